@@ -1,0 +1,39 @@
+//! The original's syntax: one keyword and its value a line.
+
+use std::ffi::OsStr;
+
+use super::value::{Entry, Value};
+
+/// Whether a file is in this syntax: its first meaningful line is a keyword, white space and a value.
+///
+/// After a plain name TOML has only `=` or a dot, so no TOML file is taken for one of these; and a value may contain
+/// `=` further on, as URLs do.
+pub(super) fn is_written_in(text: &str) -> bool {
+    let first = meaningful_lines(text).next();
+    first.and_then(|(_, line)| line.split_once(char::is_whitespace)).is_some_and(|(keyword, value)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        keyword.split('.').all(|part| !part.is_empty() && part.chars().all(plain))
+            && !value.trim_start().starts_with(['=', '.'])
+    })
+}
+
+/// The entries in the order of the file. Whether their keys exist is not looked at.
+pub(super) fn entries(text: &str) -> Vec<Entry<'_>> {
+    meaningful_lines(text)
+        .map(|(number, line)| {
+            let (keyword, value) = match line.split_once(char::is_whitespace) {
+                Some((keyword, value)) => (keyword, Value::Bare(OsStr::new(value.trim_start()))),
+                None => (line, Value::Nothing),
+            };
+            Entry { key: keyword.to_owned(), line: number, value }
+        })
+        .collect()
+}
+
+/// Lines that are neither blank nor a comment, trimmed, with their numbers.
+fn meaningful_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..)
+        .zip(text.lines())
+        .map(|(number, line)| (number, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}

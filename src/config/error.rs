@@ -1,0 +1,193 @@
+//! What can be wrong with a configuration: where, which key, and the words for it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// The longest piece of an operator's text that an error repeats, in characters.
+const MAX_QUOTE: usize = 80;
+
+/// A mistake in a file or on the command line. For the operator's eyes; its text is one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {problem}", subject(origin, key.as_deref()))]
+pub struct ConfigError {
+    /// Where the mistake stands.
+    pub origin: Origin,
+    /// The key, as it was written; none where the mistake is about a whole file or an option's own value.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// Where a mistake stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A configuration file.
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// Counted from 1; none when the whole file is meant.
+        line: Option<usize>,
+    },
+    /// An option of the command line, with its dashes.
+    Option(String),
+    /// The configuration as a whole.
+    Whole,
+}
+
+/// What is wrong. Each text goes on from the name of the key, file or option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The key or option belongs to a switch that this build lacks.
+    #[error("needs a build with the feature {}; this build has: {build}", needs.join(" or "))]
+    NeedsFeature {
+        /// Any of these brings it.
+        needs: Vec<&'static str>,
+        /// What the build has, in words.
+        build: String,
+    },
+    /// An IPv6 address to listen on, in a build for IPv4.
+    #[error(
+        "names {address}, but an IPv6 address needs a build with the feature v6 or dual-stack; this build has: {build}"
+    )]
+    NeedsIpv6 {
+        /// The address as it was understood.
+        address: String,
+        /// What the build has, in words.
+        build: String,
+    },
+    /// An IPv4 address to listen on, in a build for IPv6.
+    #[error("names {address}, but this build has the feature v6 and serves IPv6 only; dual-stack serves both")]
+    NeedsIpv4 {
+        /// The address as it was understood.
+        address: String,
+    },
+    /// A key that no version knows.
+    #[error("is not a key{}", nearest.map_or(String::new(), |key| format!("; did you mean {key}?")))]
+    Unknown {
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A key of the original that has no counterpart yet.
+    #[error("is known to this build, which does not offer it yet")]
+    NotOffered,
+    /// The value is of the wrong type or form.
+    #[error("takes {expected}, not {found}")]
+    Unexpected {
+        /// What would have been right.
+        expected: &'static str,
+        /// What was there.
+        found: String,
+    },
+    /// A keyword stands alone on its line.
+    #[error("has no value; it takes {expected}")]
+    NoValue {
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// One key has two values.
+    #[error("is given twice, first on line {first}")]
+    Twice {
+        /// The line of the first, counted from 1.
+        first: usize,
+    },
+    /// One address is to be listened on twice.
+    #[error("names {address} twice")]
+    SameAddress {
+        /// The address and port.
+        address: String,
+    },
+    /// A build that is useless or dangerous without this key.
+    #[error("is missing: a build with the feature {feature} does not start without it")]
+    Missing {
+        /// The feature that asks for it.
+        feature: &'static str,
+    },
+    /// The file does not parse.
+    #[error("is not TOML: {0}")]
+    Syntax(String),
+    /// The file cannot be opened or read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// The file is longer than [`MAX_FILE_SIZE`](super::MAX_FILE_SIZE).
+    #[error("is larger than {} bytes", super::MAX_FILE_SIZE)]
+    TooLarge,
+    /// The file is not text.
+    #[error("is not UTF-8")]
+    NotUtf8,
+}
+
+/// A mistake in a file whose name is not at hand.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Counted from 1.
+    pub(super) line: Option<usize>,
+    pub(super) key: Option<String>,
+    pub(super) problem: Problem,
+}
+
+impl Fault {
+    pub(super) fn of_file(problem: Problem) -> Self {
+        Self { line: None, key: None, problem }
+    }
+
+    pub(super) fn in_file(self, path: &Path) -> ConfigError {
+        let Self { line, key, problem } = self;
+        ConfigError { origin: Origin::File { path: path.into(), line }, key, problem }
+    }
+}
+
+impl ConfigError {
+    pub(crate) fn of_option(option: &str, key: Option<&str>, problem: Problem) -> Self {
+        Self { origin: Origin::Option(option.to_owned()), key: key.map(str::to_owned), problem }
+    }
+
+    pub(super) fn of_key(key: &str, problem: Problem) -> Self {
+        Self { origin: Origin::Whole, key: Some(key.to_owned()), problem }
+    }
+}
+
+impl Problem {
+    pub(super) fn needs_feature(needs: Vec<&'static str>, features: &[&str]) -> Self {
+        Self::NeedsFeature { needs, build: in_words(features) }
+    }
+
+    pub(crate) fn unexpected(expected: &'static str, found: &OsStr) -> Self {
+        Self::Unexpected { expected, found: quoted(&found.to_string_lossy()) }
+    }
+}
+
+/// The features of a build as errors name them.
+pub(super) fn in_words(features: &[&str]) -> String {
+    if features.is_empty() { "none".to_owned() } else { features.join(", ") }
+}
+
+/// An operator's text in quotes: one line, without control characters, of bounded length.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}
+
+/// Text inside double quotes is told from the quotes around it, so the quote mark is escaped too.
+fn shown(text: &str) -> String {
+    let end = text.char_indices().nth(MAX_QUOTE).map_or(text.len(), |(end, _)| end);
+    let (head, tail) = text.split_at_checked(end).unwrap_or((text, ""));
+    format!("{}{}", head.escape_debug(), if tail.is_empty() { "" } else { "..." })
+}
+
+fn subject(origin: &Origin, key: Option<&str>) -> String {
+    let key = key.map(shown);
+    match (origin, key) {
+        (Origin::File { path, line: Some(line) }, Some(key)) => format!("{}: {key} (line {line})", shown_path(path)),
+        (Origin::File { path, line: None }, Some(key)) => format!("{}: {key}", shown_path(path)),
+        (Origin::File { path, line: Some(line) }, None) => format!("{}: line {line}", shown_path(path)),
+        (Origin::File { path, line: None }, None) => shown_path(path),
+        (Origin::Option(option), Some(key)) => format!("{option}: {key}"),
+        (Origin::Option(option), None) => option.clone(),
+        (Origin::Whole, Some(key)) => key,
+        (Origin::Whole, None) => "the configuration".to_owned(),
+    }
+}
+
+/// Paths are repeated whole: a shortened path is no use to the one who looks for the file.
+fn shown_path(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}

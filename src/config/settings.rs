@@ -1,0 +1,128 @@
+//! What an operator can choose, as one plain value: made by the command line and configuration files, read by
+//! [`server`](crate::server). Nothing here has effects.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// The port of both protocols where none is named.
+pub const DEFAULT_PORT: u16 = 6969;
+
+/// The port of live sync where none is named.
+pub const LIVESYNC_PORT: u16 = 9696;
+
+/// Everything that an operator can choose. `Settings::default()` is a tracker that is open to every torrent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where to listen, and with how many workers.
+    pub listen: Listen,
+    /// Who may use the tracker, for which torrents, and who may see its statistics.
+    pub access: Access,
+    /// The cluster that this tracker belongs to.
+    pub livesync: Livesync,
+    /// The process and its answers.
+    pub tracker: Tracker,
+    /// Bounds on what strangers can make the tracker hold.
+    pub limits: Limits,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Addresses that answer HTTP. Port 0, here and in `udp`, means any free port.
+    pub tcp: Vec<SocketAddr>,
+    /// Addresses that answer UDP.
+    pub udp: Vec<SocketAddr>,
+    /// The last `-i`: the address that the default port is opened on when `tcp` and `udp` are both empty.
+    pub default_ip: Option<IpAddr>,
+    /// Threads that answer UDP, each with a socket of its own for each address; 0: one for each CPU.
+    pub udp_workers: u16,
+    /// Threads that answer HTTP; 0: one for each CPU.
+    pub tcp_workers: u16,
+    /// How long a UDP connection id is sure to be accepted, in minutes; it is refused after twice that time.
+    pub udp_connection_id_minutes: NonZeroU16,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            default_ip: None,
+            udp_workers: 0,
+            tcp_workers: 0,
+            udp_connection_id_minutes: NonZeroU16::new(2).unwrap_or(NonZeroU16::MIN),
+        }
+    }
+}
+
+/// `[access]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The file that lists the only torrents served (`accesslist-white`).
+    pub whitelist: Option<PathBuf>,
+    /// The file that lists torrents that are not served (`accesslist-black`).
+    pub blacklist: Option<PathBuf>,
+    /// Networks that may read `/stats` (`restrict-stats`).
+    pub stats: Vec<IpNet>,
+    /// The path of the statistics, without its leading slash.
+    pub stats_path: String,
+    /// Proxies whose word on a client's address is believed (`ip-from-proxy`).
+    pub proxy: Vec<IpNet>,
+    /// The header in which a proxy names the client's address (`ip-from-proxy`).
+    pub proxy_header: String,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            whitelist: None,
+            blacklist: None,
+            stats: Vec::new(),
+            stats_path: "stats".into(),
+            proxy: Vec::new(),
+            proxy_header: "X-Forwarded-For".into(),
+        }
+    }
+}
+
+/// `[livesync]` (`sync-live`)
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Livesync {
+    /// The interface's own address, and the port, that multicast packets are sent from and received on.
+    pub listen: Option<SocketAddr>,
+    /// Networks whose sync packets are believed.
+    pub node_ip: Vec<IpNet>,
+}
+
+/// `[tracker]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracker {
+    /// The directory to make the root (as root) or the working directory (otherwise).
+    pub rootdir: Option<PathBuf>,
+    /// The user to become when started as root.
+    pub user: String,
+    /// Where `GET /` sends a browser.
+    pub redirect_url: Option<String>,
+    /// The state file that is read back at the start (`-l`, `fullscrape`).
+    pub statefile: Option<PathBuf>,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self { rootdir: None, user: "nobody".into(), redirect_url: None, statefile: None }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Torrents held at most; 0: as many as fit a quarter of the machine's memory.
+    pub torrents: u64,
+    /// Peers held at most, over all torrents; 0: as many as fit a quarter of the machine's memory.
+    pub peers: u64,
+    /// TCP connections held open at most; 0: as many as the limit of open files leaves room for.
+    pub connections: u64,
+}

@@ -1,0 +1,115 @@
+//! The options of the command line as steps towards [`Settings`]: each is taken where it stands, so that their order
+//! matters as in the original.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use super::check::wildcards;
+use super::error::{ConfigError, Problem};
+use super::settings::Settings;
+use super::value::{Value, address, port};
+use super::{apply_file, keys};
+
+/// What an option does with its value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// Reads a configuration file.
+    ReadFile,
+    /// Selects the address for the ports that follow.
+    SelectAddress,
+    /// Adds the selected address with this port to a key.
+    Listen(&'static str),
+    /// The same for live sync, whose packets are IPv4 in every build.
+    ListenForSync(&'static str),
+    /// Gives the value to a key.
+    Set(&'static str),
+    /// Gives the value to each of these keys that the build has; it must have one.
+    SetEach(&'static [&'static str]),
+}
+
+/// The settings so far, and what one option leaves for the next.
+#[derive(Debug)]
+pub(crate) struct Steps<'a> {
+    settings: Settings,
+    /// The address of the last `-i`.
+    selected: Option<IpAddr>,
+    features: &'a [&'a str],
+}
+
+const IP: &str = "an address such as 192.0.2.1 or 2001:db8::1";
+const PORT: &str = "a port from 0 to 65535";
+
+impl<'a> Steps<'a> {
+    /// From the defaults, in a build with these features.
+    pub(crate) fn new(features: &'a [&'a str]) -> Self {
+        Self { settings: Settings::default(), selected: None, features }
+    }
+
+    /// Takes one step; `option` is what errors call it.
+    pub(crate) fn take(&mut self, option: &str, step: Step, value: &OsStr) -> Result<(), ConfigError> {
+        let read_port = || {
+            let port = value.to_str().and_then(port);
+            port.ok_or_else(|| ConfigError::of_option(option, None, Problem::unexpected(PORT, value)))
+        };
+        match step {
+            Step::ReadFile => apply_file(&mut self.settings, Path::new(value), self.features),
+            Step::SelectAddress => {
+                let ip = value.to_str().and_then(address);
+                let ip = ip.ok_or_else(|| ConfigError::of_option(option, None, Problem::unexpected(IP, value)))?;
+                self.selected = Some(ip);
+                self.settings.listen.default_ip = Some(ip);
+                Ok(())
+            }
+            Step::Listen(key) => {
+                let port = read_port()?;
+                let ips = self.selected.map_or_else(|| wildcards(self.features).to_vec(), |ip| vec![ip]);
+                ips.into_iter().try_for_each(|ip| self.listen(option, key, ip, port))
+            }
+            Step::ListenForSync(key) => {
+                self.listen(option, key, self.selected.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), read_port()?)
+            }
+            Step::Set(key) => self.set(option, key, value),
+            Step::SetEach(keys) => {
+                let here: Vec<_> = keys.iter().filter(|key| has(key, self.features)).collect();
+                if here.is_empty() {
+                    let problem = Problem::needs_feature(step.needs(), self.features);
+                    return Err(ConfigError::of_option(option, None, problem));
+                }
+                here.into_iter().try_for_each(|key| self.set(option, key, value))
+            }
+        }
+    }
+
+    /// The settings after the last step, when they hold together.
+    pub(crate) fn finish(self) -> Result<Settings, ConfigError> {
+        self.settings.check(self.features)?;
+        Ok(self.settings)
+    }
+
+    fn listen(&mut self, option: &str, key: &str, ip: IpAddr, port: u16) -> Result<(), ConfigError> {
+        self.set(option, key, SocketAddr::new(ip, port).to_string().as_ref())
+    }
+
+    fn set(&mut self, option: &str, key: &str, value: &OsStr) -> Result<(), ConfigError> {
+        keys::find(key)
+            .and_then(|key| key.set(&mut self.settings, &Value::Bare(value), self.features))
+            .map_err(|problem| ConfigError::of_option(option, Some(key), problem))
+    }
+}
+
+impl Step {
+    /// The features of which any one brings the option; none if every build has it.
+    pub(crate) fn needs(&self) -> Vec<&'static str> {
+        let keys = match self {
+            Self::ReadFile | Self::SelectAddress => &[],
+            Self::Listen(key) | Self::ListenForSync(key) | Self::Set(key) => std::slice::from_ref(key),
+            Self::SetEach(keys) => *keys,
+        };
+        keys.iter().filter_map(|key| keys::row(key)).flat_map(|key| key.needs).copied().collect()
+    }
+}
+
+fn has(key: &str, features: &[&str]) -> bool {
+    keys::row(key).is_some_and(|key| key.require(features).is_ok())
+}

@@ -1,0 +1,92 @@
+//! The native syntax: TOML to entries, each with its line.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Fault, Problem};
+use super::keys;
+use super::value::{Entry, Item, Value};
+
+/// The entries in the order of the file. Whether their keys exist is not looked at.
+pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
+    let lines = Lines::of(text);
+    let table = DeTable::parse(text).map_err(|error| Fault {
+        line: error.span().map(|span| lines.line(span.start)),
+        key: None,
+        problem: Problem::Syntax(error.message().replace('\n', "; ")),
+    })?;
+    let mut entries = Vec::new();
+    flatten(table.into_inner(), "", &lines, &mut entries);
+    // The table is sorted by name.
+    entries.sort_by_key(|&(place, _)| place);
+    let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
+    refuse_second_spelling(&entries)?;
+    Ok(entries)
+}
+
+/// Adds the table's values, with their place in the file, to `found`. The parser bounds how deep tables nest.
+fn flatten<'a>(table: DeTable<'a>, section: &str, lines: &Lines, found: &mut Vec<(usize, Entry<'a>)>) {
+    for (name, value) in table {
+        let place = name.span().start;
+        let name = name.into_inner();
+        let key = if section.is_empty() { name.into_owned() } else { format!("{section}.{name}") };
+        match value.into_inner() {
+            DeValue::Table(inner) if !inner.is_empty() || keys::is_section(&key) => {
+                flatten(inner, &key, lines, found);
+            }
+            value => {
+                let value = read(value, lines);
+                found.push((place, Entry { key, line: lines.line(place), value }));
+            }
+        }
+    }
+}
+
+fn read<'a>(value: DeValue<'a>, lines: &Lines) -> Value<'a> {
+    match value {
+        DeValue::String(text) => Value::Text(text),
+        DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
+            .map_or(Value::Other("a number that large"), Value::Integer),
+        DeValue::Float(_) => Value::Other("a number with a fraction"),
+        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Datetime(_) => Value::Other("a date or time"),
+        DeValue::Array(items) => Value::List(items.into_iter().map(|item| read_item(item, lines)).collect()),
+        DeValue::Table(_) => Value::Other("a table"),
+    }
+}
+
+fn read_item<'a>(item: Spanned<DeValue<'a>>, lines: &Lines) -> Item<'a> {
+    Item { line: lines.line(item.span().start), value: read(item.into_inner(), lines) }
+}
+
+/// TOML itself refuses a name that is given twice, but does not know that two names can mean one key.
+fn refuse_second_spelling(entries: &[Entry<'_>]) -> Result<(), Fault> {
+    let mut seen = BTreeMap::new();
+    for entry in entries {
+        let Some(row) = keys::row(&entry.key) else { continue };
+        if let Some(first) = seen.insert(row.name, entry.line) {
+            let (line, key) = (Some(entry.line), Some(entry.key.clone()));
+            return Err(Fault { line, key, problem: Problem::Twice { first } });
+        }
+    }
+    Ok(())
+}
+
+/// From places in a text to lines.
+struct Lines {
+    /// Where each line but the first begins.
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self { starts: text.match_indices('\n').map(|(place, _)| place + 1).collect() }
+    }
+
+    /// Counted from 1.
+    fn line(&self, place: usize) -> usize {
+        1 + self.starts.partition_point(|&start| start <= place)
+    }
+}

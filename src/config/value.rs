@@ -1,0 +1,215 @@
+//! One value as it was written, and the readings that keys ask of it.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::error::{Problem, in_words, quoted};
+use super::settings::{DEFAULT_PORT, LIVESYNC_PORT};
+
+/// A key and its value, as one of the two syntaxes wrote them.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    /// With dots, as it was written.
+    pub(super) key: String,
+    /// Counted from 1.
+    pub(super) line: usize,
+    pub(super) value: Value<'a>,
+}
+
+/// A value as it was written.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    /// A word of the command line or of the original's format: without a type of its own, and perhaps not Unicode.
+    Bare(&'a OsStr),
+    /// A TOML string.
+    Text(Cow<'a, str>),
+    /// A TOML integer.
+    Integer(i128),
+    /// A TOML array.
+    List(Vec<Item<'a>>),
+    /// What no key takes, in words.
+    Other(&'static str),
+    /// A keyword of the original's format with nothing behind it.
+    Nothing,
+}
+
+/// One item of a list.
+#[derive(Debug)]
+pub(super) struct Item<'a> {
+    /// Counted from 1.
+    pub(super) line: usize,
+    pub(super) value: Value<'a>,
+}
+
+/// Why a key does not take a value.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is not what the key's row in the table says.
+    Malformed,
+    /// It is, but not in this build.
+    NotHere(Problem),
+}
+
+/// A value together with the build that is to understand it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) value: &'a Value<'a>,
+    pub(super) features: &'a [&'a str],
+}
+
+impl Value<'_> {
+    /// For the end of "takes ..., not".
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Bare(word) => quoted(&word.to_string_lossy()),
+            Self::Text(text) => quoted(text),
+            Self::Integer(number) => number.to_string(),
+            Self::List(_) => "a list".to_owned(),
+            Self::Other(what) => (*what).to_owned(),
+            Self::Nothing => "nothing".to_owned(),
+        }
+    }
+}
+
+impl Given<'_> {
+    /// An address to listen on, of a family that the build serves.
+    pub(super) fn listen_address(&self) -> Result<SocketAddr, Refusal> {
+        let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(Refusal::Malformed)?;
+        check_family(address, self.features).map_err(Refusal::NotHere)?;
+        Ok(address)
+    }
+
+    /// An address of the interface for live sync. Its multicast group is an IPv4 one in every build.
+    pub(super) fn interface(&self) -> Result<SocketAddr, Refusal> {
+        socket_address(self.word()?, LIVESYNC_PORT).filter(SocketAddr::is_ipv4).ok_or(Refusal::Malformed)
+    }
+
+    pub(super) fn network(&self) -> Result<IpNet, Refusal> {
+        network(self.word()?).ok_or(Refusal::Malformed)
+    }
+
+    pub(super) fn path(&self) -> Result<PathBuf, Refusal> {
+        let path = match self.value {
+            Value::Bare(word) => *word,
+            Value::Text(text) => OsStr::new(text.as_ref()),
+            _ => return Err(Refusal::Malformed),
+        };
+        // The operating system ends a path at its first NUL.
+        if path.is_empty() || path.as_encoded_bytes().contains(&0) {
+            return Err(Refusal::Malformed);
+        }
+        Ok(path.into())
+    }
+
+    /// A text that `holds` finds right.
+    pub(super) fn text(&self, holds: fn(&str) -> bool) -> Result<&str, Refusal> {
+        let text = match self.value {
+            Value::Bare(word) => word.to_str(),
+            Value::Text(text) => Some(text.as_ref()),
+            _ => None,
+        };
+        text.filter(|text| holds(text)).ok_or(Refusal::Malformed)
+    }
+
+    pub(super) fn number<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<T, Refusal> {
+        let number = match self.value {
+            Value::Bare(_) => digits(self.word()?),
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or(Refusal::Malformed)
+    }
+
+    /// A text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so files
+    /// in the wild have comments there.
+    fn word(&self) -> Result<&str, Refusal> {
+        match self.value {
+            Value::Bare(word) => word.to_str().map(without_comment).ok_or(Refusal::Malformed),
+            Value::Text(text) => Ok(text),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// An address without a port; IPv6 may stand in brackets, and IPv4-mapped IPv6 is IPv4.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let ip = match inner {
+        Some(inner) => IpAddr::V6(inner.parse().ok()?),
+        None => text.parse().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
+/// A port; 0 stands for any free one.
+pub(super) fn port(text: &str) -> Option<u16> {
+    digits(text)?.try_into().ok()
+}
+
+/// Whether this build can listen on the address.
+pub(super) fn check_family(address: SocketAddr, features: &[&str]) -> Result<(), Problem> {
+    let has = |feature| features.contains(&feature);
+    match address {
+        SocketAddr::V6(_) if !has("v6") && !has("dual-stack") => {
+            Err(Problem::NeedsIpv6 { address: address.to_string(), build: in_words(features) })
+        }
+        SocketAddr::V4(_) if has("v6") && !has("dual-stack") => {
+            Err(Problem::NeedsIpv4 { address: address.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An IPv6 address without brackets has no port: `::1:6969` is an address as a whole.
+fn socket_address(text: &str, default_port: u16) -> Option<SocketAddr> {
+    if let Some(ip) = address(text) {
+        return Some(SocketAddr::new(ip, default_port));
+    }
+    let (ip, port_text) = text.rsplit_once(':')?;
+    if !ip.starts_with('[') && ip.contains(':') {
+        return None;
+    }
+    Some(SocketAddr::new(address(ip)?, port(port_text)?))
+}
+
+/// Bits behind the mask are dropped: operators write their own address and the mask of its network.
+fn network(text: &str) -> Option<IpNet> {
+    let (ip, bits) = match text.split_once('/') {
+        Some((ip, bits)) => (ip.parse::<IpAddr>().ok()?, Some(u8::try_from(digits(bits)?).ok()?)),
+        None => (address(text)?, None),
+    };
+    let network = match ip {
+        IpAddr::V4(ip) => IpNet::V4(Ipv4Net::new(ip, bits.unwrap_or(32)).ok()?),
+        IpAddr::V6(ip) => unmapped(ip, bits.unwrap_or(128))?,
+    };
+    Some(network.trunc())
+}
+
+/// A network inside `::ffff:0:0/96` is one of IPv4 addresses.
+fn unmapped(ip: Ipv6Addr, bits: u8) -> Option<IpNet> {
+    let mapped: Option<Ipv4Addr> = ip.to_ipv4_mapped();
+    match (mapped, bits.checked_sub(96)) {
+        (Some(ip), Some(bits)) => Ipv4Net::new(ip, bits).ok().map(IpNet::V4),
+        _ => Ipv6Net::new(ip, bits).ok().map(IpNet::V6),
+    }
+}
+
+/// Digits only: the standard library's parser takes a plus sign too.
+fn digits(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn without_comment(text: &str) -> &str {
+    match text.split_once('#') {
+        Some((before, _)) if before.ends_with(char::is_whitespace) => before.trim_end(),
+        _ => text,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a build can differ in, as far as the core knows.
+//!
+//! Each plug point is a trait with its off twin beside it: always compiled, does nothing, gone when inlined. The
+//! types that do something live in [`switches`](crate::switches), one file a switch.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::InfoHash;
+use super::family::Family;
+
+/// One choice for each plug point of the core. [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's
+/// features make; tests make others.
+pub trait Flavour: Send + Sync + 'static {
+    /// Which address families are kept.
+    type Family: Family;
+    /// Which torrents are served.
+    type Admission: Admission;
+    /// Who else hears of a change.
+    type Cluster: Cluster;
+    /// Who counts the networks that ask.
+    type NetworkLog: NetworkLog;
+}
+
+/// Does this tracker serve this torrent? Asked for every announce and scrape, by many threads.
+pub trait Admission: Send + Sync + 'static {
+    /// False in a tracker that serves every torrent: then a sweep need not ask.
+    const RESTRICTS: bool;
+
+    /// Does this tracker serve `info_hash`?
+    fn admits(&self, info_hash: &InfoHash) -> bool;
+}
+
+/// Stands where `accesslist-black` and `accesslist-white` are off: every torrent is served.
+#[derive(Debug, Default)]
+pub struct Open;
+
+impl Admission for Open {
+    const RESTRICTS: bool = false;
+
+    fn admits(&self, _: &InfoHash) -> bool {
+        true
+    }
+}
+
+/// What a cluster is told of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Where the peer is.
+    pub endpoint: SocketAddr,
+    /// It has everything.
+    pub seeder: bool,
+    /// It has just completed its download.
+    pub completed: bool,
+    /// It has left.
+    pub stopped: bool,
+}
+
+/// Who else hears of a change. Told after the shard's lock is released.
+pub trait Cluster: Send + Sync + 'static {
+    /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
+    const LISTENS: bool;
+
+    /// A peer came, came back after [`Stamp::TELL_AGAIN`](super::peer::Stamp::TELL_AGAIN) minutes, completed or left.
+    fn tell(&self, change: Change);
+}
+
+/// Stands where `sync-live` is off.
+#[derive(Debug, Default)]
+pub struct Standalone;
+
+impl Cluster for Standalone {
+    const LISTENS: bool = false;
+
+    fn tell(&self, _: Change) {}
+}
+
+/// Who counts the networks that ask.
+pub trait NetworkLog: Send + Sync + 'static {
+    /// A client at `address` announced or scraped.
+    fn saw(&self, address: IpAddr);
+}
+
+/// Stands where `log-networks` is off.
+#[derive(Debug, Default)]
+pub struct Unlogged;
+
+impl NetworkLog for Unlogged {
+    fn saw(&self, _: IpAddr) {}
+}

@@ -1,0 +1,77 @@
+//! Hashes under a secret key.
+//!
+//! Strangers choose info hashes and, within limits, their endpoints. Without a key they could choose them so that
+//! all fall on one shard or one slot.
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher as _;
+
+use super::InfoHash;
+
+/// The key of one process. Two processes place the same torrent differently.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    sip: (u64, u64),
+    fold: [u64; 4],
+}
+
+impl Key {
+    /// Makes a key of 48 random bytes. Those from the operating system's random source are the ones to use.
+    pub fn from_bytes(bytes: &[u8; 48]) -> Self {
+        let mut words = [0; 6];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        }
+        let [a, b, c, d, e, f] = words;
+        // An odd factor is never zero, so no part of an endpoint is ever multiplied away.
+        Self { sip: (a, b), fold: [c, d | 1, e, f | 1] }
+    }
+
+    /// Where a torrent goes. SipHash-1-3: info hashes are free for strangers to choose.
+    pub fn info_hash(&self, hash: &InfoHash) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.sip.0, self.sip.1);
+        hasher.write(&hash.0);
+        hasher.finish()
+    }
+
+    /// Where an endpoint goes within a swarm: two folded multiplications, a few cycles. An endpoint has to be
+    /// reachable to be worth announcing, so there is less to choose than in an info hash.
+    #[inline]
+    pub fn endpoint(&self, high: u64, low: u64) -> u64 {
+        let [a, b, c, d] = self.fold;
+        fold(fold(high ^ a, b) ^ low ^ c, d)
+    }
+}
+
+/// The two halves of the 128-bit product, xored.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
+    let folded = (product >> 64) as u64 ^ product as u64;
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_matters() {
+        let one = Key::from_bytes(&[1; 48]);
+        let two = Key::from_bytes(&[2; 48]);
+        let hash = InfoHash([7; 20]);
+        assert_ne!(one.info_hash(&hash), two.info_hash(&hash));
+        assert_ne!(one.endpoint(0, 99), two.endpoint(0, 99));
+    }
+
+    #[test]
+    fn neighbouring_endpoints_spread_over_all_sixteenths() {
+        let key = Key::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8));
+        let mut seen = [0_u32; 16];
+        for port in 0..16_000_u64 {
+            seen[(key.endpoint(0, port) >> 60) as usize] += 1;
+        }
+        assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
+    }
+}

@@ -1,0 +1,318 @@
+//! Tests of the whole core: a tracker is held against a naive model over random histories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use fastrand::Rng;
+use proptest::prelude::*;
+
+use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
+use super::family::{Family, Handout, Ipv4Only};
+use super::flavour::{Flavour, Open, Standalone, Unlogged};
+use super::keyed_hash::Key;
+use super::peer::{PeerV6, Stamp};
+use super::store::{Census, Cursor};
+use super::swarm::{Counts, Swarm};
+use super::tracker::Announced;
+use super::{Announce, Event, InfoHash, Limits, Minute, Refusal, Totals, Tracker};
+
+/// A tracker that is open, stands alone and keeps the peers of `F`.
+pub(crate) struct Plain<F>(PhantomData<F>);
+
+impl<F: Family> Flavour for Plain<F> {
+    type Family = F;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+struct Ipv6Family;
+
+impl Family for Ipv6Family {
+    type Swarms = Swarm<PeerV6>;
+
+    fn serves(address: std::net::IpAddr) -> bool {
+        address.is_ipv6()
+    }
+}
+
+pub(crate) fn tracker<F: Family>(limits: Limits) -> Tracker<Plain<F>> {
+    let key = Key::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
+    Tracker::new(key, limits, Minute(START), Open, Standalone, Unlogged)
+}
+
+/// Not a round number, so that minutes modulo 64 and 256 wrap early.
+const START: u32 = 29_000_191;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Announce { torrent: u8, peer: u16, seeder: bool, event: Event, wanted: usize },
+    Scrape { torrent: u8 },
+    Wait { minutes: u32 },
+}
+
+pub(crate) fn steps(peers: u16) -> impl Strategy<Value = Vec<Step>> {
+    let event = prop_oneof![7 => Just(Event::Update), 2 => Just(Event::Completed), 2 => Just(Event::Stopped)];
+    let announce = (0..3_u8, 0..peers, prop::bool::weighted(0.3), event, 0..120_usize)
+        .prop_map(|(torrent, peer, seeder, event, wanted)| Step::Announce { torrent, peer, seeder, event, wanted });
+    let minutes = prop_oneof![30 => 1..12_u32, 6 => 30..60_u32, 1 => 200..3000_u32];
+    prop::collection::vec(
+        prop_oneof![40 => announce, 1 => (0..3_u8).prop_map(|torrent| Step::Scrape { torrent }),
+                    1 => minutes.prop_map(|minutes| Step::Wait { minutes })],
+        1..1500,
+    )
+}
+
+#[derive(Default)]
+struct ModelTorrent {
+    peers: BTreeMap<SocketAddr, ModelPeer>,
+    downloaded: u32,
+    touched: u32,
+}
+
+struct ModelPeer {
+    seeder: bool,
+    counted: bool,
+    seen: u32,
+}
+
+impl ModelTorrent {
+    fn counts(&self) -> Counts {
+        let seeders = self.peers.values().filter(|peer| peer.seeder).count();
+        Counts { seeders, leechers: self.peers.len() - seeders }
+    }
+
+    fn totals(&self) -> Totals {
+        let Counts { seeders, leechers } = self.counts();
+        Totals { seeders: seeders as u32, leechers: leechers as u32, downloaded: self.downloaded }
+    }
+}
+
+/// Runs a history through a tracker and through the model, and compares every answer. `endpoint` says where the
+/// n-th peer is.
+pub(crate) fn holds_like_the_model<F: Family>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
+    let tracker = tracker::<F>(Limits::NONE);
+    let mut model = BTreeMap::<u8, ModelTorrent>::new();
+    let mut now = START;
+    let mut rng = Rng::with_seed(3);
+    for (n, step) in steps.iter().enumerate() {
+        match *step {
+            Step::Announce { torrent, peer, seeder, event, wanted } => {
+                let at = endpoint(peer);
+                let announce = Announce { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, event };
+                let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+                let handout = Handout { wanted, ipv4: Some(&mut ipv4), ipv6: Some(&mut ipv6) };
+                let announced = tracker.announce(&announce, Minute(now), &mut rng, handout).unwrap();
+                let expected = model_announce(&mut model, torrent, &announce, now);
+                assert_eq!(announced, expected);
+                check_handout(model.get(&torrent), &announce, wanted, &ipv4, &ipv6);
+            }
+            Step::Scrape { torrent } => {
+                let expected = model.get(&torrent).map(ModelTorrent::totals);
+                assert_eq!(tracker.scrape(&InfoHash([torrent; 20])), expected);
+            }
+            Step::Wait { minutes } => {
+                now += minutes;
+                tracker.sweep(Minute(now), || {});
+                model_sweep(&mut model, now);
+            }
+        }
+        // Looking at every shard is slow: not after each step.
+        if n % 32 == 0 || n + 1 == steps.len() || matches!(step, Step::Wait { .. }) {
+            compare(&tracker, &model);
+        }
+    }
+}
+
+fn model_announce(model: &mut BTreeMap<u8, ModelTorrent>, name: u8, announce: &Announce, now: u32) -> Announced {
+    let mut announced = Announced::default();
+    if announce.event == Event::Stopped && !model.contains_key(&name) {
+        return announced;
+    }
+    let torrent = model.entry(name).or_default();
+    torrent.touched = now;
+    let old = torrent.peers.remove(&announce.endpoint);
+    announced.back_after = old.as_ref().map(|old| now - old.seen);
+    if announce.event != Event::Stopped {
+        let counted = old.is_some_and(|old| old.counted);
+        let completes = announce.event == Event::Completed && announce.seeder;
+        announced.counted_download = completes && !counted;
+        torrent.downloaded += u32::from(announced.counted_download);
+        let peer = ModelPeer { seeder: announce.seeder, counted: counted || completes, seen: now };
+        torrent.peers.insert(announce.endpoint, peer);
+    }
+    announced.totals = torrent.totals();
+    if torrent.peers.is_empty() && torrent.downloaded == 0 {
+        model.remove(&name);
+    }
+    announced
+}
+
+fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
+    model.retain(|_, torrent| {
+        let had_peers = !torrent.peers.is_empty();
+        torrent.peers.retain(|_, peer| now - peer.seen <= PEER_LIFETIME);
+        if had_peers && torrent.peers.is_empty() {
+            // Whoever has just expired was last heard of one lifetime ago; the tracker keeps no more exact time.
+            torrent.touched = now - PEER_LIFETIME - 1;
+        }
+        !torrent.peers.is_empty() || torrent.downloaded > 0 && now - torrent.touched <= TORRENT_LIFETIME
+    });
+}
+
+/// What is handed out is as much as is wanted and there is, of the right kind, without the asker and no peer twice.
+fn check_handout(torrent: Option<&ModelTorrent>, announce: &Announce, wanted: usize, ipv4: &[u8], ipv6: &[u8]) {
+    let eligible: BTreeSet<Vec<u8>> = torrent
+        .filter(|_| announce.event != Event::Stopped)
+        .into_iter()
+        .flat_map(|torrent| &torrent.peers)
+        .filter(|(at, peer)| **at != announce.endpoint && !(announce.seeder && peer.seeder))
+        .map(|(at, _)| compact(*at))
+        .collect();
+    let handed: Vec<Vec<u8>> = ipv4.chunks(6).chain(ipv6.chunks(18)).map(<[u8]>::to_vec).collect();
+    let distinct: BTreeSet<_> = handed.iter().cloned().collect();
+    assert_eq!(handed.len(), wanted.min(eligible.len()));
+    assert_eq!(distinct.len(), handed.len(), "a peer is handed out twice");
+    assert!(distinct.is_subset(&eligible), "{handed:?} are not all among {eligible:?}");
+}
+
+fn compact(endpoint: SocketAddr) -> Vec<u8> {
+    let port = endpoint.port().to_be_bytes();
+    match endpoint {
+        SocketAddr::V4(v4) => [&v4.ip().octets()[..], &port].concat(),
+        SocketAddr::V6(v6) => [&v6.ip().octets()[..], &port].concat(),
+    }
+}
+
+fn compare<F: Family>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTorrent>) {
+    let mut census = Census { torrents: model.len(), ..Census::default() };
+    for torrent in model.values() {
+        census.peers.seeders += torrent.counts().seeders;
+        census.peers.leechers += torrent.counts().leechers;
+    }
+    assert_eq!(tracker.store().census(), census);
+    let mut walked = BTreeSet::new();
+    let mut cursor = Some(Cursor::default());
+    while let Some(from) = cursor {
+        cursor = tracker.store().walk(from, 1, |torrent| assert!(walked.insert(torrent.info_hash.0[0])));
+    }
+    assert!(walked.iter().eq(model.keys()));
+}
+
+fn v4(n: u16) -> SocketAddr {
+    (Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8), 1000 + n % 7).into()
+}
+
+fn v6(n: u16) -> SocketAddr {
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), 1000 + n % 7).into()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn small_swarms_hold_like_the_model(steps in steps(6)) {
+        holds_like_the_model::<Ipv4Only>(&steps, v4);
+        holds_like_the_model::<Ipv6Family>(&steps, v6);
+    }
+
+    #[test]
+    fn middling_swarms_hold_like_the_model(steps in steps(90)) {
+        holds_like_the_model::<Ipv4Only>(&steps, v4);
+        holds_like_the_model::<Ipv6Family>(&steps, v6);
+    }
+
+    #[test]
+    fn large_swarms_hold_like_the_model(steps in steps(1500)) {
+        holds_like_the_model::<Ipv4Only>(&steps, v4);
+        holds_like_the_model::<Ipv6Family>(&steps, v6);
+    }
+}
+
+fn come<F: Flavour>(tracker: &Tracker<F>, torrent: u16, peer: u16, event: Event) -> Result<Announced, Refusal> {
+    let mut info_hash = InfoHash([0; 20]);
+    info_hash.0[..2].copy_from_slice(&torrent.to_be_bytes());
+    let announce = Announce { info_hash, endpoint: v4(peer), seeder: false, event };
+    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+    tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout)
+}
+
+#[test]
+fn many_torrents_are_all_found_and_all_forgotten() {
+    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    for torrent in 0..20_000 {
+        come(&tracker, torrent, 1, Event::Update).unwrap();
+    }
+    assert_eq!(tracker.store().census().torrents, 20_000);
+    for torrent in (0..20_000).step_by(2) {
+        come(&tracker, torrent, 1, Event::Stopped).unwrap();
+    }
+    assert_eq!(tracker.store().census().torrents, 10_000);
+    for torrent in (1..20_000).step_by(2) {
+        assert_eq!(come(&tracker, torrent, 1, Event::Update).unwrap().back_after, Some(0));
+    }
+    let mut pauses = 0;
+    tracker.sweep(Minute(START + PEER_LIFETIME), || pauses += 1);
+    assert_eq!(tracker.store().census().torrents, 10_000, "45 minutes are not over yet");
+    assert!(pauses >= 1024, "no lock is held for longer than a shard takes");
+    tracker.sweep(Minute(START + PEER_LIFETIME + 1), || {});
+    assert_eq!(tracker.store().census(), Census::default());
+}
+
+#[test]
+fn a_swarm_is_swept_in_portions() {
+    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    for peer in 0..60_000 {
+        come(&tracker, 1, peer, Event::Update).unwrap();
+    }
+    let mut pauses = 0;
+    tracker.sweep(Minute(START + PEER_LIFETIME + 1), || pauses += 1);
+    assert_eq!(tracker.store().census(), Census::default());
+    assert!(pauses > 1024 + 10, "{pauses}: the lock was held for the whole swarm");
+}
+
+#[test]
+fn limits_hold_and_what_is_known_stays_welcome() {
+    let tracker = tracker::<Ipv4Only>(Limits { torrents: 3, peers: 5 });
+    for torrent in 0..3 {
+        come(&tracker, torrent, 1, Event::Update).unwrap();
+    }
+    assert_eq!(come(&tracker, 3, 1, Event::Update), Err(Refusal::Full), "a fourth torrent");
+    come(&tracker, 0, 2, Event::Update).unwrap();
+    come(&tracker, 0, 3, Event::Update).unwrap();
+    assert_eq!(come(&tracker, 0, 4, Event::Update), Err(Refusal::Full), "a sixth peer");
+    assert!(come(&tracker, 0, 3, Event::Update).unwrap().back_after.is_some());
+    come(&tracker, 2, 1, Event::Stopped).unwrap();
+    come(&tracker, 3, 4, Event::Update).expect("a torrent and a peer have left");
+    assert_eq!(come(&tracker, 3, 5, Event::Update), Err(Refusal::Full));
+    assert_eq!(tracker.store().census().torrents, 3);
+}
+
+#[test]
+fn what_can_never_be_reached_is_refused() {
+    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    let announce = |endpoint: &str| {
+        let endpoint = endpoint.parse().unwrap();
+        let announce = Announce { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout).unwrap_err()
+    };
+    assert_eq!(announce("10.0.0.1:0"), Refusal::NoPort);
+    assert_eq!(announce("[2001:db8::1]:80"), Refusal::FamilyNotServed);
+    assert_eq!(tracker.store().census().torrents, 0);
+}
+
+#[test]
+fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_downloads() {
+    for gap in [Stamp::LONGEST_SWEEP_GAP, Stamp::LONGEST_SWEEP_GAP + 1, 256, 300, 512] {
+        let tracker = tracker::<Ipv4Only>(Limits::NONE);
+        let seeder = Announce { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        tracker.announce(&seeder, Minute(START), &mut Rng::with_seed(1), handout).unwrap();
+        come(&tracker, 1, 1, Event::Update).unwrap();
+        tracker.sweep(Minute(START + gap), || {});
+        assert_eq!(tracker.store().census(), Census { torrents: 1, peers: Counts::default() }, "after {gap} minutes");
+        assert_eq!(tracker.scrape(&InfoHash([0; 20])).map(|totals| totals.downloaded), Some(1));
+    }
+}

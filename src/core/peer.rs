@@ -1,0 +1,284 @@
+//! A peer as it is kept: its address, its port, and a [`Stamp`]. 8 bytes for IPv4, 20 for IPv6.
+
+use std::fmt::Debug;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::clock::{Minute, PEER_LIFETIME};
+use super::keyed_hash::Key;
+
+/// Two flags and two coarse times in 16 bits.
+///
+/// The minute of the last announce is kept modulo 256 and the minute in which the cluster was last told modulo 64.
+/// That is enough because a sweep comes every minute and forgets who is silent for [`PEER_LIFETIME`]: no peer is
+/// older than that when it is looked at, and none was told longer ago than its lifetime and
+/// [`Stamp::TELL_AGAIN`] together. [`Store::sweep`](super::store::Store::sweep) says what happens when one is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp(u16);
+
+impl Stamp {
+    /// Minutes for which the cluster is not told again of a peer that comes back.
+    pub const TELL_AGAIN: u32 = 10;
+    /// Sweeps further apart than this, in minutes, cannot tell old peers from new ones.
+    pub const LONGEST_SWEEP_GAP: u32 = 256 - PEER_LIFETIME - 2;
+
+    const SEEDER: u16 = 1 << 15;
+    const COMPLETED: u16 = 1 << 14;
+
+    /// A peer seen `now`, of which the cluster has been told `now`.
+    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64 and 256, as said above")]
+    pub fn new(now: Minute, seeder: bool, completed: bool) -> Self {
+        let flags = if seeder { Self::SEEDER } else { 0 } | if completed { Self::COMPLETED } else { 0 };
+        Self(flags | (now.0 as u16 & 63) << 8 | now.0 as u16 & 255)
+    }
+
+    /// The same, but the cluster was told when it was told of `earlier`.
+    #[must_use]
+    pub fn told_with(self, earlier: Self) -> Self {
+        Self(self.0 & !(63 << 8) | earlier.0 & (63 << 8))
+    }
+
+    /// Has it said that nothing is left to download?
+    pub fn seeder(self) -> bool {
+        self.0 & Self::SEEDER != 0
+    }
+
+    /// Has its download been counted?
+    pub fn completed(self) -> bool {
+        self.0 & Self::COMPLETED != 0
+    }
+
+    /// Minutes since its last announce. A stamp from the near future (a worker whose clock was read a moment
+    /// earlier than another's) is of age 0.
+    pub fn age(self, now: Minute) -> u32 {
+        let age = now.0.wrapping_sub(u32::from(self.0)) & 255;
+        if age == 255 { 0 } else { age }
+    }
+
+    /// Minutes since the cluster was told of it.
+    pub fn told_age(self, now: Minute) -> u32 {
+        let age = now.0.wrapping_sub(u32::from(self.0 >> 8)) & 63;
+        if age == 63 { 0 } else { age }
+    }
+
+    /// Has it been silent for longer than peers are kept?
+    pub fn expired(self, now: Minute) -> bool {
+        self.age(now) > PEER_LIFETIME
+    }
+}
+
+/// A peer of one address family. The all-zero value is no peer: port 0 is never stored.
+pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
+    /// Which of a reply's two lists its family has.
+    const IPV6: bool;
+    /// Bytes of one peer in a compact reply (BEP 23, BEP 7).
+    const COMPACT: usize;
+    /// The peers that fit in a torrent's own entry.
+    type Few: Copy + Default + Debug + AsRef<[Self]> + AsMut<[Self]> + Send + Sync;
+
+    /// The peer at `endpoint`; `None` if that is of another family or has port 0.
+    fn at(endpoint: SocketAddr) -> Option<Self>;
+    /// The address and the port.
+    fn endpoint(&self) -> SocketAddr;
+    /// Is it at the same address and port?
+    fn is(&self, other: &Self) -> bool;
+    /// Is there no peer in this place?
+    fn is_vacant(&self) -> bool;
+    /// When it was last seen, and how.
+    fn stamp(&self) -> Stamp;
+    /// The same endpoint with another stamp.
+    #[must_use]
+    fn stamped(self, stamp: Stamp) -> Self;
+    /// Writes the compact form; `place` has [`Self::COMPACT`] bytes.
+    fn write_compact(&self, place: &mut [u8]);
+    /// The endpoint's place in a hash table.
+    fn hash(&self, key: &Key) -> u64;
+}
+
+/// An IPv4 peer. The little-endian bytes of the number are: address (4), port (2, big-endian), stamp (2), so that
+/// the compact form is its first six bytes and a comparison is one instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerV4(u64);
+
+const _: () = assert!(size_of::<PeerV4>() == 8);
+
+impl Peer for PeerV4 {
+    const IPV6: bool = false;
+    const COMPACT: usize = 6;
+    type Few = [Self; 2];
+
+    fn at(endpoint: SocketAddr) -> Option<Self> {
+        let SocketAddr::V4(endpoint) = endpoint else { return None };
+        let [a, b, c, d] = endpoint.ip().octets();
+        let [high, low] = endpoint.port().to_be_bytes();
+        (endpoint.port() != 0).then_some(Self(u64::from_le_bytes([a, b, c, d, high, low, 0, 0])))
+    }
+
+    fn endpoint(&self) -> SocketAddr {
+        let [a, b, c, d, high, low, ..] = self.0.to_le_bytes();
+        (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into()
+    }
+
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        (self.0 ^ other.0) << 16 == 0
+    }
+
+    #[inline]
+    fn is_vacant(&self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        Stamp((self.0 >> 48) as u16)
+    }
+
+    #[inline]
+    fn stamped(self, stamp: Stamp) -> Self {
+        Self(self.0 << 16 >> 16 | u64::from(stamp.0) << 48)
+    }
+
+    #[inline]
+    fn write_compact(&self, place: &mut [u8]) {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        place.copy_from_slice(&[a, b, c, d, e, f]);
+    }
+
+    #[inline]
+    fn hash(&self, key: &Key) -> u64 {
+        key.endpoint(0, self.0 << 16)
+    }
+}
+
+/// An IPv6 peer: address (16), port (2, big-endian), stamp (2, native).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerV6 {
+    compact: [u8; 18],
+    stamp: [u8; 2],
+}
+
+const _: () = assert!(size_of::<PeerV6>() == 20);
+
+impl Peer for PeerV6 {
+    const IPV6: bool = true;
+    const COMPACT: usize = 18;
+    type Few = [Self; 1];
+
+    fn at(endpoint: SocketAddr) -> Option<Self> {
+        let SocketAddr::V6(endpoint) = endpoint else { return None };
+        let mut compact = [0; 18];
+        let (address, port) = compact.split_at_mut(16);
+        address.copy_from_slice(&endpoint.ip().octets());
+        port.copy_from_slice(&endpoint.port().to_be_bytes());
+        (endpoint.port() != 0).then_some(Self { compact, stamp: [0; 2] })
+    }
+
+    fn endpoint(&self) -> SocketAddr {
+        let (address, port) = self.halves();
+        (Ipv6Addr::from(address), port).into()
+    }
+
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        self.compact == other.compact
+    }
+
+    #[inline]
+    fn is_vacant(&self) -> bool {
+        let [.., high, low] = self.compact;
+        high == 0 && low == 0
+    }
+
+    #[inline]
+    fn stamp(&self) -> Stamp {
+        Stamp(u16::from_ne_bytes(self.stamp))
+    }
+
+    #[inline]
+    fn stamped(mut self, stamp: Stamp) -> Self {
+        self.stamp = stamp.0.to_ne_bytes();
+        self
+    }
+
+    #[inline]
+    fn write_compact(&self, place: &mut [u8]) {
+        place.copy_from_slice(&self.compact);
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the address")]
+    fn hash(&self, key: &Key) -> u64 {
+        let (address, port) = self.halves();
+        key.endpoint(key.endpoint((address >> 64) as u64, address as u64), u64::from(port))
+    }
+}
+
+impl PeerV6 {
+    #[inline]
+    fn halves(&self) -> (u128, u16) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, high, low] = self.compact;
+        (u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]), u16::from_be_bytes([high, low]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_stamp_keeps_its_flags_and_both_times() {
+        for minute in [0, 44, 63, 64, 255, 256, 29_000_000] {
+            for (seeder, completed) in [(false, false), (true, false), (false, true), (true, true)] {
+                let stamp = Stamp::new(Minute(minute), seeder, completed);
+                assert_eq!((stamp.seeder(), stamp.completed()), (seeder, completed));
+                for age in 0..=PEER_LIFETIME + 1 {
+                    assert_eq!(stamp.age(Minute(minute + age)), age);
+                    assert_eq!(stamp.expired(Minute(minute + age)), age > PEER_LIFETIME);
+                }
+                let later = Stamp::new(Minute(minute + 9), seeder, completed).told_with(stamp);
+                assert_eq!(later.told_age(Minute(minute + 9)), 9);
+                assert_eq!(later.age(Minute(minute + 9)), 0);
+                assert_eq!((later.seeder(), later.completed()), (seeder, completed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_the_coming_minute_is_new() {
+        let stamp = Stamp::new(Minute(100), true, false);
+        assert_eq!(stamp.age(Minute(99)), 0);
+        assert_eq!(stamp.told_age(Minute(99)), 0);
+        assert!(!stamp.expired(Minute(99)));
+    }
+
+    #[test]
+    fn a_peer_of_the_other_family_or_without_a_port_is_none() {
+        let (v4, v6) = ("1.2.3.4:0".parse().unwrap(), "[::1]:0".parse().unwrap());
+        assert_eq!((PeerV4::at(v4), PeerV6::at(v6)), (None, None));
+        assert_eq!(PeerV4::at("[::1]:80".parse().unwrap()), None);
+        assert_eq!(PeerV6::at("1.2.3.4:80".parse().unwrap()), None);
+    }
+
+    fn round_trip<P: Peer>(endpoint: SocketAddr, expected: &[u8]) {
+        let stamp = Stamp::new(Minute(77), true, true);
+        let peer = P::at(endpoint).unwrap().stamped(stamp);
+        assert_eq!(peer.endpoint(), endpoint);
+        assert_eq!(peer.stamp(), stamp);
+        assert!(peer.is(&P::at(endpoint).unwrap()) && !peer.is_vacant() && P::default().is_vacant());
+        let mut compact = vec![0; P::COMPACT];
+        peer.write_compact(&mut compact);
+        assert_eq!(compact, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_survives_and_its_compact_form_is_that_of_bep_23_and_bep_7(
+            v4: [u8; 4], v6: [u8; 16], port in 1..=u16::MAX,
+        ) {
+            let tail = port.to_be_bytes();
+            round_trip::<PeerV4>((Ipv4Addr::from(v4), port).into(), &[&v4[..], &tail].concat());
+            round_trip::<PeerV6>((Ipv6Addr::from(v6), port).into(), &[&v6[..], &tail].concat());
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! All torrents: shards, each a lock around the torrents that a keyed hash assigns to it.
+//!
+//! In a shard the torrents stand side by side in one array, and an index of four bytes each finds them by info hash.
+//! So the array can be kept nearly full, where a hash table of the torrents themselves would stand half empty half
+//! of the time, and a sweep or a full scrape walks it by position and can stop anywhere.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::hash_table::{HashTable, OccupiedEntry};
+
+use super::InfoHash;
+use super::clock::{Minute, PEER_LIFETIME, TORRENT_LIFETIME};
+use super::family::{Family, Swarms};
+use super::keyed_hash::Key;
+use super::limits::{Limits, Pool, Room};
+use super::swarm::Counts;
+
+/// So many that workers rarely meet at one, and that a shard of a tracker with ten million torrents grows by copying
+/// half a megabyte, not half a gigabyte.
+const SHARDS: usize = 1024;
+
+/// A torrent: 48 bytes in a build for one address family.
+pub struct Torrent<F: Family> {
+    /// Its name.
+    pub info_hash: InfoHash,
+    /// Completed downloads.
+    pub downloaded: u32,
+    /// Its peers.
+    pub swarms: F::Swarms,
+}
+
+const _: () = assert!(size_of::<Torrent<super::Ipv4Only>>() == 48);
+
+impl<F: Family> Torrent<F> {
+    /// Is there nothing left to remember?
+    fn is_forgotten(&self, now: Minute) -> bool {
+        self.swarms.empty_since().is_some_and(|since| self.downloaded == 0 || now.since(since) > TORRENT_LIFETIME)
+    }
+}
+
+/// What the store holds, all shards together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Torrents.
+    pub torrents: usize,
+    /// Peers of all torrents.
+    pub peers: Counts,
+}
+
+/// There is room for no more torrents or no more peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// All torrents.
+pub struct Store<F: Family> {
+    key: Key,
+    torrents: Pool,
+    peers: Pool,
+    shards: Box<[Shard<F>]>,
+}
+
+/// Two cache lines to itself: processors fetch lines in pairs.
+#[repr(align(128))]
+struct Shard<F: Family>(Mutex<Inside<F>>);
+
+struct Inside<F: Family> {
+    /// Positions in `torrents`.
+    index: HashTable<u32>,
+    torrents: Vec<Torrent<F>>,
+    counts: Counts,
+    torrent_room: Room,
+    peer_room: Room,
+}
+
+/// Where a walk over all torrents has got to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor {
+    shard: usize,
+    torrent: usize,
+    peer: usize,
+}
+
+impl<F: Family> Store<F> {
+    /// An empty store. The key is secret: see [`Key`].
+    pub fn new(key: Key, limits: Limits) -> Self {
+        let shard = || {
+            Shard(Mutex::new(Inside {
+                index: HashTable::new(),
+                torrents: Vec::new(),
+                counts: Counts::default(),
+                torrent_room: Room::default(),
+                peer_room: Room::default(),
+            }))
+        };
+        Self {
+            key,
+            torrents: Pool::new(limits.torrents, SHARDS),
+            peers: Pool::new(limits.peers, SHARDS),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+        }
+    }
+
+    /// Does `change` to the torrent, which is made when there is none. `change` may add one peer, and is told whether
+    /// there is room for it.
+    pub fn upsert<R>(
+        &self,
+        info_hash: &InfoHash,
+        now: Minute,
+        change: impl FnOnce(&mut Torrent<F>, &Key, bool) -> R,
+    ) -> Result<R, Full> {
+        let hash = self.key.info_hash(info_hash);
+        let inside = &mut *self.shard(hash);
+        let at = match inside.position(hash, info_hash) {
+            Some(at) => at,
+            None => inside.add(hash, info_hash, self)?,
+        };
+        let room = inside.peer_room.has_one(&self.peers);
+        inside.change(at, now, self, |torrent| change(torrent, &self.key, room)).ok_or(Full)
+    }
+
+    /// Does `change` to the torrent, if there is one. `change` adds no peer.
+    pub fn modify<R>(
+        &self,
+        info_hash: &InfoHash,
+        now: Minute,
+        change: impl FnOnce(&mut Torrent<F>, &Key) -> R,
+    ) -> Option<R> {
+        let hash = self.key.info_hash(info_hash);
+        let inside = &mut *self.shard(hash);
+        let at = inside.position(hash, info_hash)?;
+        inside.change(at, now, self, |torrent| change(torrent, &self.key))
+    }
+
+    /// Looks at the torrent, if there is one.
+    pub fn read<R>(&self, info_hash: &InfoHash, look: impl FnOnce(&Torrent<F>) -> R) -> Option<R> {
+        let hash = self.key.info_hash(info_hash);
+        let inside = self.shard(hash);
+        inside.torrents.get(inside.position(hash, info_hash)?).map(look)
+    }
+
+    /// What all shards hold together, from their own counts.
+    pub fn census(&self) -> Census {
+        self.shards.iter().fold(Census::default(), |census, shard| {
+            let inside = shard.lock();
+            Census {
+                torrents: census.torrents + inside.torrents.len(),
+                peers: Counts {
+                    seeders: census.peers.seeders + inside.counts.seeders,
+                    leechers: census.peers.leechers + inside.counts.leechers,
+                },
+            }
+        })
+    }
+
+    /// Shows `most` torrents or so from `cursor` on, from a single shard, under its lock. Says where to go on; `None`
+    /// at the end. A torrent that others move meanwhile can be shown twice.
+    pub fn walk(&self, cursor: Cursor, most: usize, mut show: impl FnMut(&Torrent<F>)) -> Option<Cursor> {
+        let inside = self.shards.get(cursor.shard)?.lock();
+        // From the last to the first, as in `sweep`; 0 stands for a shard that has not been begun.
+        let end = if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let begin = end.saturating_sub(most);
+        inside.torrents.get(begin..end).unwrap_or_default().iter().rev().for_each(&mut show);
+        let next = if begin == 0 {
+            Cursor { shard: cursor.shard + 1, ..Cursor::default() }
+        } else {
+            Cursor { torrent: begin, ..cursor }
+        };
+        (next.shard < self.shards.len()).then_some(next)
+    }
+
+    /// Forgets who has been silent for too long among the `budget` torrents and peers or so from `cursor` on, and the
+    /// torrents for which `keep` says no. Holds one lock. Says where to go on; `None` at the end.
+    ///
+    /// With `everybody`, every peer has been silent for too long: so it is when the last sweep was so long ago that
+    /// the coarse times of peers have wrapped around (a process that was stopped for hours).
+    pub fn sweep(
+        &self,
+        cursor: Cursor,
+        now: Minute,
+        budget: usize,
+        everybody: bool,
+        keep: impl Fn(&InfoHash) -> bool,
+    ) -> Option<Cursor> {
+        let inside = &mut *self.shards.get(cursor.shard)?.lock();
+        // From the last to the first: where one is taken out, the last one moves in, and that has been seen.
+        let mut at =
+            if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let mut from = cursor.peer;
+        let mut left = budget;
+        while at > 0 {
+            if left == 0 {
+                return Some(Cursor { torrent: at, peer: from, ..cursor });
+            }
+            let rest = inside.change(at - 1, now, self, |torrent| {
+                left = left.saturating_sub(1 + torrent.swarms.counts().peers());
+                if !keep(&torrent.info_hash) {
+                    torrent.downloaded = 0;
+                    torrent.swarms.clear(now);
+                } else if everybody {
+                    torrent.swarms.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
+                } else {
+                    return torrent.swarms.expire(&self.key, now, from, budget);
+                }
+                None
+            });
+            match rest.flatten() {
+                Some(next) => (from, left) = (next, 0),
+                None => (from, at) = (0, at - 1),
+            }
+        }
+        inside.shrink(&self.key);
+        let shard = cursor.shard + 1;
+        (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Inside<F>> {
+        // The index takes its bits from both ends.
+        let at = (hash >> 32) as usize % SHARDS;
+        #[expect(clippy::indexing_slicing, reason = "the remainder of a division by the number of shards")]
+        self.shards[at].lock()
+    }
+}
+
+impl<F: Family> Shard<F> {
+    /// A panic in another thread is a defect, but each of our changes leaves the shard whole: go on.
+    fn lock(&self) -> MutexGuard<'_, Inside<F>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Family> Inside<F> {
+    fn position(&self, hash: u64, info_hash: &InfoHash) -> Option<usize> {
+        let is = |&at: &u32| self.torrents.get(at as usize).is_some_and(|torrent| torrent.info_hash == *info_hash);
+        self.index.find(hash, is).map(|&at| at as usize)
+    }
+
+    fn add(&mut self, hash: u64, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
+        let at = self.torrents.len();
+        let Ok(short) = u32::try_from(at) else { return Err(Full) };
+        if !self.torrent_room.has_one(&store.torrents) {
+            return Err(Full);
+        }
+        if at == self.torrents.capacity() {
+            // A vector of its own accord would take twice as much.
+            self.torrents.reserve_exact(at / 16 + 4);
+        }
+        self.torrents.push(Torrent { info_hash: *info_hash, downloaded: 0, swarms: F::Swarms::default() });
+        self.torrent_room.changed(&store.torrents, at, at + 1);
+        let Self { index, torrents, .. } = self;
+        index.insert_unique(hash, short, |&at| rehash(torrents, &store.key, at));
+        Ok(at)
+    }
+
+    /// Does `change` to the torrent at a position, keeps the counts, and forgets the torrent if nothing is left of it.
+    fn change<R>(
+        &mut self,
+        at: usize,
+        now: Minute,
+        store: &Store<F>,
+        change: impl FnOnce(&mut Torrent<F>) -> R,
+    ) -> Option<R> {
+        let torrent = self.torrents.get_mut(at)?;
+        let before = torrent.swarms.counts();
+        let result = change(torrent);
+        let after = torrent.swarms.counts();
+        let forgotten = torrent.is_forgotten(now);
+        self.counts.seeders = self.counts.seeders + after.seeders - before.seeders;
+        self.counts.leechers = self.counts.leechers + after.leechers - before.leechers;
+        if before.peers() != after.peers() {
+            self.peer_room.changed(&store.peers, before.peers(), after.peers());
+        }
+        if forgotten {
+            self.forget(at, store);
+        }
+        Some(result)
+    }
+
+    fn forget(&mut self, at: usize, store: &Store<F>) {
+        let Some(last) = self.torrents.len().checked_sub(1) else { return };
+        if let Some(gone) = self.index_entry(at, &store.key) {
+            gone.remove();
+        }
+        // The last one moves to the place that becomes free.
+        if let (true, Ok(short)) = (at != last, u32::try_from(at)) {
+            if let Some(mut moved) = self.index_entry(last, &store.key) {
+                *moved.get_mut() = short;
+            }
+        }
+        self.torrents.swap_remove(at);
+        self.torrent_room.changed(&store.torrents, last + 1, last);
+    }
+
+    /// Where the index says that a torrent stands at this position.
+    fn index_entry(&mut self, at: usize, key: &Key) -> Option<OccupiedEntry<'_, u32>> {
+        let hash = key.info_hash(&self.torrents.get(at)?.info_hash);
+        self.index.find_entry(hash, |&found| found as usize == at).ok()
+    }
+
+    /// Gives memory back when less than half is in use.
+    fn shrink(&mut self, key: &Key) {
+        let len = self.torrents.len();
+        if self.torrents.capacity() > 2 * len + 16 {
+            self.torrents.shrink_to(len + len / 16 + 4);
+            let Self { index, torrents, .. } = self;
+            index.shrink_to(len, |&at| rehash(torrents, key, at));
+        }
+    }
+}
+
+/// The hash of the torrent at a position.
+fn rehash<F: Family>(torrents: &[Torrent<F>], key: &Key, at: u32) -> u64 {
+    // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
+    torrents.get(at as usize).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
+}

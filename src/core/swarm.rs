@@ -1,0 +1,389 @@
+//! The peers of one torrent and one address family, in a form that fits their number.
+//!
+//! | form | peers | where | finding one |
+//! |---|---|---|---|
+//! | `Empty` | 0 | in the torrent's entry, with the minute since when | - |
+//! | `Few` | 1 or 2 (IPv6: 1), as most torrents have | in the torrent's entry | by looking |
+//! | `Packed` | up to 64 | an array, seeders first | by looking |
+//! | `Hashed` | more | two hash tables, seeders and leechers | by hash |
+//!
+//! Seeders and leechers stand apart wherever there are many, so that their numbers need no counting, and a seeder
+//! finds the one leecher among a million seeders at once.
+
+use fastrand::Rng;
+use thin_vec::ThinVec;
+
+use super::clock::{Minute, PEER_LIFETIME};
+use super::keyed_hash::Key;
+use super::peer::{Peer, PeerV4, PeerV6, Stamp};
+use super::select::select;
+use super::table::Table;
+
+/// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
+const PACKED_MOST: usize = 64;
+/// Hash tables become a packed array below this many. Lower, so that a swarm does not change form to and fro.
+const HASHED_LEAST: usize = 40;
+
+/// How many peers of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Peers with everything.
+    pub seeders: usize,
+    /// Peers that are still downloading.
+    pub leechers: usize,
+}
+
+impl Counts {
+    /// All peers.
+    pub fn peers(self) -> usize {
+        self.seeders + self.leechers
+    }
+}
+
+/// Whom a selection is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<P> {
+    /// Its endpoint, if it is one of the swarm (not of the other address family).
+    pub endpoint: Option<P>,
+    /// Has it got everything?
+    pub seeder: bool,
+}
+
+/// The peers of one torrent and one address family. 24 bytes in the torrent's entry.
+#[derive(Debug)]
+pub struct Swarm<P: Peer>(Form<P>);
+
+const _: () = assert!(size_of::<Swarm<PeerV4>>() == 24 && size_of::<Swarm<PeerV6>>() == 24);
+
+#[derive(Debug)]
+enum Form<P: Peer> {
+    Empty { since: Minute },
+    Few { len: u8, peers: P::Few },
+    Packed { seeders: u32, peers: ThinVec<P> },
+    Hashed(Box<Hashed<P>>),
+}
+
+#[derive(Debug)]
+struct Hashed<P> {
+    seeders: Table<P>,
+    leechers: Table<P>,
+}
+
+impl<P: Peer> Default for Swarm<P> {
+    fn default() -> Self {
+        Self(Form::Empty { since: Minute::default() })
+    }
+}
+
+impl<P: Peer> Swarm<P> {
+    /// How many peers of each kind.
+    pub fn counts(&self) -> Counts {
+        match &self.0 {
+            Form::Empty { .. } => Counts::default(),
+            Form::Few { .. } => {
+                let seeders = self.few().iter().filter(|peer| peer.stamp().seeder()).count();
+                Counts { seeders, leechers: self.few().len() - seeders }
+            }
+            Form::Packed { seeders, peers } => {
+                Counts { seeders: *seeders as usize, leechers: peers.len() - *seeders as usize }
+            }
+            Form::Hashed(tables) => Counts { seeders: tables.seeders.len(), leechers: tables.leechers.len() },
+        }
+    }
+
+    /// Since when there has been no peer; `None` while there is one.
+    pub fn empty_since(&self) -> Option<Minute> {
+        match self.0 {
+            Form::Empty { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Notes the last time that an empty swarm was heard of.
+    pub fn set_empty_since(&mut self, minute: Minute) {
+        if let Form::Empty { since } = &mut self.0 {
+            *since = minute;
+        }
+    }
+
+    /// Adds `peer`, or stamps it anew. `stamp` is called once, with the stamp that it had, and makes the new one,
+    /// whose seeder flag is `seeder`.
+    ///
+    /// Costs the same in a swarm of a million as in one of a hundred.
+    pub fn upsert(&mut self, key: &Key, peer: P, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+        if let Form::Hashed(tables) = &mut self.0 {
+            let (own, other) = tables.of(seeder);
+            if let Some(found) = own.find(key, &peer) {
+                *found = peer.stamped(stamp(Some(found.stamp())));
+            } else {
+                let old = other.remove(key, &peer).map(|peer| peer.stamp());
+                own.insert(key, peer.stamped(stamp(old)));
+            }
+            return;
+        }
+        match self.slice_mut().iter_mut().find(|found| found.is(&peer)) {
+            Some(found) if found.stamp().seeder() == seeder => *found = peer.stamped(stamp(Some(found.stamp()))),
+            Some(found) => {
+                let old = found.stamp();
+                self.remove(key, &peer);
+                self.insert(key, peer.stamped(stamp(Some(old))));
+            }
+            None => self.insert(key, peer.stamped(stamp(None))),
+        }
+    }
+
+    /// Takes the peer at `endpoint`'s address and port out, and returns it. An emptied swarm has been empty since
+    /// minute 0: see [`Self::set_empty_since`].
+    pub fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+        let removed = match &mut self.0 {
+            Form::Hashed(tables) => {
+                tables.leechers.remove(key, endpoint).or_else(|| tables.seeders.remove(key, endpoint))
+            }
+            _ => {
+                let at = self.slice_mut().iter().position(|peer| peer.is(endpoint))?;
+                Some(self.remove_at(at))
+            }
+        };
+        self.settle();
+        removed
+    }
+
+    /// Is the peer at `endpoint`'s address and port one of them?
+    pub fn contains(&mut self, key: &Key, endpoint: &P) -> bool {
+        match &mut self.0 {
+            Form::Hashed(tables) => {
+                tables.leechers.find(key, endpoint).is_some() || tables.seeders.find(key, endpoint).is_some()
+            }
+            _ => self.slice_mut().iter().any(|peer| peer.is(endpoint)),
+        }
+    }
+
+    /// Appends the compact form of a random selection of `wanted` peers to `out`, or of all if there are fewer.
+    /// The asker, if it is one of this swarm, is not among them. A seeder is given leechers only: another seeder is
+    /// of no use to it.
+    pub fn select(&self, asker: &Asker<P>, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+        let itself = asker.endpoint.unwrap_or_default();
+        let present = self.choice(asker);
+        match &self.0 {
+            Form::Empty { .. } => {}
+            Form::Few { .. } => {
+                let eligible = |peer: &&P| !(peer.is(&itself) || asker.seeder && peer.stamp().seeder());
+                for peer in self.few().iter().filter(eligible).take(wanted) {
+                    let start = out.len();
+                    out.resize(start + P::COMPACT, 0);
+                    peer.write_compact(out.split_at_mut(start).1);
+                }
+            }
+            Form::Packed { seeders, peers } => {
+                let slots = if asker.seeder { peers.get(*seeders as usize..) } else { peers.get(..) };
+                select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
+            }
+            Form::Hashed(tables) if asker.seeder => {
+                select(tables.leechers.slots(), present, &itself, wanted, rng, out);
+            }
+            Form::Hashed(tables) => tables.select(&itself, present, wanted, rng, out),
+        }
+    }
+
+    /// How many peers [`Self::select`] has to choose from.
+    pub fn choice(&self, asker: &Asker<P>) -> usize {
+        let counts = self.counts();
+        if asker.seeder { counts.leechers } else { counts.peers() - usize::from(asker.endpoint.is_some()) }
+    }
+
+    /// Takes out the expired ones among the `budget` peers or so from `from` on. Says where to go on; `None` at the
+    /// end. Whoever empties a swarm so has last been heard of one lifetime ago.
+    pub fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+        if matches!(self.0, Form::Empty { .. }) {
+            return None;
+        }
+        let rest = match &mut self.0 {
+            Form::Hashed(tables) => tables.expire(key, now, from, budget),
+            _ => {
+                let mut at = 0;
+                while let Some(peer) = self.slice_mut().get(at) {
+                    if peer.stamp().expired(now) {
+                        self.remove_at(at);
+                    } else {
+                        at += 1;
+                    }
+                }
+                None
+            }
+        };
+        if rest.is_none() {
+            self.settle();
+            self.set_empty_since(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
+        }
+        rest
+    }
+
+    /// Minutes since any peer was heard of. In a swarm of hash tables somebody is heard of every minute: 0.
+    pub fn quiet_for(&self, now: Minute) -> u32 {
+        let peers = match &self.0 {
+            Form::Empty { since } => return now.since(*since),
+            Form::Few { .. } => self.few(),
+            Form::Packed { peers, .. } => peers,
+            Form::Hashed(_) => return 0,
+        };
+        peers.iter().map(|peer| peer.stamp().age(now)).min().unwrap_or(0)
+    }
+
+    /// Forgets every peer; none has been heard of since `since`.
+    pub fn clear(&mut self, since: Minute) {
+        self.0 = Form::Empty { since };
+    }
+
+    fn few(&self) -> &[P] {
+        match &self.0 {
+            Form::Few { len, peers } => peers.as_ref().get(..usize::from(*len)).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// The peers of the forms that are looked through.
+    fn slice_mut(&mut self) -> &mut [P] {
+        match &mut self.0 {
+            Form::Few { len, peers } => peers.as_mut().get_mut(..usize::from(*len)).unwrap_or_default(),
+            Form::Packed { peers, .. } => peers,
+            Form::Empty { .. } | Form::Hashed(_) => &mut [],
+        }
+    }
+
+    /// Adds a peer that is not there yet, and takes a larger form where the present one is full.
+    fn insert(&mut self, key: &Key, peer: P) {
+        match &mut self.0 {
+            Form::Empty { .. } => {
+                let mut peers = P::Few::default();
+                if let Some(first) = peers.as_mut().first_mut() {
+                    *first = peer;
+                }
+                self.0 = Form::Few { len: 1, peers };
+            }
+            Form::Few { len, peers } => {
+                if let Some(vacant) = peers.as_mut().get_mut(usize::from(*len)) {
+                    *vacant = peer;
+                    *len += 1;
+                } else {
+                    self.0 = Form::packed(peers.as_ref());
+                    self.insert(key, peer);
+                }
+            }
+            Form::Packed { peers, .. } if peers.len() >= PACKED_MOST => {
+                let mut tables = Hashed::with_room_for(self.counts());
+                for old in self.slice_mut() {
+                    tables.of(old.stamp().seeder()).0.insert(key, *old);
+                }
+                tables.of(peer.stamp().seeder()).0.insert(key, peer);
+                self.0 = Form::Hashed(Box::new(tables));
+            }
+            Form::Packed { seeders, peers } => {
+                push(seeders, peers, peer);
+            }
+            Form::Hashed(tables) => tables.of(peer.stamp().seeder()).0.insert(key, peer),
+        }
+    }
+
+    /// Takes a peer out of the forms that are looked through, without changing the form.
+    fn remove_at(&mut self, at: usize) -> P {
+        match &mut self.0 {
+            Form::Few { len, peers } => {
+                let last = usize::from(*len) - 1;
+                peers.as_mut().swap(at, last);
+                *len -= 1;
+                peers.as_ref().get(last).copied().unwrap_or_default()
+            }
+            Form::Packed { seeders, peers } => {
+                let mut at = at;
+                if at < *seeders as usize {
+                    *seeders -= 1;
+                    peers.swap(at, *seeders as usize);
+                    at = *seeders as usize;
+                }
+                peers.swap_remove(at)
+            }
+            Form::Empty { .. } | Form::Hashed(_) => P::default(),
+        }
+    }
+
+    /// Takes a smaller form where few are left.
+    fn settle(&mut self) {
+        match &mut self.0 {
+            Form::Few { len: 0, .. } => self.0 = Form::Empty { since: Minute::default() },
+            Form::Packed { peers, .. } if peers.len() <= P::Few::default().as_ref().len() => {
+                let mut few = P::Few::default();
+                few.as_mut().iter_mut().zip(peers.iter()).for_each(|(place, peer)| *place = *peer);
+                // A swarm has at most two peers in this form.
+                let len = u8::try_from(peers.len()).unwrap_or_default();
+                self.0 = Form::Few { len, peers: few };
+                self.settle();
+            }
+            Form::Packed { peers, .. } if peers.capacity() > 2 * peers.len() + 2 => peers.shrink_to_fit(),
+            Form::Hashed(tables) if tables.seeders.len() + tables.leechers.len() < HASHED_LEAST => {
+                let peers: ThinVec<P> = tables.seeders.peers().chain(tables.leechers.peers()).copied().collect();
+                self.0 = Form::packed(&peers);
+                self.settle();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<P: Peer> Form<P> {
+    fn packed(from: &[P]) -> Self {
+        let (mut seeders, mut peers) = (0, ThinVec::new());
+        for peer in from {
+            push(&mut seeders, &mut peers, *peer);
+        }
+        Self::Packed { seeders, peers }
+    }
+}
+
+/// Adds a peer to a packed array, whose first `seeders` peers are the seeders.
+fn push<P: Peer>(seeders: &mut u32, peers: &mut ThinVec<P>, peer: P) {
+    if peers.len() == peers.capacity() {
+        // Two or a quarter more, where a vector of its own accord would take twice as much. An odd number of 8-byte
+        // peers with the vector's 16-byte header fills what malloc hands out in steps of 16 bytes, less its own 8.
+        let capacity = (peers.len() + (peers.len() / 4).max(2)) | 1;
+        peers.reserve_exact(capacity - peers.len());
+    }
+    let last = peers.len();
+    peers.push(peer);
+    if peer.stamp().seeder() {
+        peers.swap(*seeders as usize, last);
+        *seeders += 1;
+    }
+}
+
+impl<P: Peer> Hashed<P> {
+    fn with_room_for(counts: Counts) -> Self {
+        let (seeders, leechers) = (counts.seeders, counts.leechers);
+        Self { seeders: Table::with_room_for(seeders + 1), leechers: Table::with_room_for(leechers + 1) }
+    }
+
+    /// The table of the kind asked for, and the other.
+    fn of(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
+        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
+    }
+
+    /// For a leecher: seeders and leechers in proportion to their numbers. `present` is how many of both there are
+    /// to choose from.
+    fn select(&self, itself: &P, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+        let seeders = self.seeders.len();
+        let leechers = present - seeders;
+        let wanted = wanted.min(present);
+        // Rounded at random, so that on average each kind gets its exact share.
+        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
+        let share = share.clamp(wanted.saturating_sub(leechers), seeders.min(wanted));
+        select(self.seeders.slots(), seeders, itself, share, rng, out);
+        select(self.leechers.slots(), leechers, itself, wanted - share, rng, out);
+    }
+
+    fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+        let first = self.seeders.slots().len();
+        if from < first {
+            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots().len()));
+        }
+        Some(self.leechers.expire(key, now, from - first, budget)? + first)
+    }
+}

@@ -1,0 +1,223 @@
+//! The peers of a large swarm in one array: open addressing, linear probing, no index beside it.
+//!
+//! A peer sits at or soon after the slot that its keyed hash names, so finding it costs one or two cache lines
+//! however large the swarm, and the array is dense enough (82 to 90 per cent while it grows) for a selection to be
+//! read straight out of it. Nine bytes for an IPv4 peer is what this costs; an index beside an array costs sixteen.
+
+use super::clock::Minute;
+use super::keyed_hash::Key;
+use super::peer::Peer;
+
+/// Peers by endpoint.
+#[derive(Debug)]
+pub struct Table<P> {
+    slots: Box<[P]>,
+    len: usize,
+}
+
+impl<P: Peer> Table<P> {
+    /// Room for `len` peers, and for some more.
+    pub fn with_room_for(len: usize) -> Self {
+        Self { slots: vec![P::default(); len * 11 / 9 + 4].into(), len: 0 }
+    }
+
+    /// How many peers it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Does it hold none?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All slots, vacant ones included, for [`select`](super::select::select).
+    pub fn slots(&self) -> &[P] {
+        &self.slots
+    }
+
+    /// The peers, in no order that means anything.
+    pub fn peers(&self) -> impl Iterator<Item = &P> {
+        self.slots.iter().filter(|peer| !peer.is_vacant())
+    }
+
+    /// The peer at `endpoint`'s address and port.
+    pub fn find(&mut self, key: &Key, endpoint: &P) -> Option<&mut P> {
+        let at = self.place(key, endpoint);
+        self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
+    }
+
+    /// Adds a peer that is not there yet.
+    pub fn insert(&mut self, key: &Key, peer: P) {
+        if (self.len + 1) * 10 > self.slots.len() * 9 {
+            self.rebuild(key);
+        }
+        let at = self.place(key, &peer);
+        if let Some(slot) = self.slots.get_mut(at) {
+            debug_assert!(slot.is_vacant(), "inserted twice");
+            *slot = peer;
+            self.len += 1;
+        }
+    }
+
+    /// Takes the peer at `endpoint`'s address and port out.
+    pub fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+        let at = self.place(key, endpoint);
+        let removed = *self.slots.get(at).filter(|peer| peer.is(endpoint))?;
+        self.vacate(key, at);
+        self.shrink(key);
+        Some(removed)
+    }
+
+    /// Takes out the expired ones among the `budget` slots from `from` on. Says where to go on; `None` at the end.
+    ///
+    /// None is overlooked, unless the table changes between two portions: then it is found by the next sweep.
+    pub fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+        let end = from.saturating_add(budget).min(self.slots.len());
+        let mut at = from;
+        while at < end {
+            match self.slots.get(at) {
+                // Another may have moved into this slot: look again.
+                Some(peer) if !peer.is_vacant() && peer.stamp().expired(now) => self.vacate(key, at),
+                _ => at += 1,
+            }
+        }
+        if at < self.slots.len() {
+            return Some(at);
+        }
+        self.shrink(key);
+        None
+    }
+
+    /// The slot of the peer, or the vacant one where it would go. There is one: the load stays below one.
+    fn place(&self, key: &Key, peer: &P) -> usize {
+        let home = self.home(key, peer);
+        let (before, after) = self.slots.split_at(home);
+        let stops = |slot: &P| slot.is_vacant() || slot.is(peer);
+        match after.iter().position(stops) {
+            Some(steps) => home + steps,
+            None => before.iter().position(stops).unwrap_or(0),
+        }
+    }
+
+    /// The slot that the hash names: the same fraction of the array as the hash is of all hashes. So slots keep
+    /// their order when the array grows, and growing walks both arrays from end to end.
+    #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
+    fn home(&self, key: &Key, peer: &P) -> usize {
+        ((u128::from(peer.hash(key)) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    /// Empties a slot, and moves those who had to step over it closer to home.
+    fn vacate(&mut self, key: &Key, at: usize) {
+        let slots = self.slots.len();
+        let distance = |from: usize, to: usize| if to >= from { to - from } else { to + slots - from };
+        let mut hole = at;
+        let mut next = at;
+        loop {
+            next = if next + 1 == slots { 0 } else { next + 1 };
+            let Some(peer) = self.slots.get(next).copied().filter(|peer| !peer.is_vacant()) else { break };
+            if distance(self.home(key, &peer), next) >= distance(hole, next) {
+                self.slots.swap(hole, next);
+                hole = next;
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(hole) {
+            *slot = P::default();
+            self.len -= 1;
+        }
+    }
+
+    /// Gives memory back when less than four tenths are in use.
+    fn shrink(&mut self, key: &Key) {
+        if self.len * 10 < self.slots.len() * 4 && self.slots.len() > 16 {
+            self.rebuild(key);
+        }
+    }
+
+    fn rebuild(&mut self, key: &Key) {
+        let mut rebuilt = Self::with_room_for(self.len + 1);
+        for peer in self.peers() {
+            let at = rebuilt.place(key, peer);
+            if let Some(slot) = rebuilt.slots.get_mut(at) {
+                *slot = *peer;
+            }
+        }
+        rebuilt.len = self.len;
+        *self = rebuilt;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::peer::{PeerV4, PeerV6, Stamp};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+
+    fn key() -> Key {
+        Key::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8))
+    }
+
+    /// Few endpoints, so that sequences meet the same ones again.
+    fn endpoint<P: Peer>(n: u16) -> P {
+        let v4 = SocketAddr::from(([10, 0, 0, 1], n + 1));
+        P::at(v4).or_else(|| P::at(([0, 0, 0, 0, 0, 0, 0, 1], n + 1).into())).unwrap()
+    }
+
+    fn holds_like_a_map<P: Peer>(steps: &[(bool, u16)]) {
+        let key = key();
+        let mut table = Table::<P>::with_room_for(0);
+        let mut map = BTreeMap::new();
+        for (minute, &(add, n)) in steps.iter().enumerate() {
+            let stamp = Stamp::new(Minute(minute as u32 % 40), false, false);
+            let peer = endpoint::<P>(n).stamped(stamp);
+            if !add {
+                assert_eq!(table.remove(&key, &peer), map.remove(&n));
+            } else if let Some(found) = table.find(&key, &peer) {
+                *found = peer;
+                map.insert(n, peer);
+            } else {
+                table.insert(&key, peer);
+                assert_eq!(map.insert(n, peer), None);
+            }
+            assert_eq!(table.len(), map.len());
+        }
+        assert_eq!(table.peers().count(), map.len());
+        for (n, peer) in &map {
+            assert_eq!(table.find(&key, &endpoint(*n)), Some(&mut peer.clone()));
+        }
+        // Those of minutes 0 to 19 expire, in small portions.
+        let now = Minute(20 + 45);
+        map.retain(|_, peer| !peer.stamp().expired(now));
+        let mut at = Some(0);
+        while let Some(from) = at {
+            at = table.expire(&key, now, from, 7);
+        }
+        assert_eq!(table.len(), map.len());
+        assert!(map.iter().all(|(n, peer)| table.find(&key, &endpoint(*n)) == Some(&mut peer.clone())));
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_map_holds(steps in prop::collection::vec((prop::bool::weighted(0.7), 0..400_u16), 0..2000)) {
+            holds_like_a_map::<PeerV4>(&steps);
+            holds_like_a_map::<PeerV6>(&steps);
+        }
+    }
+
+    #[test]
+    fn it_is_dense_while_it_grows_and_gives_memory_back() {
+        let key = key();
+        let mut table = Table::<PeerV4>::with_room_for(0);
+        for n in 0..5_000 {
+            table.insert(&key, endpoint(n));
+            assert!(table.slots().len() * 8 < table.len() * 10 + 64, "{} for {n}", table.slots().len());
+        }
+        for n in 0..4_990 {
+            table.remove(&key, &endpoint(n));
+        }
+        assert_eq!(table.len(), 10);
+        assert!(table.slots().len() < 30);
+    }
+}

@@ -1,0 +1,127 @@
+//! What a build can differ in on the HTTP side, with the off twin of each plug point.
+
+use std::net::IpAddr;
+
+use crate::core::family::Family;
+use crate::core::flavour::Flavour;
+use crate::core::store::Store;
+
+use super::query::Query;
+use super::request::Request;
+
+/// One choice for each plug point of the HTTP side, beside those of the core.
+pub trait HttpFlavour: Flavour {
+    /// Whose announce is it?
+    type ClientAddress: ClientAddress;
+    /// Who may read the statistics?
+    type StatsAccess: StatsAccess;
+    /// Is there a page with everything?
+    type FullScrape: FullScrape;
+}
+
+/// The request names an address, or should, and it cannot be understood: it is answered with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadAddress;
+
+/// Whose announce is it?
+pub trait ClientAddress: Send + Sync + 'static {
+    /// The address of the client behind `connection`, the other end of the TCP connection.
+    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress>;
+}
+
+/// Stands where `ip-from-query` and `ip-from-proxy` are off: the client is the other end of the connection.
+#[derive(Debug, Default)]
+pub struct Connected;
+
+impl ClientAddress for Connected {
+    fn of(&self, connection: IpAddr, _: &Request<'_>, _: &Query<'_>) -> Result<IpAddr, BadAddress> {
+        Ok(connection)
+    }
+}
+
+/// Who may read the statistics?
+pub trait StatsAccess: Send + Sync + 'static {
+    /// May a client at this address?
+    fn allows(&self, client: IpAddr) -> bool;
+}
+
+/// Stands where `restrict-stats` is off.
+#[derive(Debug, Default)]
+pub struct Everyone;
+
+impl StatsAccess for Everyone {
+    fn allows(&self, _: IpAddr) -> bool {
+        true
+    }
+}
+
+/// The pages that name every torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// `GET /scrape` without a query.
+    Scrape,
+    /// `/stats?mode=tpbs`, in one of its formats.
+    Tpbs(TpbsFormat),
+    /// `/stats?mode=statedump`.
+    Statedump,
+}
+
+/// `format=` of `mode=tpbs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TpbsFormat {
+    /// Bencode, as `GET /scrape` gives it.
+    #[default]
+    Ben,
+    /// 20 bytes, then seeders and leechers as 32-bit big-endian numbers.
+    Bin,
+    /// The info hash in percent-encoding.
+    Url,
+    /// `HEX:seeders:leechers`
+    Txt,
+    /// `HEX:seeders:leechers:downloaded`
+    Txtp,
+}
+
+/// Is there a page with everything, and how is it coded?
+pub trait FullScrape: Send + Sync + 'static {
+    /// A page under way.
+    type Stream: Stream;
+
+    /// Begins a page; `None` where there is none.
+    fn open(&self, listing: Listing, request: &Request<'_>) -> Option<Self::Stream>;
+}
+
+/// A page that names every torrent, made piece by piece while it is sent.
+pub trait Stream: Send + 'static {
+    /// The value of the header `Content-Encoding`, if one is needed.
+    fn content_encoding(&self) -> Option<&'static str>;
+
+    /// Appends the next piece, of bounded size, to `out`; says whether there is more. Locks one shard at most.
+    fn next<F: Family>(&mut self, store: &Store<F>, out: &mut Vec<u8>) -> bool;
+}
+
+/// Stands where `fullscrape` is off.
+#[derive(Debug, Default)]
+pub struct NoFullScrape;
+
+/// The stream that there is none of.
+#[derive(Debug)]
+pub enum NoStream {}
+
+impl FullScrape for NoFullScrape {
+    type Stream = NoStream;
+
+    fn open(&self, _: Listing, _: &Request<'_>) -> Option<NoStream> {
+        None
+    }
+}
+
+impl Stream for NoStream {
+    fn content_encoding(&self) -> Option<&'static str> {
+        match *self {}
+    }
+
+    fn next<F: Family>(&mut self, _: &Store<F>, _: &mut Vec<u8>) -> bool {
+        match *self {}
+    }
+}

@@ -1,0 +1,3 @@
+//! A BitTorrent tracker that is configured at compile time.
+pub mod core;
+pub mod stats;
