@@ -49,6 +49,14 @@ pub enum CliError {
     Config(#[from] ConfigError),
 }
 
+impl CliError {
+    /// The word "error" in front is left to the one who prints it, as with every other error.
+    fn usage(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        Self::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
+    }
+}
+
 /// Reads the arguments, the program's name first, for a build with these features.
 ///
 /// # Errors
@@ -60,7 +68,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, features: &[&str]) -> Res
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => return Ok(Invocation::Help(error.to_string())),
             ErrorKind::DisplayVersion => return Ok(Invocation::Version),
-            _ => return Err(CliError::Usage(error.to_string().trim_end().to_owned())),
+            _ => return Err(CliError::usage(&error)),
         },
     };
     let mut steps = Steps::new(features);
@@ -72,7 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, features: &[&str]) -> Res
         }
     }
     let settings = steps.finish()?;
-    Ok(if matches.get_count(CHECK_CONFIG) > 0 {
+    Ok(if matches.get_flag(CHECK_CONFIG) {
         Invocation::CheckConfig { settings, log }
     } else {
         Invocation::Run { settings, log }
@@ -84,8 +92,8 @@ struct Flag {
     short: Option<char>,
     long: &'static str,
     value: &'static str,
-    help: &'static str,
     does: Does,
+    help: &'static str,
 }
 
 /// What an option does with its value.
@@ -96,24 +104,48 @@ enum Does {
     SetLog,
 }
 
-/// Every option with a value, in the order and under the headings of the help.
-const GROUPS: &[(&str, &[Flag])] = &[
-    ("Listening", &[
-        flag('i', "ip", "IP", "Address for the ports that follow [default: any]", Step::SelectAddress),
-        flag('p', "tcp-port", "PORT", "HTTP port, 0 for any free one [default: 6969]", Step::Listen("listen.tcp")),
-        flag('P', "udp-port", "PORT", "UDP port, 0 for any free one [default: 6969]", Step::Listen("listen.udp")),
-    ]),
-]
+/// The options with a value, in the order of the help. What they need is added to their text.
+const LISTENING: &[Flag] = &[
+    flag('i', "ip", "IP", Step::SelectAddress, "Address for the ports behind it [default: every address]"),
+    flag('p', "tcp-port", "PORT", Step::Listen("listen.tcp"), "HTTP port, 0: any free one; repeatable [default: 6969]"),
+    flag('P', "udp-port", "PORT", Step::Listen("listen.udp"), "UDP port, 0: any free one; repeatable [default: 6969]"),
+    flag('s', "livesync-port", "PORT", LIVESYNC, "Live sync port [default: none]"),
+];
+const ACCESS: &[Flag] = &[
+    flag('w', "whitelist", "FILE", Step::Set("access.whitelist"), "Serve only listed torrents [default: none]"),
+    flag('b', "blacklist", "FILE", Step::Set("access.blacklist"), "Serve all but listed torrents [default: none]"),
+    flag('A', "bless", "IP[/BITS]", BLESS, "May read statistics and send live sync; repeatable [default: none]"),
+];
+const PROCESS: &[Flag] = &[
+    flag(
+        'f',
+        "config",
+        "FILE",
+        Step::ReadFile,
+        "Read this configuration file at this point; repeatable [default: none]",
+    ),
+    flag('d', "dir", "DIR", Step::Set("tracker.rootdir"), "Root for root, working directory for others [default: .]"),
+    flag('u', "user", "USER", Step::Set("tracker.user"), "User to become when started as root [default: nobody]"),
+    flag('r', "redirect-url", "URL", Step::Set("tracker.redirect_url"), "Where GET / leads [default: nowhere, 404]"),
+    flag('l', "statefile", "FILE", Step::Set("tracker.statefile"), "State dump to start from [default: none]"),
+    Flag { short: None, long: "log", value: "LEVEL", does: Does::SetLog, help: LOG_HELP },
+];
+const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
+
+const BLESS: Step = Step::SetEach(&["access.stats", "livesync.cluster.node_ip"]);
+const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
+const LOG_HELP: &str = "error, warn, info, debug or trace [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
 
 const ORDER: &str = "\
-Options work in the order in which they stand, and later ones override earlier ones. Without a port and without a file
-that names an address, both protocols listen on port 6969 of the address of -i.
+Options work in their order: -i selects the address for what follows, -f reads its file at that
+point, later options override earlier ones. With no port and no file that names an address, both
+protocols listen on port 6969.
 
 Example: opentracker -i 192.0.2.1 -p 6969 -P 6969 -f opentracker.conf -i 198.51.100.1 -p 80";
 
-const fn flag(short: char, long: &'static str, value: &'static str, help: &'static str, does: Does) -> Flag {
-    Flag { short: Some(short), long, value, help, does }
+const fn flag(short: char, long: &'static str, value: &'static str, step: Step, help: &'static str) -> Flag {
+    Flag { short: Some(short), long, value, does: Does::Step(step), help }
 }
 
 fn command() -> Command {
@@ -122,12 +154,16 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A BitTorrent tracker")
         .override_usage("opentracker [OPTIONS]")
+        // Ours are listed under a heading, and -v is the original's letter.
+        .disable_help_flag(true)
+        .disable_version_flag(true)
         .after_help(ORDER);
     for (heading, flags) in GROUPS {
-        command = command.args(flags.iter().map(|flag| flag.arg().help_heading(*heading)));
+        command = command.args(flags.iter().map(|flag| flag.arg().help_heading(heading)));
     }
     command.next_help_heading("Instead of running").args([
-        plain(CHECK_CONFIG, ArgAction::Count, "Read and check everything that the other options name, then stop"),
+        plain(CHECK_CONFIG, ArgAction::SetTrue, "Read and check the configuration, then stop")
+            .overrides_with(CHECK_CONFIG),
         plain("version", ArgAction::Version, "Print the version").short('v'),
         plain("help", ArgAction::Help, "Print this text").short('h'),
     ])

@@ -63,12 +63,7 @@ pub fn apply_file(settings: &mut Settings, path: &Path, features: &[&str]) -> Re
 /// # Errors
 ///
 /// The first mistake, with its line; `settings` is then unchanged.
-pub fn apply_bytes(
-    settings: &mut Settings,
-    path: &Path,
-    bytes: &[u8],
-    features: &[&str],
-) -> Result<(), ConfigError> {
+pub fn apply_bytes(settings: &mut Settings, path: &Path, bytes: &[u8], features: &[&str]) -> Result<(), ConfigError> {
     let mut changed = settings.clone();
     read(bytes)
         .and_then(|entries| entries.iter().try_for_each(|entry| apply(&mut changed, entry, features)))

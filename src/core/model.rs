@@ -209,7 +209,7 @@ fn v6(n: u16) -> SocketAddr {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn small_swarms_hold_like_the_model(steps in steps(6)) {

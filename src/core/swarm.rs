@@ -229,9 +229,11 @@ impl<P: Peer> Swarm<P> {
         peers.iter().map(|peer| peer.stamp().age(now)).min().unwrap_or(0)
     }
 
-    /// Forgets every peer; none has been heard of since `since`.
+    /// Forgets every peer; none has been heard of since `since`. A swarm that is empty already stays as it is.
     pub fn clear(&mut self, since: Minute) {
-        self.0 = Form::Empty { since };
+        if self.empty_since().is_none() {
+            self.0 = Form::Empty { since };
+        }
     }
 
     fn few(&self) -> &[P] {
