@@ -1,3 +1,33 @@
-//! A BitTorrent tracker that is configured at compile time.
+//! A BitTorrent tracker that is configured at compile time: one small core, two front ends, and one module for each
+//! switch.
+//!
+//! The house, from the top down; arrows between rooms point down only:
+//!
+//! - [`cli`], [`config`]: arguments and files become [`config::Settings`].
+//! - [`server`]: settings become a running tracker, in stages; signals.
+//! - [`switches`]: one file for each Cargo feature, and the table that plugs them in.
+//! - [`http`], [`udp`]: the front ends: bytes to requests, replies to bytes.
+//! - [`stats`]: counters, and the pages that read them.
+//! - [`core`]: torrents, peers, and what an announce does.
+//!
+//! The way of an announce over UDP: `udp::socket` receives it, `udp::packet` reads it, `udp::service` checks its
+//! connection id, `core::tracker` decides, `core::store` locks the torrent's shard, `core::swarm` keeps the peer and
+//! `core::select` chooses others; back the same way. Over HTTP: `http::connection`, `http::request`, `http::service`,
+//! then likewise.
+
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
+
+#[cfg(all(feature = "accesslist-black", feature = "accesslist-white"))]
+compile_error!(
+    "the features accesslist-black and accesslist-white exclude each other: a tracker serves either all torrents but \
+     the listed ones or the listed ones only; choose one"
+);
+
+pub mod cli;
+pub mod config;
 pub mod core;
+pub mod http;
+pub mod server;
 pub mod stats;
+pub mod switches;
+pub mod udp;

@@ -1,1 +1,78 @@
-fn main() {}
+//! `opentracker`: arguments, then [`server::run`], then an exit code.
+
+use std::env;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use opentracker::cli::{self, Invocation};
+use opentracker::{server, switches};
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+/// The tracker could not start.
+const CANNOT_START: u8 = 1;
+/// The arguments or the configuration make no sense.
+const CANNOT_UNDERSTAND: u8 = 2;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(env::args_os(), switches::FEATURES) {
+        Ok(invocation) => invocation,
+        Err(error) => return fail(&error, CANNOT_UNDERSTAND),
+    };
+    match invocation {
+        Invocation::Help(text) => print(&text),
+        Invocation::Version => print(&version()),
+        Invocation::CheckConfig { .. } => print("configuration is valid\n"),
+        Invocation::Run { settings, log } => {
+            start_log(log);
+            match server::run(settings) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, CANNOT_START),
+            }
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever reads may have enough: `opentracker --help | head -1`.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "opentracker: {error}");
+    ExitCode::from(code)
+}
+
+fn version() -> String {
+    let features = if switches::FEATURES.is_empty() { "none".into() } else { switches::FEATURES.join(" ") };
+    format!(
+        "opentracker {} ({}, {})\nfeatures: {features}\n",
+        env!("CARGO_PKG_VERSION"),
+        env!("OPENTRACKER_COMMIT"),
+        env!("OPENTRACKER_TARGET"),
+    )
+}
+
+/// The log goes to stderr. `--log` says how much, else `RUST_LOG`, else it is what an operator wants to know.
+fn start_log(level: Option<Level>) {
+    let chosen = match (level, env::var("RUST_LOG")) {
+        (Some(level), _) => Ok(Targets::new().with_default(level)),
+        (None, Ok(text)) if !text.is_empty() => text.parse(),
+        (None, _) => Ok(Targets::new().with_default(LevelFilter::INFO)),
+    };
+    let (filter, mistake) = match chosen {
+        Ok(filter) => (filter, None),
+        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(filter);
+    tracing_subscriber::registry().with(lines).init();
+    if let Some(error) = mistake {
+        tracing::warn!("RUST_LOG is not understood ({error}); logging at level info");
+    }
+}

@@ -26,7 +26,7 @@ impl Settings {
         self.check_default_ip(features)?;
         for (key, addresses) in [("listen.tcp", &self.listen.tcp), ("listen.udp", &self.listen.udp)] {
             if let Some(address) = first_repeated(addresses) {
-                return Err(ConfigError::of_key(key, Problem::SameAddress { address: address.to_string() }));
+                return Err(ConfigError::of_key(key, Problem::SameAddress { address }));
             }
         }
         Ok(())
@@ -48,8 +48,7 @@ impl Settings {
     /// Addresses of keys were checked when they were read, but `-i` may have been meant for live sync alone.
     fn check_default_ip(&self, features: &[&str]) -> Result<(), ConfigError> {
         let Some(ip) = self.listen.default_ip.filter(|_| self.names_no_address()) else { return Ok(()) };
-        check_family(SocketAddr::new(ip, DEFAULT_PORT), features)
-            .map_err(|problem| ConfigError::of_option("-i", None, problem))
+        check_family(ip, features).map_err(|problem| ConfigError::of_option("-i", None, problem))
     }
 
     fn names_no_address(&self) -> bool {

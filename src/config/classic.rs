@@ -6,14 +6,15 @@ use super::value::{Entry, Value};
 
 /// Whether a file is in this syntax: its first meaningful line is a keyword, white space and a value.
 ///
-/// After a plain name TOML has only `=` or a dot, so no TOML file is taken for one of these; and a value may contain
-/// `=` further on, as URLs do.
+/// After a plain name TOML has only `=`, or a dot and later `=`, so no TOML file is taken for one of these; any other
+/// value may contain `=`, as URLs do, or begin with a dot, as paths do.
 pub(super) fn is_written_in(text: &str) -> bool {
     let first = meaningful_lines(text).next();
-    first.and_then(|(_, line)| line.split_once(char::is_whitespace)).is_some_and(|(keyword, value)| {
+    first.and_then(|(_, line)| split(line)).is_some_and(|(keyword, value)| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         keyword.split('.').all(|part| !part.is_empty() && part.chars().all(plain))
-            && !value.trim_start().starts_with(['=', '.'])
+            && !value.starts_with('=')
+            && !(value.starts_with('.') && value.contains('='))
     })
 }
 
@@ -21,8 +22,8 @@ pub(super) fn is_written_in(text: &str) -> bool {
 pub(super) fn entries(text: &str) -> Vec<Entry<'_>> {
     meaningful_lines(text)
         .map(|(number, line)| {
-            let (keyword, value) = match line.split_once(char::is_whitespace) {
-                Some((keyword, value)) => (keyword, Value::Bare(OsStr::new(value.trim_start()))),
+            let (keyword, value) = match split(line) {
+                Some((keyword, value)) => (keyword, Value::Bare(OsStr::new(value))),
                 None => (line, Value::Nothing),
             };
             Entry { key: keyword.to_owned(), line: number, value }
@@ -36,4 +37,8 @@ fn meaningful_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .zip(text.lines())
         .map(|(number, line)| (number, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn split(line: &str) -> Option<(&str, &str)> {
+    line.split_once(char::is_whitespace).map(|(keyword, value)| (keyword, value.trim_start()))
 }

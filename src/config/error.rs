@@ -1,6 +1,7 @@
 //! What can be wrong with a configuration: where, which key, and the words for it.
 
 use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The longest piece of an operator's text that an error repeats, in characters.
@@ -51,7 +52,7 @@ pub enum Problem {
     )]
     NeedsIpv6 {
         /// The address as it was understood.
-        address: String,
+        address: IpAddr,
         /// What the build has, in words.
         build: String,
     },
@@ -59,7 +60,7 @@ pub enum Problem {
     #[error("names {address}, but this build has the feature v6 and serves IPv6 only; dual-stack serves both")]
     NeedsIpv4 {
         /// The address as it was understood.
-        address: String,
+        address: IpAddr,
     },
     /// A key that no version knows.
     #[error("is not a key{}", nearest.map_or(String::new(), |key| format!("; did you mean {key}?")))]
@@ -94,7 +95,7 @@ pub enum Problem {
     #[error("names {address} twice")]
     SameAddress {
         /// The address and port.
-        address: String,
+        address: SocketAddr,
     },
     /// A build that is useless or dangerous without this key.
     #[error("is missing: a build with the feature {feature} does not start without it")]

@@ -1,1 +1,97 @@
+//! The configuration as a whole: which build takes which key, and every mistake with its exact words.
 
+mod both_syntaxes;
+mod mistakes;
+mod sample;
+mod values;
+
+use std::path::Path;
+
+use super::keys::KEYS;
+use super::{Settings, apply_bytes};
+
+/// Every feature of the package; no real build has all, but the grammar does not mind.
+const ALL: &[&str] = &[
+    "v6",
+    "dual-stack",
+    "gzip",
+    "accesslist-black",
+    "accesslist-white",
+    "sync-live",
+    "restrict-stats",
+    "fullscrape",
+    "ip-from-query",
+    "log-networks",
+    "ip-from-proxy",
+];
+
+const DEFAULT_BUILD: &[&str] = &["fullscrape"];
+
+/// Settings from the text of a file that is called `opentracker.conf`, or the error as an operator sees it.
+fn read(text: &str, features: &[&str]) -> Result<Settings, String> {
+    let mut settings = Settings::default();
+    match apply_bytes(&mut settings, Path::new("opentracker.conf"), text.as_bytes(), features) {
+        Ok(()) => Ok(settings),
+        Err(error) => {
+            assert_eq!(settings, Settings::default(), "an error leaves the settings alone");
+            Err(error.to_string())
+        }
+    }
+}
+
+/// Every combination of features.
+fn builds() -> impl Iterator<Item = Vec<&'static str>> {
+    (0..1_u32 << ALL.len())
+        .map(|mask| ALL.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| *name).collect())
+}
+
+/// A value that the key takes in a build with its feature, in the original's syntax and in TOML.
+fn example(key: &str) -> (&'static str, &'static str) {
+    match key {
+        "listen.tcp_udp" | "listen.tcp" | "listen.udp" => ("192.0.2.1:80", "\"192.0.2.1:80\""),
+        "listen.udp_workers" | "listen.tcp_workers" | "listen.udp_connection_id_minutes" => ("7", "7"),
+        "access.stats" | "access.proxy" | "livesync.cluster.node_ip" => ("192.0.2.0/24", "\"192.0.2.0/24\""),
+        "livesync.cluster.listen" => ("192.0.2.1", "\"192.0.2.1\""),
+        "tracker.redirect_url" => ("https://example.org/?a=b#c", "\"https://example.org/?a=b#c\""),
+        "limits.torrents" | "limits.peers" | "limits.connections" => ("1000000", "1_000_000"),
+        _ => ("some-name", "\"some-name\""),
+    }
+}
+
+#[test]
+fn a_build_takes_a_key_exactly_when_it_has_a_feature_of_it() {
+    for features in builds() {
+        // Their addresses depend on the family too, which `values` looks at.
+        for key in KEYS.iter().filter(|key| !key.name.starts_with("listen.")) {
+            let expected = key.needs.is_empty() || key.needs.iter().any(|need| features.contains(need));
+            let (bare, toml) = example(key.name);
+            for text in [format!("{} {bare}", key.name), format!("{} = {toml}", key.name)] {
+                let found = read(&text, &features);
+                assert_eq!(found.is_ok(), expected, "{text} in a build with {features:?}: {found:?}");
+                if let Err(error) = found {
+                    let need = format!("{} (line 1) needs a build with the feature {}", key.name, key.needs[0]);
+                    assert!(error.contains(&need), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_changes_something_and_names_real_features() {
+    for key in KEYS {
+        let (bare, _) = example(key.name);
+        let changed = read(&format!("{} {bare}", key.name), ALL).unwrap();
+        assert_ne!(changed, Settings::default(), "{}", key.name);
+        assert!(key.needs.iter().all(|need| ALL.contains(need)), "{}", key.name);
+    }
+}
+
+#[test]
+fn names_of_keys_are_unique() {
+    let mut names: Vec<_> = KEYS.iter().flat_map(|key| [Some(key.name), key.original]).flatten().collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}

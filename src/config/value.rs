@@ -80,7 +80,7 @@ impl Given<'_> {
     /// An address to listen on, of a family that the build serves.
     pub(super) fn listen_address(&self) -> Result<SocketAddr, Refusal> {
         let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(Refusal::Malformed)?;
-        check_family(address, self.features).map_err(Refusal::NotHere)?;
+        check_family(address.ip(), self.features).map_err(Refusal::NotHere)?;
         Ok(address)
     }
 
@@ -155,15 +155,13 @@ pub(super) fn port(text: &str) -> Option<u16> {
 }
 
 /// Whether this build can listen on the address.
-pub(super) fn check_family(address: SocketAddr, features: &[&str]) -> Result<(), Problem> {
+pub(super) fn check_family(address: IpAddr, features: &[&str]) -> Result<(), Problem> {
     let has = |feature| features.contains(&feature);
     match address {
-        SocketAddr::V6(_) if !has("v6") && !has("dual-stack") => {
-            Err(Problem::NeedsIpv6 { address: address.to_string(), build: in_words(features) })
+        IpAddr::V6(_) if !has("v6") && !has("dual-stack") => {
+            Err(Problem::NeedsIpv6 { address, build: in_words(features) })
         }
-        SocketAddr::V4(_) if has("v6") && !has("dual-stack") => {
-            Err(Problem::NeedsIpv4 { address: address.to_string() })
-        }
+        IpAddr::V4(_) if has("v6") && !has("dual-stack") => Err(Problem::NeedsIpv4 { address }),
         _ => Ok(()),
     }
 }

@@ -15,6 +15,11 @@ use super::limits::Limits;
 use super::peer::Stamp;
 use super::store::{Cursor, Store, Torrent};
 
+/// Seconds until a client should announce again, in the middle of [`INTERVAL_SPREAD`].
+pub const INTERVAL: u32 = 1800;
+/// Seconds by which the interval differs at random, so that clients that came together do not come back together.
+pub const INTERVAL_SPREAD: u32 = 180;
+
 /// Torrents and peers that a sweep looks at before it gives the lock back: some microseconds.
 const SWEEP_PORTION: usize = 4096;
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::clock::PEER_LIFETIME;
+use crate::core::tracker::Announced;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +81,16 @@ impl Tally {
         add(self.counts.get(count as usize), n);
     }
 
-    /// Counts a peer that came back so many minutes after its previous announce.
+    /// Counts an announce that was answered, by the protocol's own `count`, and what it has done.
     #[inline]
-    pub fn renewed_after(&self, minutes: u32) {
-        add(self.renewals.get(minutes as usize).or(self.renewals.last()), 1);
+    pub fn announced(&self, count: Count, announced: &Announced) {
+        self.count(count);
+        if announced.counted_download {
+            self.count(Count::Completed);
+        }
+        if let Some(minutes) = announced.back_after {
+            add(self.renewals.get(minutes as usize).or(self.renewals.last()), 1);
+        }
     }
 }
 
@@ -134,9 +141,11 @@ mod tests {
         one.count(Count::UdpAnnounced);
         two.add(Count::UdpAnnounced, 2);
         two.count(Count::Http500);
-        one.renewed_after(44);
-        two.renewed_after(46);
-        assert_eq!(board.total(Count::UdpAnnounced), 3);
+        one.announced(Count::TcpAnnounced, &Announced { back_after: Some(44), ..Announced::default() });
+        let completed = Announced { back_after: Some(46), counted_download: true, ..Announced::default() };
+        two.announced(Count::UdpAnnounced, &completed);
+        assert_eq!(board.total(Count::UdpAnnounced), 4);
+        assert_eq!(board.total(Count::Completed), 1);
         assert_eq!(board.total(Count::Http500), 1);
         assert_eq!(board.total(Count::TcpAccepted), 0);
         assert_eq!(board.renewals(44), 2, "what is later than the last row belongs to it");

@@ -1,0 +1,232 @@
+//! Every kind of mistake in a file, with the exact words; and bytes that are no configuration at all.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::super::{MAX_FILE_SIZE, apply_file};
+use super::*;
+
+const ADDRESS: &str = "an address such as 0.0.0.0, 192.0.2.1:80 or [2001:db8::1]:80";
+
+#[track_caller]
+fn says(text: &str, features: &[&str], expected: &str) {
+    assert_eq!(read(text, features).unwrap_err(), format!("opentracker.conf: {expected}"), "{text}");
+}
+
+#[test]
+fn keys_of_absent_switches() {
+    says(
+        "# closed\n\n[access]\nwhitelist = \"list\"\n",
+        DEFAULT_BUILD,
+        "access.whitelist (line 4) needs a build with the feature accesslist-white; this build has: fullscrape",
+    );
+    says(
+        "\taccess.blacklist  list \r\n",
+        &["v6", "gzip"],
+        "access.blacklist (line 1) needs a build with the feature accesslist-black; this build has: v6, gzip",
+    );
+    // The value does not matter, an empty list included.
+    says(
+        "access.stats = []",
+        &[],
+        "access.stats (line 1) needs a build with the feature restrict-stats; this build has: none",
+    );
+    says(
+        "access.proxy nonsense",
+        DEFAULT_BUILD,
+        "access.proxy (line 1) needs a build with the feature ip-from-proxy; this build has: fullscrape",
+    );
+}
+
+#[test]
+fn keys_that_do_not_exist() {
+    says("acess.stats 192.0.2.1", ALL, "acess.stats (line 1) is not a key; did you mean access.stats?");
+    says("[listen]\nupd = []", ALL, "listen.upd (line 2) is not a key; did you mean listen.udp?");
+    says("[limts]\npeers = 1", ALL, "limts.peers (line 2) is not a key; did you mean limits.peers?");
+    says("listen.udp.worker 1", ALL, "listen.udp.worker (line 1) is not a key; did you mean listen.udp.workers?");
+    says("user = 'a'", ALL, "user (line 1) is not a key; did you mean tracker.user?");
+    says("\n[surprise]\n", ALL, "surprise (line 2) is not a key");
+    says("listen = '0.0.0.0'", ALL, "listen (line 1) is not a key");
+    says("[[listen]]\ntcp = []", ALL, "listen (line 1) is not a key");
+    says("something.else 1", ALL, "something.else (line 1) is not a key");
+    says("\"a\\nb\\\"\" = 1", ALL, "a\\nb\\\" (line 1) is not a key");
+    says(&format!("{} 1", "k".repeat(81)), ALL, &format!("{}... (line 1) is not a key", "k".repeat(80)));
+}
+
+#[test]
+fn keys_of_the_original_that_are_still_to_come() {
+    for key in ["access.fifo_add", "access.fifo_delete", "batchsync.cluster.admin_ip"] {
+        let expected = format!("{key} (line 1) is known to this build, which does not offer it yet");
+        says(&format!("{key} x"), ALL, &expected);
+        says(&format!("{key} = 'x'"), ALL, &expected);
+    }
+}
+
+#[test]
+fn values_of_the_wrong_type_or_form() {
+    let address = |found| format!("listen.tcp (line 1) takes {ADDRESS}, not {found}");
+    says("listen.tcp = 'localhost'", ALL, &address("\"localhost\""));
+    says("listen.tcp = ''", ALL, &address("\"\""));
+    says("listen.tcp = 80", ALL, &address("80"));
+    says("listen.tcp = true", ALL, &address("true or false"));
+    says("listen.tcp = 1.5", ALL, &address("a number with a fraction"));
+    says("listen.tcp = 2001-01-01", ALL, &address("a date or time"));
+    says("listen.tcp = [['0.0.0.0']]", ALL, &address("a list"));
+    says("listen.tcp = [{}]", ALL, &address("a table"));
+    says("listen.tcp = {}", ALL, &address("a table"));
+    says("listen.tcp \"0.0.0.0\"", ALL, &address("\"\\\"0.0.0.0\\\"\""));
+    says(&format!("listen.tcp {}", "x".repeat(99)), ALL, &address(&format!("\"{}...\"", "x".repeat(80))));
+    says(
+        "listen.tcp = [\n  '0.0.0.0',\n  '0.0.0.0:99999',\n]",
+        ALL,
+        &format!("listen.tcp (line 3) takes {ADDRESS}, not \"0.0.0.0:99999\""),
+    );
+    let workers = |found| format!("listen.udp_workers (line 1) takes a whole number from 0 to 1024, not {found}");
+    says("listen.udp_workers = '4'", ALL, &workers("\"4\""));
+    says("listen.udp_workers = [4]", ALL, &workers("a list"));
+    says("listen.udp_workers = 1025", ALL, &workers("1025"));
+    says("listen.udp_workers many", ALL, &workers("\"many\""));
+    says("tracker.user = ['a']", ALL, "tracker.user (line 1) takes the name of a user, not a list");
+    says(
+        "access.stats_path announce",
+        ALL,
+        "access.stats_path (line 1) takes a path without white space, ? or #, other than announce and scrape, \
+         not \"announce\"",
+    );
+    says(
+        "tracker.redirect_url example.org",
+        ALL,
+        "tracker.redirect_url (line 1) takes a URL in ASCII that starts with http:// or https://, without white \
+         space, not \"example.org\"",
+    );
+}
+
+#[test]
+fn keywords_without_a_value() {
+    says(
+        "listen.tcp 0.0.0.0\nlisten.udp  \t\r\n",
+        ALL,
+        &format!("listen.udp (line 2) has no value; it takes {ADDRESS}"),
+    );
+    says("listen.tcp 0.0.0.0\nlisten.udp=::", ALL, "listen.udp=:: (line 2) is not a key; did you mean listen.udp?");
+}
+
+#[test]
+fn keys_given_twice() {
+    says("[tracker]\nuser = 'a'\nuser = 'b'", ALL, "line 3 is not TOML: duplicate key");
+    says(
+        "[listen]\nudp_workers = 1\nudp.workers = 2",
+        ALL,
+        "listen.udp.workers (line 3) is given twice, first on line 2",
+    );
+    says("\"tracker.user\" = 'a'\n[tracker]\nuser = 'b'", ALL, "tracker.user (line 3) is given twice, first on line 1");
+    // In the original's syntax the last one counts, as it always did.
+    assert_eq!(read("tracker.user a\ntracker.user b", ALL).unwrap().tracker.user, "b");
+}
+
+#[test]
+fn the_first_mistake_of_the_file_is_told() {
+    says(
+        "[tracker]\nusr = 1\n[access]\nstats = 1",
+        ALL,
+        "tracker.usr (line 2) is not a key; did you mean tracker.user?",
+    );
+}
+
+#[test]
+fn texts_that_are_not_toml() {
+    says("[listen\n", ALL, "line 1 is not TOML: unclosed table, expected `]`");
+    says("\n\nlisten.tcp\n", ALL, "line 3 is not TOML: key with no value, expected `=`");
+    says("tracker.user = 'a'\nlisten.tcp 0.0.0.0\n", ALL, "line 2 is not TOML: key with no value, expected `=`");
+    says(
+        &format!("a = {}", "[".repeat(1000)),
+        ALL,
+        "line 1 is not TOML: cannot recurse further; max recursion depth met",
+    );
+    // Without a place, because the parser gives none.
+    let deep = read(&format!("{}a = 1", "a.".repeat(1000)), ALL);
+    assert_eq!(deep.unwrap_err(), "opentracker.conf is not TOML: recursion limit");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let says = |path: &str, expected: &str| {
+        let mut settings = Settings::default();
+        let error = apply_file(&mut settings, Path::new(path), ALL).unwrap_err();
+        assert_eq!(error.to_string(), format!("{path} {expected}"));
+    };
+    says("/nowhere/opentracker.conf", "cannot be read: No such file or directory (os error 2)");
+    says("/", "cannot be read: Is a directory (os error 21)");
+    says("", "cannot be read: No such file or directory (os error 2)");
+    says("/dev/zero", "is larger than 1048576 bytes");
+}
+
+#[test]
+fn files_that_are_too_large_or_not_text() {
+    let read = |bytes: &[u8]| apply_bytes(&mut Settings::default(), Path::new("x\ny"), bytes, ALL);
+    let comment = vec![b'#'; MAX_FILE_SIZE];
+    assert_eq!(read(&comment), Ok(()));
+    let error = read(&[comment, vec![b'#']].concat()).unwrap_err();
+    assert_eq!(error.to_string(), "x\\ny is larger than 1048576 bytes");
+    let error = read(b"# one\n# two \xff\n").unwrap_err();
+    assert_eq!(error.to_string(), "x\\ny: line 2 is not UTF-8");
+}
+
+const PIECES: &[&str] = &[
+    "listen",
+    "tcp_udp",
+    "listen.udp",
+    "workers",
+    "access.stats",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    ".",
+    "=",
+    " ",
+    "\n",
+    "\r\n",
+    "\"",
+    "'''",
+    "#",
+    ",",
+    "0.0.0.0",
+    "::1",
+    "/24",
+    ":80",
+    "-1",
+    "1e9",
+    "\u{feff}",
+    "é",
+];
+
+proptest! {
+    #[test]
+    fn any_bytes_are_configuration_or_a_one_line_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(error) = apply_bytes(&mut Settings::default(), Path::new("x"), &bytes, ALL) {
+            prop_assert!(!error.to_string().contains('\n'));
+        }
+    }
+
+    /// Most random bytes are no UTF-8; pieces of real files get further.
+    #[test]
+    fn so_are_any_pieces_of_configurations(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(PIECES).prop_map(str::to_owned),
+                "[a-z.]{1,8}",
+                any::<String>(),
+            ],
+            0..30,
+        ),
+        features in prop::sample::subsequence(ALL.to_vec(), 0..=ALL.len()),
+    ) {
+        if let Err(error) = read(&pieces.concat(), &features) {
+            prop_assert!(!error.contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Values: addresses, networks, numbers and texts; the checks on the whole, and what depends on the build.
+
+use super::super::{ConfigError, Origin, Problem};
+use super::*;
+
+const V6_ONLY: &[&str] = &["v6"];
+const DUAL: &[&str] = &["v6", "dual-stack"];
+
+fn tcp(address: &str, features: &[&str]) -> Result<String, String> {
+    let settings = read(&format!("listen.tcp {address}"), features)?;
+    assert!(settings.listen.udp.is_empty());
+    Ok(settings.listen.tcp.iter().map(ToString::to_string).collect())
+}
+
+fn network(text: &str) -> Option<String> {
+    let settings = read(&format!("access.stats {text}"), ALL).ok()?;
+    Some(settings.access.stats.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn addresses_have_a_default_port_and_ipv4_in_ipv6_is_ipv4() {
+    for (text, expected) in [
+        ("0.0.0.0", "0.0.0.0:6969"),
+        ("192.0.2.1:80", "192.0.2.1:80"),
+        ("192.0.2.1:0", "192.0.2.1:0"),
+        ("192.0.2.1:65535", "192.0.2.1:65535"),
+        ("::", "[::]:6969"),
+        ("[::1]", "[::1]:6969"),
+        ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+        ("2001:db8::1:80", "[2001:db8::1:80]:6969"),
+        ("::ffff:192.0.2.1", "192.0.2.1:6969"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
+        ("192.0.2.1:80 # home", "192.0.2.1:80"),
+    ] {
+        assert_eq!(tcp(text, DUAL).as_deref(), Ok(expected), "{text}");
+    }
+    for text in [
+        "localhost",
+        "192.0.2",
+        "192.0.2.1:",
+        "192.0.2.1:65536",
+        "192.0.2.1:+80",
+        "192.0.2.1:-1",
+        "192.0.2.1:80:80",
+        ":80",
+        "80",
+        "[192.0.2.1]:80",
+        "[::1",
+        "::1]",
+        "[::1]80",
+        "[::1]:",
+        "[]:80",
+        "192.0.2.1/24",
+        "192.0.2.1#home",
+        "fe80::1%eth0",
+        "# home",
+        "192.0.2.1 80",
+    ] {
+        assert!(tcp(text, DUAL).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_build_listens_on_the_families_it_serves() {
+    assert!(tcp("192.0.2.1", DEFAULT_BUILD).is_ok());
+    assert!(tcp("::1", V6_ONLY).is_ok());
+    assert!(tcp("::1", DUAL).is_ok());
+    assert!(tcp("192.0.2.1", DUAL).is_ok());
+    assert_eq!(
+        tcp("[::1]:80", DEFAULT_BUILD).unwrap_err(),
+        "opentracker.conf: listen.tcp (line 1) names ::1, but an IPv6 address needs a build with the feature v6 \
+         or dual-stack; this build has: fullscrape"
+    );
+    assert_eq!(
+        tcp("192.0.2.1", V6_ONLY).unwrap_err(),
+        "opentracker.conf: listen.tcp (line 1) names 192.0.2.1, but this build has the feature v6 and serves \
+         IPv6 only; dual-stack serves both"
+    );
+}
+
+#[test]
+fn live_sync_listens_on_ipv4_in_every_build() {
+    for features in [&["sync-live"][..], &["sync-live", "v6"], &["sync-live", "v6", "dual-stack"]] {
+        let settings = read("livesync.cluster.listen 192.0.2.1", features).unwrap();
+        assert_eq!(settings.livesync.listen, Some("192.0.2.1:9696".parse().unwrap()));
+        assert_eq!(
+            read("livesync.cluster.listen ::1", features).unwrap_err(),
+            "opentracker.conf: livesync.cluster.listen (line 1) takes an IPv4 address of this machine, such as \
+             192.0.2.1 or 192.0.2.1:9696, not \"::1\""
+        );
+    }
+}
+
+#[test]
+fn networks_lose_their_host_bits() {
+    for (text, expected) in [
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("192.0.2.77/24", "192.0.2.0/24"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("2001:db8::1/32", "2001:db8::/32"),
+        ("::ffff:192.0.2.77", "192.0.2.77/32"),
+        ("::ffff:192.0.2.77/120", "192.0.2.0/24"),
+        ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+        ("::ffff:192.0.2.77/90", "::ffc0:0:0/90"),
+        ("192.0.2.77/24 # office", "192.0.2.0/24"),
+    ] {
+        assert_eq!(network(text).as_deref(), Some(expected), "{text}");
+    }
+    for text in ["192.0.2.1/33", "::/129", "192.0.2.1/", "192.0.2.1/-1", "192.0.2.1/+8", "/24", "192.0.2.1:80", "any"] {
+        assert_eq!(network(text), None, "{text}");
+    }
+}
+
+#[test]
+fn numbers_have_bounds() {
+    assert_eq!(read("listen.udp.workers 1024", ALL).unwrap().listen.udp_workers, 1024);
+    assert_eq!(read("listen.udp_workers = 0x10", ALL).unwrap().listen.udp_workers, 16);
+    assert_eq!(read("limits.peers 18446744073709551615", ALL).unwrap().limits.peers, u64::MAX);
+    for text in [
+        "listen.udp.workers 1025",
+        "listen.udp.workers -1",
+        "listen.udp.workers +1",
+        "listen.udp.workers 1.0",
+        "listen.udp.workers 99999999999999999999999999",
+        "listen.udp_workers = -1",
+        "listen.udp_workers = 1025",
+        "limits.peers = 18446744073709551616",
+        "limits.peers = 9999999999999999999999999999999999999999",
+        "listen.udp_connection_id_minutes 0",
+        "listen.udp_connection_id_minutes 1441",
+    ] {
+        assert!(read(text, ALL).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn texts_that_end_up_in_headers_and_routes_are_checked() {
+    let taken = |key: &str, value: &str| read(&format!("[{key}]\n{value}"), ALL).is_ok();
+    for (value, expected) in [
+        ("redirect_url = 'https://example.org/a?b=c#d'", true),
+        ("redirect_url = 'http://[2001:db8::1]:80/'", true),
+        ("redirect_url = 'ftp://example.org/'", false),
+        ("redirect_url = 'https://'", false),
+        ("redirect_url = ''", false),
+        ("redirect_url = 'https://example.org/ x'", false),
+        ("redirect_url = \"https://example.org/\\r\\nSet-Cookie:a=b\"", false),
+        ("redirect_url = 'https://exämple.org/'", false),
+        ("user = 'tracker'", true),
+        ("user = ''", false),
+        ("user = \"a\\u0000b\"", false),
+        ("rootdir = ''", false),
+        ("rootdir = \"a\\u0000b\"", false),
+    ] {
+        assert_eq!(taken("tracker", value), expected, "{value}");
+    }
+    for (value, expected) in [
+        ("stats_path = 'announce'", false),
+        ("stats_path = '/scrape'", false),
+        ("stats_path = ''", false),
+        ("stats_path = '/'", false),
+        ("stats_path = 'a b'", false),
+        ("stats_path = 'a?b'", false),
+        ("stats_path = 'a#b'", false),
+        ("stats_path = \"a\\u0007\"", false),
+        ("proxy_header = 'X-Real-IP'", true),
+        ("proxy_header = 'X Real IP'", false),
+        ("proxy_header = 'X-Real-IP:'", false),
+        ("proxy_header = ''", false),
+    ] {
+        assert_eq!(taken("access", value), expected, "{value}");
+    }
+    assert_eq!(read("access.stats_path /secret/stats", ALL).unwrap().access.stats_path, "secret/stats");
+}
+
+#[test]
+fn without_addresses_both_protocols_listen_on_the_default_port() {
+    for (features, default_ip, expected) in [
+        (DEFAULT_BUILD, None, vec!["0.0.0.0:6969"]),
+        (V6_ONLY, None, vec!["[::]:6969"]),
+        (DUAL, None, vec!["0.0.0.0:6969", "[::]:6969"]),
+        (DEFAULT_BUILD, Some("192.0.2.1"), vec!["192.0.2.1:6969"]),
+    ] {
+        let mut settings = Settings::default();
+        settings.listen.default_ip = default_ip.map(|ip| ip.parse().unwrap());
+        let resolved = settings.resolved(features);
+        let expected: Vec<_> = expected.into_iter().map(|address| address.parse().unwrap()).collect();
+        assert_eq!((&resolved.listen.tcp, &resolved.listen.udp), (&expected, &expected));
+        assert_eq!(resolved.resolved(features), resolved);
+        assert_eq!(resolved.check(features), Ok(()));
+    }
+    let udp_only = read("listen.udp 192.0.2.1", DEFAULT_BUILD).unwrap();
+    assert_eq!(udp_only.resolved(DEFAULT_BUILD), udp_only);
+}
+
+#[test]
+fn a_build_does_not_start_without_what_makes_it_safe() {
+    let check = |features: &[&str]| Settings::default().check(features).map_err(|error| error.to_string());
+    assert_eq!(
+        check(&["accesslist-white"]).unwrap_err(),
+        "access.whitelist is missing: a build with the feature accesslist-white does not start without it"
+    );
+    assert_eq!(
+        check(&["sync-live"]).unwrap_err(),
+        "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it"
+    );
+    for features in builds() {
+        let needs_more = features.contains(&"accesslist-white") || features.contains(&"sync-live");
+        assert_eq!(check(&features).is_err(), needs_more, "{features:?}");
+    }
+}
+
+#[test]
+fn an_address_is_opened_once() {
+    let check = |text: &str| read(text, DEFAULT_BUILD).unwrap().check(DEFAULT_BUILD);
+    let error = check("listen.tcp_udp 0.0.0.0\nlisten.tcp 127.0.0.1\nlisten.udp 0.0.0.0:6969").unwrap_err();
+    assert_eq!(error.to_string(), "listen.udp names 0.0.0.0:6969 twice");
+    assert_eq!(
+        error,
+        ConfigError {
+            origin: Origin::Whole,
+            key: Some("listen.udp".into()),
+            problem: Problem::SameAddress { address: ([0, 0, 0, 0], 6969).into() }
+        }
+    );
+    assert_eq!(check("listen.tcp_udp 0.0.0.0:0\nlisten.tcp 0.0.0.0:0"), Ok(()));
+    assert_eq!(check("listen.tcp 0.0.0.0\nlisten.udp 0.0.0.0"), Ok(()));
+}

@@ -1,0 +1,207 @@
+//! What stands behind the `?` of a target, read where it stands: nothing is copied, nothing allocated.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+/// A query: `key=value` pairs with `&` between them, percent-encoded (RFC 3986, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query<'a>(&'a [u8]);
+
+/// A key, a value or a path, still percent-encoded. A `+` is a plus sign, as in every URI but those of web forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded<'a>(&'a [u8]);
+
+/// A `%` without two hexadecimal digits behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadEscape;
+
+/// A whole number. One that does not fit is the greatest that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// With a minus sign.
+    Negative,
+    /// Without.
+    Natural(u64),
+}
+
+impl<'a> Query<'a> {
+    /// A query with nothing in it.
+    pub const EMPTY: Query<'static> = Query(b"");
+
+    /// The query in `raw`, from behind the `?`.
+    pub fn new(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
+    /// Keys and values in their order. A key without `=` has an empty value.
+    pub fn pairs(self) -> impl Iterator<Item = (Encoded<'a>, Encoded<'a>)> {
+        self.0.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+            (Encoded(key), Encoded(value))
+        })
+    }
+
+    /// The value of a parameter; the last one if there are several.
+    pub fn last(self, name: &str) -> Option<Encoded<'a>> {
+        self.pairs().filter(|(key, _)| key.is(name.as_bytes())).last().map(|(_, value)| value)
+    }
+}
+
+impl<'a> Encoded<'a> {
+    /// Takes `raw` for percent-encoded text.
+    pub fn new(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
+    /// The bytes that are meant, up to the first bad escape.
+    pub fn bytes(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
+        let mut rest = self.0.iter();
+        std::iter::from_fn(move || {
+            let byte = *rest.next()?;
+            if byte != b'%' {
+                return Some(Ok(byte));
+            }
+            let mut digit = || rest.next().and_then(|&digit| hex(digit));
+            let escaped = digit().and_then(|high| Some(high << 4 | digit()?));
+            if escaped.is_none() {
+                rest = [].iter();
+            }
+            Some(escaped.ok_or(BadEscape))
+        })
+    }
+
+    /// Does it mean exactly `text`?
+    pub fn is(self, text: &[u8]) -> bool {
+        self.0 == text || self.0.contains(&b'%') && self.bytes().eq(text.iter().map(|&byte| Ok(byte)))
+    }
+
+    /// Writes the bytes that are meant to the front of `room` and gives that part; `None` if they are too many.
+    pub fn decode(self, room: &mut [u8]) -> Result<Option<&[u8]>, BadEscape> {
+        let mut len = 0;
+        for byte in self.bytes() {
+            let byte = byte?;
+            let Some(place) = room.get_mut(len) else { return Ok(None) };
+            *place = byte;
+            len += 1;
+        }
+        Ok(room.get(..len))
+    }
+
+    /// The whole number that is meant; `None` if it is none.
+    pub fn number(self) -> Result<Option<Number>, BadEscape> {
+        let (mut negative, mut natural) = (false, None);
+        for (at, byte) in self.bytes().enumerate() {
+            match byte? {
+                b'-' if at == 0 => negative = true,
+                digit @ b'0'..=b'9' => {
+                    let before = natural.unwrap_or(0_u64);
+                    natural = Some(before.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
+    }
+}
+
+/// What stands before and behind the first `mark`.
+pub(super) fn split_once(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == mark)?;
+    let (before, rest) = bytes.split_at_checked(at)?;
+    Some((before, rest.get(1..)?))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pairs(query: &str) -> Vec<(String, Vec<u8>)> {
+        let decode = |text: Encoded<'_>| text.bytes().collect::<Result<Vec<u8>, _>>().unwrap();
+        let pairs = Query::new(query.as_bytes()).pairs();
+        pairs.map(|(key, value)| (String::from_utf8(decode(key)).unwrap(), decode(value))).collect()
+    }
+
+    fn number(text: &str) -> Result<Option<Number>, BadEscape> {
+        Encoded::new(text.as_bytes()).number()
+    }
+
+    #[test]
+    fn pairs_stand_between_ampersands_and_may_lack_anything() {
+        let expected = [("a", "1"), ("b", ""), ("c", ""), ("", "d"), ("e", "f=g"), ("h+i", "+ ")];
+        let expected: Vec<_> = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_owned())).into();
+        assert_eq!(pairs("a=1&b=&c&&=d&e=f=g&h+i=+%20&"), expected);
+        assert!(pairs("").is_empty() && pairs("&&").is_empty());
+    }
+
+    #[test]
+    fn the_last_value_of_a_name_counts_however_the_name_is_written() {
+        let query = Query::new(b"ip=1&port=2&%69%70=3&ipx=4&%zz=5");
+        assert_eq!(query.last("ip"), Some(Encoded::new(b"3")));
+        assert_eq!(query.last("ipv6"), None);
+        assert_eq!(Query::EMPTY.last("ip"), None);
+    }
+
+    #[test]
+    fn a_bad_escape_is_told_from_bytes() {
+        for text in ["%", "%4", "%zz", "%4z", "%z4", "ab%", "%%20", "%é"] {
+            assert_eq!(Encoded::new(text.as_bytes()).decode(&mut [0; 9]), Err(BadEscape), "{text}");
+            assert!(!Encoded::new(text.as_bytes()).is(text.as_bytes()) || !text.is_empty());
+        }
+        assert_eq!(Encoded::new(b"a%zzb").bytes().collect::<Vec<_>>(), [Ok(b'a'), Err(BadEscape)]);
+    }
+
+    #[test]
+    fn decoding_stops_at_the_end_of_the_room() {
+        assert_eq!(Encoded::new(b"%41bc").decode(&mut [0; 3]), Ok(Some(&b"Abc"[..])));
+        assert_eq!(Encoded::new(b"%41bcd").decode(&mut [0; 3]), Ok(None));
+        assert_eq!(Encoded::new(b"").decode(&mut []), Ok(Some(&b""[..])));
+    }
+
+    #[test]
+    fn numbers_are_read_whole() {
+        assert_eq!(number("4294967296"), Ok(Some(Number::Natural(4_294_967_296))));
+        assert_eq!(number("00"), Ok(Some(Number::Natural(0))));
+        assert_eq!(number("%31%30"), Ok(Some(Number::Natural(10))));
+        assert_eq!(number("99999999999999999999"), Ok(Some(Number::Natural(u64::MAX))));
+        assert_eq!(number("-99999999999999999999"), Ok(Some(Number::Negative)));
+        for text in ["", "-", "--1", "1-", "+1", " 1", "1 ", "1.0", "0x1", "a"] {
+            assert_eq!(number(text), Ok(None), "{text:?}");
+        }
+        assert_eq!(number("1%4"), Err(BadEscape));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(bytes: Vec<u8>, plain: Vec<bool>) {
+            let mut text = String::new();
+            for (byte, plain) in bytes.iter().zip(plain.iter().chain(std::iter::repeat(&false))) {
+                match byte {
+                    b'a'..=b'z' | b'+' | b'~' if *plain => text.push(char::from(*byte)),
+                    _ if *plain => text.push_str(&format!("%{byte:02x}")),
+                    _ => text.push_str(&format!("%{byte:02X}")),
+                }
+            }
+            let query = format!("x=1&key={text}&y=2");
+            let value = Query::new(query.as_bytes()).last("key").unwrap();
+            prop_assert!(value.is(&bytes));
+            let mut room = vec![0; bytes.len()];
+            prop_assert_eq!(value.decode(&mut room), Ok(Some(&bytes[..])));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(bytes: Vec<u8>) {
+            for (key, value) in Query::new(&bytes).pairs() {
+                let _ = (key.decode(&mut [0; 4]), value.number(), value.is(b"completed"));
+            }
+        }
+    }
+}

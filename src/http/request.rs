@@ -1,0 +1,303 @@
+//! The head of a request (RFC 9112), as lenient as the clients in the wild need it.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use httparse::{EMPTY_HEADER, Header, Status};
+
+use super::query::{Encoded, Query, split_once};
+
+/// Header fields that a head may have; browsers send about 15, proxies add a handful.
+const HEADERS_MOST: usize = 64;
+
+/// Bytes that a head may have, with the empty line at its end.
+pub const HEAD_MOST: usize = 8 * 1024;
+
+/// Where the header fields of a [`Request`] are kept while it is looked at.
+pub type Room<'a> = [Header<'a>; HEADERS_MOST];
+
+/// Versions of HTTP that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding.
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// What has come is no head of a GET request, or one that is too long, or with too many header fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+/// A GET request. Nothing else is understood, HEAD neither: a tracker has no use for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    path: &'a [u8],
+    query: Option<Query<'a>>,
+    version: Version,
+    headers: &'a [Header<'a>],
+}
+
+impl<'a> Request<'a> {
+    /// Room for [`Self::parse`].
+    pub fn room() -> Room<'a> {
+        [EMPTY_HEADER; HEADERS_MOST]
+    }
+
+    /// Reads the head at the beginning of `bytes`, and says how many bytes long it is; `None` if its end has not come
+    /// yet.
+    ///
+    /// The request line is taken apart here, not by `httparse`, which refuses what some clients send: everything
+    /// between the method and the version is the target, stray spaces included. Lines may end in a bare LF, and empty
+    /// lines may come first (RFC 9112, section 2.2). Header fields are read strictly.
+    pub fn parse(bytes: &'a [u8], room: &'a mut Room<'a>) -> Result<Option<(Self, usize)>, Malformed> {
+        const METHOD: &[u8] = b"GET ";
+        let bytes_in_time = bytes.get(..HEAD_MOST).unwrap_or(bytes);
+        let blank = bytes_in_time.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let head = bytes_in_time.get(blank..).unwrap_or_default();
+        let Some(rest) = head.strip_prefix(METHOD) else {
+            return if METHOD.starts_with(head) { incomplete(bytes) } else { Err(Malformed) };
+        };
+        let Some((line, fields)) = split_once(rest, b'\n') else { return incomplete(bytes) };
+        let (target, version) = request_line(line)?;
+        let Status::Complete((fields_len, headers)) = httparse::parse_headers(fields, room).map_err(|_| Malformed)?
+        else {
+            return incomplete(bytes);
+        };
+        let (path, query) = match split_once(target, b'?') {
+            Some((path, query)) => (path, Some(Query::new(query))),
+            None => (target, None),
+        };
+        let request = Self { path: path.trim_ascii_end(), query, version, headers };
+        Ok(Some((request, bytes_in_time.len() - fields.len() + fields_len)))
+    }
+
+    /// Is `name`, without slashes around it, the path that is asked for? Slashes before and behind do not matter.
+    pub fn path_is(&self, name: &str) -> bool {
+        let mut path = Encoded::new(self.path).bytes().skip_while(|byte| *byte == Ok(b'/'));
+        name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
+    }
+
+    /// What stands behind the `?`, if there is one.
+    pub fn query(&self) -> Option<Query<'a>> {
+        self.query
+    }
+
+    /// The version of HTTP that the client speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The values of a header field, in the order in which they came: a proxy's may come several times.
+    pub fn header(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// Does the client ask to keep the connection open? Without its word it is closed, whatever the version: a
+    /// client that announces twice an hour has no use for it.
+    pub fn keep_alive(&self) -> bool {
+        let mut tokens = self.header("connection").flat_map(|value| value.split(|&byte| byte == b','));
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    }
+
+    /// Does something follow the head that is not the next request (RFC 9112, section 6)?
+    pub fn has_body(&self) -> bool {
+        let empty = |length: &[u8]| length.iter().all(|&digit| digit == b'0');
+        self.header("transfer-encoding").next().is_some() || !self.header("content-length").all(empty)
+    }
+}
+
+/// A head whose end has not come within [`HEAD_MOST`] bytes never ends.
+fn incomplete<T>(bytes: &[u8]) -> Result<Option<T>, Malformed> {
+    if bytes.len() < HEAD_MOST { Ok(None) } else { Err(Malformed) }
+}
+
+/// The target, as a path with perhaps a query, and the version.
+fn request_line(line: &[u8]) -> Result<(&[u8], Version), Malformed> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let at = line.iter().rposition(|&byte| byte == b' ').ok_or(Malformed)?;
+    let (target, version) = line.split_at_checked(at).ok_or(Malformed)?;
+    let version = match version {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        _ => return Err(Malformed),
+    };
+    let target = target.trim_ascii();
+    // Not `any`: without the early end this is a few vector instructions.
+    let control = target.iter().fold(false, |found, byte| found | byte.is_ascii_control());
+    if target.is_empty() || control {
+        return Err(Malformed);
+    }
+    Ok((origin_form(target), version))
+}
+
+/// Takes the scheme and the host away from an absolute target (RFC 9112, section 3.2.2).
+fn origin_form(target: &[u8]) -> &[u8] {
+    const SCHEME: &[u8] = b"http://";
+    match target.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+            let host = rest.iter().take_while(|byte| !matches!(byte, b'/' | b'?')).count();
+            rest.get(host..).unwrap_or_default()
+        }
+        _ => target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Path, query and length of a head that is expected to be well formed.
+    fn parsed(head: &str) -> (String, Option<String>, usize) {
+        let mut room = Request::room();
+        let (request, len) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let query = request.query().map(|query| {
+            let pairs = query.pairs().map(|(key, value)| {
+                let decode = |part: Encoded<'_>| text(&part.bytes().collect::<Result<Vec<_>, _>>().unwrap());
+                format!("{}={}", decode(key), decode(value))
+            });
+            pairs.collect::<Vec<_>>().join("&")
+        });
+        (text(request.path), query, len)
+    }
+
+    fn refused(head: &[u8]) -> bool {
+        Request::parse(head, &mut Request::room()).is_err()
+    }
+
+    fn with<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
+        let mut room = Request::room();
+        look(&Request::parse(head.as_bytes(), &mut room).unwrap().unwrap().0)
+    }
+
+    #[test]
+    fn a_head_ends_at_its_empty_line() {
+        let head = "GET /announce?a=1 HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n";
+        let expected = ("/announce".into(), Some("a=1".into()), head.len());
+        assert_eq!(parsed(head), expected);
+        assert_eq!(parsed(&format!("{head}GET /next HTTP/1.1\r\n")), expected);
+        assert_eq!(parsed("GET / HTTP/1.0\n\n"), ("/".into(), None, 16));
+        assert_eq!(parsed("\r\n\nGET /? HTTP/1.0\nA: b\n\nrest"), ("/".into(), Some(String::new()), 25));
+        for end in 0..head.len() {
+            assert!(Request::parse(&head.as_bytes()[..end], &mut Request::room()).unwrap().is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn stray_spaces_do_no_harm() {
+        for (target, path, query) in [
+            ("/announce ?info_hash=a", "/announce", "info_hash=a"),
+            ("/announce   ?a=1", "/announce", "a=1"),
+            (" /announce?a=1 ", "/announce", "a=1"),
+            ("/announce?a=1 2&b=3", "/announce", "a=1 2&b=3"),
+            ("/announce?a= HTTP/1.1", "/announce", "a= HTTP/1.1"),
+        ] {
+            let (found, found_query, _) = parsed(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+            assert_eq!((found.as_str(), found_query.as_deref()), (path, Some(query)), "{target}");
+        }
+    }
+
+    #[test]
+    fn absolute_targets_are_understood() {
+        for (target, path, query) in [
+            ("http://a.example:6969/announce?b=1", "/announce", Some("b=1")),
+            ("HTTP://[::1]/scrape", "/scrape", None),
+            ("http://a.example?b=1", "", Some("b=1")),
+            ("http://a.example", "", None),
+            ("http:/scrape", "http:/scrape", None),
+        ] {
+            let (found, found_query, _) = parsed(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+            assert_eq!((found.as_str(), found_query.as_deref()), (path, query), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_decoded_and_slashes_around_it_do_not_matter() {
+        for path in ["/announce", "//announce", "///announce/", "/%61nnounce", "/%2Fannounc%65%2f", "announce"] {
+            assert!(with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
+        }
+        for path in ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"] {
+            assert!(!with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
+        }
+        assert!(with("GET /a%2Fb/ HTTP/1.1\n\n", |request| request.path_is("a/b") && !request.path_is("")));
+        assert!(with("GET // HTTP/1.1\n\n", |request| request.path_is("")));
+    }
+
+    #[test]
+    fn what_is_not_a_get_request_is_refused_as_soon_as_it_shows() {
+        for head in [
+            &b"POST / HTTP/1.1\r\n"[..],
+            b"HEAD / HTTP/1.1\r\n",
+            b"get / HTTP/1.1\r\n",
+            b"GET\t",
+            b"X",
+            b"\x16\x03\x01\x02",
+            b"GET / HTTP/2.0\r\n",
+            b"GET / http/1.1\r\n",
+            b"GET / HTTP/1.1 \r\n",
+            b"GET /\r\n",
+            b"GET HTTP/1.1\r\n",
+            b"GET  HTTP/1.1\r\n",
+            b"GET /\0 HTTP/1.1\r\n",
+            b"GET /\r/ HTTP/1.1\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            b"GET / HTTP/1.1\r\n A: b\r\n\r\n",
+        ] {
+            assert!(refused(head), "{}", head.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_head_may_have_64_fields_and_8_kib() {
+        let fields = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(n));
+        assert!(!refused(fields(64).as_bytes()) && refused(fields(65).as_bytes()));
+        let sized = |n: usize| format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(n - 18));
+        assert_eq!(parsed(&sized(HEAD_MOST)).2, HEAD_MOST);
+        assert!(refused(sized(HEAD_MOST + 1).as_bytes()));
+        assert!(!refused(&sized(HEAD_MOST + 1).as_bytes()[..HEAD_MOST - 1]));
+        assert!(refused(&[b'\n'; HEAD_MOST]) && refused(format!("GET /{}", "a".repeat(HEAD_MOST)).as_bytes()));
+        assert_eq!(parsed(&format!("{}{}", sized(100), "x".repeat(HEAD_MOST))).2, 100);
+    }
+
+    #[test]
+    fn header_names_are_found_in_either_case_and_values_in_order() {
+        let head = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nB:\r\nx-forwarded-FOR:  3.3.3.3 \r\n\r\n";
+        with(head, |request| {
+            let values: Vec<_> = request.header("X-Forwarded-For").collect();
+            assert_eq!(values, [&b"1.1.1.1, 2.2.2.2"[..], b"3.3.3.3"]);
+            assert_eq!(request.header("b").next_back(), Some(&b""[..]));
+            assert_eq!(request.header("c").next(), None);
+            assert_eq!(request.version(), Version::Http11);
+        });
+    }
+
+    #[test]
+    fn only_the_clients_word_keeps_a_connection_open() {
+        let keeps = |fields: &str| with(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), |request| request.keep_alive());
+        assert!(keeps("Connection: keep-alive\r\n") && keeps("connection: Upgrade,  Keep-Alive \r\n"));
+        assert!(keeps("Connection: x\r\nConnection: keep-alive\r\n"));
+        assert!(!keeps("") && !keeps("Connection: close\r\n") && !keeps("Connection: keep-alive2\r\n"));
+    }
+
+    #[test]
+    fn a_body_is_seen() {
+        let body = |fields: &str| with(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), |request| request.has_body());
+        assert!(!body("") && !body("Content-Length: 0\r\n"));
+        assert!(body("Content-Length: 5\r\n") && body("Content-Length: 0\r\nContent-length: x\r\n"));
+        assert!(body("Transfer-Encoding: chunked\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(bytes: Vec<u8>, tail: Vec<u8>, line in "GET [ /?a-z%&=]{0,20} HTTP/1.1\r?\n") {
+            for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
+                if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::room()) {
+                    prop_assert!(len <= head.len());
+                    let _ = (request.path_is("announce"), request.keep_alive(), request.has_body());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The first stage: everything that may need root and is opened by address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::thread;
+
+use nix::unistd::{Uid, User};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Settings;
+use crate::switches::FEATURES;
+
+use super::notify::Notifier;
+use super::{StartError, limits};
+
+/// Connections that wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+/// What a burst of datagrams may take up until a worker gets to it, in bytes; the system may allow less.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Sockets are bound; the process still has all its rights.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) settings: Settings,
+    pub(super) tcp: Vec<Listener<TcpListener>>,
+    pub(super) udp: Vec<Listener<UdpSocket>>,
+    /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
+    pub(super) user: Option<User>,
+    pub(super) notifier: Notifier,
+    pub(super) connections: usize,
+}
+
+/// One address, opened once for each worker.
+#[derive(Debug)]
+pub(super) struct Listener<S> {
+    pub(super) address: SocketAddr,
+    pub(super) sockets: Vec<S>,
+}
+
+impl Bound {
+    /// Opens every address, finds the user to become, and connects to the service manager.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be opened; a user that does not exist.
+    pub fn open(settings: Settings) -> Result<Self, StartError> {
+        let settings = settings.resolved(FEATURES);
+        let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
+        let tcp_workers = workers(settings.listen.tcp_workers);
+        let udp_workers = workers(settings.listen.udp_workers);
+        let open_files = settings.listen.tcp.len() * (2 * tcp_workers + 2) + settings.listen.udp.len() * udp_workers;
+        let connections = limits::connections(&settings.limits, open_files);
+        let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM)?;
+        let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM)?;
+        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), connections })
+    }
+}
+
+fn workers(chosen: u16) -> usize {
+    match chosen {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        chosen => chosen.into(),
+    }
+}
+
+fn find_user(name: &str) -> Result<User, StartError> {
+    let user = User::from_name(name).map_err(StartError::system("look up tracker.user"))?;
+    let user = user.ok_or_else(|| StartError::NoSuchUser(name.into()))?;
+    if user.uid.is_root() { Err(StartError::UserIsRoot(name.into())) } else { Ok(user) }
+}
+
+fn open_all<S: From<Socket>>(
+    protocol: &'static str,
+    addresses: &[SocketAddr],
+    workers: usize,
+    kind: Type,
+) -> Result<Vec<Listener<S>>, StartError> {
+    let open = |&address: &SocketAddr| {
+        open_for_workers(address, workers, kind).map_err(|error| StartError::Listen { protocol, address, error })
+    };
+    addresses.iter().map(open).collect()
+}
+
+/// One socket for each worker on the same address: the system shares clients out among them.
+fn open_for_workers<S: From<Socket>>(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<S>> {
+    let first = open(address, kind, false)?;
+    // Only now may others share the port: had the first one asked for that itself, it would have joined another
+    // tracker that runs already, and taken half of its clients without anybody noticing.
+    first.set_reuse_port(true)?;
+    // Port 0 has become a port by now.
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    while sockets.len() < workers {
+        sockets.push(open(address, kind, true)?);
+    }
+    if kind == Type::STREAM {
+        sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    }
+    Ok(Listener { address, sockets: sockets.into_iter().map(S::from).collect() })
+}
+
+fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // IPv4 clients would appear under IPv4-mapped addresses, which are no peers' addresses.
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        // Connections of a tracker that has just ended do not keep the port from the next one.
+        socket.set_reuse_address(true)?;
+        // Runtimes want it so. UDP workers wait in the system call.
+        socket.set_nonblocking(true)?;
+    } else {
+        // The system's own maximum is what we get; an error would say no more than that.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_and_nobody_else_does() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let listener: Listener<Socket> = open_for_workers(loopback, 3, kind).unwrap();
+            assert_eq!(listener.sockets.len(), 3);
+            for socket in &listener.sockets {
+                assert_eq!(socket.local_addr().unwrap().as_socket(), Some(listener.address));
+            }
+            let error = open_for_workers::<Socket>(listener.address, 3, kind).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! `v6` (`WANT_V6`): an IPv6 tracker. It listens on IPv6 addresses only, and keeps and hands out IPv6 peers (BEP 7).
+
+use std::net::IpAddr;
+
+use crate::core::family::Family;
+use crate::core::peer::PeerV6;
+use crate::core::swarm::Swarm;
+
+/// IPv6 peers only.
+#[derive(Debug)]
+pub struct Ipv6Only;
+
+impl Family for Ipv6Only {
+    type Swarms = Swarm<PeerV6>;
+
+    fn serves(address: IpAddr) -> bool {
+        address.is_ipv6()
+    }
+}

@@ -1,0 +1,253 @@
+//! BEP 15 on the wire: bytes to values, and back. Everything is big-endian.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use crate::core::{Event, InfoHash, Totals};
+
+/// What a connect has in the place of a connection id (BEP 15, "Connect").
+pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
+/// Connection id, action, transaction id: no request is shorter.
+pub const HEADER_LEN: usize = 16;
+/// An announce without the options of BEP 41.
+pub const ANNOUNCE_LEN: usize = 98;
+/// Action and transaction id, which begin every reply.
+pub const REPLY_HEADER_LEN: usize = 8;
+/// Action, transaction id, interval, leechers, seeders.
+pub const ANNOUNCE_REPLY_LEN: usize = 20;
+/// Info hashes answered in one scrape (BEP 15, "Scrape").
+pub const SCRAPE_MOST: usize = 74;
+
+const CONNECT: u32 = 0;
+const ANNOUNCE: u32 = 1;
+const SCRAPE: u32 = 2;
+const ERROR: u32 = 3;
+
+/// A datagram that may be answered. Whether it will be depends on its connection id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Given out in the reply to a connect.
+    pub connection_id: u64,
+    /// Comes back in the reply.
+    pub transaction_id: u32,
+    /// What is asked.
+    pub request: Request<'a>,
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// For a connection id.
+    Connect,
+    /// For peers.
+    Announce(Announce),
+    /// For the numbers of torrents.
+    Scrape(Hashes<'a>),
+    /// Something that has a known action, but is too short for it.
+    Truncated,
+}
+
+/// Info hashes, one after the other. What follows the last whole one is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashes<'a>(&'a [u8]);
+
+impl Hashes<'_> {
+    /// At most [`SCRAPE_MOST`] of them.
+    pub fn iter(&self) -> impl Iterator<Item = InfoHash> {
+        let whole = self.0.chunks_exact(InfoHash::LEN).take(SCRAPE_MOST);
+        whole.filter_map(|chunk| chunk.try_into().ok()).map(InfoHash)
+    }
+}
+
+/// What is read of an announce. Its address field is not: the sender's address counts. Nor are the peer id, the key,
+/// the amounts transferred and the options of BEP 41.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announce {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Bytes left to download.
+    pub left: u64,
+    /// What happened.
+    pub event: Event,
+    /// Peers wanted; negative: as many as there may be.
+    pub num_want: i32,
+    /// Where the client listens.
+    pub port: u16,
+}
+
+/// Reads a datagram. `None`: it is not a tracker's business, drop it.
+pub fn parse(datagram: &[u8]) -> Option<Packet<'_>> {
+    let (header, body) = datagram.split_first_chunk::<HEADER_LEN>()?;
+    let [a, b, c, d, e, f, g, h, action @ .., t, u, v, w] = *header;
+    let connection_id = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let request = match u32::from_be_bytes(action) {
+        CONNECT if connection_id == PROTOCOL_ID => Request::Connect,
+        ANNOUNCE => parse_announce(body).map_or(Request::Truncated, Request::Announce),
+        SCRAPE => Request::Scrape(Hashes(body)),
+        _ => return None,
+    };
+    Some(Packet { connection_id, transaction_id: u32::from_be_bytes([t, u, v, w]), request })
+}
+
+fn parse_announce(body: &[u8]) -> Option<Announce> {
+    let mut body = body.get(..ANNOUNCE_LEN - HEADER_LEN)?;
+    let info_hash = InfoHash(take(&mut body)?);
+    let _peer_id: [u8; 20] = take(&mut body)?;
+    let _downloaded: [u8; 8] = take(&mut body)?;
+    let left = u64::from_be_bytes(take(&mut body)?);
+    let _uploaded: [u8; 8] = take(&mut body)?;
+    let event = match u32::from_be_bytes(take(&mut body)?) {
+        1 => Event::Completed,
+        3 => Event::Stopped,
+        _ => Event::Update,
+    };
+    let _address: [u8; 4] = take(&mut body)?;
+    let _key: [u8; 4] = take(&mut body)?;
+    let num_want = i32::from_be_bytes(take(&mut body)?);
+    let port = u16::from_be_bytes(take(&mut body)?);
+    Some(Announce { info_hash, left, event, num_want, port })
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
+}
+
+/// The reply to a connect: 16 bytes, as many as the connect has.
+pub fn write_connect(out: &mut Vec<u8>, transaction_id: u32, connection_id: u64) {
+    write_header(out, CONNECT, transaction_id);
+    out.extend_from_slice(&connection_id.to_be_bytes());
+}
+
+/// The beginning of the reply to an announce: `out` has room for it, and behind it the peers in compact form.
+pub fn write_announce(out: &mut [u8], transaction_id: u32, interval: u32, totals: Totals) {
+    let numbers = [ANNOUNCE, transaction_id, interval, totals.leechers, totals.seeders];
+    for (place, number) in out.chunks_exact_mut(4).zip(numbers) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+}
+
+/// The reply to a scrape, with the numbers in the order in which they were asked for.
+pub fn write_scrape(out: &mut Vec<u8>, transaction_id: u32, torrents: impl Iterator<Item = Totals>) {
+    write_header(out, SCRAPE, transaction_id);
+    for totals in torrents {
+        out.extend_from_slice(&totals.seeders.to_be_bytes());
+        out.extend_from_slice(&totals.downloaded.to_be_bytes());
+        out.extend_from_slice(&totals.leechers.to_be_bytes());
+    }
+}
+
+/// An error, with a text for the client's user.
+pub fn write_error(out: &mut Vec<u8>, transaction_id: u32, text: &str) {
+    write_header(out, ERROR, transaction_id);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_header(out: &mut Vec<u8>, action: u32, transaction_id: u32) {
+    out.extend_from_slice(&action.to_be_bytes());
+    out.extend_from_slice(&transaction_id.to_be_bytes());
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A request as a client writes it.
+    pub(crate) fn request(connection_id: u64, action: u32, transaction_id: u32, body: &[u8]) -> Vec<u8> {
+        [&connection_id.to_be_bytes()[..], &action.to_be_bytes(), &transaction_id.to_be_bytes(), body].concat()
+    }
+
+    /// The body of an announce as a client writes it.
+    pub(crate) fn announce_body(announce: &Announce, event: u32) -> Vec<u8> {
+        let mut body = announce.info_hash.0.to_vec();
+        body.extend([0xaa; 20]); // peer id
+        body.extend([0xbb; 8]); // downloaded
+        body.extend(announce.left.to_be_bytes());
+        body.extend([0xcc; 8]); // uploaded
+        body.extend(event.to_be_bytes());
+        body.extend([9, 9, 9, 9]); // an address, to be ignored
+        body.extend([0xdd; 4]); // key
+        body.extend(announce.num_want.to_be_bytes());
+        body.extend(announce.port.to_be_bytes());
+        assert_eq!(body.len() + HEADER_LEN, ANNOUNCE_LEN);
+        body
+    }
+
+    fn announce() -> Announce {
+        Announce { info_hash: InfoHash([7; 20]), left: 1 << 32, event: Event::Update, num_want: -1, port: 6881 }
+    }
+
+    #[test]
+    fn a_connect_is_known_by_its_magic_number() {
+        let connect = request(PROTOCOL_ID, 0, 5, &[]);
+        assert_eq!(connect.len(), 16);
+        let packet = Packet { connection_id: PROTOCOL_ID, transaction_id: 5, request: Request::Connect };
+        assert_eq!(parse(&connect), Some(packet));
+        assert_eq!(parse(&request(PROTOCOL_ID + 1, 0, 5, &[])), None);
+    }
+
+    #[test]
+    fn every_field_of_an_announce_is_read_from_its_place() {
+        let events = [Event::Update, Event::Completed, Event::Update, Event::Stopped, Event::Update];
+        for (number, event) in (0..).zip(events) {
+            let expected = Announce { event, ..announce() };
+            let mut datagram = request(42, 1, 5, &announce_body(&expected, number));
+            let packet = Packet { connection_id: 42, transaction_id: 5, request: Request::Announce(expected) };
+            assert_eq!(parse(&datagram), Some(packet));
+            datagram.extend(*b"\x02\x04/abc"); // BEP 41
+            assert_eq!(parse(&datagram), Some(packet));
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_says_so_or_is_dropped() {
+        let datagram = request(42, 1, 5, &announce_body(&announce(), 0));
+        for len in 0..datagram.len() {
+            let parsed = parse(&datagram[..len]).map(|packet| packet.request);
+            assert_eq!(parsed, (len >= HEADER_LEN).then_some(Request::Truncated), "{len}");
+        }
+    }
+
+    #[test]
+    fn unknown_actions_are_dropped() {
+        for action in [3, 4, 255, 1 << 16, u32::MAX] {
+            assert_eq!(parse(&request(PROTOCOL_ID, action, 5, &[0; 82])), None);
+        }
+    }
+
+    #[test]
+    fn a_scrape_is_cut_after_74_whole_hashes() {
+        for len in [0, 19, 20, 39, 40, 74 * 20 - 1, 74 * 20, 74 * 20 + 1, 100 * 20] {
+            let datagram = request(42, 2, 5, &vec![1; len]);
+            let Some(Packet { request: Request::Scrape(hashes), .. }) = parse(&datagram) else { panic!("{len}") };
+            assert_eq!(hashes.iter().count(), (len / 20).min(74));
+        }
+    }
+
+    #[test]
+    fn replies_are_written_as_bep_15_says() {
+        let totals = Totals { seeders: 1, leechers: 2, downloaded: 3 };
+        let mut out = Vec::new();
+        write_connect(&mut out, 0x0102_0304, 0x1122_3344_5566_7788);
+        assert_eq!(out, [0, 0, 0, 0, 1, 2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
+        out.clear();
+        out.resize(ANNOUNCE_REPLY_LEN + 1, 0xff);
+        write_announce(&mut out, 0x0102_0304, 1800, totals);
+        assert_eq!(out, [0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 1, 0xff]);
+        out.clear();
+        write_scrape(&mut out, 0x0102_0304, [totals].into_iter());
+        assert_eq!(out, [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);
+        out.clear();
+        write_error(&mut out, 0x0102_0304, "no");
+        assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_is_too_strange(datagram: Vec<u8>, action in 0..4_u32) {
+            let _ = parse(&datagram);
+            let _ = parse(&request(PROTOCOL_ID, action, 1, &datagram));
+        }
+    }
+}

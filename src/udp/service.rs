@@ -1,0 +1,278 @@
+//! A datagram becomes its reply. No socket, no clock: whatever drives it passes both in.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
+use crate::core::{self, Flavour, Handout, Minute, NetworkLog as _, Tracker};
+use crate::stats::{Count, Tally};
+
+use super::connection_id::ConnectionIds;
+use super::packet::{self, ANNOUNCE_REPLY_LEN, Announce, Hashes, Packet, REPLY_HEADER_LEN, Request};
+
+/// Peers in one reply at most: 1220 bytes, which no path of today has to cut in pieces.
+pub const PEERS_MOST_IPV4: usize = 200;
+/// The same for IPv6: 1208 bytes.
+pub const PEERS_MOST_IPV6: usize = 66;
+
+/// The longest reply, in bytes.
+pub const REPLY_MOST: usize = ANNOUNCE_REPLY_LEN + PEERS_MOST_IPV4 * 6;
+
+const MISMATCH: &str = "Connection ID mismatch.";
+const TRUNCATED: &str = "Announce is too short.";
+
+/// Answers datagrams; one for each worker.
+pub struct Service<F: Flavour> {
+    tracker: Arc<Tracker<F>>,
+    ids: ConnectionIds,
+    tally: Arc<Tally>,
+    rng: Rng,
+}
+
+impl<F: Flavour> Service<F> {
+    /// `tally` is this worker's alone.
+    pub fn new(tracker: Arc<Tracker<F>>, ids: ConnectionIds, tally: Arc<Tally>, rng: Rng) -> Self {
+        Self { tracker, ids, tally, rng }
+    }
+
+    /// Writes the reply to `datagram` to `out`, which is empty before; if it is empty after, there is none.
+    ///
+    /// What has not proved to come from its sender's address (everything before a right connection id) gets nothing
+    /// that is longer than itself: a tracker is not to be an amplifier.
+    pub fn answer(&mut self, datagram: &[u8], from: SocketAddr, now: Minute, out: &mut Vec<u8>) {
+        self.tally.count(Count::UdpReceived);
+        // Nobody can listen on port 0: an answer would only reach the next router.
+        if from.port() == 0 {
+            return;
+        }
+        let Some(Packet { connection_id, transaction_id, request }) = packet::parse(datagram) else { return };
+        if request == Request::Connect {
+            packet::write_connect(out, transaction_id, self.ids.issue(from.ip(), now));
+            self.tally.count(Count::UdpConnected);
+        } else if !self.ids.accepts(connection_id, from.ip(), now) {
+            let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
+            packet::write_error(out, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH));
+            self.tally.count(Count::UdpMismatched);
+        } else {
+            match request {
+                Request::Announce(announce) => self.announce(&announce, from, now, transaction_id, out),
+                Request::Scrape(hashes) => self.scrape(hashes, from, transaction_id, out),
+                Request::Truncated | Request::Connect => packet::write_error(out, transaction_id, TRUNCATED),
+            }
+        }
+    }
+
+    fn announce(&mut self, asked: &Announce, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
+        let announce = core::Announce {
+            info_hash: asked.info_hash,
+            endpoint: SocketAddr::new(from.ip(), asked.port),
+            seeder: asked.left == 0,
+            event: asked.event,
+        };
+        // The peers are written straight into the reply; its numbers are known, and filled in, afterwards.
+        out.resize(ANNOUNCE_REPLY_LEN, 0);
+        let most = if from.is_ipv4() { PEERS_MOST_IPV4 } else { PEERS_MOST_IPV6 };
+        let wanted = usize::try_from(asked.num_want).map_or(most, |wanted| wanted.min(most));
+        let handout = match from {
+            SocketAddr::V4(_) => Handout { wanted, ipv4: Some(out), ipv6: None },
+            SocketAddr::V6(_) => Handout { wanted, ipv4: None, ipv6: Some(out) },
+        };
+        match self.tracker.announce(&announce, now, &mut self.rng, handout) {
+            Ok(announced) => {
+                let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+                packet::write_announce(out, transaction_id, interval, announced.totals);
+                self.tally.announced(Count::UdpAnnounced, &announced);
+            }
+            Err(refusal) => {
+                out.clear();
+                packet::write_error(out, transaction_id, &refusal.to_string());
+            }
+        }
+    }
+
+    fn scrape(&self, hashes: Hashes<'_>, from: SocketAddr, transaction_id: u32, out: &mut Vec<u8>) {
+        self.tracker.network_log.saw(from.ip());
+        let totals = |hash| self.tracker.scrape(&hash).unwrap_or_default();
+        packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
+        self.tally.count(Count::UdpScraped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::tests::{announce_body, request};
+    use super::super::packet::{ANNOUNCE_LEN, PROTOCOL_ID};
+    use super::*;
+    use crate::core::flavour::{Admission, Standalone, Unlogged};
+    use crate::core::keyed_hash::Key;
+    use crate::core::{Event, InfoHash, Ipv4Only, Limits};
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use std::num::NonZeroU16;
+
+    /// Serves every torrent but one.
+    struct NotThatOne;
+
+    const REFUSED: InfoHash = InfoHash([0xee; 20]);
+
+    impl Admission for NotThatOne {
+        const RESTRICTS: bool = true;
+
+        fn admits(&self, info_hash: &InfoHash) -> bool {
+            *info_hash != REFUSED
+        }
+    }
+
+    struct TestFlavour;
+
+    impl Flavour for TestFlavour {
+        type Family = Ipv4Only;
+        type Admission = NotThatOne;
+        type Cluster = Standalone;
+        type NetworkLog = Unlogged;
+    }
+
+    const NOW: Minute = Minute(1000);
+
+    fn ids() -> ConnectionIds {
+        ConnectionIds::new((1, 2), NonZeroU16::new(2).unwrap())
+    }
+
+    fn service() -> Service<TestFlavour> {
+        let key = Key::from_bytes(&[5; 48]);
+        let tracker = Tracker::new(key, Limits::NONE, NOW, NotThatOne, Standalone, Unlogged);
+        Service::new(Arc::new(tracker), ids(), Arc::default(), Rng::with_seed(1))
+    }
+
+    fn client(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 40_000))
+    }
+
+    fn ask(service: &mut Service<TestFlavour>, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
+        let mut out = Vec::new();
+        service.answer(datagram, from, NOW, &mut out);
+        out
+    }
+
+    fn announcing(from: SocketAddr, announce: Announce, event: u32) -> Vec<u8> {
+        request(ids().issue(from.ip(), NOW), 1, 77, &announce_body(&announce, event))
+    }
+
+    fn leecher() -> Announce {
+        Announce { info_hash: InfoHash([7; 20]), left: 9, event: Event::Update, num_want: -1, port: 6881 }
+    }
+
+    #[test]
+    fn connect_announce_scrape() {
+        let mut service = service();
+        let connected = ask(&mut service, &request(PROTOCOL_ID, 0, 5, &[]), client(1));
+        assert_eq!(connected[..8], [0, 0, 0, 0, 0, 0, 0, 5]);
+        let id = u64::from_be_bytes(connected[8..].try_into().unwrap());
+
+        let datagram = request(id, 1, 77, &announce_body(&leecher(), 2));
+        let reply = ask(&mut service, &datagram, client(1));
+        assert_eq!((&reply[..8], &reply[12..]), (&[0, 0, 0, 1, 0, 0, 0, 77][..], &[0, 0, 0, 1, 0, 0, 0, 0][..]));
+        let interval = u32::from_be_bytes(reply[8..12].try_into().unwrap());
+        assert!((1620..=1980).contains(&interval));
+
+        let seeder = Announce { left: 0, port: 80, ..leecher() };
+        let reply = ask(&mut service, &announcing(client(2), seeder, 1), client(2));
+        assert_eq!(reply[12..20], [0, 0, 0, 1, 0, 0, 0, 1], "one leecher, one seeder");
+        assert_eq!(reply[20..], [192, 0, 2, 1, 0x1a, 0xe1], "the leecher, by the address that it came from");
+
+        let datagram = request(id, 2, 78, &[[7; 20], [8; 20]].concat());
+        let reply = ask(&mut service, &datagram, client(1));
+        let expected = [[0, 0, 0, 2], [0, 0, 0, 78], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]].concat();
+        assert_eq!(reply, [expected, vec![0; 12]].concat());
+
+        let reply = ask(&mut service, &announcing(client(2), seeder, 3), client(2));
+        assert_eq!(reply[12..], [0, 0, 0, 1, 0, 0, 0, 0], "who stops is given no peers");
+    }
+
+    #[test]
+    fn left_is_read_whole() {
+        let mut service = service();
+        let announce = Announce { left: 1 << 32, ..leecher() };
+        let reply = ask(&mut service, &announcing(client(1), announce, 0), client(1));
+        assert_eq!(reply[12..20], [0, 0, 0, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn as_many_peers_as_wanted_and_at_most_200() {
+        let mut service = service();
+        for port in 1..=300 {
+            let datagram = announcing(client(1), Announce { port, ..leecher() }, 0);
+            ask(&mut service, &datagram, client(1));
+        }
+        for (num_want, expected) in [(-1, 200), (i32::MIN, 200), (i32::MAX, 200), (0, 0), (1, 1), (50, 50), (201, 200)]
+        {
+            let datagram = announcing(client(2), Announce { num_want, ..leecher() }, 0);
+            let reply = ask(&mut service, &datagram, client(2));
+            assert_eq!((reply.len() - 20) / 6, expected, "{num_want}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_error_packets() {
+        let mut service = service();
+        let error = |text: &str| [&[0, 0, 0, 3, 0, 0, 0, 77], text.as_bytes()].concat();
+        let datagram = announcing(client(1), Announce { info_hash: REFUSED, ..leecher() }, 0);
+        let refused = "Requested download is not authorized for use with this tracker.";
+        assert_eq!(ask(&mut service, &datagram, client(1)), error(refused));
+        let datagram = announcing(client(1), Announce { port: 0, ..leecher() }, 0);
+        let reply = ask(&mut service, &datagram, client(1));
+        assert!(reply.starts_with(&error("Your client announced port 0")));
+        let datagram = announcing(client(1), leecher(), 0);
+        assert_eq!(ask(&mut service, &datagram[..ANNOUNCE_LEN - 1], client(1)), error("Announce is too short."));
+        assert_eq!(service.tracker.store().census().torrents, 0);
+    }
+
+    #[test]
+    fn a_scrape_tells_nothing_of_what_is_not_served() {
+        let mut service = service();
+        let datagram = request(ids().issue(client(1).ip(), NOW), 2, 78, &REFUSED.0);
+        assert_eq!(ask(&mut service, &datagram, client(1))[8..], [0; 12]);
+    }
+
+    #[test]
+    fn a_wrong_connection_id_is_an_error_that_is_no_longer_than_the_question() {
+        let mut service = service();
+        for (action, body) in [(1, announce_body(&leecher(), 0)), (2, vec![7; 20]), (2, vec![]), (1, vec![7; 3])] {
+            let datagram = request(ids().issue(client(2).ip(), NOW), action, 77, &body);
+            let reply = ask(&mut service, &datagram, client(1));
+            assert_eq!(reply[..8], [0, 0, 0, 3, 0, 0, 0, 77]);
+            assert!(reply.len() <= datagram.len());
+            assert!(MISMATCH.as_bytes().starts_with(&reply[8..]) && reply.len() > 8);
+        }
+        assert_eq!(service.tracker.store().census().torrents, 0);
+    }
+
+    #[test]
+    fn what_comes_from_port_0_is_dropped() {
+        let from = SocketAddr::from(([192, 0, 2, 1], 0));
+        assert_eq!(ask(&mut service(), &request(PROTOCOL_ID, 0, 5, &[]), from), []);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_unproved_gets_more_than_he_sent(body in prop::collection::vec(any::<u8>(), 0..2000), action in 0..4_u32,
+                                                  id in prop_oneof![Just(PROTOCOL_ID), any::<u64>()]) {
+            let mut service = service();
+            for datagram in [request(id, action, 1, &body), body] {
+                let reply = ask(&mut service, &datagram, client(1));
+                prop_assert!(reply.len() <= datagram.len());
+            }
+        }
+
+        #[test]
+        fn whoever_has_proved_himself_may_send_anything(body in prop::collection::vec(any::<u8>(), 0..2000),
+                                                        action in 0..4_u32) {
+            let datagram = request(ids().issue(client(1).ip(), NOW), action, 1, &body);
+            prop_assert!(ask(&mut service(), &datagram, client(1)).len() <= REPLY_MOST);
+        }
+    }
+}
