@@ -1,1 +1,92 @@
-fn main(){}
+//! What an announce costs in swarms of one peer to a million, and what a scrape costs.
+//!
+//! `cargo bench -p opentracker-bench`. Each announce is that of a peer that is in the swarm already, chosen at
+//! random, and asks for 50 peers: what a tracker does most of the time.
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use fastrand::Rng;
+use opentracker::core::keyed_hash::Key;
+use opentracker::core::{
+    Announce, Event, Flavour, Handout, InfoHash, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged,
+};
+
+const NOW: Minute = Minute(29_000_000);
+const TORRENT: InfoHash = InfoHash([7; 20]);
+const WANTED: usize = 50;
+
+struct Plain;
+
+impl Flavour for Plain {
+    type Family = Ipv4Only;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+/// The n-th peer; one in four is a seeder.
+fn announce(n: u32, event: Event) -> Announce {
+    // An odd factor maps the first 2^32 numbers to as many addresses that do not follow one another.
+    let address = Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1));
+    Announce { info_hash: TORRENT, endpoint: (address, 6881).into(), seeder: n % 4 == 0, event }
+}
+
+fn swarm(peers: u32) -> Tracker<Plain> {
+    let mut rng = Rng::with_seed(1);
+    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
+    let tracker = Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged);
+    for n in 0..peers {
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        tracker.announce(&announce(n, Event::Update), NOW, &mut rng, handout).expect("an open tracker");
+    }
+    tracker
+}
+
+fn announces(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("announce");
+    for peers in [1, 2, 10, 100, 1_000, 10_000, 100_000, 1_000_000] {
+        let tracker = swarm(peers);
+        let mut rng = Rng::with_seed(2);
+        let mut out = Vec::with_capacity(WANTED * 6);
+        group.bench_function(BenchmarkId::from_parameter(peers), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                let asked = announce(rng.u32(..peers), Event::Update);
+                let handout = Handout { wanted: WANTED, ipv4: Some(&mut out), ipv6: None };
+                black_box(tracker.announce(&asked, NOW, &mut rng, handout))
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A peer comes and leaves again.
+fn come_and_go(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("come-and-go");
+    for peers in [1, 100, 10_000, 1_000_000] {
+        let tracker = swarm(peers);
+        let mut rng = Rng::with_seed(3);
+        let mut out = Vec::with_capacity(WANTED * 6);
+        group.bench_function(BenchmarkId::from_parameter(peers), |bencher| {
+            bencher.iter(|| {
+                let newcomer = peers + rng.u32(..1000);
+                for event in [Event::Update, Event::Stopped] {
+                    out.clear();
+                    let handout = Handout { wanted: WANTED, ipv4: Some(&mut out), ipv6: None };
+                    let _ = black_box(tracker.announce(&announce(newcomer, event), NOW, &mut rng, handout));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn scrapes(criterion: &mut Criterion) {
+    let tracker = swarm(100);
+    criterion.bench_function("scrape", |bencher| bencher.iter(|| tracker.scrape(black_box(&TORRENT))));
+}
+
+criterion_group!(benches, announces, come_and_go, scrapes);
+criterion_main!(benches);

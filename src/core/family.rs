@@ -56,6 +56,8 @@ pub trait Swarms: Default + Send {
     fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp);
     /// Takes the peer at `endpoint` out; says with which stamp.
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp>;
+    /// Warms up what [`Self::hand_out`] will touch, given a generator in the same state: see [`Swarm::look_ahead`].
+    fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>);
     /// Writes a random selection of peers: see [`Swarm::select`]. The asker is one of them.
     fn hand_out(&self, asker: SocketAddr, seeder: bool, rng: &mut Rng, handout: Handout<'_>);
     /// Takes expired peers out in portions: see [`Swarm::expire`].
@@ -92,6 +94,11 @@ impl<P: Peer> Swarms for Swarm<P> {
 
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp> {
         Some(self.remove(key, &P::at(endpoint)?)?.stamp())
+    }
+
+    #[inline]
+    fn look_ahead(&self, _: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>) {
+        self.look_ahead(seeder, handout.wanted, rng.clone());
     }
 
     #[inline]

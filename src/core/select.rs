@@ -1,13 +1,17 @@
 //! Which peers are handed out: a random selection that touches few cache lines.
 
+use std::hint::black_box;
+
 use fastrand::Rng;
 
 use super::peer::Peer;
 
-/// Peers taken from one place: eight IPv4 peers are one cache line.
-const RUN: usize = 8;
+/// Peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
+const RUN: usize = 16;
 /// With at least this many slots for each run, runs are taken from all over the swarm.
 const SPREAD: usize = 4 * RUN;
+/// Arrays of fewer slots stay in a processor's own cache.
+const LARGE: usize = 1 << 15;
 
 /// Appends the compact form of `wanted` of the peers in `slots` to `out`, or of all if there are fewer; never that
 /// of `asker`. `present` is the number of peers in `slots`, the asker not counted; vacant slots are passed over.
@@ -21,53 +25,84 @@ pub fn select<P: Peer>(slots: &[P], present: usize, asker: &P, wanted: usize, rn
         return;
     }
     let start = out.len();
-    out.resize(start + wanted * P::COMPACT, 0);
+    // One place more than is wanted: see `Taking::from`.
+    out.resize(start + (wanted + 1) * P::COMPACT, 0);
     let Some(room) = out.get_mut(start..) else { return };
+    let mut taking = Taking { room, asker, written: 0 };
     let begin = rng.usize(..slots.len());
 
     let runs = wanted.div_ceil(RUN);
-    let written = if wanted < present && slots.len() >= runs * SPREAD {
-        take_runs(slots, begin, runs, asker, rng, room)
-    } else {
-        0
-    };
+    if wanted < present && slots.len() >= runs * SPREAD {
+        for (run, (first, many)) in stretches(slots.len(), begin, runs, rng).enumerate() {
+            // What earlier stretches fell short of is taken from this one.
+            let due = ((run + 1) * RUN).min(wanted) * P::COMPACT;
+            taking.around(slots, first, many, due);
+        }
+    }
     // A swarm from which most have left can have stretches that hold too few. One pass over all of it never falls
     // short of `wanted`.
-    let written = if written < room.len() { take(from(slots, begin), asker, room) } else { written };
+    if taking.written < wanted * P::COMPACT {
+        taking.written = 0;
+        taking.around(slots, begin, slots.len(), wanted * P::COMPACT);
+    }
+    let written = taking.written;
     out.truncate(start + written);
 }
 
-/// Fills `room` from `runs` stretches of equal length, the first beginning at `begin`; says how many bytes it wrote.
-fn take_runs<P: Peer>(slots: &[P], begin: usize, runs: usize, asker: &P, rng: &mut Rng, room: &mut [u8]) -> usize {
-    let stretch = slots.len() / runs;
-    let mut written = 0;
-    for run in 0..runs {
+/// Looks at one slot of each run that [`select`] will take with the same `wanted` and a generator in the same state.
+///
+/// A large swarm is in no cache. Nothing depends on what is seen here, so the processor waits for all those slots at
+/// once, and for whatever else the caller goes on to touch, instead of for each in turn.
+pub fn look_ahead<P: Peer>(slots: &[P], wanted: usize, rng: &mut Rng) {
+    let runs = wanted.div_ceil(RUN);
+    if runs == 0 || slots.len() < LARGE.max(runs * SPREAD) {
+        return;
+    }
+    let begin = rng.usize(..slots.len());
+    let seen = |seen, first: usize| seen ^ slots.get(first).is_some_and(P::is_vacant);
+    black_box(stretches(slots.len(), begin, runs, rng).map(|(first, _)| first).fold(false, seen));
+}
+
+/// Where each run begins, and how many slots it may use: at a random place in each of as many stretches as there are
+/// runs, the first beginning at `begin`.
+fn stretches(slots: usize, begin: usize, runs: usize, rng: &mut Rng) -> impl Iterator<Item = (usize, usize)> {
+    let stretch = slots / runs;
+    (0..runs).map(move |run| {
         let skipped = rng.usize(..=stretch / 2);
-        let first = (begin + run * stretch + skipped) % slots.len();
-        // What earlier stretches fell short of is taken from this one.
-        let due = ((run + 1) * RUN * P::COMPACT).min(room.len());
-        if let Some(place) = room.get_mut(written..due) {
-            written += take(from(slots, first).take(stretch - skipped), asker, place);
+        let first = begin + run * stretch + skipped;
+        (if first >= slots { first - slots } else { first }, stretch - skipped)
+    })
+}
+
+/// A selection in the making.
+struct Taking<'a, P> {
+    room: &'a mut [u8],
+    asker: &'a P,
+    /// Bytes.
+    written: usize,
+}
+
+impl<P: Peer> Taking<'_, P> {
+    /// Takes from `many` slots from `first` on and around, until `due` bytes are written.
+    fn around(&mut self, slots: &[P], first: usize, many: usize, due: usize) {
+        let (before, after) = slots.split_at(first);
+        let ahead = after.len().min(many);
+        self.from(after.get(..ahead).unwrap_or_default(), due);
+        self.from(before.get(..many - ahead).unwrap_or_default(), due);
+    }
+
+    /// Writes every slot, and goes on to the next place only if it was a peer to hand out: which slots are vacant is
+    /// what no processor can guess, so there is no branch on it.
+    fn from(&mut self, slots: &[P], due: usize) {
+        for peer in slots {
+            let Some(place) = self.room.get_mut(self.written..self.written + P::COMPACT) else { return };
+            if self.written >= due {
+                return;
+            }
+            peer.write_compact(place);
+            self.written += P::COMPACT * usize::from(!peer.is_vacant() & !peer.is(self.asker));
         }
     }
-    written
-}
-
-/// Writes peers until `room` is full or the peers end; says how many bytes it wrote.
-fn take<'a, P: Peer>(peers: impl Iterator<Item = &'a P>, asker: &P, room: &mut [u8]) -> usize {
-    let eligible = peers.filter(|peer| !peer.is_vacant() && !peer.is(asker));
-    let mut written = 0;
-    for (place, peer) in room.chunks_exact_mut(P::COMPACT).zip(eligible) {
-        peer.write_compact(place);
-        written += P::COMPACT;
-    }
-    written
-}
-
-/// All slots once, from `begin` on and around.
-fn from<P>(slots: &[P], begin: usize) -> impl Iterator<Item = &P> {
-    let (before, after) = slots.split_at(begin);
-    after.iter().chain(before)
 }
 
 #[cfg(test)]

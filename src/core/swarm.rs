@@ -16,7 +16,7 @@ use thin_vec::ThinVec;
 use super::clock::{Minute, PEER_LIFETIME};
 use super::keyed_hash::Key;
 use super::peer::{Peer, PeerV4, PeerV6, Stamp};
-use super::select::select;
+use super::select::{look_ahead, select};
 use super::table::Table;
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
@@ -182,6 +182,19 @@ impl<P: Peer> Swarm<P> {
                 select(tables.leechers.slots(), present, &itself, wanted, rng, out);
             }
             Form::Hashed(tables) => tables.select(&itself, present, wanted, rng, out),
+        }
+    }
+
+    /// Warms up what [`Self::select`] will touch, given a generator in the same state: see [`look_ahead`].
+    pub fn look_ahead(&self, seeder: bool, wanted: usize, mut rng: Rng) {
+        if let Form::Hashed(tables) = &self.0 {
+            let (seeders, leechers) = (tables.seeders.len(), tables.leechers.len());
+            if seeder {
+                return look_ahead(tables.leechers.slots(), wanted.min(leechers), &mut rng);
+            }
+            let share = tables.share_of_seeders(seeders + leechers, wanted, &mut rng);
+            look_ahead(tables.seeders.slots(), share, &mut rng);
+            look_ahead(tables.leechers.slots(), wanted.min(seeders + leechers) - share, &mut rng);
         }
     }
 
@@ -371,14 +384,17 @@ impl<P: Peer> Hashed<P> {
     /// For a leecher: seeders and leechers in proportion to their numbers. `present` is how many of both there are
     /// to choose from.
     fn select(&self, itself: &P, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
-        let seeders = self.seeders.len();
-        let leechers = present - seeders;
-        let wanted = wanted.min(present);
-        // Rounded at random, so that on average each kind gets its exact share.
-        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
-        let share = share.clamp(wanted.saturating_sub(leechers), seeders.min(wanted));
+        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
+        let share = self.share_of_seeders(present, wanted, rng);
         select(self.seeders.slots(), seeders, itself, share, rng, out);
-        select(self.leechers.slots(), leechers, itself, wanted - share, rng, out);
+        select(self.leechers.slots(), present - seeders, itself, wanted - share, rng, out);
+    }
+
+    /// How many of those wanted are to be seeders. Rounded at random, so that on average it is the exact share.
+    fn share_of_seeders(&self, present: usize, wanted: usize, rng: &mut Rng) -> usize {
+        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
+        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
+        share.clamp(wanted.saturating_sub(present - seeders), seeders.min(wanted))
     }
 
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {

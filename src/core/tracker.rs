@@ -13,7 +13,7 @@ use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog};
 use super::keyed_hash::Key;
 use super::limits::Limits;
 use super::peer::Stamp;
-use super::store::{Cursor, Store, Torrent};
+use super::store::{Cursor, Full, Store, Torrent};
 
 /// Seconds until a client should announce again, in the middle of [`INTERVAL_SPREAD`].
 pub const INTERVAL: u32 = 1800;
@@ -131,12 +131,17 @@ impl<F: Flavour> Tracker<F> {
         self.network_log.saw(endpoint.ip());
         self.check(announce)?;
         if announce.event == Event::Stopped {
-            return Ok(self.stop(announce, now));
+            let announced = self.remove(announce, now);
+            if F::Cluster::LISTENS && announced.back_after.is_some() {
+                self.tell(announce, false);
+            }
+            return Ok(announced);
         }
         let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
             if !room && !torrent.swarms.contains(key, *endpoint) {
                 return Err(Refusal::Full);
             }
+            torrent.swarms.look_ahead(*endpoint, announce.seeder, rng, &handout);
             let noted = note_peer::<F>(torrent, key, announce, now);
             torrent.swarms.hand_out(*endpoint, announce.seeder, rng, handout);
             Ok(noted)
@@ -169,6 +174,51 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
+    /// Takes over what another tracker of the cluster tells. It is not told on.
+    ///
+    /// # Errors
+    ///
+    /// What would be refused if the peer itself announced it.
+    pub fn absorb(&self, change: &Change, now: Minute) -> Result<Announced, Refusal> {
+        let event = match change {
+            Change { stopped: true, .. } => Event::Stopped,
+            Change { completed: true, .. } => Event::Completed,
+            _ => Event::Update,
+        };
+        let Change { info_hash, endpoint, seeder, .. } = *change;
+        let announce = Announce { info_hash, endpoint, seeder, event };
+        self.check(&announce)?;
+        if event == Event::Stopped {
+            return Ok(self.remove(&announce, now));
+        }
+        let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
+            if !room && !torrent.swarms.contains(key, endpoint) {
+                return Err(Refusal::Full);
+            }
+            Ok(note_peer::<F>(torrent, key, &announce, now).0)
+        };
+        self.store.upsert(&info_hash, now, note).unwrap_or(Err(Refusal::Full))
+    }
+
+    /// Remembers a torrent from before a restart, with its downloads and when it was last heard of. What is known
+    /// already is not changed, and what would have been forgotten by now is not remembered.
+    ///
+    /// # Errors
+    ///
+    /// There is no room, or the torrent is not served.
+    pub fn restore(&self, info_hash: &InfoHash, downloaded: u32, touched: Minute, now: Minute) -> Result<(), Refusal> {
+        if !self.admission.admits(info_hash) {
+            return Err(Refusal::NotAdmitted);
+        }
+        let remember = |torrent: &mut Torrent<F::Family>, _: &Key, _| {
+            if torrent.downloaded == 0 {
+                torrent.downloaded = downloaded;
+                torrent.swarms.set_empty_since(touched.min(now));
+            }
+        };
+        self.store.upsert(info_hash, now, remember).map_err(|Full| Refusal::Full)
+    }
+
     fn check(&self, announce: &Announce) -> Result<(), Refusal> {
         if announce.endpoint.port() == 0 {
             Err(Refusal::NoPort)
@@ -181,16 +231,13 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
-    fn stop(&self, announce: &Announce, now: Minute) -> Announced {
+    fn remove(&self, announce: &Announce, now: Minute) -> Announced {
         let left = self.store.modify(&announce.info_hash, now, |torrent, key| {
             let stamp = torrent.swarms.remove(key, announce.endpoint);
             torrent.swarms.set_empty_since(now);
             (totals(torrent), stamp)
         });
         let (totals, stamp) = left.unwrap_or_default();
-        if F::Cluster::LISTENS && stamp.is_some() {
-            self.tell(announce, false);
-        }
         Announced { totals, back_after: stamp.map(|stamp| stamp.age(now)), counted_download: false }
     }
 

@@ -1,12 +1,25 @@
-//! Announces, scrapes and statistics over HTTP (BEP 3, 23, 7, 48).
+//! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
 //!
-//! - [`request`], [`query`]: what a client sends.
-//! - [`parameters`]: what an announce or a scrape asks for.
-//! - [`reply`]: what is sent back, errors included.
+//! - `listener` accepts connections; `connection` drives one; `worker` is what those of one thread share.
+//! - [`request`], [`query`]: what a client sends, read where it stands.
 //! - [`service`]: from a request to its reply; no socket, no clock.
-//! - [`connection`], [`listener`]: what drives it.
+//! - `parameters`: what an announce or a scrape asks for.
+//! - [`reply`]: what is sent back, every error included.
 //! - [`flavour`]: the plug points that a build fills.
 
+mod connection;
 pub mod flavour;
+mod listener;
+mod parameters;
 pub mod query;
+pub mod reply;
 pub mod request;
+pub mod service;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+pub use flavour::HttpFlavour;
+pub use listener::serve;
+pub use service::{Service, Shared};
+pub use worker::Worker;

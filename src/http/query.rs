@@ -71,7 +71,7 @@ impl<'a> Encoded<'a> {
 
     /// Does it mean exactly `text`?
     pub fn is(self, text: &[u8]) -> bool {
-        self.0 == text || self.0.contains(&b'%') && self.bytes().eq(text.iter().map(|&byte| Ok(byte)))
+        if self.0.contains(&b'%') { self.bytes().eq(text.iter().map(|&byte| Ok(byte))) } else { self.0 == text }
     }
 
     /// Writes the bytes that are meant to the front of `room` and gives that part; `None` if they are too many.
@@ -120,6 +120,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -154,7 +155,7 @@ mod tests {
     fn a_bad_escape_is_told_from_bytes() {
         for text in ["%", "%4", "%zz", "%4z", "%z4", "ab%", "%%20", "%é"] {
             assert_eq!(Encoded::new(text.as_bytes()).decode(&mut [0; 9]), Err(BadEscape), "{text}");
-            assert!(!Encoded::new(text.as_bytes()).is(text.as_bytes()) || !text.is_empty());
+            assert!(!Encoded::new(text.as_bytes()).is(text.as_bytes()), "{text}");
         }
         assert_eq!(Encoded::new(b"a%zzb").bytes().collect::<Vec<_>>(), [Ok(b'a'), Err(BadEscape)]);
     }

@@ -20,9 +20,9 @@ impl MonotonicClock {
         Self { started: Instant::now(), epoch }
     }
 
-    /// Since the start.
-    pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+    /// When it was.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Until the next minute begins.

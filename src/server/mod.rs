@@ -23,8 +23,9 @@ use crate::config::Settings;
 pub use bound::Bound;
 pub use clock::MonotonicClock;
 pub use jailed::Jailed;
-pub use plug::Plug;
+pub use plug::{Beginning, Plug};
 pub use running::Running;
+pub use threads::Threads;
 
 /// Why the tracker does not start. For the operator.
 #[derive(Debug, Error)]

@@ -1,10 +1,29 @@
 //! How what a plug point holds comes into being.
 
+use std::sync::Arc;
+
 use crate::config::Settings;
-use crate::core::{Open, Standalone, Unlogged};
+use crate::core::{Flavour, Open, Standalone, Tracker, Unlogged};
 use crate::http::flavour::{Connected, Everyone, NoFullScrape};
+use crate::stats::Board;
 
 use super::StartError;
+use super::clock::MonotonicClock;
+use super::threads::Threads;
+
+/// What there is when [`Plug::begin`] is called.
+pub struct Beginning<'a, F: Flavour> {
+    /// What the operator chose.
+    pub settings: &'a Settings,
+    /// The tracker, still without peers.
+    pub tracker: &'a Arc<Tracker<F>>,
+    /// Where a new thread gets counters of its own.
+    pub board: &'a Board,
+    /// The time.
+    pub clock: MonotonicClock,
+    /// Where a new thread is started.
+    pub threads: &'a mut Threads,
+}
 
 /// What is plugged in: made once at the start, and told of SIGHUP.
 pub trait Plug: Sized + Send + Sync + 'static {
@@ -14,6 +33,15 @@ pub trait Plug: Sized + Send + Sync + 'static {
     ///
     /// What keeps the tracker from starting.
     fn plug(settings: &Settings) -> Result<Self, StartError>;
+
+    /// Called once, when the tracker is whole and does not answer yet: to fill it, or to start a thread.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the tracker from starting.
+    fn begin<F: Flavour>(&self, _: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        Ok(())
+    }
 
     /// SIGHUP: read again what was read at the start. Whatever goes wrong is logged, and what was in force stays so.
     fn reload(&self) {}

@@ -2,32 +2,36 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::task::Poll;
 
 use fastrand::Rng;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::config::Settings;
 use crate::core::keyed_hash::Key;
 use crate::core::{Clock as _, Flavour, Tracker};
+use crate::http::{self, HttpFlavour};
 use crate::stats::Board;
 use crate::switches::{FEATURES, ThisBuild};
 use crate::udp::{self, ConnectionIds};
 
-use super::bound::Bound;
+use super::bound::{Bound, Listener};
 use super::clock::MonotonicClock;
 use super::jailed::Jailed;
 use super::notify::Notifier;
-use super::plug::Plug as _;
-use super::threads::Threads;
+use super::plug::{Beginning, Plug as _};
+use super::threads::{Threads, new_runtime};
 use super::{StartError, limits};
 
 /// The tracker answers requests.
 pub struct Running {
     tracker: Arc<Tracker<ThisBuild>>,
+    http: Arc<http::Shared<ThisBuild>>,
     /// Waits for signals.
     runtime: Runtime,
     signals: Signals,
@@ -44,13 +48,23 @@ impl Jailed {
     pub fn start(self) -> Result<Running, StartError> {
         let Bound { settings, tcp, udp, notifier, connections, .. } = self.0;
         let clock = MonotonicClock::start();
+        let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
         let tracker = Arc::new(new_tracker(&settings, clock)?);
         let board = Arc::new(Board::default());
+        let http = Arc::new(new_http(&settings, &tracker, &board)?);
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
 
         let mut threads = Threads::new();
-        let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
+        let mut beginning =
+            Beginning { settings: &settings, tracker: &tracker, board: &board, clock, threads: &mut threads };
+        tracker.admission.begin(&mut beginning)?;
+        tracker.cluster.begin(&mut beginning)?;
+        tracker.network_log.begin(&mut beginning)?;
+        http.client_address.begin(&mut beginning)?;
+        http.stats_access.begin(&mut beginning)?;
+        http.full_scrape.begin(&mut beginning)?;
+
         for listener in udp {
             info!("listening on udp {}", listener.address);
             for socket in listener.sockets {
@@ -58,10 +72,15 @@ impl Jailed {
                 threads.answer_udp(socket, service, clock)?;
             }
         }
+        let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        for listeners in one_for_each_worker(tcp) {
+            let service = http::Service::new(Arc::clone(&http), board.tally(), new_rng()?);
+            threads.answer_http(listeners, service, clock, Arc::clone(&places))?;
+        }
         threads.sweep(Arc::clone(&tracker), clock)?;
         info!("features: {}", if FEATURES.is_empty() { "none".into() } else { FEATURES.join(", ") });
         notifier.ready();
-        Ok(Running { tracker, runtime, signals, threads, notifier })
+        Ok(Running { tracker, http, runtime, signals, threads, notifier })
     }
 }
 
@@ -85,6 +104,9 @@ impl Running {
         self.tracker.admission.reload();
         self.tracker.cluster.reload();
         self.tracker.network_log.reload();
+        self.http.client_address.reload();
+        self.http.stats_access.reload();
+        self.http.full_scrape.reload();
     }
 }
 
@@ -101,8 +123,31 @@ fn new_tracker(settings: &Settings, clock: MonotonicClock) -> Result<Tracker<Thi
     ))
 }
 
-fn new_runtime() -> Result<Runtime, StartError> {
-    runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
+fn new_http(
+    settings: &Settings,
+    tracker: &Arc<Tracker<ThisBuild>>,
+    board: &Arc<Board>,
+) -> Result<http::Shared<ThisBuild>, StartError> {
+    Ok(http::Shared {
+        tracker: Arc::clone(tracker),
+        board: Arc::clone(board),
+        client_address: <ThisBuild as HttpFlavour>::ClientAddress::plug(settings)?,
+        stats_access: <ThisBuild as HttpFlavour>::StatsAccess::plug(settings)?,
+        full_scrape: <ThisBuild as HttpFlavour>::FullScrape::plug(settings)?,
+        stats_path: settings.access.stats_path.clone(),
+        redirect_url: settings.tracker.redirect_url.clone(),
+    })
+}
+
+/// From one socket a worker for each address to one socket an address for each worker.
+fn one_for_each_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<TcpListener>> {
+    let mut workers = Vec::new();
+    for listener in addresses {
+        info!("listening on tcp {}", listener.address);
+        workers.resize_with(listener.sockets.len().max(workers.len()), Vec::new);
+        workers.iter_mut().zip(listener.sockets).for_each(|(worker, socket)| worker.push(socket));
+    }
+    workers
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), StartError> {

@@ -1,16 +1,20 @@
 //! The threads of a running tracker, and how each is told to end.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
 use tracing::warn;
 
 use crate::core::{Clock, Flavour, Tracker};
+use crate::http::{self, HttpFlavour};
 use crate::udp;
 use crate::udp::socket::Socket;
 
@@ -20,8 +24,13 @@ use super::clock::MonotonicClock;
 /// How long threads may take to end: a little more than requests in flight may take.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// An event loop of one thread.
+pub(super) fn new_runtime() -> Result<Runtime, StartError> {
+    runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
+}
+
 /// All threads but the first, which waits for signals.
-pub(super) struct Threads {
+pub struct Threads {
     running: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     udp: Vec<Arc<Socket>>,
@@ -51,6 +60,34 @@ impl Threads {
         self.udp.push(Arc::clone(&socket));
         let stop = Arc::clone(&self.stop);
         self.spawn("udp", move || socket.run(service, clock, &stop))
+    }
+
+    /// Answers what comes to the TCP sockets of one worker.
+    pub(super) fn answer_http<F: HttpFlavour>(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        service: http::Service<F>,
+        clock: MonotonicClock,
+        places: Arc<Semaphore>,
+    ) -> Result<(), StartError> {
+        let runtime = new_runtime()?;
+        let listeners = {
+            let _entered = runtime.enter();
+            let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<Result<Vec<_>, _>>();
+            listeners.map_err(StartError::system("prepare a TCP socket"))?
+        };
+        let shutdown = self.http.subscribe();
+        self.spawn("http", move || {
+            let worker = Rc::new(http::Worker::new(service, clock, clock.started(), places));
+            let tasks = LocalSet::new();
+            let serve = |listener| tasks.spawn_local(http::serve(listener, Rc::clone(&worker), shutdown.clone()));
+            let serving: Vec<_> = listeners.into_iter().map(serve).collect();
+            runtime.block_on(tasks.run_until(async {
+                for listener in serving {
+                    let _ = listener.await;
+                }
+            }));
+        })
     }
 
     /// Forgets, once a minute, who has been silent for too long.
@@ -86,7 +123,13 @@ impl Threads {
         }
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    /// Becomes true when threads are to end.
+    pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Starts a thread that ends soon after [`Self::stop_flag`] has become true.
+    pub(crate) fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
         let thread = thread::Builder::new().name(name.into()).spawn(work);
         self.running.push(thread.map_err(StartError::system("start a thread"))?);
         Ok(())

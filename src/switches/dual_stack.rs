@@ -87,6 +87,14 @@ impl Swarms for Both {
         }
     }
 
+    /// Only of the asker's own family, which is all that an answer over UDP has.
+    fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>) {
+        match &self.ipv6 {
+            Some(ipv6) if asker.is_ipv6() => ipv6.look_ahead(seeder, handout.wanted, rng.clone()),
+            _ => self.ipv4.look_ahead(seeder, handout.wanted, rng.clone()),
+        }
+    }
+
     /// Each family gets a quarter of what is wanted, if it has so many, and the rest is shared in proportion to what
     /// each has left.
     fn hand_out(&self, asker: SocketAddr, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {

@@ -1,0 +1,45 @@
+# What the scripts under ci/ share. Sourced, from the project's root.
+
+# Colours only where somebody sees them.
+if [ -t 1 ]; then bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'; else bold='' red='' plain=''; fi
+
+step() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
+die() { printf '%s%s%s\n' "$red" "$*" "$plain" >&2; exit 1; }
+
+# Packages named in a file: one a line, `#` begins a comment.
+packages_of() { sed 's/#.*//' "$1" | tr -s '[:space:]' '\n' | sed '/^$/d'; }
+
+missing_packages() {
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+    done
+}
+
+# install_packages PACKAGE...: installs what is missing, if this is root on a Debian-like system. Prints what is
+# missing afterwards, and says no with it.
+install_packages() {
+    command -v dpkg-query >/dev/null || { echo "this is not a Debian-like system"; return 1; }
+    local missing
+    missing=$(missing_packages "$@")
+    if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        {
+            export DEBIAN_FRONTEND=noninteractive
+            apt-get update -qq
+            # Services that a package brings are not to be started by a test: 101 is "no" to the package's scripts.
+            local policy=/usr/sbin/policy-rc.d made=
+            [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; made=yes; }
+            # shellcheck disable=SC2086 # one word a package
+            apt-get install -y -qq --no-install-recommends $missing
+            [ -z "$made" ] || rm -f "$policy"
+        } >/dev/null 2>&1
+        missing=$(missing_packages "$@")
+    fi
+    [ -z "$missing" ] || { echo "missing Debian packages: $(echo $missing)"; return 1; }
+}
+
+# Debug builds link several times faster with mold. It is used through its wrapper, so that what was built without it
+# need not be built again.
+fast_linker() {
+    command -v mold >/dev/null || install_packages mold >/dev/null || true
+    if command -v mold >/dev/null; then cargo() { mold -run cargo "$@"; }; fi
+}

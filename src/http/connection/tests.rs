@@ -1,0 +1,271 @@
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::*;
+use crate::http::service::Service;
+use crate::http::testing::{Pieces, Still, fancy, plain, run, worker};
+
+const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
+                           Connection: close\r\n\r\n<title>400 Invalid Request</title>\n";
+const EMPTY_SCRAPE: &str = "d5:filesdee";
+const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
+const KEEP: &str = "Connection: keep-alive\r\n\r\n";
+
+/// A connection that is driven, with room for `buffer` bytes on its way in each direction.
+struct Driven<F: HttpFlavour> {
+    client: DuplexStream,
+    worker: Rc<Worker<F, Still>>,
+    end: JoinHandle<()>,
+    begun: Instant,
+}
+
+impl<F: HttpFlavour> Driven<F> {
+    fn new(service: Service<F>, buffer: usize) -> Self {
+        let (client, server) = duplex(buffer);
+        let worker = worker(service, &Arc::new(Semaphore::new(1)));
+        let driver = Rc::clone(&worker);
+        let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver).await });
+        Self { client, worker, end, begun: Instant::now() }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.client.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// All replies until the connection is closed.
+    async fn read_to_end(&mut self) -> String {
+        let mut replies = String::new();
+        self.client.read_to_string(&mut replies).await.unwrap();
+        replies
+    }
+
+    /// One reply, which ends with `end`.
+    async fn read_until(&mut self, end: &str) -> String {
+        let mut reply = String::new();
+        while !reply.ends_with(end) {
+            reply.push(char::from(self.client.read_u8().await.unwrap()));
+        }
+        reply
+    }
+
+    /// Seconds from the beginning to the end of the drive.
+    async fn seconds(self) -> u64 {
+        self.end.await.unwrap();
+        self.begun.elapsed().as_secs()
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        self.worker.service.borrow().shared().board.total(count)
+    }
+}
+
+#[test]
+fn one_request_is_answered_and_no_more() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 10_000);
+        driven.send(&format!("{SCRAPE}\r\n{SCRAPE}\r\n")).await;
+        let reply = driven.read_to_end().await;
+        assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("\r\nConnection: close\r\n\r\nd5:filesdee"));
+        assert_eq!(driven.count(Count::TcpScraped), 1);
+    });
+}
+
+#[test]
+fn a_head_may_come_in_pieces_of_any_size() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 1);
+        driven.send(&format!("GET /{}?a HTTP/1.1\r\n\r\n", "a".repeat(5000))).await;
+        assert!(driven.read_to_end().await.starts_with("HTTP/1.1 404 Not Found"));
+        assert_eq!(driven.seconds().await, 0);
+    });
+}
+
+#[test]
+fn old_and_untidy_clients_are_answered() {
+    run(true, async {
+        for head in [
+            "GET /scrape ?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n\r\n",
+            "\r\nGET ///scrape/?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.0\n\n",
+            "GET http://a.example:6969/scr%61pe?info_hash=aaaaaaaaaaaaaaaaaa a HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let mut driven = Driven::new(plain(), 10_000);
+            driven.send(head).await;
+            assert!(driven.read_to_end().await.ends_with(EMPTY_SCRAPE), "{head}");
+        }
+    });
+}
+
+#[test]
+fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 10_000);
+        driven.send(&format!("{SCRAPE}{KEEP}")).await;
+        let reply = driven.read_until(EMPTY_SCRAPE).await;
+        assert!(reply.contains("\r\nConnection: keep-alive\r\n"));
+        driven
+            .send(&format!("GET /1 HTTP/1.1\r\n{KEEP}{SCRAPE}{KEEP}GET /stats?mode=x HTTP/1.1\r\n{KEEP}{SCRAPE}"))
+            .await;
+        let replies = driven.read_to_end().await;
+        let statuses: Vec<_> = replies.split("HTTP/1.1 ").skip(1).map(|reply| &reply[..3]).collect();
+        assert_eq!(statuses, ["404", "200", "400"], "{replies}");
+        assert_eq!(driven.count(Count::TcpScraped), 2);
+    });
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_after_30_s() {
+    run(true, async {
+        let mut silent = Driven::new(plain(), 100);
+        assert_eq!(silent.read_to_end().await, "");
+        assert_eq!(silent.count(Count::Http400Parse), 0);
+        assert_eq!(silent.seconds().await, 30);
+
+        let mut idle = Driven::new(plain(), 1000);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        idle.send(&format!("{SCRAPE}{KEEP}")).await;
+        assert!(idle.read_to_end().await.ends_with(EMPTY_SCRAPE));
+        assert_eq!(idle.seconds().await, 50);
+    });
+}
+
+#[test]
+fn a_head_that_comes_too_slowly_is_refused_after_30_s() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 1000);
+        for letter in ["G", "E", "T"] {
+            driven.send(letter).await;
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+        driven.send(" /").await;
+        assert_eq!(driven.read_to_end().await, BAD_REQUEST);
+        assert_eq!(driven.begun.elapsed().as_secs(), 30);
+        assert_eq!(driven.count(Count::Http400Parse), 1);
+    });
+}
+
+#[test]
+fn a_head_that_ends_too_early_is_refused() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 1000);
+        driven.send("GET / HTTP/1.1\r\n").await;
+        driven.client.shutdown().await.unwrap();
+        assert_eq!(driven.read_to_end().await, BAD_REQUEST);
+        assert_eq!(driven.seconds().await, 0);
+    });
+}
+
+#[test]
+fn a_head_of_more_than_8_kib_is_refused() {
+    run(true, async {
+        for (len, expected) in [(HEAD_MOST, "HTTP/1.1 404"), (HEAD_MOST + 1, "HTTP/1.1 400 Invalid Request")] {
+            let mut driven = Driven::new(plain(), 100_000);
+            driven.send(&format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(len - 18))).await;
+            let reply = driven.read_to_end().await;
+            assert!(reply.starts_with(expected), "{len}: {reply}");
+        }
+    });
+}
+
+#[test]
+fn a_reader_that_stalls_is_cut_off_after_30_s() {
+    run(true, async {
+        let mut driven = Driven::new(plain(), 100);
+        driven.send(&format!("{SCRAPE}{KEEP}")).await;
+        assert_eq!(driven.seconds().await, 30);
+    });
+}
+
+#[test]
+fn a_full_scrape_is_chunked_for_those_who_know_chunks() {
+    let pieces = vec![b"d5:files".to_vec(), vec![], vec![b'x'; 300]];
+    let long = "x".repeat(300);
+    run(true, async {
+        let mut driven = Driven::new(fancy(Pieces { pieces: pieces.clone(), encoding: None }), 50);
+        driven.send(&format!("GET /scrape HTTP/1.1\r\n{KEEP}")).await;
+        let chunks = format!("00000008\r\nd5:files\r\n0000012c\r\n{long}\r\n00000006\r\nScrape\r\n0\r\n\r\n");
+        assert!(driven.read_until("\r\n0\r\n\r\n").await.ends_with(&format!("keep-alive\r\n\r\n{chunks}")));
+        assert_eq!(driven.count(Count::FullScraped), 1);
+        assert_eq!(driven.count(Count::FullScrapeBytes), 314);
+        driven.send("GET /scrape HTTP/1.0\r\n\r\n").await;
+        assert!(driven.read_to_end().await.ends_with(&format!("close\r\n\r\nd5:files{long}Scrape")));
+    });
+}
+
+#[test]
+fn a_full_scrape_gives_way_to_others_and_to_none_that_stall() {
+    let service = |n| fancy(Pieces { pieces: vec![vec![b'x'; 10]; n], encoding: None });
+    run(true, async {
+        let turns = Rc::new(Cell::new(0));
+        let mut driven = Driven::new(service(20), 10_000);
+        driven.send("GET /scrape HTTP/1.1\r\n\r\n").await;
+        let (end, other) = (driven.end, Rc::clone(&turns));
+        spawn_local(async move {
+            loop {
+                other.set(other.get() + 1);
+                yield_now().await;
+            }
+        });
+        end.await.unwrap();
+        assert!(turns.get() >= 20, "{}", turns.get());
+    });
+    run(true, async {
+        let mut driven = Driven::new(service(20), 200);
+        driven.send("GET /scrape HTTP/1.1\r\n\r\n").await;
+        assert_eq!(driven.seconds().await, 30);
+    });
+}
+
+#[test]
+fn when_the_worker_stops_what_is_idle_is_closed_and_what_is_begun_is_finished() {
+    run(true, async {
+        let mut idle = Driven::new(plain(), 1000);
+        idle.send(&format!("{SCRAPE}{KEEP}")).await;
+        idle.read_until(EMPTY_SCRAPE).await;
+        idle.worker.stop();
+        assert_eq!(idle.read_to_end().await, "");
+        assert_eq!(idle.seconds().await, 0);
+
+        let mut begun = Driven::new(plain(), 1000);
+        begun.send(SCRAPE).await;
+        yield_now().await;
+        begun.worker.stop();
+        yield_now().await;
+        begun.send(KEEP).await;
+        assert!(begun.read_to_end().await.ends_with(EMPTY_SCRAPE));
+        assert_eq!(begun.seconds().await, 0);
+    });
+}
+
+/// Only a real connection can be reset, and so lose a reply that was sent.
+#[test]
+fn who_sends_more_than_is_read_still_gets_the_reply() {
+    let body = format!("{SCRAPE}Content-Length: 50000\r\n{KEEP}{}", "x".repeat(50_000));
+    for (request, expected) in [
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50_000)), BAD_REQUEST),
+        (format!("POST / HTTP/1.1\r\n\r\n{}", "a".repeat(50_000)), BAD_REQUEST),
+        (body, "\r\nConnection: close\r\n\r\nd5:filesdee"),
+    ] {
+        run(false, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, from) = listener.accept().await.unwrap();
+            let worker = worker(plain(), &Arc::new(Semaphore::new(1)));
+            let end = spawn_local(async move { drive(server, from.ip(), &worker).await });
+            client.write_all(request.as_bytes()).await.unwrap();
+            // The client reads only when it has written everything; the reply must be there still.
+            client.readable().await.unwrap();
+            yield_now().await;
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).await.unwrap();
+            assert!(reply.ends_with(expected), "{reply}");
+            drop(client);
+            end.await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,202 @@
+//! Accepts connections.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::core::Clock;
+use crate::stats::Count;
+
+use super::connection::{drive, race};
+use super::flavour::HttpFlavour;
+use super::worker::Worker;
+
+/// Before the next attempt when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Failures less than this apart are told as one.
+const EPISODE: Duration = Duration::from_secs(60);
+
+/// For requests under way to be finished when the tracker stops.
+const FINISH_TIME: Duration = Duration::from_secs(3);
+
+/// Serves what comes to `listener` until `shutdown` says true or is gone; then accepts no more, and returns when all
+/// connections of the worker are closed, or after 3 s.
+///
+/// Runs in a [`LocalSet`](tokio::task::LocalSet), with time enabled; connections that are still open after the 3 s
+/// are cut when that is dropped. Several listeners can share a worker.
+pub async fn serve<F: HttpFlavour, C: Clock>(
+    listener: TcpListener,
+    worker: Rc<Worker<F, C>>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    // Accepted sockets take this over. A reply is written at once, so there is nothing to wait for and collect.
+    let _ = SockRef::from(&listener).set_tcp_nodelay(true);
+    let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
+    let _ = race(stop, accept_all(&worker, async || listener.accept().await)).await;
+    drop(listener);
+    worker.stop();
+    let _ = timeout(FINISH_TIME, worker.all_closed()).await;
+}
+
+/// Returns only when no connection can have a place any more.
+async fn accept_all<F: HttpFlavour, C: Clock, S>(
+    worker: &Rc<Worker<F, C>>,
+    mut accept: impl AsyncFnMut() -> io::Result<(S, SocketAddr)>,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+{
+    let mut last_failure: Option<Instant> = None;
+    loop {
+        match accept().await {
+            Ok((stream, from)) => {
+                worker.service.borrow().tally().count(Count::TcpAccepted);
+                let Some(place) = worker.place().await else { return };
+                spawn_local(async move { drive(stream, from.ip(), &place.worker).await });
+            }
+            Err(error) if is_that_of_one_connection(&error) => (),
+            Err(error) => {
+                if last_failure.is_none_or(|last| last.elapsed() >= EPISODE) {
+                    tracing::warn!("no TCP connection can be accepted for now, trying again: {error}");
+                }
+                last_failure = Some(Instant::now());
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// accept(2) on Linux also tells of what went wrong with a connection before it was accepted. The next one may do.
+fn is_that_of_one_connection(error: &io::Error) -> bool {
+    use ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::pending;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpStream;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::http::testing::{Plain, Still, plain, run, worker};
+
+    type Connection = io::Result<(DuplexStream, SocketAddr)>;
+
+    const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
+
+    fn connection() -> (DuplexStream, Connection) {
+        let (client, server) = duplex(1000);
+        (client, Ok((server, "127.0.0.1:1".parse().unwrap())))
+    }
+
+    async fn reply(mut client: impl AsyncReadExt + AsyncWriteExt + Unpin) -> String {
+        client.write_all(REQUEST).await.unwrap();
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        reply
+    }
+
+    /// Has connections accepted, from the last one on.
+    fn accept_in_background(worker: &Rc<Worker<Plain, Still>>, connections: Vec<Connection>) {
+        let (worker, connections) = (Rc::clone(worker), RefCell::new(connections));
+        spawn_local(async move {
+            let accept = async || {
+                let next = connections.borrow_mut().pop();
+                match next {
+                    Some(connection) => connection,
+                    None => pending().await,
+                }
+            };
+            accept_all(&worker, accept).await;
+        });
+    }
+
+    #[test]
+    fn no_failure_ends_the_accepting() {
+        run(true, async {
+            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let (client, accepted) = connection();
+            let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
+            let aborted = Err(ErrorKind::ConnectionAborted.into());
+            accept_in_background(&worker, vec![accepted, full(), aborted, full(), full()]);
+            let begun = Instant::now();
+            assert!(reply(client).await.starts_with("HTTP/1.1 404"));
+            assert_eq!(begun.elapsed().as_millis() / 100, 3, "a pause after each time that there was no room");
+            assert_eq!(worker.service.borrow().shared().board.total(Count::TcpAccepted), 1);
+        });
+    }
+
+    #[test]
+    fn when_all_places_are_taken_others_wait_for_one() {
+        run(true, async {
+            let places = Arc::new(Semaphore::new(1));
+            let (one, two) = (worker(plain(), &places), worker(plain(), &places));
+            let (idle, accepted) = connection();
+            accept_in_background(&one, vec![accepted]);
+            tokio::task::yield_now().await;
+            let (waiting, accepted) = connection();
+            accept_in_background(&two, vec![accepted]);
+            let begun = Instant::now();
+            assert!(reply(waiting).await.starts_with("HTTP/1.1 404"));
+            assert_eq!(begun.elapsed().as_secs(), 30, "until the idle one was closed");
+            drop(idle);
+            one.all_closed().await;
+            two.all_closed().await;
+        });
+    }
+
+    #[test]
+    fn a_listener_serves_until_it_is_told_to_stop() {
+        run(false, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let (stop, stopped) = watch::channel(false);
+            let served = spawn_local(serve(listener, Rc::clone(&worker), stopped));
+            for _ in 0..3 {
+                let reply = reply(TcpStream::connect(address).await.unwrap()).await;
+                assert!(reply.starts_with("HTTP/1.1 404"));
+            }
+            let mut idle = TcpStream::connect(address).await.unwrap();
+            while worker.service.borrow().shared().board.total(Count::TcpAccepted) < 4 {
+                tokio::task::yield_now().await;
+            }
+            stop.send(true).unwrap();
+            served.await.unwrap();
+            assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "closed");
+            assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+        });
+    }
+
+    #[test]
+    fn a_request_that_is_never_finished_does_not_hold_up_the_end() {
+        run(true, async {
+            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let (mut client, accepted) = connection();
+            accept_in_background(&worker, vec![accepted]);
+            client.write_all(b"GET /").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let begun = Instant::now();
+            serve(listener, worker, watch::channel(true).1).await;
+            assert_eq!(begun.elapsed(), FINISH_TIME);
+        });
+    }
+}

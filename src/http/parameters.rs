@@ -1,0 +1,253 @@
+//! What the query of an announce or a scrape asks for.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use crate::core::{Event, InfoHash};
+
+use super::query::{BadEscape, Encoded, Number, Query};
+use super::reply::Error;
+
+/// Peers handed out to a client that does not say how many it wants.
+const WANTED_BY_DEFAULT: usize = 50;
+
+/// Peers handed out to a client that wants as many as it can get.
+const WANTED_MOST: usize = 200;
+
+/// Hashes looked at in one scrape; the rest is ignored.
+const SCRAPED_MOST: usize = 64;
+
+/// Bytes in the longest words that matter in an announce: `info_hash` and `completed`.
+const LONGEST_WORD: usize = 9;
+
+/// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `uploaded`, `peer_id`, ...) are
+/// skipped, and so is `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Announce {
+    pub(super) info_hash: InfoHash,
+    /// 0 where there is none.
+    pub(super) port: u16,
+    pub(super) seeder: bool,
+    pub(super) event: Event,
+    pub(super) wanted: usize,
+}
+
+impl Announce {
+    pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
+        let mut info_hash = None;
+        let (mut port, mut seeder, mut event, mut wanted) = (0, false, Event::Update, WANTED_BY_DEFAULT);
+        for (key, value) in query.pairs() {
+            let mut room = [0; LONGEST_WORD];
+            match key.decode(&mut room) {
+                Ok(Some(b"info_hash")) if info_hash.is_none() => info_hash = Some(read_info_hash(value)?),
+                Ok(Some(b"info_hash")) => return Err(Error::Parameter),
+                Ok(Some(b"port")) => port = u16::try_from(natural(value)?).map_err(|_| Error::Parameter)?,
+                // Who cannot say what is left is not believed to have everything.
+                Ok(Some(b"left")) => seeder = value.number()? == Some(Number::Natural(0)),
+                Ok(Some(b"event")) => event = read_event(value)?,
+                Ok(Some(b"numwant")) => {
+                    wanted = match value.number()?.ok_or(Error::Parameter)? {
+                        Number::Negative => WANTED_BY_DEFAULT,
+                        Number::Natural(wanted) => usize::try_from(wanted).unwrap_or(WANTED_MOST).min(WANTED_MOST),
+                    }
+                }
+                // Every reply is in compact form; BEP 23 allows that whatever the client prefers.
+                Ok(Some(b"compact")) => {
+                    value.number()?.ok_or(Error::Parameter)?;
+                }
+                _ => (),
+            }
+        }
+        let info_hash = info_hash.ok_or(Error::NoInfoHash)?;
+        Ok(Self { info_hash, port, seeder, event, wanted })
+    }
+}
+
+/// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
+pub(super) struct Scrape {
+    room: [InfoHash; SCRAPED_MOST],
+    len: usize,
+}
+
+impl Scrape {
+    pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
+        let mut scrape = Self { room: [InfoHash::default(); SCRAPED_MOST], len: 0 };
+        let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
+        for (place, (_, value)) in scrape.room.iter_mut().zip(hashes) {
+            *place = read_info_hash(value)?;
+            scrape.len += 1;
+        }
+        if scrape.len == 0 {
+            return Err(Error::Parameter);
+        }
+        scrape.room.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
+        Ok(scrape)
+    }
+
+    pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
+        let sorted = self.room.get(..self.len).unwrap_or_default();
+        sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
+    }
+}
+
+impl From<BadEscape> for Error {
+    fn from(_: BadEscape) -> Self {
+        Self::Parameter
+    }
+}
+
+fn read_info_hash(value: Encoded<'_>) -> Result<InfoHash, Error> {
+    let mut bytes = [0; InfoHash::LEN];
+    match value.decode(&mut bytes)? {
+        Some(decoded) if decoded.len() == InfoHash::LEN => Ok(InfoHash(bytes)),
+        _ => Err(Error::Parameter),
+    }
+}
+
+fn read_event(value: Encoded<'_>) -> Result<Event, Error> {
+    let mut room = [0; LONGEST_WORD];
+    Ok(match value.decode(&mut room)? {
+        Some(b"completed") => Event::Completed,
+        Some(b"stopped") => Event::Stopped,
+        _ => Event::Update,
+    })
+}
+
+fn natural(value: Encoded<'_>) -> Result<u64, Error> {
+    match value.number()? {
+        Some(Number::Natural(natural)) => Ok(natural),
+        _ => Err(Error::Parameter),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "info_hash=%00%01abcdefghijklmnop%FE%ff";
+
+    /// An announce with `HASH` and `rest`.
+    fn announce(rest: &str) -> Result<Announce, Error> {
+        Announce::read(Query::new(format!("{HASH}&{rest}").as_bytes()))
+    }
+
+    fn ok(rest: &str) -> Announce {
+        announce(rest).expect(rest)
+    }
+
+    #[test]
+    fn an_announce_is_read_in_any_order_and_what_is_unknown_is_skipped() {
+        let query = "peer_id=%zz&left=0&%zz=1&numwant=7&key=%4&event=completed&compact=1&supportcrypto=1&\
+                     info%5fhash=aaaaaaaaaaaaaaaaaaa+&uploaded=x&ip=nonsense&p%6frt=68%381";
+        let expected = Announce {
+            info_hash: InfoHash(*b"aaaaaaaaaaaaaaaaaaa+"),
+            port: 6881,
+            seeder: true,
+            event: Event::Completed,
+            wanted: 7,
+        };
+        assert_eq!(Announce::read(Query::new(query.as_bytes())), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let expected = Announce {
+            info_hash: InfoHash(*b"\x00\x01abcdefghijklmnop\xfe\xff"),
+            port: 0,
+            seeder: false,
+            event: Event::Update,
+            wanted: 50,
+        };
+        assert_eq!(announce(""), Ok(expected));
+    }
+
+    #[test]
+    fn an_info_hash_has_20_bytes_and_comes_once() {
+        let read = |query: &str| Announce::read(Query::new(query.as_bytes())).map(|announce| announce.info_hash);
+        assert_eq!(read("port=1"), Err(Error::NoInfoHash));
+        assert_eq!(read(""), Err(Error::NoInfoHash));
+        for query in [
+            "info_hash=",
+            "info_hash",
+            "info_hash=aaaaaaaaaaaaaaaaaaa",
+            "info_hash=aaaaaaaaaaaaaaaaaaaaa",
+            "info_hash=aaaaaaaaaaaaaaaaaaa%4",
+            "info_hash=%zzaaaaaaaaaaaaaaaaaaa",
+            "info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=aaaaaaaaaaaaaaaaaaaa",
+            "info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=",
+        ] {
+            assert_eq!(read(query), Err(Error::Parameter), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_number_up_to_65535() {
+        assert_eq!((ok("port=65535").port, ok("port=0").port, ok("port=1&port=2").port), (65535, 0, 2));
+        for value in ["", "65536", "-1", "a", "1a", " 1", "%zz", "99999999999999999999"] {
+            assert_eq!(announce(&format!("port={value}")), Err(Error::Parameter), "{value}");
+        }
+        assert_eq!(announce("port"), Err(Error::Parameter));
+    }
+
+    #[test]
+    fn only_left_0_makes_a_seeder() {
+        assert!(ok("left=0").seeder && ok("left=00").seeder && ok("left=1&left=0").seeder);
+        for value in ["", "1", "4294967296", "18446744073709551616", "99999999999999999999", "-1", "-0", "a", "0x0"] {
+            assert!(!ok(&format!("left={value}")).seeder, "{value}");
+        }
+        assert_eq!(announce("left=%4"), Err(Error::Parameter));
+    }
+
+    #[test]
+    fn events_that_matter_are_completed_and_stopped() {
+        let event = |value: &str| ok(&format!("event={value}")).event;
+        assert_eq!((event("completed"), event("stopped"), event("s%74opped")), {
+            (Event::Completed, Event::Stopped, Event::Stopped)
+        });
+        for value in ["", "started", "paused", "empty", "Completed", "stopped2", "completed-and-more"] {
+            assert_eq!(event(value), Event::Update, "{value}");
+        }
+        assert_eq!(announce("event=%zz"), Err(Error::Parameter));
+    }
+
+    #[test]
+    fn no_more_than_200_peers_are_handed_out() {
+        let wanted = |value: &str| ok(&format!("numwant={value}")).wanted;
+        assert_eq!((wanted("0"), wanted("199"), wanted("201"), wanted("-1")), (0, 199, 200, 50));
+        assert_eq!((wanted("99999999999999999999"), wanted("-99999999999999999999")), (200, 50));
+        for value in ["", "a", "%zz"] {
+            assert_eq!(announce(&format!("numwant={value}")), Err(Error::Parameter), "{value}");
+        }
+    }
+
+    #[test]
+    fn compact_is_a_number_and_does_not_matter() {
+        assert_eq!(ok("compact=0"), ok("compact=1"));
+        for value in ["", "yes", "%4"] {
+            assert_eq!(announce(&format!("compact={value}")), Err(Error::Parameter), "{value}");
+        }
+    }
+
+    fn scraped(query: &str) -> Result<Vec<InfoHash>, Error> {
+        Scrape::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
+    }
+
+    #[test]
+    fn a_scrape_names_torrents_that_are_sorted_and_each_counted_once() {
+        let hash = |letter: u8| InfoHash([letter; 20]);
+        let text = |letter: char| format!("info_hash={}&", String::from(letter).repeat(20));
+        let query = format!("{}x=1&{}{}{}", text('c'), text('a'), text('c'), text('b'));
+        assert_eq!(scraped(&query), Ok(vec![hash(b'a'), hash(b'b'), hash(b'c')]));
+        for query in ["", "x=1", "info_hash=", "info_hash=a", &format!("{}info_hash=a", text('a')), "info_hash=%zz"] {
+            assert_eq!(scraped(query), Err(Error::Parameter), "{query}");
+        }
+    }
+
+    #[test]
+    fn beyond_64_hashes_are_ignored() {
+        let query: String = (10..75).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}&")).collect();
+        let hashes = scraped(&format!("{query}info_hash=a")).unwrap();
+        assert_eq!(hashes.len(), 64);
+        assert_eq!(hashes.last(), Some(&InfoHash(*b"aaaaaaaaaaaaaaaaaa73")));
+    }
+}

@@ -1,0 +1,290 @@
+//! What is sent back: heads, bencoded bodies (BEP 3), and every error in one place.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use bendy::encoding::{Encoder, SingleItemEncoder};
+use thiserror::Error;
+
+use crate::core::{InfoHash, Refusal, Totals};
+use crate::stats::Count;
+
+/// Why a request is not served. All of it is for the client to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The head is not that of a GET request, or too long, or too slow.
+    #[error("400 Invalid Request")]
+    Malformed,
+    /// A parameter is missing or malformed.
+    #[error("400 Invalid Parameter")]
+    Parameter,
+    /// An announce without a torrent.
+    #[error("Your client forgot to send your torrent's info_hash. Please upgrade your client.")]
+    NoInfoHash,
+    /// The tracker refuses the announce.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Statistics, from where they are not allowed.
+    #[error("403 Access Denied")]
+    StatsDenied,
+    /// No such page.
+    #[error("404 Not Found")]
+    NotFound,
+    /// Everything at once, from a build that does not do that.
+    #[error("404 Not Found: this build has no full scrape (feature fullscrape)")]
+    NoFullScrape,
+    /// A defect of ours.
+    #[error("500 Internal Server Error")]
+    Internal,
+}
+
+impl Error {
+    /// Where it is counted. A refused announce is not an error of HTTP.
+    pub(super) fn count(self) -> Option<Count> {
+        match self {
+            Self::NoInfoHash | Self::Refused(_) => None,
+            Self::Malformed => Some(Count::Http400Parse),
+            Self::Parameter => Some(Count::Http400Parameter),
+            Self::StatsDenied => Some(Count::Http403),
+            Self::NotFound | Self::NoFullScrape => Some(Count::Http404),
+            Self::Internal => Some(Count::Http500),
+        }
+    }
+
+    /// Appends the reply that says so: a failure reason (BEP 3), which clients show to their users, or an HTTP error
+    /// with a title for browsers.
+    pub(super) fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
+        let status = match self {
+            Self::NoInfoHash | Self::Refused(_) => {
+                return match failure(&self.to_string()) {
+                    Ok(body) => write(OK, TEXT, keep_alive, &body, out),
+                    Err(error) => error.write(keep_alive, out),
+                };
+            }
+            Self::Malformed => "400 Invalid Request",
+            Self::Parameter => "400 Invalid Parameter",
+            Self::StatsDenied => "403 Access Denied",
+            Self::NotFound | Self::NoFullScrape => "404 Not Found",
+            Self::Internal => "500 Internal Server Error",
+        };
+        write(status, HTML, keep_alive, title(self).as_bytes(), out);
+    }
+}
+
+impl From<bendy::encoding::Error> for Error {
+    fn from(_: bendy::encoding::Error) -> Self {
+        Self::Internal
+    }
+}
+
+/// The status of whatever is served.
+pub(super) const OK: &str = "200 OK";
+
+/// The type of announces, scrapes and statistics, so that a browser shows them.
+pub(super) const TEXT: &str = "text/plain";
+
+const HTML: &str = "text/html";
+
+/// Appends a reply with its body.
+pub(super) fn write(status: &str, content_type: &str, keep_alive: bool, body: &[u8], out: &mut Vec<u8>) {
+    head(status, keep_alive, format_args!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len()), out);
+    out.extend_from_slice(body);
+}
+
+/// Appends a reply that sends the client elsewhere.
+pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
+    let body = title("302 Found");
+    let fields = format_args!("Location: {url}\r\nContent-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
+    head("302 Found", keep_alive, fields, out);
+    out.extend_from_slice(body.as_bytes());
+}
+
+/// Appends the head of a reply whose body comes in pieces: chunks (RFC 9112, section 7.1), or all there is until the
+/// connection is closed.
+pub(super) fn write_stream_head(chunked: bool, encoding: Option<&str>, keep_alive: bool, out: &mut Vec<u8>) {
+    let (encoding_name, encoding, encoding_end) = match encoding {
+        Some(encoding) => ("Content-Encoding: ", encoding, "\r\n"),
+        None => ("", "", ""),
+    };
+    let transfer = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+    let fields =
+        format_args!("Content-Type: application/octet-stream\r\n{encoding_name}{encoding}{encoding_end}{transfer}");
+    head(OK, keep_alive, fields, out);
+}
+
+fn head(status: &str, keep_alive: bool, fields: impl Display, out: &mut Vec<u8>) {
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    // Writing to a vector does not fail.
+    let _ = write!(out, "HTTP/1.1 {status}\r\n{fields}Connection: {connection}\r\n\r\n");
+}
+
+fn title(text: impl Display) -> String {
+    format!("<title>{text}</title>\n")
+}
+
+/// The body of a reply to an announce, in compact form (BEP 23, BEP 7).
+pub(super) struct Announced<'a> {
+    pub(super) totals: Totals,
+    /// Seconds until the next announce is due.
+    pub(super) interval: u32,
+    /// Seconds before which another announce is not welcome.
+    pub(super) min_interval: u32,
+    /// 6 bytes each.
+    pub(super) peers: &'a [u8],
+    /// 18 bytes each, from trackers that know such peers.
+    pub(super) peers6: Option<&'a [u8]>,
+}
+
+impl Announced<'_> {
+    pub(super) fn body(&self) -> Result<Vec<u8>, Error> {
+        bencode(|value| {
+            value.emit_dict(|mut dict| {
+                dict.emit_pair(b"complete", self.totals.seeders)?;
+                dict.emit_pair(b"downloaded", self.totals.downloaded)?;
+                dict.emit_pair(b"incomplete", self.totals.leechers)?;
+                dict.emit_pair(b"interval", self.interval)?;
+                dict.emit_pair(b"min interval", self.min_interval)?;
+                // Clients complain where it is missing, so it is there even when it is empty.
+                dict.emit_pair_with(b"peers", |value| value.emit_bytes(self.peers))?;
+                self.peers6.map_or(Ok(()), |peers6| dict.emit_pair_with(b"peers6", |value| value.emit_bytes(peers6)))
+            })
+        })
+    }
+}
+
+/// The body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
+pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, Totals)>) -> Result<Vec<u8>, Error> {
+    let files = |value: SingleItemEncoder<'_>| {
+        value.emit_dict(|mut dict| {
+            for (info_hash, totals) in files {
+                dict.emit_pair_with(&info_hash.0, |value| {
+                    value.emit_dict(|mut dict| {
+                        dict.emit_pair(b"complete", totals.seeders)?;
+                        dict.emit_pair(b"downloaded", totals.downloaded)?;
+                        dict.emit_pair(b"incomplete", totals.leechers)
+                    })
+                })?;
+            }
+            Ok(())
+        })
+    };
+    bencode(|value| value.emit_dict(|mut dict| dict.emit_pair_with(b"files", files)))
+}
+
+fn failure(reason: &str) -> Result<Vec<u8>, Error> {
+    bencode(|value| value.emit_dict(|mut dict| dict.emit_pair(b"failure reason", reason)))
+}
+
+fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>) -> Result<Vec<u8>, Error> {
+    let mut encoder = Encoder::new();
+    encoder.emit_with(value)?;
+    Ok(encoder.get_output()?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_announce_always_has_peers_and_peers6_where_they_are_served() {
+        let totals = Totals { seeders: 1, leechers: 2, downloaded: 3 };
+        let mut announced =
+            Announced { totals, interval: 1800, min_interval: 900, peers: b"", peers6: Some(b"eighteen bytes...#") };
+        let start = "d8:completei1e10:downloadedi3e10:incompletei2e8:intervali1800e12:min intervali900e";
+        let body = |announced: &Announced<'_>| String::from_utf8(announced.body().unwrap()).unwrap();
+        assert_eq!(body(&announced), format!("{start}5:peers0:6:peers618:eighteen bytes...#e"));
+        announced.peers6 = None;
+        announced.peers = b"abcdef";
+        assert_eq!(body(&announced), format!("{start}5:peers6:abcdefe"));
+    }
+
+    #[test]
+    fn a_scrape_lists_files() {
+        let (one, two) = (InfoHash([b'1'; 20]), InfoHash([b'2'; 20]));
+        let totals = Totals { seeders: 4, leechers: 5, downloaded: 6 };
+        let body = scraped([(&one, totals), (&two, Totals::default())].into_iter()).unwrap();
+        let expected = "d5:filesd20:11111111111111111111d8:completei4e10:downloadedi6e10:incompletei5ee\
+                        20:22222222222222222222d8:completei0e10:downloadedi0e10:incompletei0eeee";
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+        assert_eq!(scraped([].into_iter()).unwrap(), b"d5:filesdee");
+    }
+
+    #[test]
+    fn unsorted_keys_are_a_defect_that_is_noticed() {
+        let (one, two) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        let files = [(&two, Totals::default()), (&one, Totals::default())];
+        assert_eq!(scraped(files.into_iter()), Err(Error::Internal));
+    }
+
+    #[test]
+    fn a_refused_announce_is_a_failure_reason_and_not_an_error_of_http() {
+        assert_eq!(
+            text(|out| Error::Refused(Refusal::NotAdmitted).write(false, out)),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 85\r\nConnection: close\r\n\r\n\
+             d14:failure reason63:Requested download is not authorized for use with this tracker.e"
+        );
+        assert!(text(|out| Error::NoInfoHash.write(true, out)).ends_with(
+            "Connection: keep-alive\r\n\r\nd14:failure reason80:\
+             Your client forgot to send your torrent's info_hash. Please upgrade your client.e"
+        ));
+        assert_eq!((Error::NoInfoHash.count(), Error::Refused(Refusal::Full).count()), (None, None));
+    }
+
+    #[test]
+    fn an_error_is_a_title() {
+        for (error, status, title, count) in [
+            (Error::Malformed, "400 Invalid Request", "400 Invalid Request", Count::Http400Parse),
+            (Error::Parameter, "400 Invalid Parameter", "400 Invalid Parameter", Count::Http400Parameter),
+            (Error::StatsDenied, "403 Access Denied", "403 Access Denied", Count::Http403),
+            (Error::NotFound, "404 Not Found", "404 Not Found", Count::Http404),
+            (
+                Error::NoFullScrape,
+                "404 Not Found",
+                "404 Not Found: this build has no full scrape (feature fullscrape)",
+                Count::Http404,
+            ),
+            (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Count::Http500),
+        ] {
+            let len = title.len() + "<title></title>\n".len();
+            assert_eq!(
+                text(|out| error.write(false, out)),
+                format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n\
+                     <title>{title}</title>\n"
+                )
+            );
+            assert_eq!(error.count(), Some(count));
+        }
+    }
+
+    #[test]
+    fn a_redirect_says_where() {
+        assert_eq!(
+            text(|out| write_redirect("https://a.example/", false, out)),
+            "HTTP/1.1 302 Found\r\nLocation: https://a.example/\r\nContent-Type: text/html\r\nContent-Length: 25\r\n\
+             Connection: close\r\n\r\n<title>302 Found</title>\n"
+        );
+    }
+
+    #[test]
+    fn a_stream_is_chunked_or_ends_with_the_connection() {
+        assert_eq!(
+            text(|out| write_stream_head(true, Some("gzip"), true, out)),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
+             Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
+        );
+        assert_eq!(
+            text(|out| write_stream_head(false, None, false, out)),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! From a request to its reply. No socket, no clock: whatever drives it passes both in.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
+use crate::core::{Announce, Family, Flavour, Handout, Minute, NetworkLog, Tracker};
+use crate::stats::pages::Report;
+use crate::stats::{Board, Count, Tally};
+
+use super::flavour::{BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, StatsAccess, Stream, TpbsFormat};
+use super::parameters;
+use super::query::{Encoded, Query};
+use super::reply::{self, Error};
+use super::request::{Request, Version};
+
+/// What all workers share.
+pub struct Shared<F: HttpFlavour> {
+    /// The torrents.
+    pub tracker: Arc<Tracker<F>>,
+    /// The counters of all workers.
+    pub board: Arc<Board>,
+    /// Whose announce is it?
+    pub client_address: F::ClientAddress,
+    /// Who may read the statistics?
+    pub stats_access: F::StatsAccess,
+    /// Is there a page with everything?
+    pub full_scrape: F::FullScrape,
+    /// The path of the statistics, without the slash before it.
+    pub stats_path: String,
+    /// Where `/` leads; a 404 without.
+    pub redirect_url: Option<String>,
+}
+
+/// When a request came.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The minute, for the core.
+    pub minute: Minute,
+    /// Since the process started, for the statistics.
+    pub uptime: Duration,
+}
+
+/// What is to be done once the bytes of a reply are sent.
+#[derive(Debug)]
+pub struct Next<S> {
+    /// Send this as well.
+    pub body: Option<Body<S>>,
+    /// Wait for another request.
+    pub keep_alive: bool,
+}
+
+/// A body that is made while it is sent.
+#[derive(Debug)]
+pub struct Body<S> {
+    /// What makes it.
+    pub stream: S,
+    /// It goes out in chunks (RFC 9112, section 7.1); else the end of the connection is its end.
+    pub chunked: bool,
+}
+
+/// What a build's full scrapes come from.
+pub type StreamOf<F> = <<F as HttpFlavour>::FullScrape as FullScrape>::Stream;
+
+type Answer<F> = Result<Next<StreamOf<F>>, Error>;
+
+/// One worker's part of the HTTP side.
+pub struct Service<F: HttpFlavour> {
+    shared: Arc<Shared<F>>,
+    tally: Arc<Tally>,
+    rng: Rng,
+    ipv4: Vec<u8>,
+    ipv6: Vec<u8>,
+}
+
+impl<F: HttpFlavour> Service<F> {
+    /// A worker's part. `tally` is that worker's own.
+    pub fn new(shared: Arc<Shared<F>>, tally: Arc<Tally>, rng: Rng) -> Self {
+        Self { shared, tally, rng, ipv4: Vec::new(), ipv6: Vec::new() }
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared<F>> {
+        &self.shared
+    }
+
+    /// The counters of this worker.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Appends the reply to `request`, which came from `from`, to `out`.
+    pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: Moment, out: &mut Vec<u8>) -> Next<StreamOf<F>> {
+        let stats = request.path_is(&self.shared.stats_path);
+        // Some monitors read the statistics to the end of the connection. A body is not read, so nothing that comes
+        // after it can be understood.
+        let keep_alive = request.keep_alive() && !stats && !request.has_body();
+        let answer = if request.path_is("announce") {
+            self.announce(request, from, now.minute, keep_alive, out)
+        } else if request.path_is("scrape") {
+            self.scrape(request, from, keep_alive, out)
+        } else if stats {
+            self.stats(request, from, now.uptime, out)
+        } else if request.path_is("") {
+            self.redirect(keep_alive, out)
+        } else {
+            Err(Error::NotFound)
+        };
+        answer.unwrap_or_else(|error| {
+            self.refuse(error, keep_alive, out);
+            Next { body: None, keep_alive }
+        })
+    }
+
+    /// Appends the reply that says what is wrong, and counts it.
+    pub fn refuse(&mut self, error: Error, keep_alive: bool, out: &mut Vec<u8>) {
+        if let Some(count) = error.count() {
+            self.tally.count(count);
+        }
+        error.write(keep_alive, out);
+    }
+
+    fn announce(
+        &mut self,
+        request: &Request<'_>,
+        from: IpAddr,
+        now: Minute,
+        keep_alive: bool,
+        out: &mut Vec<u8>,
+    ) -> Answer<F> {
+        let Self { shared, tally, rng, ipv4, ipv6 } = self;
+        let query = request.query().unwrap_or(Query::EMPTY);
+        let wants = parameters::Announce::read(query)?;
+        let client = shared.client_address.of(from, request, &query)?;
+        let announce = Announce {
+            info_hash: wants.info_hash,
+            endpoint: SocketAddr::new(client, wants.port),
+            seeder: wants.seeder,
+            event: wants.event,
+        };
+        ipv4.clear();
+        ipv6.clear();
+        let handout = Handout { wanted: wants.wanted, ipv4: Some(ipv4), ipv6: Some(ipv6) };
+        let announced = shared.tracker.announce(&announce, now, rng, handout)?;
+
+        let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+        let serves_ipv6 = <F as Flavour>::Family::serves(Ipv6Addr::LOCALHOST.into());
+        let body = reply::Announced {
+            totals: announced.totals,
+            interval,
+            min_interval: interval / 2,
+            peers: ipv4,
+            peers6: serves_ipv6.then_some(ipv6),
+        };
+        reply::write(reply::OK, reply::TEXT, keep_alive, &body.body()?, out);
+        tally.announced(Count::TcpAnnounced, &announced);
+        Ok(Next { body: None, keep_alive })
+    }
+
+    fn scrape(&mut self, request: &Request<'_>, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+        let tracker = &self.shared.tracker;
+        tracker.network_log.saw(self.client(request, from)?);
+        let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
+        let wants = parameters::Scrape::read(query)?;
+        let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
+        reply::write(reply::OK, reply::TEXT, keep_alive, &reply::scraped(known)?, out);
+        self.tally.count(Count::TcpScraped);
+        Ok(Next { body: None, keep_alive })
+    }
+
+    fn stats(&mut self, request: &Request<'_>, from: IpAddr, uptime: Duration, out: &mut Vec<u8>) -> Answer<F> {
+        let Shared { tracker, board, stats_access, .. } = &*self.shared;
+        if !stats_access.allows(self.client(request, from)?) {
+            return Err(Error::StatsDenied);
+        }
+        let query = request.query().unwrap_or(Query::EMPTY);
+        let mut room = [0; LONGEST_WORD];
+        let mode = word(query.last("mode"), "peer", &mut room)?;
+        let listing = match mode {
+            "tpbs" => Listing::Tpbs(tpbs_format(query)?),
+            "statedump" => Listing::Statedump,
+            _ => {
+                let page = Report { tracker, board, uptime }.page(mode).ok_or(Error::Parameter)?;
+                reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), out);
+                return Ok(Next { body: None, keep_alive: false });
+            }
+        };
+        self.list(listing, request, false, out)
+    }
+
+    /// Begins a page that names every torrent.
+    fn list(&self, listing: Listing, request: &Request<'_>, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+        let stream = self.shared.full_scrape.open(listing, request).ok_or(Error::NoFullScrape)?;
+        self.tally.count(Count::FullScraped);
+        let chunked = request.version() >= Version::Http11;
+        let keep_alive = keep_alive && chunked;
+        reply::write_stream_head(chunked, stream.content_encoding(), keep_alive, out);
+        Ok(Next { body: Some(Body { stream, chunked }), keep_alive })
+    }
+
+    fn redirect(&self, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+        let url = self.shared.redirect_url.as_ref().ok_or(Error::NotFound)?;
+        self.tally.count(Count::Http302);
+        reply::write_redirect(url, keep_alive, out);
+        Ok(Next { body: None, keep_alive })
+    }
+
+    /// Who asks, where that is not for the query to say: an address in it is that of a peer.
+    fn client(&self, request: &Request<'_>, from: IpAddr) -> Result<IpAddr, BadAddress> {
+        self.shared.client_address.of(from, request, &Query::EMPTY)
+    }
+}
+
+impl From<BadAddress> for Error {
+    fn from(_: BadAddress) -> Self {
+        Self::Parameter
+    }
+}
+
+/// More bytes than any mode or format of the statistics has.
+const LONGEST_WORD: usize = 16;
+
+fn word<'a>(value: Option<Encoded<'_>>, default: &'a str, room: &'a mut [u8]) -> Result<&'a str, Error> {
+    let Some(value) = value else { return Ok(default) };
+    let decoded = value.decode(room)?.ok_or(Error::Parameter)?;
+    std::str::from_utf8(decoded).map_err(|_| Error::Parameter)
+}
+
+fn tpbs_format(query: Query<'_>) -> Result<TpbsFormat, Error> {
+    let mut room = [0; LONGEST_WORD];
+    match word(query.last("format"), "ben", &mut room)? {
+        "ben" => Ok(TpbsFormat::Ben),
+        "bin" => Ok(TpbsFormat::Bin),
+        "url" => Ok(TpbsFormat::Url),
+        "txt" => Ok(TpbsFormat::Txt),
+        "txtp" => Ok(TpbsFormat::Txtp),
+        _ => Err(Error::Parameter),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

@@ -1,0 +1,323 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::{InfoHash, Totals};
+use crate::http::testing::{NOW, Pieces, THAT_ONE, add_peer, fancy, plain};
+
+const HASH: InfoHash = InfoHash([b'h'; 20]);
+const IS_HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
+const CLIENT: &str = "10.0.0.1";
+const SEEDER: &str = "10.0.0.2:258";
+const BAD_PARAMETER: &str = "400 Invalid Parameter";
+
+/// The reply to a head, and what is to be done then.
+fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<StreamOf<F>>) {
+    let mut room = Request::room();
+    let (request, _) = Request::parse(head.as_bytes(), &mut room).unwrap().expect("a whole head");
+    let now = Moment { minute: NOW, uptime: Duration::from_secs(7200) };
+    let mut out = Vec::new();
+    let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
+    // Peers are no text; what is not ASCII is not looked at.
+    (out.iter().map(|&byte| char::from(byte)).collect(), next)
+}
+
+/// The status and the body of the reply to `GET target`.
+fn get<F: HttpFlavour>(service: &mut Service<F>, from: &str, target: &str) -> (String, String) {
+    let (reply, _) = ask(service, from, &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    if head.contains("Content-Length") {
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.chars().count())), "{head}");
+    }
+    assert!(head.contains("\r\nConnection: close"), "{head}");
+    let (status, _) = head.strip_prefix("HTTP/1.1 ").unwrap().split_once("\r\n").unwrap();
+    (status.into(), body.into())
+}
+
+fn count<F: HttpFlavour>(service: &Service<F>, count: Count) -> u64 {
+    service.shared().board.total(count)
+}
+
+#[test]
+fn an_announce_is_answered_to_the_byte() {
+    let mut service = plain();
+    add_peer(&service, HASH, SEEDER, true);
+    let target = format!("/announce?{IS_HASH}&port=6881&left=1");
+    let (reply, next) = ask(&mut service, CLIENT, &format!("GET {target} HTTP/1.1\r\n\r\n"));
+    let interval: u32 = reply.split("8:intervali").nth(1).unwrap().split('e').next().unwrap().parse().unwrap();
+    assert!((1620..=1980).contains(&interval));
+    let body = format!(
+        "d8:completei1e10:downloadedi0e10:incompletei1e8:intervali{interval}e12:min intervali{}e\
+         5:peers6:\u{a}\0\0\u{2}\u{1}\u{2}e",
+        interval / 2
+    );
+    let len = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\nConnection: close");
+    assert_eq!(reply, format!("{head}\r\n\r\n{body}"));
+    assert!(next.body.is_none() && !next.keep_alive);
+    assert_eq!(service.shared().tracker.scrape(&HASH), Some(Totals { seeders: 1, leechers: 1, downloaded: 0 }));
+    assert_eq!(count(&service, Count::TcpAnnounced), 1);
+}
+
+#[test]
+fn intervals_differ_and_buffers_are_used_again() {
+    let mut service = plain();
+    add_peer(&service, HASH, SEEDER, true);
+    let target = format!("/announce/?{IS_HASH}&port=6881");
+    let replies: Vec<_> = (0..9).map(|_| get(&mut service, CLIENT, &target).1).collect();
+    assert!(replies.iter().any(|reply| reply[..80] != replies[0][..80]), "{replies:?}");
+    assert!(replies.iter().all(|reply| reply.contains("5:peers6:")));
+}
+
+#[test]
+fn a_peer_comes_completes_and_leaves() {
+    let mut service = plain();
+    add_peer(&service, HASH, SEEDER, true);
+    for (rest, expected) in [
+        ("left=5&event=started", "d8:completei1e10:downloadedi0e10:incompletei1e"),
+        ("left=0&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
+        ("left=0&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
+        ("left=0&event=stopped&numwant=200", "d8:completei1e10:downloadedi1e10:incompletei0e"),
+    ] {
+        let (status, body) = get(&mut service, CLIENT, &format!("/announce?{IS_HASH}&port=9&{rest}"));
+        assert_eq!((status.as_str(), &body[..46]), ("200 OK", expected), "{rest}");
+        // A seeder is given no seeders, and who leaves is given nobody.
+        assert_eq!(body.ends_with("5:peers0:e"), rest.starts_with("left=0"), "{rest}");
+    }
+    assert_eq!(count(&service, Count::TcpAnnounced), 4);
+    assert_eq!(count(&service, Count::Completed), 1);
+    assert_eq!(service.shared().board.renewals(0), 3);
+}
+
+#[test]
+fn as_many_peers_as_wanted() {
+    let mut service = plain();
+    for n in 1..=250 {
+        add_peer(&service, HASH, &format!("10.0.1.{n}:1"), true);
+    }
+    for (numwant, bytes) in [("", 300), ("&numwant=0", 0), ("&numwant=3", 18), ("&numwant=1000", 1200)] {
+        let (_, body) = get(&mut service, CLIENT, &format!("/announce?{IS_HASH}&port=9{numwant}"));
+        assert!(body.contains(&format!("e5:peers{bytes}:")), "{numwant}");
+    }
+}
+
+#[test]
+fn a_tracker_for_ipv6_sends_peers_as_well_as_peers6() {
+    let mut service = fancy(Pieces::default());
+    add_peer(&service, HASH, "[2001:db8::1]:258", true);
+    let (_, body) = get(&mut service, "2001:db8::1", &format!("/announce?{IS_HASH}&port=258"));
+    assert!(body.ends_with("5:peers0:6:peers60:e"));
+    let (_, body) = get(&mut service, "2001:db8::2", &format!("/announce?{IS_HASH}&port=9"));
+    assert!(body.ends_with("5:peers0:6:peers618: \u{1}\r\u{b8}\0\0\0\0\0\0\0\0\0\0\0\u{1}\u{1}\u{2}e"), "{body:?}");
+}
+
+#[test]
+fn a_refused_announce_gets_a_failure_reason() {
+    let mut service = fancy(Pieces::default());
+    let not_admitted = "Requested download is not authorized for use with this tracker.";
+    let no_port = "Your client announced port 0, where nobody can reach it. Please check its settings.";
+    let no_info_hash = "Your client forgot to send your torrent's info_hash. Please upgrade your client.";
+    for (from, query, reason) in [
+        ("::1", "port=1&info_hash=!!!!!!!!!!!!!!!!!!!!", not_admitted),
+        ("::1", IS_HASH, no_port),
+        ("::1", &format!("{IS_HASH}&port=0"), no_port),
+        ("::1", "port=1", no_info_hash),
+        ("10.0.0.1", &format!("{IS_HASH}&port=1"), "This tracker does not serve your address family."),
+    ] {
+        let expected = format!("d14:failure reason{}:{reason}e", reason.len());
+        assert_eq!(get(&mut service, from, &format!("/announce?{query}")), ("200 OK".into(), expected), "{query}");
+    }
+    let expected = format!("d14:failure reason80:{no_info_hash}e");
+    assert_eq!(get(&mut service, "::1", "/announce"), ("200 OK".into(), expected));
+    assert_eq!(count(&service, Count::TcpAnnounced), 0);
+    assert_eq!(count(&service, Count::Http400Parameter), 0);
+}
+
+#[test]
+fn the_client_address_is_the_matter_of_the_build() {
+    let mut service = fancy(Pieces::default());
+    add_peer(&service, HASH, "[2001:db8::1]:258", true);
+    // The asker is never handed out: this one is the peer.
+    let own = |service: &mut _, head: &str| ask(service, "::1", head).0.ends_with("6:peers60:e");
+    let target = format!("/announce?{IS_HASH}&port=258");
+    assert!(own(&mut service, &format!("GET {target}&ip=2001:db8:%3a1 HTTP/1.1\r\n\r\n")));
+    assert!(own(&mut service, &format!("GET {target} HTTP/1.1\r\nX-Client: 2001:db8::1\r\n\r\n")));
+    assert!(!own(&mut service, &format!("GET {target} HTTP/1.1\r\n\r\n")));
+    assert_eq!(get(&mut service, "::1", &format!("{target}&ip=nonsense")).0, BAD_PARAMETER);
+    // Off, it is the connection's.
+    let (_, body) = get(&mut plain(), CLIENT, &format!("{target}&ip=nonsense"));
+    assert!(body.ends_with("5:peers0:e"));
+}
+
+#[test]
+fn a_scrape_tells_of_torrents_that_are_known_and_served() {
+    let mut service = fancy(Pieces::default());
+    add_peer(&service, InfoHash([b'b'; 20]), "[::2]:1", true);
+    add_peer(&service, InfoHash([b'a'; 20]), "[::2]:1", false);
+    let name = |letter: &str| format!("info_hash={}", letter.repeat(20));
+    let query = [name("b"), name("a"), name("c"), name("b"), name("!")].join("&");
+    let expected = "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei1ee\
+                    20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi0e10:incompletei0eeee";
+    assert_eq!(get(&mut service, "::1", &format!("/scrape?{query}")), ("200 OK".into(), expected.into()));
+    assert_eq!(get(&mut service, "::1", &format!("/scrape/?{}", name("c"))).1, "d5:filesdee");
+    assert_eq!(service.shared().tracker.scrape(&THAT_ONE), None);
+    assert_eq!(count(&service, Count::TcpScraped), 2);
+    assert_eq!(count(&service, Count::FullScraped), 0);
+}
+
+#[test]
+fn a_scrape_without_a_query_is_a_full_scrape() {
+    let pieces = Pieces { pieces: vec![b"d5:".into()], encoding: Some("gzip") };
+    let mut service = fancy(pieces);
+    for (fields, keep_alive, connection) in
+        [("HTTP/1.1", false, "close"), ("HTTP/1.1\r\nConnection: keep-alive", true, "keep-alive")]
+    {
+        let (reply, next) = ask(&mut service, "::2", &format!("GET /scrape {fields}\r\n\r\n"));
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
+             Transfer-Encoding: chunked\r\nConnection: {connection}\r\n\r\n"
+        );
+        assert_eq!((reply, next.keep_alive), (expected, keep_alive));
+        assert!(next.body.unwrap().chunked);
+    }
+    let (reply, next) = ask(&mut service, "::2", "GET /scrape HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(reply.ends_with("Content-Encoding: gzip\r\nConnection: close\r\n\r\n"));
+    assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive && !next.body.unwrap().chunked);
+    assert_eq!(count(&service, Count::FullScraped), 3);
+    assert_eq!(count(&service, Count::TcpScraped), 0);
+}
+
+#[test]
+fn statistics_are_pages_or_full_scrapes() {
+    let mut service = fancy(Pieces::default());
+    add_peer(&service, HASH, "[::2]:1", true);
+    let peers = "1\n1\nopentracker serving 1 torrents\nopentracker";
+    for target in ["/secret/numbers", "//secret%2fnumbers/?mode=peer", "/secret/numbers?mode=conn&mode=%70eer"] {
+        assert_eq!(get(&mut service, "::1", target), ("200 OK".into(), peers.into()), "{target}");
+    }
+    let connections = "0\n0\n7200 seconds (2 hours)\nopentracker connections, 0 conns/s :: 0 success/s.";
+    assert_eq!(get(&mut service, "::1", "/secret/numbers?mode=conn").1, connections);
+    for (query, name) in [
+        ("mode=tpbs", "Tpbs(Ben)"),
+        ("mode=tpbs&format=ben", "Tpbs(Ben)"),
+        ("mode=tpbs&format=bin", "Tpbs(Bin)"),
+        ("mode=tpbs&format=url", "Tpbs(Url)"),
+        ("format=txt&mode=tpbs", "Tpbs(Txt)"),
+        ("mode=tpbs&format=txtp", "Tpbs(Txtp)"),
+        ("mode=statedump&format=x", "Statedump"),
+    ] {
+        let head = format!("GET /secret/numbers?{query} HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
+        let (reply, next) = ask(&mut service, "::1", &head);
+        assert!(reply.contains("Transfer-Encoding: chunked\r\nConnection: close") && !next.keep_alive, "{query}");
+        assert_eq!(next.body.unwrap().stream.pieces, [name.as_bytes()], "{query}");
+    }
+    for query in
+        ["mode=", "mode=nonsense", "mode=a-very-long-mode-indeed", "mode=%ff", "mode=%zz", "mode=tpbs&format=x"]
+    {
+        assert_eq!(get(&mut service, "::1", &format!("/secret/numbers?{query}")).0, BAD_PARAMETER, "{query}");
+    }
+    assert_eq!(get(&mut service, "::1", "/stats").0, "404 Not Found");
+}
+
+#[test]
+fn statistics_always_close_the_connection() {
+    let mut service = plain();
+    for target in ["/stats", "/stats?mode=nonsense"] {
+        let (reply, next) = ask(&mut service, CLIENT, &format!("GET {target} HTTP/1.1\nConnection: keep-alive\n\n"));
+        assert!(reply.contains("\r\nConnection: close\r\n") && !next.keep_alive, "{reply}");
+    }
+}
+
+#[test]
+fn statistics_are_for_whom_the_build_allows_whatever_the_query_says() {
+    let mut service = fancy(Pieces::default());
+    let refused = || ("403 Access Denied".into(), "<title>403 Access Denied</title>\n".into());
+    assert_eq!(get(&mut service, "::2", "/secret/numbers"), refused());
+    assert_eq!(get(&mut service, "::2", "/secret/numbers?mode=tpbs&ip=::1"), refused());
+    assert_eq!(get(&mut service, "::2", "/secret/numbers?mode=nonsense"), refused());
+    let from_proxy = |client: &str| format!("GET /secret/numbers HTTP/1.1\r\nX-Client: {client}\r\n\r\n");
+    assert!(ask(&mut service, "::1", &from_proxy("2001:db8::1")).0.starts_with("HTTP/1.1 403"));
+    assert!(ask(&mut service, "::2", &from_proxy("::1")).0.starts_with("HTTP/1.1 200"));
+    assert!(ask(&mut service, "::1", &from_proxy("nobody")).0.starts_with("HTTP/1.1 400"));
+    assert_eq!(count(&service, Count::Http403), 4);
+}
+
+#[test]
+fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
+    let mut service = plain();
+    let not_found = ("404 Not Found".to_owned(), "<title>404 Not Found</title>\n".to_owned());
+    for target in ["/", "/favicon.ico", "/announced", "/an/nounce", "/a%zz", "*"] {
+        assert_eq!(get(&mut service, CLIENT, target), not_found, "{target}");
+    }
+    let absent = "<title>404 Not Found: this build has no full scrape (feature fullscrape)</title>\n";
+    for target in ["/scrape", "/stats?mode=tpbs", "/stats?mode=statedump"] {
+        assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), absent.into()), "{target}");
+    }
+    assert_eq!(count(&service, Count::Http404), 9);
+    assert_eq!(count(&service, Count::FullScraped), 0);
+}
+
+#[test]
+fn a_malformed_parameter_is_400() {
+    let mut service = plain();
+    let expected = (BAD_PARAMETER.to_owned(), format!("<title>{BAD_PARAMETER}</title>\n"));
+    for target in [
+        "/announce?info_hash=short&port=1",
+        "/announce?port=x",
+        &format!("/announce?{IS_HASH}&{IS_HASH}&port=1"),
+        &format!("/announce?{IS_HASH}&port=65536"),
+        "/scrape?",
+        "/scrape?info_hash=",
+        "/scrape?x=1",
+    ] {
+        assert_eq!(get(&mut service, CLIENT, target), expected, "{target}");
+    }
+    assert_eq!(count(&service, Count::Http400Parameter), 7);
+    assert_eq!(count(&service, Count::TcpScraped) + count(&service, Count::TcpAnnounced), 0);
+}
+
+#[test]
+fn the_root_leads_elsewhere() {
+    let mut service = fancy(Pieces::default());
+    let (reply, next) = ask(&mut service, "::2", "GET /?x HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.1 302 Found\r\nLocation: https://a.example/\r\n"), "{reply}");
+    assert!(next.keep_alive);
+    assert_eq!(count(&service, Count::Http302), 1);
+}
+
+#[test]
+fn a_connection_stays_open_when_the_client_asks_and_nothing_forbids() {
+    let mut service = plain();
+    let mut keeps = |fields: &str| {
+        let head = format!("GET /announce?{IS_HASH}&port=1 HTTP/1.1\r\n{fields}\r\n");
+        let (reply, next) = ask(&mut service, CLIENT, &head);
+        assert_eq!(reply.contains("\r\nConnection: keep-alive\r\n"), next.keep_alive);
+        assert_eq!(reply.contains("\r\nConnection: close\r\n"), !next.keep_alive);
+        next.keep_alive
+    };
+    assert!(!keeps("") && keeps("Connection: Keep-Alive\r\n"));
+    assert!(!keeps("Connection: keep-alive\r\nContent-Length: 3\r\n"));
+    assert!(ask(&mut service, CLIENT, "GET /nowhere HTTP/1.0\nConnection: keep-alive\n\n").1.keep_alive);
+}
+
+proptest! {
+    #[test]
+    fn no_request_is_too_strange(path in "/(announce|scrape|secret/numbers|)", query: Vec<u8>, fields in "(X-Client: .{0,9}\r\n)?") {
+        let names = ["info_hash=hhhhhhhhhhhhhhhhhhhh", "info_hash", "port", "left", "event", "numwant", "compact", "mode"];
+        let mut head = [b"GET ", path.as_bytes(), b"?"].concat();
+        for byte in query {
+            match names.get(usize::from(byte) % 16) {
+                Some(name) => head.extend([b"&", name.as_bytes(), b"="].concat()),
+                None => head.push(byte),
+            }
+        }
+        head.extend([b" HTTP/1.1\r\n", fields.as_bytes(), b"\r\n"].concat());
+        let mut room = Request::room();
+        if let Ok(Some((request, _))) = Request::parse(&head, &mut room) {
+            let now = Moment { minute: NOW, uptime: Duration::ZERO };
+            let mut out = Vec::new();
+            fancy(Pieces::default()).answer(&request, "::1".parse().unwrap(), now, &mut out);
+            prop_assert!(out.starts_with(b"HTTP/1.1 "));
+            prop_assert!(!out.starts_with(b"HTTP/1.1 500"));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Flavours for the tests of this room.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fastrand::Rng;
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+
+use crate::core::keyed_hash::Key;
+use crate::core::peer::PeerV6;
+use crate::core::store::Store;
+use crate::core::swarm::Swarm;
+use crate::core::{
+    Admission, Announce, Clock, Event, Family, Flavour, Handout, InfoHash, Ipv4Only, Limits, Minute, Open, Standalone,
+    Tracker, Unlogged,
+};
+use crate::stats::Board;
+
+use super::flavour::{
+    BadAddress, ClientAddress, Connected, Everyone, FullScrape, HttpFlavour, Listing, NoFullScrape, StatsAccess, Stream,
+};
+use super::query::Query;
+use super::request::Request;
+use super::service::{Service, Shared};
+use super::worker::Worker;
+
+/// The minute of all these tests.
+pub(super) const NOW: Minute = Minute(29_000_000);
+
+/// Every switch is off.
+pub(super) struct Plain;
+
+impl Flavour for Plain {
+    type Family = Ipv4Only;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+impl HttpFlavour for Plain {
+    type ClientAddress = Connected;
+    type StatsAccess = Everyone;
+    type FullScrape = NoFullScrape;
+}
+
+/// Something stands at every plug point of the HTTP side, for IPv6.
+pub(super) struct Fancy;
+
+impl Flavour for Fancy {
+    type Family = Ipv6Only;
+    type Admission = NotThatOne;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+impl HttpFlavour for Fancy {
+    type ClientAddress = Told;
+    type StatsAccess = Loopback;
+    type FullScrape = Pieces;
+}
+
+pub(super) struct Ipv6Only;
+
+impl Family for Ipv6Only {
+    type Swarms = Swarm<PeerV6>;
+
+    fn serves(address: IpAddr) -> bool {
+        address.is_ipv6()
+    }
+}
+
+pub(super) struct NotThatOne;
+
+/// The torrent that is not admitted.
+pub(super) const THAT_ONE: InfoHash = InfoHash([b'!'; 20]);
+
+impl Admission for NotThatOne {
+    const RESTRICTS: bool = true;
+
+    fn admits(&self, info_hash: &InfoHash) -> bool {
+        *info_hash != THAT_ONE
+    }
+}
+
+/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.
+pub(super) struct Told;
+
+impl ClientAddress for Told {
+    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
+        let mut room = [0; 45];
+        let told = match query.last("ip") {
+            Some(value) => value.decode(&mut room).ok().flatten().ok_or(BadAddress)?,
+            None => match request.header("x-client").next_back() {
+                Some(value) => value,
+                None => return Ok(connection),
+            },
+        };
+        std::str::from_utf8(told).ok().and_then(|text| text.parse().ok()).ok_or(BadAddress)
+    }
+}
+
+pub(super) struct Loopback;
+
+impl StatsAccess for Loopback {
+    fn allows(&self, client: IpAddr) -> bool {
+        client.is_loopback()
+    }
+}
+
+/// Pages that consist of these pieces, and end with the name of the page.
+#[derive(Clone, Default)]
+pub(super) struct Pieces {
+    pub(super) pieces: Vec<Vec<u8>>,
+    pub(super) encoding: Option<&'static str>,
+}
+
+impl FullScrape for Pieces {
+    type Stream = Self;
+
+    fn open(&self, listing: Listing, _: &Request<'_>) -> Option<Self> {
+        let mut stream = self.clone();
+        stream.pieces.push(format!("{listing:?}").into());
+        Some(stream)
+    }
+}
+
+impl Stream for Pieces {
+    fn content_encoding(&self) -> Option<&'static str> {
+        self.encoding
+    }
+
+    fn next<F: Family>(&mut self, _: &Store<F>, out: &mut Vec<u8>) -> bool {
+        out.append(&mut self.pieces.remove(0));
+        !self.pieces.is_empty()
+    }
+}
+
+fn tracker<F: Flavour<Cluster = Standalone, NetworkLog = Unlogged>>(admission: F::Admission) -> Arc<Tracker<F>> {
+    Arc::new(Tracker::new(Key::from_bytes(&[7; 48]), Limits::NONE, NOW, admission, Standalone, Unlogged))
+}
+
+pub(super) fn plain() -> Service<Plain> {
+    service(Shared {
+        tracker: tracker(Open),
+        board: Arc::default(),
+        client_address: Connected,
+        stats_access: Everyone,
+        full_scrape: NoFullScrape,
+        stats_path: "stats".into(),
+        redirect_url: None,
+    })
+}
+
+pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
+    service(Shared {
+        tracker: tracker(NotThatOne),
+        board: Arc::new(Board::default()),
+        client_address: Told,
+        stats_access: Loopback,
+        full_scrape,
+        stats_path: "secret/numbers".into(),
+        redirect_url: Some("https://a.example/".into()),
+    })
+}
+
+fn service<F: HttpFlavour>(shared: Shared<F>) -> Service<F> {
+    let tally = shared.board.tally();
+    Service::new(Arc::new(shared), tally, Rng::with_seed(1))
+}
+
+/// A peer that the tracker knows already.
+pub(super) fn add_peer<F: HttpFlavour>(service: &Service<F>, info_hash: InfoHash, endpoint: &str, seeder: bool) {
+    let endpoint: SocketAddr = endpoint.parse().unwrap();
+    let announce = Announce { info_hash, endpoint, seeder, event: Event::Update };
+    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+    service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+}
+
+/// A clock that stands still.
+#[derive(Clone, Copy)]
+pub(super) struct Still;
+
+impl Clock for Still {
+    fn now(self) -> Minute {
+        NOW
+    }
+}
+
+/// A worker whose connections, like those of any other worker with these `places`, find a place there.
+pub(super) fn worker<F: HttpFlavour>(service: Service<F>, places: &Arc<Semaphore>) -> Rc<Worker<F, Still>> {
+    Rc::new(Worker::new(service, Still, Instant::now(), Arc::clone(places)))
+}
+
+/// Runs a test as a worker is run. With `paused`, time passes at once whenever everything waits for it; that suits
+/// tests without sockets.
+pub(super) fn run(paused: bool, test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(paused).build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
