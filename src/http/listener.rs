@@ -88,11 +88,10 @@ fn is_that_of_one_connection(error: &io::Error) -> bool {
 mod tests {
     use std::cell::RefCell;
     use std::future::pending;
-    use std::sync::Arc;
 
+    use crate::http::worker::Places;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
-    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::http::testing::{Plain, Still, plain, run, worker};
@@ -131,7 +130,7 @@ mod tests {
     #[test]
     fn no_failure_ends_the_accepting() {
         run(true, async {
-            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let worker = worker(plain(), &Places::new(9));
             let (client, accepted) = connection();
             let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
             let aborted = Err(ErrorKind::ConnectionAborted.into());
@@ -146,7 +145,7 @@ mod tests {
     #[test]
     fn when_all_places_are_taken_others_wait_for_one() {
         run(true, async {
-            let places = Arc::new(Semaphore::new(1));
+            let places = Places::new(1);
             let (one, two) = (worker(plain(), &places), worker(plain(), &places));
             let (idle, accepted) = connection();
             accept_in_background(&one, vec![accepted]);
@@ -167,7 +166,7 @@ mod tests {
         run(false, async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let worker = worker(plain(), &Places::new(9));
             let (stop, stopped) = watch::channel(false);
             let served = spawn_local(serve(listener, Rc::clone(&worker), stopped));
             for _ in 0..3 {
@@ -188,7 +187,7 @@ mod tests {
     #[test]
     fn a_request_that_is_never_finished_does_not_hold_up_the_end() {
         run(true, async {
-            let worker = worker(plain(), &Arc::new(Semaphore::new(9)));
+            let worker = worker(plain(), &Places::new(9));
             let (mut client, accepted) = connection();
             accept_in_background(&worker, vec![accepted]);
             client.write_all(b"GET /").await.unwrap();

@@ -22,4 +22,4 @@ mod worker;
 pub use flavour::HttpFlavour;
 pub use listener::serve;
 pub use service::{Service, Shared};
-pub use worker::Worker;
+pub use worker::{Places, Worker};

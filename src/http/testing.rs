@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::http::worker::Places;
 use fastrand::Rng;
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::core::keyed_hash::Key;
@@ -191,7 +191,7 @@ impl Clock for Still {
 }
 
 /// A worker whose connections, like those of any other worker with these `places`, find a place there.
-pub(super) fn worker<F: HttpFlavour>(service: Service<F>, places: &Arc<Semaphore>) -> Rc<Worker<F, Still>> {
+pub(super) fn worker<F: HttpFlavour>(service: Service<F>, places: &Arc<Places>) -> Rc<Worker<F, Still>> {
     Rc::new(Worker::new(service, Still, Instant::now(), Arc::clone(places)))
 }
 

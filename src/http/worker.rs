@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -12,6 +12,44 @@ use crate::core::Clock;
 use super::flavour::HttpFlavour;
 use super::service::{Moment, Service};
 
+/// Times without a place less than this apart are told as one.
+const EPISODE: Duration = Duration::from_secs(60);
+
+/// Places for connections: as many as all workers may have open together.
+#[derive(Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+    last_full: Mutex<Option<Instant>>,
+}
+
+impl Places {
+    /// Room for `most` connections.
+    pub fn new(most: usize) -> Arc<Self> {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        Arc::new(Self { free: Arc::new(Semaphore::new(most)), most, last_full: Mutex::default() })
+    }
+
+    /// Waits for a free place. `None` when there will never be one.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(place);
+        }
+        self.complain();
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    fn complain(&self) {
+        let last = self.last_full.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if last.is_none_or(|last| last.elapsed() >= EPISODE) {
+            tracing::warn!(
+                "all {} TCP connections are in use: others wait until one is closed (limits.connections, ulimit -n)",
+                self.most
+            );
+        }
+    }
+}
+
 /// One thread's part of the HTTP side, for all its listeners and connections. Nothing in it is locked, because
 /// nothing of it leaves the thread.
 pub struct Worker<F: HttpFlavour, C> {
@@ -19,7 +57,7 @@ pub struct Worker<F: HttpFlavour, C> {
     pub(super) service: RefCell<Service<F>>,
     clock: C,
     started: Instant,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     open: Cell<usize>,
     stopping: Cell<bool>,
     /// The worker begins to stop, or its last connection is closed.
@@ -29,7 +67,7 @@ pub struct Worker<F: HttpFlavour, C> {
 impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     /// A worker without connections. `started` is when the process was; `places` bounds the number of connections
     /// that all workers have open together.
-    pub fn new(service: Service<F>, clock: C, started: Instant, places: Arc<Semaphore>) -> Self {
+    pub fn new(service: Service<F>, clock: C, started: Instant, places: Arc<Places>) -> Self {
         Self {
             service: RefCell::new(service),
             clock,
@@ -47,7 +85,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
 
     /// Waits until there is a place for one more connection. `None` when there will never be one.
     pub(super) async fn place(self: &Rc<Self>) -> Option<Place<F, C>> {
-        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let permit = self.places.take().await?;
         self.open.set(self.open.get() + 1);
         Some(Place { worker: Rc::clone(self), _permit: permit })
     }

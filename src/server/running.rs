@@ -9,7 +9,6 @@ use std::task::Poll;
 use fastrand::Rng;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::config::Settings;
@@ -72,7 +71,7 @@ impl Jailed {
                 threads.answer_udp(socket, service, clock)?;
             }
         }
-        let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let places = http::Places::new(connections);
         for listeners in one_for_each_worker(tcp) {
             let service = http::Service::new(Arc::clone(&http), board.tally(), new_rng()?);
             threads.answer_http(listeners, service, clock, Arc::clone(&places))?;

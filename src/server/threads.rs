@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::warn;
 
@@ -68,7 +68,7 @@ impl Threads {
         listeners: Vec<TcpListener>,
         service: http::Service<F>,
         clock: MonotonicClock,
-        places: Arc<Semaphore>,
+        places: Arc<http::Places>,
     ) -> Result<(), StartError> {
         let runtime = new_runtime()?;
         let listeners = {
@@ -124,12 +124,16 @@ impl Threads {
     }
 
     /// Becomes true when threads are to end.
-    pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }
 
     /// Starts a thread that ends soon after [`Self::stop_flag`] has become true.
-    pub(crate) fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread to give.
+    pub fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
         let thread = thread::Builder::new().name(name.into()).spawn(work);
         self.running.push(thread.map_err(StartError::system("start a thread"))?);
         Ok(())

@@ -1,10 +1,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use crate::http::worker::Places;
 use tokio::io::{DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::*;
@@ -28,7 +27,7 @@ struct Driven<F: HttpFlavour> {
 impl<F: HttpFlavour> Driven<F> {
     fn new(service: Service<F>, buffer: usize) -> Self {
         let (client, server) = duplex(buffer);
-        let worker = worker(service, &Arc::new(Semaphore::new(1)));
+        let worker = worker(service, &Places::new(1));
         let driver = Rc::clone(&worker);
         let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver).await });
         Self { client, worker, end, begun: Instant::now() }
@@ -255,7 +254,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, from) = listener.accept().await.unwrap();
-            let worker = worker(plain(), &Arc::new(Semaphore::new(1)));
+            let worker = worker(plain(), &Places::new(1));
             let end = spawn_local(async move { drive(server, from.ip(), &worker).await });
             client.write_all(request.as_bytes()).await.unwrap();
             // The client reads only when it has written everything; the reply must be there still.

@@ -1,0 +1,237 @@
+"""The cases: who meets whom, over what, at which build of the tracker."""
+
+from dataclasses import dataclass
+
+from clients import Aria2, Libtorrent, Transmission
+from stage import StepFailed
+from torrent import Torrent
+from tracker import Tracker
+
+# How long clients without a common tracker are watched. Local discovery, were it on, speaks earlier.
+APART_SECONDS = 8
+
+
+@dataclass(frozen=True)
+class Side:
+    """One client: what it is, how it asks the tracker, and which addresses its host has."""
+
+    client: type
+    protocol: str
+    family: str
+    has: tuple
+
+
+def side(client, protocol, family, has=None):
+    return Side(client, protocol, family, has or (family,))
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A seeder and leechers meet through one tracker, and the content crosses."""
+
+    name: str
+    build: str
+    seeder: Side
+    leechers: tuple
+
+    @property
+    def sides(self):
+        return (self.seeder, *self.leechers)
+
+    def play(self, stage, binary):
+        torrent = Torrent.named(self.name)
+        tracker_host = stage.network.host("tracker", tracker_families(self.build, self.sides))
+        tracker = Tracker(stage, tracker_host, binary, stage.folder / "tracker")
+
+        def scrape():
+            return tracker.scrape("http", self.seeder.family, torrent.info_hash)
+
+        seeder = start(stage, "seeder", self.seeder, tracker, torrent, has_content=True)
+        running = [tracker.process, seeder.process]
+        # Clients ask again after half an hour: a leecher that comes first would wait that long.
+        stage.until_equal("the seeder is announced", scrape, (1, 0, 0), running)
+
+        leechers = []
+        for number, leecher in enumerate(self.leechers, 1):
+            leechers.append(start(stage, f"leecher{number}", leecher, tracker, torrent))
+            running.append(leechers[-1].process)
+        count = len(leechers)
+        # Each leecher says by itself that it is complete, so this is the end of the transfer too.
+        stage.until_equal("the leechers complete", scrape, (1 + count, 0, count), running)
+        self._check_every_scrape(tracker, torrent, (1 + count, 0, count))
+
+        clients = [seeder, *leechers]
+        for client in clients:
+            client.leave()
+        stage.until_equal("all clients are gone", scrape, (0, 0, count), [tracker.process])
+        stage.stop([*(client.process for client in clients), tracker.process])
+        # Only now: a client may write its last pieces when it ends.
+        for client in clients:
+            compare(client, torrent)
+
+    def _check_every_scrape(self, tracker, torrent, expected):
+        """The tracker counts the same whichever protocol and family asks."""
+        for protocol, family in sorted({(each.protocol, each.family) for each in self.sides}):
+            counts = tracker.scrape(protocol, family, torrent.info_hash)
+            if counts != expected:
+                raise StepFailed(f"scrape over {protocol} and {family}: {counts}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Seeders ask one tracker, leechers another: nothing crosses.
+
+    This is what makes the other cases proof: no client here finds peers without its tracker.
+    """
+
+    name: str
+    build: str
+    seeders: tuple
+    leechers: tuple
+
+    @property
+    def sides(self):
+        return self.seeders + self.leechers
+
+    def play(self, stage, binary):
+        torrent = Torrent.named(self.name)
+        host = stage.network.host("tracker", tracker_families(self.build, self.sides))
+        trackers = [
+            Tracker(stage, host, binary, stage.folder / f"tracker{n}", port_offset=10 * n) for n in (0, 1)
+        ]
+        family = self.seeders[0].family
+
+        def scrapes():
+            return [tracker.scrape("http", family, torrent.info_hash) for tracker in trackers]
+
+        seeders = [
+            start(stage, f"seeder{number}", each, trackers[0], torrent, has_content=True)
+            for number, each in enumerate(self.seeders, 1)
+        ]
+        leechers = [
+            start(stage, f"leecher{number}", each, trackers[1], torrent)
+            for number, each in enumerate(self.leechers, 1)
+        ]
+        clients = seeders + leechers
+        running = [player.process for player in [*clients, *trackers]]
+        apart = [(len(seeders), 0, 0), (0, len(leechers), 0)]
+        stage.until_equal("all clients are announced", scrapes, apart, running)
+        stage.pause(APART_SECONDS)
+        if (seen := scrapes()) != apart:
+            raise StepFailed(f"clients met without a common tracker: {seen}, expected {apart}")
+
+        for client in clients:
+            client.leave()
+        stage.until_equal(
+            "all clients are gone", scrapes, [(0, 0, 0)] * 2, [tracker.process for tracker in trackers]
+        )
+        stage.stop(running)
+        for leecher in leechers:
+            if any(leecher.content()):
+                raise StepFailed(f"{leecher.name} got something without a common tracker")
+
+
+class Player:
+    """A side in action: a running client and its file."""
+
+    def __init__(self, name, file, client):
+        self.name = name
+        self.process = client.process
+        self.leave = client.leave
+        self._file = file
+
+    def content(self):
+        return self._file.read_bytes() if self._file.exists() else b""
+
+
+def start(stage, name, side, tracker, torrent, *, has_content=False):
+    host = stage.network.host(name, side.has)
+    folder = stage.folder / name
+    folder.mkdir()
+    file = folder / torrent.name
+    if has_content:
+        file.write_bytes(torrent.content)
+    torrent_file = folder.with_suffix(".torrent")
+    torrent_file.write_bytes(torrent.metainfo(tracker.announce_url(side.protocol, side.family)))
+    client = side.client(stage, host, folder, torrent_file)
+    return Player(name, file, client)
+
+
+def compare(client, torrent):
+    content = client.content()
+    if content != torrent.content:
+        raise StepFailed(
+            f"{client.name}: its {len(content)} bytes are not the {len(torrent.content)} of the torrent"
+        )
+
+
+def tracker_families(build, sides):
+    """A dual-stack build always listens on both, also where a case uses only one of them."""
+    if build == "dual-stack":
+        return ("ipv4", "ipv6")
+    return tuple(sorted({side.family for side in sides}))
+
+
+def families(case):
+    """The address families that a case needs."""
+    used = {family for side in case.sides for family in side.has}
+    return used | set(tracker_families(case.build, case.sides))
+
+
+def _alike(client, protocol, family, build):
+    one = side(client, protocol, family)
+    name = f"{client.__name__.lower()}-{protocol}-{family}@{build}"
+    return Meeting(name, build, one, (one,))
+
+
+def _across(protocol, seeder_family, leecher_family):
+    """The seeder has one address family, the leecher both, and asks over the other one.
+
+    So it learns of the seeder only if a reply carries both families.
+    """
+    return Meeting(
+        f"across-{protocol}-{leecher_family}-to-{seeder_family}@dual-stack",
+        "dual-stack",
+        side(Libtorrent, protocol, seeder_family),
+        (side(Libtorrent, protocol, leecher_family, ("ipv4", "ipv6")),),
+    )
+
+
+CASES = [
+    _alike(Aria2, "http", "ipv4", "default"),
+    _alike(Transmission, "http", "ipv4", "default"),
+    _alike(Transmission, "udp", "ipv4", "default"),
+    _alike(Libtorrent, "http", "ipv4", "default"),
+    _alike(Libtorrent, "udp", "ipv4", "default"),
+    Meeting(
+        "mixed-http-udp-ipv4@default",
+        "default",
+        side(Transmission, "http", "ipv4"),
+        (side(Libtorrent, "udp", "ipv4"),),
+    ),
+    Meeting(
+        "three-clients-ipv4@default",
+        "default",
+        side(Libtorrent, "udp", "ipv4"),
+        (side(Aria2, "http", "ipv4"), side(Transmission, "udp", "ipv4")),
+    ),
+    Apart(
+        "apart-ipv4@default",
+        "default",
+        tuple(side(client, "http", "ipv4") for client in (Aria2, Transmission, Libtorrent)),
+        (side(Aria2, "http", "ipv4"), side(Transmission, "udp", "ipv4"), side(Libtorrent, "udp", "ipv4")),
+    ),
+    _alike(Aria2, "http", "ipv6", "v6"),
+    _alike(Transmission, "http", "ipv6", "v6"),
+    _alike(Libtorrent, "http", "ipv6", "v6"),
+    _alike(Libtorrent, "udp", "ipv6", "v6"),
+    _alike(Aria2, "http", "ipv4", "dual-stack"),
+    _alike(Transmission, "udp", "ipv4", "dual-stack"),
+    _alike(Transmission, "http", "ipv6", "dual-stack"),
+    _alike(Libtorrent, "http", "ipv4", "dual-stack"),
+    _alike(Libtorrent, "udp", "ipv4", "dual-stack"),
+    _alike(Libtorrent, "http", "ipv6", "dual-stack"),
+    _alike(Libtorrent, "udp", "ipv6", "dual-stack"),
+    _across("http", "ipv6", "ipv4"),
+    _across("http", "ipv4", "ipv6"),
+]
