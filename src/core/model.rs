@@ -200,6 +200,12 @@ fn compare<F: Family>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTor
     assert!(walked.iter().eq(model.keys()));
 }
 
+/// Histories are long: a fifth of the usual number of them. What fails is printed whole, so no file keeps it.
+pub(crate) fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.div_ceil(5), failure_persistence: None, ..usual }
+}
+
 fn v4(n: u16) -> SocketAddr {
     (Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8), 1000 + n % 7).into()
 }
@@ -209,7 +215,7 @@ fn v6(n: u16) -> SocketAddr {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn small_swarms_hold_like_the_model(steps in steps(6)) {

@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(model::config())]
 
         #[test]
         fn small_swarms_hold_like_the_model(steps in model::steps(9)) {
