@@ -72,6 +72,8 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     const IPV6: bool;
     /// Bytes of one peer in a compact reply (BEP 23, BEP 7).
     const COMPACT: usize;
+    /// Bytes that [`Self::write_wide`] writes: more than count, because that takes fewer instructions.
+    const WIDE: usize;
     /// The peers that fit in a torrent's own entry.
     type Few: Copy + Default + Debug + AsRef<[Self]> + AsMut<[Self]> + Send + Sync;
 
@@ -88,8 +90,9 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     /// The same endpoint with another stamp.
     #[must_use]
     fn stamped(self, stamp: Stamp) -> Self;
-    /// Writes the compact form; `place` has [`Self::COMPACT`] bytes.
-    fn write_compact(&self, place: &mut [u8]);
+    /// Writes the compact form to the beginning of `room`, with whatever behind it, up to [`Self::WIDE`] bytes in
+    /// all; says no, and writes nothing, if there is no room for them.
+    fn write_wide(&self, room: &mut [u8]) -> bool;
     /// The endpoint's place in a hash table.
     fn hash(&self, key: &Key) -> u64;
 }
@@ -104,6 +107,7 @@ const _: () = assert!(size_of::<PeerV4>() == 8);
 impl Peer for PeerV4 {
     const IPV6: bool = false;
     const COMPACT: usize = 6;
+    const WIDE: usize = 8;
     type Few = [Self; 2];
 
     fn at(endpoint: SocketAddr) -> Option<Self> {
@@ -139,9 +143,9 @@ impl Peer for PeerV4 {
     }
 
     #[inline]
-    fn write_compact(&self, place: &mut [u8]) {
-        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
-        place.copy_from_slice(&[a, b, c, d, e, f]);
+    fn write_wide(&self, room: &mut [u8]) -> bool {
+        let place = room.first_chunk_mut();
+        place.map(|place| *place = self.0.to_le_bytes()).is_some()
     }
 
     #[inline]
@@ -162,6 +166,7 @@ const _: () = assert!(size_of::<PeerV6>() == 20);
 impl Peer for PeerV6 {
     const IPV6: bool = true;
     const COMPACT: usize = 18;
+    const WIDE: usize = 18;
     type Few = [Self; 1];
 
     fn at(endpoint: SocketAddr) -> Option<Self> {
@@ -201,8 +206,9 @@ impl Peer for PeerV6 {
     }
 
     #[inline]
-    fn write_compact(&self, place: &mut [u8]) {
-        place.copy_from_slice(&self.compact);
+    fn write_wide(&self, room: &mut [u8]) -> bool {
+        let place = room.first_chunk_mut();
+        place.map(|place| *place = self.compact).is_some()
     }
 
     #[inline]
@@ -266,9 +272,10 @@ mod tests {
         assert_eq!(peer.endpoint(), endpoint);
         assert_eq!(peer.stamp(), stamp);
         assert!(peer.is(&P::at(endpoint).unwrap()) && !peer.is_vacant() && P::default().is_vacant());
-        let mut compact = vec![0; P::COMPACT];
-        peer.write_compact(&mut compact);
-        assert_eq!(compact, expected);
+        let mut room = vec![0; P::WIDE];
+        assert!(peer.write_wide(&mut room));
+        assert_eq!((&room[..P::COMPACT], P::COMPACT), (expected, expected.len()));
+        assert!(!peer.write_wide(&mut room[1..]));
     }
 
     proptest! {

@@ -25,8 +25,7 @@ pub fn select<P: Peer>(slots: &[P], present: usize, asker: &P, wanted: usize, rn
         return;
     }
     let start = out.len();
-    // One place more than is wanted: see `Taking::from`.
-    out.resize(start + (wanted + 1) * P::COMPACT, 0);
+    out.resize(start + wanted * P::COMPACT + P::WIDE - P::COMPACT, 0);
     let Some(room) = out.get_mut(start..) else { return };
     let mut taking = Taking { room, asker, written: 0 };
     let begin = rng.usize(..slots.len());
@@ -94,14 +93,16 @@ impl<P: Peer> Taking<'_, P> {
     /// Writes every slot, and goes on to the next place only if it was a peer to hand out: which slots are vacant is
     /// what no processor can guess, so there is no branch on it.
     fn from(&mut self, slots: &[P], due: usize) {
+        let Some(mut room) = self.room.get_mut(self.written..due + P::WIDE - P::COMPACT) else { return };
+        let before = room.len();
         for peer in slots {
-            let Some(place) = self.room.get_mut(self.written..self.written + P::COMPACT) else { return };
-            if self.written >= due {
-                return;
+            if !peer.write_wide(room) {
+                break;
             }
-            peer.write_compact(place);
-            self.written += P::COMPACT * usize::from(!peer.is_vacant() & !peer.is(self.asker));
+            let eligible = !peer.is_vacant() & !peer.is(self.asker);
+            room = room.get_mut(if eligible { P::COMPACT } else { 0 }..).unwrap_or_default();
         }
+        self.written += before - room.len();
     }
 }
 

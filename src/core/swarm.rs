@@ -170,8 +170,9 @@ impl<P: Peer> Swarm<P> {
                 let eligible = |peer: &&P| !(peer.is(&itself) || asker.seeder && peer.stamp().seeder());
                 for peer in self.few().iter().filter(eligible).take(wanted) {
                     let start = out.len();
-                    out.resize(start + P::COMPACT, 0);
-                    peer.write_compact(out.split_at_mut(start).1);
+                    out.resize(start + P::WIDE, 0);
+                    peer.write_wide(out.split_at_mut(start).1);
+                    out.truncate(start + P::COMPACT);
                 }
             }
             Form::Packed { seeders, peers } => {
