@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::InfoHash;
+use super::clock::Minute;
 use super::family::Family;
 
 /// One choice for each plug point of the core. [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's
@@ -78,8 +79,11 @@ impl Cluster for Standalone {
 
 /// Who counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
-    /// A client at `address` announced or scraped.
-    fn saw(&self, address: IpAddr);
+    /// A client at `address` announced or scraped. Called for every request, by many threads.
+    fn saw(&self, address: IpAddr, now: Minute);
+
+    /// The page that lists the busiest networks; `None` where nobody counts them.
+    fn busy(&self, now: Minute) -> Option<String>;
 }
 
 /// Stands where `log-networks` is off.
@@ -87,5 +91,9 @@ pub trait NetworkLog: Send + Sync + 'static {
 pub struct Unlogged;
 
 impl NetworkLog for Unlogged {
-    fn saw(&self, _: IpAddr) {}
+    fn saw(&self, _: IpAddr, _: Minute) {}
+
+    fn busy(&self, _: Minute) -> Option<String> {
+        None
+    }
 }

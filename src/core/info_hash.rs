@@ -14,13 +14,32 @@ impl InfoHash {
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
         let digits: &[u8; 2 * Self::LEN] = digits.try_into().ok()?;
         let mut bytes = [0; Self::LEN];
+        // Whether all are digits is asked once, at the end: lists of millions are read by this.
+        let mut all = 0;
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             let [high, low] = pair else { return None };
-            let value = (*high as char).to_digit(16)? << 4 | (*low as char).to_digit(16)?;
-            *byte = u8::try_from(value).ok()?;
+            let (high, low) = (value(*high), value(*low));
+            all |= high | low;
+            *byte = high << 4 | low & 0xf;
         }
-        Some(Self(bytes))
+        (all <= 0xf).then_some(Self(bytes))
     }
+}
+
+/// What a hexadecimal digit stands for; of anything else, more than 15.
+fn value(digit: u8) -> u8 {
+    const VALUES: [u8; 256] = {
+        let mut values = [u8::MAX; 256];
+        let mut value = 0;
+        while value < 16 {
+            let digit = b"0123456789abcdef"[value as usize];
+            values[digit as usize] = value;
+            values[digit.to_ascii_uppercase() as usize] = value;
+            value += 1;
+        }
+        values
+    };
+    VALUES[usize::from(digit)]
 }
 
 /// 40 uppercase hexadecimal digits, as everywhere in the original's output.

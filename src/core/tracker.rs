@@ -128,11 +128,12 @@ impl<F: Flavour> Tracker<F> {
         handout: Handout<'_>,
     ) -> Result<Announced, Refusal> {
         let Announce { info_hash, endpoint, .. } = announce;
-        self.network_log.saw(endpoint.ip());
+        self.network_log.saw(endpoint.ip(), now);
         self.check(announce)?;
         if announce.event == Event::Stopped {
             let announced = self.remove(announce, now);
-            if F::Cluster::LISTENS && announced.back_after.is_some() {
+            // Of a peer that is not known here as well: it may have announced itself to another tracker of the cluster.
+            if F::Cluster::LISTENS {
                 self.tell(announce, false);
             }
             return Ok(announced);

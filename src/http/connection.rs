@@ -133,7 +133,7 @@ fn refuse<F: HttpFlavour, C>(worker: &Worker<F, C>, output: &mut Vec<u8>) -> Tur
 
 /// Sends what is in `output`, and then the body that is made piece by piece. Others have their turn between two
 /// pieces.
-async fn send<F: HttpFlavour, C>(
+async fn send<F: HttpFlavour, C: Clock>(
     stream: &mut (impl AsyncWrite + Unpin),
     worker: &Worker<F, C>,
     output: &mut Vec<u8>,
@@ -149,7 +149,7 @@ async fn send<F: HttpFlavour, C>(
     while more {
         output.clear();
         output.extend_from_slice(CHUNK_HEAD);
-        more = pieces.next(shared.tracker.store(), output);
+        more = pieces.next(shared.tracker.store(), worker.now().minute, output);
         let len = output.len().saturating_sub(CHUNK_HEAD.len());
         // An empty chunk would be the last one.
         if len > 0 {

@@ -1,7 +1,8 @@
 //! What a build can differ in on the HTTP side, with the off twin of each plug point.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use crate::core::clock::Minute;
 use crate::core::family::Family;
 use crate::core::flavour::Flavour;
 use crate::core::store::Store;
@@ -22,6 +23,16 @@ pub trait HttpFlavour: Flavour {
 /// The request names an address, or should, and it cannot be understood: it is answered with 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadAddress;
+
+/// The address in a text from outside. IPv6 may stand in brackets, and IPv4-mapped IPv6 is IPv4.
+pub fn address(text: &[u8]) -> Result<IpAddr, BadAddress> {
+    let text = std::str::from_utf8(text).map_err(|_| BadAddress)?;
+    let address = match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().map(IpAddr::V6),
+        None => text.parse(),
+    };
+    address.map(|address| address.to_canonical()).map_err(|_| BadAddress)
+}
 
 /// Whose announce is it?
 pub trait ClientAddress: Send + Sync + 'static {
@@ -87,6 +98,9 @@ pub trait FullScrape: Send + Sync + 'static {
     /// A page under way.
     type Stream: Stream;
 
+    /// Does the client's `Accept-Encoding` have a say in how a page is coded?
+    const NEGOTIATES: bool;
+
     /// Begins a page; `None` where there is none.
     fn open(&self, listing: Listing, request: &Request<'_>) -> Option<Self::Stream>;
 }
@@ -96,8 +110,9 @@ pub trait Stream: Send + 'static {
     /// The value of the header `Content-Encoding`, if one is needed.
     fn content_encoding(&self) -> Option<&'static str>;
 
-    /// Appends the next piece, of bounded size, to `out`; says whether there is more. Locks one shard at most.
-    fn next<F: Family>(&mut self, store: &Store<F>, out: &mut Vec<u8>) -> bool;
+    /// Appends the next piece, of bounded size and perhaps empty, to `out`; says whether there is more. Locks one shard
+    /// at a time, each for some microseconds.
+    fn next<F: Family>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool;
 }
 
 /// Stands where `fullscrape` is off.
@@ -111,6 +126,8 @@ pub enum NoStream {}
 impl FullScrape for NoFullScrape {
     type Stream = NoStream;
 
+    const NEGOTIATES: bool = false;
+
     fn open(&self, _: Listing, _: &Request<'_>) -> Option<NoStream> {
         None
     }
@@ -121,7 +138,7 @@ impl Stream for NoStream {
         match *self {}
     }
 
-    fn next<F: Family>(&mut self, _: &Store<F>, _: &mut Vec<u8>) -> bool {
+    fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, _: &mut Vec<u8>) -> bool {
         match *self {}
     }
 }

@@ -35,6 +35,9 @@ pub enum Error {
     /// Everything at once, from a build that does not do that.
     #[error("404 Not Found: this build has no full scrape (feature fullscrape)")]
     NoFullScrape,
+    /// A page of a switch that this build does not have.
+    #[error("404 Not Found: this build does not have the feature {0}")]
+    NeedsFeature(&'static str),
     /// A defect of ours.
     #[error("500 Internal Server Error")]
     Internal,
@@ -48,7 +51,7 @@ impl Error {
             Self::Malformed => Some(Count::Http400Parse),
             Self::Parameter => Some(Count::Http400Parameter),
             Self::StatsDenied => Some(Count::Http403),
-            Self::NotFound | Self::NoFullScrape => Some(Count::Http404),
+            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Count::Http404),
             Self::Internal => Some(Count::Http500),
         }
     }
@@ -66,7 +69,7 @@ impl Error {
             Self::Malformed => "400 Invalid Request",
             Self::Parameter => "400 Invalid Parameter",
             Self::StatsDenied => "403 Access Denied",
-            Self::NotFound | Self::NoFullScrape => "404 Not Found",
+            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => "404 Not Found",
             Self::Internal => "500 Internal Server Error",
         };
         write(status, HTML, keep_alive, title(self).as_bytes(), out);
@@ -102,15 +105,23 @@ pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends the head of a reply whose body comes in pieces: chunks (RFC 9112, section 7.1), or all there is until the
-/// connection is closed.
-pub(super) fn write_stream_head(chunked: bool, encoding: Option<&str>, keep_alive: bool, out: &mut Vec<u8>) {
+/// connection is closed. `varies`: another `Accept-Encoding` could get another coding.
+pub(super) fn write_stream_head(
+    chunked: bool,
+    encoding: Option<&str>,
+    varies: bool,
+    keep_alive: bool,
+    out: &mut Vec<u8>,
+) {
     let (encoding_name, encoding, encoding_end) = match encoding {
         Some(encoding) => ("Content-Encoding: ", encoding, "\r\n"),
         None => ("", "", ""),
     };
     let transfer = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
-    let fields =
-        format_args!("Content-Type: application/octet-stream\r\n{encoding_name}{encoding}{encoding_end}{transfer}");
+    let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
+    let fields = format_args!(
+        "Content-Type: application/octet-stream\r\n{encoding_name}{encoding}{encoding_end}{vary}{transfer}"
+    );
     head(OK, keep_alive, fields, out);
 }
 
@@ -252,6 +263,12 @@ mod tests {
                 "404 Not Found: this build has no full scrape (feature fullscrape)",
                 Count::Http404,
             ),
+            (
+                Error::NeedsFeature("log-networks"),
+                "404 Not Found",
+                "404 Not Found: this build does not have the feature log-networks",
+                Count::Http404,
+            ),
             (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Count::Http500),
         ] {
             let len = title.len() + "<title></title>\n".len();
@@ -278,12 +295,12 @@ mod tests {
     #[test]
     fn a_stream_is_chunked_or_ends_with_the_connection() {
         assert_eq!(
-            text(|out| write_stream_head(true, Some("gzip"), true, out)),
+            text(|out| write_stream_head(true, Some("gzip"), true, true, out)),
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
-             Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
+             Vary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
         );
         assert_eq!(
-            text(|out| write_stream_head(false, None, false, out)),
+            text(|out| write_stream_head(false, None, false, false, out)),
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n\r\n"
         );
     }

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
 use crate::core::{Announce, Family, Flavour, Handout, Minute, NetworkLog, Tracker};
-use crate::stats::pages::Report;
+use crate::stats::pages::{NoPage, Report};
 use crate::stats::{Board, Count, Tally};
 
 use super::flavour::{BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, StatsAccess, Stream, TpbsFormat};
@@ -103,9 +103,9 @@ impl<F: HttpFlavour> Service<F> {
         let answer = if request.path_is("announce") {
             self.announce(request, from, now.minute, keep_alive, out)
         } else if request.path_is("scrape") {
-            self.scrape(request, from, keep_alive, out)
+            self.scrape(request, from, now.minute, keep_alive, out)
         } else if stats {
-            self.stats(request, from, now.uptime, out)
+            self.stats(request, from, now, out)
         } else if request.path_is("") {
             self.redirect(keep_alive, out)
         } else {
@@ -162,9 +162,16 @@ impl<F: HttpFlavour> Service<F> {
         Ok(Next { body: None, keep_alive })
     }
 
-    fn scrape(&mut self, request: &Request<'_>, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+    fn scrape(
+        &mut self,
+        request: &Request<'_>,
+        from: IpAddr,
+        now: Minute,
+        keep_alive: bool,
+        out: &mut Vec<u8>,
+    ) -> Answer<F> {
         let tracker = &self.shared.tracker;
-        tracker.network_log.saw(self.client(request, from)?);
+        tracker.network_log.saw(self.client(request, from)?, now);
         let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
         let wants = parameters::Scrape::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
@@ -173,7 +180,7 @@ impl<F: HttpFlavour> Service<F> {
         Ok(Next { body: None, keep_alive })
     }
 
-    fn stats(&mut self, request: &Request<'_>, from: IpAddr, uptime: Duration, out: &mut Vec<u8>) -> Answer<F> {
+    fn stats(&mut self, request: &Request<'_>, from: IpAddr, now: Moment, out: &mut Vec<u8>) -> Answer<F> {
         let Shared { tracker, board, stats_access, .. } = &*self.shared;
         if !stats_access.allows(self.client(request, from)?) {
             return Err(Error::StatsDenied);
@@ -185,7 +192,7 @@ impl<F: HttpFlavour> Service<F> {
             "tpbs" => Listing::Tpbs(tpbs_format(query)?),
             "statedump" => Listing::Statedump,
             _ => {
-                let page = Report { tracker, board, uptime }.page(mode).ok_or(Error::Parameter)?;
+                let page = Report { tracker, board, now: now.minute, uptime: now.uptime }.page(mode)?;
                 reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), out);
                 return Ok(Next { body: None, keep_alive: false });
             }
@@ -199,7 +206,8 @@ impl<F: HttpFlavour> Service<F> {
         self.tally.count(Count::FullScraped);
         let chunked = request.version() >= Version::Http11;
         let keep_alive = keep_alive && chunked;
-        reply::write_stream_head(chunked, stream.content_encoding(), keep_alive, out);
+        let varies = F::FullScrape::NEGOTIATES;
+        reply::write_stream_head(chunked, stream.content_encoding(), varies, keep_alive, out);
         Ok(Next { body: Some(Body { stream, chunked }), keep_alive })
     }
 
@@ -213,6 +221,15 @@ impl<F: HttpFlavour> Service<F> {
     /// Who asks, where that is not for the query to say: an address in it is that of a peer.
     fn client(&self, request: &Request<'_>, from: IpAddr) -> Result<IpAddr, BadAddress> {
         self.shared.client_address.of(from, request, &Query::EMPTY)
+    }
+}
+
+impl From<NoPage> for Error {
+    fn from(none: NoPage) -> Self {
+        match none {
+            NoPage::Unknown => Self::Parameter,
+            NoPage::Needs(feature) => Self::NeedsFeature(feature),
+        }
     }
 }
 

@@ -121,6 +121,8 @@ pub(super) struct Pieces {
 impl FullScrape for Pieces {
     type Stream = Self;
 
+    const NEGOTIATES: bool = true;
+
     fn open(&self, listing: Listing, _: &Request<'_>) -> Option<Self> {
         let mut stream = self.clone();
         stream.pieces.push(format!("{listing:?}").into());
@@ -133,7 +135,7 @@ impl Stream for Pieces {
         self.encoding
     }
 
-    fn next<F: Family>(&mut self, _: &Store<F>, out: &mut Vec<u8>) -> bool {
+    fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
         out.append(&mut self.pieces.remove(0));
         !self.pieces.is_empty()
     }

@@ -72,6 +72,18 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// An address that a switch needs.
+    #[error("{key}: cannot {what} {address}: {error}")]
+    Address {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// As it was configured.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// Something that the system did not give.
     #[error("cannot {what}: {error}")]
     System {

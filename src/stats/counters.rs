@@ -50,9 +50,23 @@ pub enum Count {
     Http404,
     /// A defect of ours.
     Http500,
+    /// Live sync packets that were believed.
+    SyncPacketsIn,
+    /// Live sync packets sent.
+    SyncPacketsOut,
+    /// Live sync packets that changed nothing: from strangers, from ourselves, or malformed.
+    SyncPacketsRefused,
+    /// Live sync packets that could not be sent.
+    SyncPacketsLost,
+    /// Changes that other trackers of the cluster told, and that were taken over.
+    SyncRecordsIn,
+    /// Changes told to the cluster.
+    SyncRecordsOut,
+    /// Changes in believed packets that the tracker would not take from the peer itself either.
+    SyncRecordsRefused,
 }
 
-const COUNTS: usize = Count::Http500 as usize + 1;
+const COUNTS: usize = Count::SyncRecordsRefused as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
 /// The counters of one worker, which alone may add to them.

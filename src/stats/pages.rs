@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Flavour, Tracker};
+use crate::core::{Flavour, Minute, NetworkLog as _, Tracker};
 
 use super::counters::{Board, Count};
 
@@ -12,22 +12,38 @@ pub struct Report<'a, F: Flavour> {
     pub tracker: &'a Tracker<F>,
     /// The counters.
     pub board: &'a Board,
+    /// The minute in which it is asked for.
+    pub now: Minute,
     /// Since the start.
     pub uptime: Duration,
 }
 
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPage {
+    /// There is no such mode.
+    Unknown,
+    /// The mode is that of a feature which this build does not have.
+    Needs(&'static str),
+}
+
 impl<F: Flavour> Report<'_, F> {
-    /// The page of a mode; `None` if there is no such mode.
-    pub fn page(&self, mode: &str) -> Option<String> {
+    /// The page of a mode.
+    ///
+    /// # Errors
+    ///
+    /// There is no such page, in this build or in any.
+    pub fn page(&self, mode: &str) -> Result<String, NoPage> {
         match mode {
-            "peer" => Some(self.peers()),
-            "torr" => Some(self.torrents()),
-            "conn" => Some(self.connections("connections", self.tcp(), self.udp())),
-            "tcp4" => Some(self.connections("tcp4 stats", self.tcp(), (0, 0))),
-            "udp4" => Some(self.connections("udp4 stats", (0, 0), self.udp())),
-            "completed" => Some(self.completed()),
-            "version" => Some(concat!("opentracker ", env!("CARGO_PKG_VERSION"), "\n").into()),
-            _ => None,
+            "peer" => Ok(self.peers()),
+            "torr" => Ok(self.torrents()),
+            "conn" => Ok(self.connections("connections", self.tcp(), self.udp())),
+            "tcp4" => Ok(self.connections("tcp4 stats", self.tcp(), (0, 0))),
+            "udp4" => Ok(self.connections("udp4 stats", (0, 0), self.udp())),
+            "completed" => Ok(self.completed()),
+            "version" => Ok(concat!("opentracker ", env!("CARGO_PKG_VERSION"), "\n").into()),
+            "busy" => self.tracker.network_log.busy(self.now).ok_or(NoPage::Needs("log-networks")),
+            _ => Err(NoPage::Unknown),
         }
     }
 

@@ -4,21 +4,79 @@
 //! off, the twin that does nothing and is declared beside the plug point. A new switch is a new file, its row in
 //! `Cargo.toml`, its lines here and its row in `FEATURES.md`.
 
-use crate::core::{self, Flavour};
-use crate::http;
+use crate::core::Flavour;
 use crate::http::flavour::HttpFlavour;
 
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+mod access_list;
+#[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
+mod accesslist_black;
+#[cfg(feature = "accesslist-white")]
+mod accesslist_white;
 #[cfg(feature = "dual-stack")]
 mod dual_stack;
+#[cfg(feature = "fullscrape")]
+mod fullscrape;
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(feature = "ip-from-proxy")]
+mod ip_from_proxy;
+#[cfg(feature = "ip-from-query")]
+mod ip_from_query;
+#[cfg(feature = "log-networks")]
+mod log_networks;
+#[cfg(feature = "restrict-stats")]
+mod restrict_stats;
+#[cfg(feature = "sync-live")]
+mod sync_live;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 mod v6;
 
 #[cfg(not(feature = "v6"))]
-type Family = core::Ipv4Only;
+type Family = crate::core::Ipv4Only;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 type Family = v6::Ipv6Only;
 #[cfg(feature = "dual-stack")]
 type Family = dual_stack::BothFamilies;
+
+#[cfg(not(any(feature = "accesslist-black", feature = "accesslist-white")))]
+type Admission = crate::core::Open;
+#[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
+type Admission = accesslist_black::Black;
+#[cfg(feature = "accesslist-white")]
+type Admission = accesslist_white::White;
+
+#[cfg(feature = "sync-live")]
+type Cluster = sync_live::Node;
+#[cfg(not(feature = "sync-live"))]
+type Cluster = crate::core::Standalone;
+
+#[cfg(feature = "log-networks")]
+type NetworkLog = log_networks::Networks<Family>;
+#[cfg(not(feature = "log-networks"))]
+type NetworkLog = crate::core::Unlogged;
+
+#[cfg(feature = "ip-from-proxy")]
+type Asker = ip_from_proxy::FromProxy;
+#[cfg(not(feature = "ip-from-proxy"))]
+type Asker = crate::http::flavour::Connected;
+
+#[cfg(feature = "ip-from-query")]
+type ClientAddress = ip_from_query::FromQuery<Asker>;
+#[cfg(not(feature = "ip-from-query"))]
+type ClientAddress = Asker;
+
+#[cfg(feature = "restrict-stats")]
+type StatsAccess = restrict_stats::Blessed;
+#[cfg(not(feature = "restrict-stats"))]
+type StatsAccess = crate::http::flavour::Everyone;
+
+#[cfg(not(feature = "fullscrape"))]
+type FullScrape = crate::http::flavour::NoFullScrape;
+#[cfg(all(feature = "fullscrape", not(feature = "gzip")))]
+type FullScrape = fullscrape::Pages;
+#[cfg(feature = "gzip")]
+type FullScrape = gzip::Compressed<fullscrape::Pages>;
 
 /// The features of this build, in the order of `FEATURES.md`.
 pub const FEATURES: &[&str] = &[
@@ -52,13 +110,13 @@ pub struct ThisBuild;
 
 impl Flavour for ThisBuild {
     type Family = Family;
-    type Admission = core::Open;
-    type Cluster = core::Standalone;
-    type NetworkLog = core::Unlogged;
+    type Admission = Admission;
+    type Cluster = Cluster;
+    type NetworkLog = NetworkLog;
 }
 
 impl HttpFlavour for ThisBuild {
-    type ClientAddress = http::flavour::Connected;
-    type StatsAccess = http::flavour::Everyone;
-    type FullScrape = http::flavour::NoFullScrape;
+    type ClientAddress = ClientAddress;
+    type StatsAccess = StatsAccess;
+    type FullScrape = FullScrape;
 }

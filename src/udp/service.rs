@@ -60,7 +60,7 @@ impl<F: Flavour> Service<F> {
         } else {
             match request {
                 Request::Announce(announce) => self.announce(&announce, from, now, transaction_id, out),
-                Request::Scrape(hashes) => self.scrape(hashes, from, transaction_id, out),
+                Request::Scrape(hashes) => self.scrape(hashes, from, now, transaction_id, out),
                 Request::Truncated | Request::Connect => packet::write_error(out, transaction_id, TRUNCATED),
             }
         }
@@ -94,8 +94,8 @@ impl<F: Flavour> Service<F> {
         }
     }
 
-    fn scrape(&self, hashes: Hashes<'_>, from: SocketAddr, transaction_id: u32, out: &mut Vec<u8>) {
-        self.tracker.network_log.saw(from.ip());
+    fn scrape(&self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
+        self.tracker.network_log.saw(from.ip(), now);
         let totals = |hash| self.tracker.scrape(&hash).unwrap_or_default();
         packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
         self.tally.count(Count::UdpScraped);

@@ -174,13 +174,13 @@ fn a_scrape_without_a_query_is_a_full_scrape() {
         let (reply, next) = ask(&mut service, "::2", &format!("GET /scrape {fields}\r\n\r\n"));
         let expected = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
-             Transfer-Encoding: chunked\r\nConnection: {connection}\r\n\r\n"
+             Vary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\nConnection: {connection}\r\n\r\n"
         );
         assert_eq!((reply, next.keep_alive), (expected, keep_alive));
         assert!(next.body.unwrap().chunked);
     }
     let (reply, next) = ask(&mut service, "::2", "GET /scrape HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert!(reply.ends_with("Content-Encoding: gzip\r\nConnection: close\r\n\r\n"));
+    assert!(reply.ends_with("Content-Encoding: gzip\r\nVary: Accept-Encoding\r\nConnection: close\r\n\r\n"));
     assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive && !next.body.unwrap().chunked);
     assert_eq!(count(&service, Count::FullScraped), 3);
     assert_eq!(count(&service, Count::TcpScraped), 0);

@@ -1,0 +1,138 @@
+//! A list of torrents that is read from a file, asked for every announce, and read anew on SIGHUP while it is asked.
+//! What `accesslist-white` and `accesslist-black` share.
+//!
+//! - [`list`]: the list itself, in memory.
+//! - [`file`]: from a file to a list.
+
+mod file;
+mod list;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tracing::{error, info, warn};
+
+use crate::core::InfoHash;
+use crate::server::StartError;
+
+use file::{Contents, Error};
+use list::List;
+
+/// The list in force, and where it comes from.
+#[derive(Debug)]
+pub(super) struct AccessList(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    /// The key of the configuration, for messages.
+    key: &'static str,
+    path: PathBuf,
+    in_force: ArcSwap<List>,
+    reading: Mutex<Reading>,
+}
+
+/// Whether a thread reads the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    No,
+    Yes,
+    /// Yes, and it is to begin again afterwards: the file may have changed since it began.
+    Again,
+}
+
+impl AccessList {
+    /// Reads the list that `key` names.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the file as a whole: see [`Error`].
+    pub(super) fn open(key: &'static str, path: PathBuf) -> Result<Self, StartError> {
+        let inside = Inside { key, path, in_force: ArcSwap::default(), reading: Mutex::new(Reading::No) };
+        let began = Instant::now();
+        match file::read(&inside.path) {
+            Ok(contents) => inside.take_over(contents, began),
+            Err(error) => {
+                return Err(StartError::File { key, path: inside.path, error: io::Error::other(error) });
+            }
+        }
+        Ok(Self(Arc::new(inside)))
+    }
+
+    /// Is the torrent on the list? Takes no lock, and writes nothing that another thread reads often.
+    pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
+        self.0.in_force.load().contains(info_hash)
+    }
+
+    /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
+    /// way, all that is asked for meanwhile becomes one more.
+    pub(super) fn reload(&self) {
+        let mut reading = self.0.reading();
+        if *reading != Reading::No {
+            *reading = Reading::Again;
+            return;
+        }
+        let inside = Arc::clone(&self.0);
+        match thread::Builder::new().name("list".into()).spawn(move || inside.read_while_asked()) {
+            Ok(_) => *reading = Reading::Yes,
+            Err(error) => self.0.refuse(&Error::System(error)),
+        }
+    }
+}
+
+impl Inside {
+    fn read_while_asked(&self) {
+        loop {
+            self.read_again();
+            let mut reading = self.reading();
+            if *reading == Reading::Yes {
+                *reading = Reading::No;
+                return;
+            }
+            *reading = Reading::Yes;
+        }
+    }
+
+    /// Puts the file's list in force, if it is whole.
+    fn read_again(&self) {
+        let began = Instant::now();
+        match file::read(&self.path) {
+            // What writes a list in place begins by making it empty.
+            Ok(contents) if contents.bytes == 0 => self.refuse(&Error::Empty),
+            Ok(contents) => self.take_over(contents, began),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn take_over(&self, contents: Contents, began: Instant) {
+        let Contents { list, good, bad, first_bad, .. } = contents;
+        let (key, path) = (self.key, self.path.display());
+        for line in &first_bad {
+            warn!("{key}: {path}: {line}: skipped");
+        }
+        let torrents = list.len();
+        let mut old = self.in_force.swap(Arc::new(list));
+        // Whoever lets go of it last gives its memory back, which takes milliseconds: that is not to be a thread that
+        // answers announces. Each of those holds it for less than a microsecond.
+        while Arc::get_mut(&mut old).is_none() {
+            thread::yield_now();
+        }
+        drop(old);
+        let took = began.elapsed();
+        info!("{key}: {path}: {good} good lines, {bad} bad ones, {torrents} torrents on the list, read in {took:.1?}");
+    }
+
+    fn refuse(&self, error: &Error) {
+        error!("{}: cannot read {}: {error}; the list in force stays", self.key, self.path.display());
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! A set of info hashes in little more than its own 20 bytes each.
+
+use std::cmp::Ordering;
+
+use crate::core::InfoHash;
+
+/// The hashes in order, with an index over their first bits: a look-up takes one step in the index and a search among
+/// the ten hashes or so that share those bits. Takes 20.3 to 20.5 bytes for each hash.
+///
+/// No hash function is needed: info hashes are spread evenly already. Where they are not, the operator wrote the list
+/// so, and a look-up takes as many steps as the number of hashes has bits. Strangers cannot make it slower.
+#[derive(Debug)]
+pub(super) struct List {
+    hashes: Box<[InfoHash]>,
+    /// Where in `hashes` the ones begin whose first bits are 0, 1, 2 and so on; at the end, where the last ones end.
+    index: Box<[u32]>,
+    /// How many first bits.
+    bits: u32,
+}
+
+/// More hashes than positions of 32 bits.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
+impl List {
+    /// The list of these hashes, in any order. One that is given twice is kept once.
+    pub(super) fn new(mut hashes: Vec<InfoHash>) -> Result<Self, TooMany> {
+        // A third faster than by all 20 bytes at once.
+        let order = |one: &InfoHash, other: &InfoHash| match first_bits(one, 64).cmp(&first_bits(other, 64)) {
+            Ordering::Equal => one.cmp(other),
+            different => different,
+        };
+        hashes.sort_unstable_by(order);
+        hashes.dedup();
+        let hashes = hashes.into_boxed_slice();
+
+        let end = u32::try_from(hashes.len()).map_err(|_| TooMany)?;
+        let bits = (end / 8).checked_ilog2().unwrap_or(0);
+        let mut index = Vec::with_capacity((1 << bits) + 1);
+        for (position, hash) in (0..end).zip(&hashes) {
+            while index.len() as u64 <= first_bits(hash, bits) {
+                index.push(position);
+            }
+        }
+        index.resize((1 << bits) + 1, end);
+        Ok(Self { hashes, index: index.into_boxed_slice(), bits })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Is it one of them?
+    pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
+        // At most 29 bits, so that it fits.
+        let at = first_bits(info_hash, self.bits) as usize;
+        let Some(&[from, to]) = self.index.get(at..at + 2) else { return false };
+        let alike = self.hashes.get(from as usize..to as usize).unwrap_or_default();
+        alike.binary_search(info_hash).is_ok()
+    }
+}
+
+/// A list with nothing on it.
+impl Default for List {
+    fn default() -> Self {
+        Self { hashes: Box::default(), index: Box::new([0; 2]), bits: 0 }
+    }
+}
+
+fn first_bits(hash: &InfoHash, bits: u32) -> u64 {
+    let first = hash.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+    // Nothing is left of a number that is shifted by all of its 64 bits.
+    first.checked_shr(u64::BITS - bits).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn list(hashes: &[InfoHash]) -> List {
+        List::new(hashes.to_vec()).expect("not so many")
+    }
+
+    #[test]
+    fn an_empty_list_has_nothing() {
+        for list in [List::default(), list(&[])] {
+            assert_eq!(list.len(), 0);
+            assert!(!list.contains(&InfoHash([0; 20])) && !list.contains(&InfoHash([0xff; 20])));
+        }
+    }
+
+    #[test]
+    fn large_lists_have_what_they_were_given_and_little_more_memory() {
+        let mut rng = Rng::with_seed(7);
+        let mut random = || InfoHash(std::array::from_fn(|_| rng.u8(..)));
+        for len in [1, 7, 8, 15, 16, 17, 1000, 65_535, 65_536] {
+            let hashes: Vec<_> = (0..len).map(|_| random()).collect();
+            let list = list(&hashes);
+            assert_eq!(list.len(), len);
+            assert!(hashes.iter().all(|hash| list.contains(hash)));
+            assert!((0..1000).all(|_| !list.contains(&random())));
+            let bytes = size_of_val(&*list.hashes) + size_of_val(&*list.index);
+            assert!(bytes <= len * 41 / 2 + 8, "{bytes} bytes for {len}");
+        }
+    }
+
+    #[test]
+    fn hashes_that_begin_alike_are_told_apart() {
+        let alike = |n: u32| {
+            let mut hash = [0xab; 20];
+            hash[16..].copy_from_slice(&n.to_be_bytes());
+            InfoHash(hash)
+        };
+        let list = list(&(0..10_000).map(|n| alike(n * 2)).collect::<Vec<_>>());
+        assert!((0..20_000).all(|n| list.contains(&alike(n)) == (n % 2 == 0)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Hashes that differ in the first, the 9th and the last byte only, so that many meet.
+        #[test]
+        fn it_is_the_set_that_it_was_made_from(
+            given in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8), 0..600),
+            asked in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8), 0..200),
+        ) {
+            let hash = |&(first, ninth, last): &(u8, u8, u8)| {
+                let mut hash = [5; 20];
+                (hash[0], hash[8], hash[19]) = (first, ninth, last);
+                InfoHash(hash)
+            };
+            let model: BTreeSet<InfoHash> = given.iter().map(hash).collect();
+            let list = list(&given.iter().map(hash).collect::<Vec<_>>());
+            prop_assert_eq!(list.len(), model.len());
+            for asked in given.iter().chain(&asked).map(hash) {
+                prop_assert_eq!(list.contains(&asked), model.contains(&asked));
+            }
+        }
+    }
+}

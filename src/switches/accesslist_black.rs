@@ -1,0 +1,37 @@
+//! `accesslist-black` (`WANT_ACCESSLIST_BLACK`): the torrents listed in `access.blacklist` are not served.
+
+use tracing::warn;
+
+use crate::config::Settings;
+use crate::core::{Admission, InfoHash};
+use crate::server::{Plug, StartError};
+
+use super::access_list::AccessList;
+
+const KEY: &str = "access.blacklist";
+
+/// The torrents that are not served; none where no list is configured.
+#[derive(Debug)]
+pub struct Black(Option<AccessList>);
+
+impl Admission for Black {
+    const RESTRICTS: bool = true;
+
+    fn admits(&self, info_hash: &InfoHash) -> bool {
+        !self.0.as_ref().is_some_and(|list| list.contains(info_hash))
+    }
+}
+
+impl Plug for Black {
+    fn plug(settings: &Settings) -> Result<Self, StartError> {
+        let Some(path) = &settings.access.blacklist else {
+            warn!("{KEY} is not configured: every torrent is served");
+            return Ok(Self(None));
+        };
+        AccessList::open(KEY, path.clone()).map(|list| Self(Some(list)))
+    }
+
+    fn reload(&self) {
+        self.0.iter().for_each(AccessList::reload);
+    }
+}

@@ -1,0 +1,33 @@
+//! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
+
+use crate::config::Settings;
+use crate::core::{Admission, InfoHash};
+use crate::server::{Plug, StartError};
+
+use super::access_list::AccessList;
+
+const KEY: &str = "access.whitelist";
+
+/// The torrents that are served.
+#[derive(Debug)]
+pub struct White(AccessList);
+
+impl Admission for White {
+    const RESTRICTS: bool = true;
+
+    fn admits(&self, info_hash: &InfoHash) -> bool {
+        self.0.contains(info_hash)
+    }
+}
+
+impl Plug for White {
+    fn plug(settings: &Settings) -> Result<Self, StartError> {
+        // The check of the settings has refused to go on without.
+        let path = settings.access.whitelist.clone().unwrap_or_default();
+        AccessList::open(KEY, path).map(Self)
+    }
+
+    fn reload(&self) {
+        self.0.reload();
+    }
+}

@@ -1,0 +1,90 @@
+//! `fullscrape`: pages that name every torrent, made piece by piece while they are sent, and the state file.
+//!
+//! Shards are walked in the order of a keyed hash, so torrents come in no order: the keys of `files` are not sorted,
+//! as bencode wants them (BEP 3), nor are they in the original. To sort them, all would have to be kept. One that is
+//! moved in its shard between two pieces, because another was forgotten, can be named twice; none is left out.
+
+mod row;
+mod statefile;
+
+use crate::config::Settings;
+use crate::core::store::{Cursor, Store};
+use crate::core::{Clock as _, Family, Flavour, Minute};
+use crate::http::flavour::{FullScrape, Listing, Stream};
+use crate::http::request::Request;
+use crate::server::{Beginning, Plug, StartError};
+
+use row::Row;
+
+/// Torrents in a piece: some 20 KB, copied out under the lock of one shard or several in turn, encoded when none is
+/// held. Between two pieces other connections of the worker have their turn, and a client that stalls keeps one.
+const PORTION: usize = 256;
+
+/// The pages.
+#[derive(Debug)]
+pub struct Pages;
+
+impl Plug for Pages {
+    fn plug(_: &Settings) -> Result<Self, StartError> {
+        Ok(Self)
+    }
+
+    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        let Some(path) = &beginning.settings.tracker.statefile else { return Ok(()) };
+        statefile::restore(path, beginning.tracker, beginning.clock.now())
+    }
+}
+
+impl FullScrape for Pages {
+    type Stream = Page;
+
+    const NEGOTIATES: bool = false;
+
+    fn open(&self, listing: Listing, _: &Request<'_>) -> Option<Page> {
+        Some(Page::new(listing))
+    }
+}
+
+/// A page under way.
+#[derive(Debug)]
+pub struct Page {
+    listing: Listing,
+    begun: bool,
+    /// Where to go on; `None` at the end.
+    cursor: Option<Cursor>,
+}
+
+impl Page {
+    /// The whole page is still to come.
+    pub fn new(listing: Listing) -> Self {
+        Self { listing, begun: false, cursor: Some(Cursor::default()) }
+    }
+}
+
+impl Stream for Page {
+    fn content_encoding(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn next<F: Family>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
+        let (before, behind) = row::frame(self.listing);
+        if !self.begun {
+            self.begun = true;
+            out.extend_from_slice(before);
+        }
+        let mut rows = Vec::with_capacity(PORTION);
+        // Most shards of a small tracker are empty: a piece goes over several.
+        while let Some(from) = self.cursor.filter(|_| rows.len() < PORTION) {
+            let most = PORTION - rows.len();
+            self.cursor = store.walk(from, most, |torrent| rows.push(Row::of(torrent, self.listing, now)));
+        }
+        rows.iter().for_each(|row| row.write(self.listing, out));
+        if self.cursor.is_none() {
+            out.extend_from_slice(behind);
+        }
+        self.cursor.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! One torrent, as each page names it, to the byte: programs parse these pages.
+
+use std::io::Write as _;
+
+use crate::core::store::Torrent;
+use crate::core::swarm::Counts;
+use crate::core::{Family, InfoHash, Minute, Swarms};
+use crate::http::flavour::{Listing, TpbsFormat};
+
+/// What is told of a torrent: a copy, so that its shard can be unlocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) info_hash: InfoHash,
+    pub(super) peers: Counts,
+    pub(super) downloaded: u32,
+    /// When a peer was last heard of; only in a state dump, where it is told.
+    pub(super) touched: Minute,
+}
+
+impl Row {
+    pub(super) fn of<F: Family>(torrent: &Torrent<F>, listing: Listing, now: Minute) -> Self {
+        let quiet = if listing == Listing::Statedump { torrent.swarms.quiet_for(now) } else { 0 };
+        Self {
+            info_hash: torrent.info_hash,
+            peers: torrent.swarms.counts(),
+            downloaded: torrent.downloaded,
+            touched: Minute(now.0.saturating_sub(quiet)),
+        }
+    }
+
+    /// Appends the torrent's part of the page.
+    pub(super) fn write(&self, listing: Listing, out: &mut Vec<u8>) {
+        let Self { info_hash, peers: Counts { seeders, leechers }, downloaded, touched } = self;
+        // Writing to a vector does not fail.
+        let _ = match listing {
+            Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => {
+                out.extend_from_slice(b"20:");
+                out.extend_from_slice(&info_hash.0);
+                write!(out, "d8:completei{seeders}e10:downloadedi{downloaded}e10:incompletei{leechers}ee")
+            }
+            Listing::Tpbs(TpbsFormat::Bin) => {
+                let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX).to_be_bytes();
+                out.extend_from_slice(&info_hash.0);
+                out.extend_from_slice(&number(*seeders));
+                out.extend_from_slice(&number(*leechers));
+                Ok(())
+            }
+            Listing::Tpbs(TpbsFormat::Url) => {
+                info_hash.0.iter().for_each(|byte| percent(*byte, out));
+                writeln!(out, ":{seeders}:{leechers}")
+            }
+            Listing::Tpbs(TpbsFormat::Txt) => {
+                hex(info_hash, out);
+                writeln!(out, ":{seeders}:{leechers}")
+            }
+            Listing::Tpbs(TpbsFormat::Txtp) => {
+                hex(info_hash, out);
+                writeln!(out, ":{seeders}:{leechers}:{downloaded}")
+            }
+            Listing::Statedump => {
+                hex(info_hash, out);
+                writeln!(out, ":{}:{downloaded}", touched.0)
+            }
+        };
+    }
+}
+
+/// What stands before the first torrent and behind the last.
+pub(super) fn frame(listing: Listing) -> (&'static [u8], &'static [u8]) {
+    match listing {
+        Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => (b"d5:filesd", b"ee"),
+        _ => (b"", b""),
+    }
+}
+
+/// What [`InfoHash`]'s `Display` writes, without the cost of formatting each byte.
+fn hex(info_hash: &InfoHash, out: &mut Vec<u8>) {
+    out.extend(info_hash.0.iter().flat_map(|byte| [digit(byte >> 4, b'A'), digit(byte & 15, b'A')]));
+}
+
+/// Percent-encoding as the original does it: these bytes stand for themselves, the digits of others are lowercase.
+fn percent(byte: u8, out: &mut Vec<u8>) {
+    if byte.is_ascii_alphanumeric() || b"$/.=~".contains(&byte) {
+        out.push(byte);
+    } else {
+        out.extend_from_slice(&[b'%', digit(byte >> 4, b'a'), digit(byte & 15, b'a')]);
+    }
+}
+
+/// The hexadecimal digit of a number below 16; `ten` is the digit of 10.
+fn digit(number: u8, ten: u8) -> u8 {
+    if number < 10 { b'0' + number } else { ten + number - 10 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(listing: Listing) -> Vec<u8> {
+        let row = Row {
+            info_hash: InfoHash(*b"AZaz09$/.=~-_:% \0\x0a\xab\xff"),
+            peers: Counts { seeders: 12, leechers: 0 },
+            downloaded: u32::MAX,
+            touched: Minute(29_000_000),
+        };
+        let mut out = Vec::new();
+        row.write(listing, &mut out);
+        out
+    }
+
+    const HEX: &str = "415A617A3039242F2E3D7E2D5F3A2520000AABFF";
+
+    #[test]
+    fn each_format_to_the_byte() {
+        let hash = &b"AZaz09$/.=~-_:% \0\x0a\xab\xff"[..];
+        let ben = [b"20:", hash, b"d8:completei12e10:downloadedi4294967295e10:incompletei0ee"].concat();
+        assert_eq!(written(Listing::Scrape), ben);
+        assert_eq!(written(Listing::Tpbs(TpbsFormat::Ben)), ben);
+        assert_eq!(written(Listing::Tpbs(TpbsFormat::Bin)), [hash, &[0, 0, 0, 12, 0, 0, 0, 0]].concat());
+        let url = "AZaz09$/.=~%2d%5f%3a%25%20%00%0a%ab%ff:12:0\n";
+        assert_eq!(String::from_utf8(written(Listing::Tpbs(TpbsFormat::Url))).unwrap(), url);
+        for (listing, rest) in [
+            (Listing::Tpbs(TpbsFormat::Txt), ":12:0\n"),
+            (Listing::Tpbs(TpbsFormat::Txtp), ":12:0:4294967295\n"),
+            (Listing::Statedump, ":29000000:4294967295\n"),
+        ] {
+            assert_eq!(String::from_utf8(written(listing)).unwrap(), format!("{HEX}{rest}"));
+        }
+    }
+
+    #[test]
+    fn more_peers_than_a_binary_number_holds_are_the_most_that_it_holds() {
+        let peers = Counts { seeders: 1 << 40, leechers: u32::MAX as usize };
+        let row = Row { info_hash: InfoHash::default(), peers, downloaded: 0, touched: Minute(0) };
+        let mut out = Vec::new();
+        row.write(Listing::Tpbs(TpbsFormat::Bin), &mut out);
+        assert_eq!(out[20..], [255; 8]);
+    }
+
+    #[test]
+    fn only_bencode_has_a_frame() {
+        assert_eq!(frame(Listing::Scrape), (&b"d5:filesd"[..], &b"ee"[..]));
+        assert_eq!(frame(Listing::Tpbs(TpbsFormat::Ben)), frame(Listing::Scrape));
+        for listing in [Listing::Statedump, Listing::Tpbs(TpbsFormat::Bin), Listing::Tpbs(TpbsFormat::Txtp)] {
+            assert_eq!(frame(listing), (&b""[..], &b""[..]));
+        }
+    }
+}

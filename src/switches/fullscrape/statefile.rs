@@ -1,0 +1,259 @@
+//! The state file: a state dump that is read back at the start, so that download counts outlive a restart.
+//!
+//! The tracker does not write it. It may not be able to (it has given up its rights by then), and what is written at
+//! the end is not there after a crash: `mode=statedump` is to be fetched now and then instead, and put in the file's
+//! place when it is complete.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read as _};
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use crate::core::clock::TORRENT_LIFETIME;
+use crate::core::{Flavour, InfoHash, Minute, Refusal, Tracker};
+use crate::server::StartError;
+
+/// Bytes that a line may have, its end included: nearly twice as many as any has.
+const LINE_MOST: usize = 128;
+
+/// Bad lines that are reported one by one.
+const REPORTED: u64 = 10;
+
+/// Restores the torrents of the file at `path`.
+///
+/// A file that is not there yet is no mistake: the first start has none, and all that is missing is counts. It is
+/// warned of, as in the original.
+///
+/// # Errors
+///
+/// A file that is there and cannot be read.
+pub(super) fn restore<F: Flavour>(path: &Path, tracker: &Tracker<F>, now: Minute) -> Result<(), StartError> {
+    let name = path.display();
+    let unreadable = |error| StartError::File { key: "tracker.statefile", path: path.into(), error };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            warn!("tracker.statefile: there is no {name} yet; starting without the download counts of before");
+            return Ok(());
+        }
+        opened => opened.map_err(unreadable)?,
+    };
+    let report = |line: u64| warn!("{name}:{line}: skipped, it is not of the form INFO_HASH:MINUTE:DOWNLOADS");
+    let Outcome { restored, old, not_served, no_room, bad } =
+        read(BufReader::new(file), tracker, now, report).map_err(unreadable)?;
+    info!("{name}: {restored} torrents restored; {old} are forgotten by now, {not_served} are not served");
+    if bad > REPORTED {
+        warn!("{name}: {bad} lines are skipped in all, the first {REPORTED} are named above");
+    }
+    if no_room > 0 {
+        warn!("{name}: there was no room for {no_room} torrents (limits.torrents)");
+    }
+    Ok(())
+}
+
+/// What has become of the lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    restored: u64,
+    /// Silent for longer than torrents are remembered, or never completed.
+    old: u64,
+    not_served: u64,
+    no_room: u64,
+    bad: u64,
+}
+
+/// Restores what is in `input`. The numbers of the first bad lines are reported, counted from 1.
+fn read<F: Flavour>(
+    mut input: impl BufRead,
+    tracker: &Tracker<F>,
+    now: Minute,
+    mut report: impl FnMut(u64),
+) -> io::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if input.by_ref().take(LINE_MOST as u64).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        // What goes on behind the most that is read is not parsed, so it is no good line.
+        let whole = line.len() < LINE_MOST || line.ends_with(b"\n") || input.skip_until(b'\n')? == 0;
+        match Entry::parse(&line).filter(|_| whole) {
+            None if whole && line.trim_ascii().is_empty() => (),
+            None => {
+                outcome.bad += 1;
+                if outcome.bad <= REPORTED {
+                    report(number);
+                }
+            }
+            Some(Entry { downloaded, touched, .. }) if downloaded == 0 || now.since(touched) > TORRENT_LIFETIME => {
+                outcome.old += 1;
+            }
+            Some(Entry { info_hash, touched, downloaded }) => {
+                match tracker.restore(&info_hash, downloaded, touched, now) {
+                    Ok(()) => outcome.restored += 1,
+                    Err(Refusal::Full) => outcome.no_room += 1,
+                    Err(_) => outcome.not_served += 1,
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// A line of the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    info_hash: InfoHash,
+    touched: Minute,
+    downloaded: u32,
+}
+
+impl Entry {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.trim_ascii_end().split(|&byte| byte == b':');
+        let entry = Self {
+            info_hash: InfoHash::from_hex(fields.next()?)?,
+            touched: Minute(number(fields.next()?)?),
+            downloaded: number(fields.next()?)?,
+        };
+        fields.next().is_none().then_some(entry)
+    }
+}
+
+/// A whole number. One that does not fit is the greatest that does: the original counts in 64 bits.
+fn number(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |number: u32, digit| number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::Totals;
+    use crate::switches::fullscrape::tests::{NOW, Plain, limited, tracker};
+
+    const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
+
+    fn read_text(text: impl AsRef<[u8]>, tracker: &Tracker<Plain>) -> (Outcome, Vec<u64>) {
+        let mut reported = Vec::new();
+        let outcome = read(text.as_ref(), tracker, NOW, |line| reported.push(line)).unwrap();
+        (outcome, reported)
+    }
+
+    fn downloaded(tracker: &Tracker<Plain>, hash: &str) -> Option<u32> {
+        let totals = tracker.scrape(&InfoHash::from_hex(hash.as_bytes()).unwrap())?;
+        assert_eq!((totals.seeders, totals.leechers), (0, 0));
+        Some(totals.downloaded)
+    }
+
+    #[test]
+    fn counts_are_restored_until_they_would_have_been_forgotten() {
+        let tracker = tracker();
+        let long_ago = NOW.0 - TORRENT_LIFETIME - 1;
+        let text = format!(
+            "{HASH}:{now}:7\n{one}:{}:8\r\n{two}:{long_ago}:9\n{three}:{now}:0\n\n{four}:99999999999:18446744073709551615",
+            long_ago + 1,
+            now = NOW.0,
+            one = "0".repeat(40),
+            two = "1".repeat(40),
+            three = "2".repeat(40),
+            four = "ab".repeat(20),
+        );
+        let (outcome, reported) = read_text(text, &tracker);
+        assert_eq!(outcome, Outcome { restored: 3, old: 2, ..Outcome::default() });
+        assert!(reported.is_empty());
+        let restored = |hash: &str| downloaded(&tracker, hash);
+        assert_eq!(restored(HASH), Some(7));
+        assert_eq!(restored(&"0".repeat(40)), Some(8));
+        assert_eq!(restored(&"AB".repeat(20)), Some(u32::MAX));
+        assert_eq!(tracker.store().census().torrents, 3);
+        tracker.sweep(NOW + 1, || ());
+        assert_eq!(restored(&"0".repeat(40)), None, "its time goes on where it was");
+        tracker.sweep(NOW + TORRENT_LIFETIME, || ());
+        assert_eq!(restored(&"AB".repeat(20)), Some(u32::MAX), "from the future counts as from now");
+        tracker.sweep(NOW + TORRENT_LIFETIME + 1, || ());
+        assert_eq!(tracker.store().census().torrents, 0);
+    }
+
+    #[test]
+    fn bad_lines_are_skipped_and_the_first_ten_reported() {
+        let tracker = tracker();
+        let long = "1".repeat(300);
+        let bad = [
+            "x".into(),
+            HASH.into(),
+            format!("{HASH}:1"),
+            format!("{HASH}::1"),
+            format!("{HASH}:1:"),
+            format!("{HASH}:-1:1"),
+            format!("{HASH}:1:+1"),
+            format!("{HASH}:1:1:1"),
+            format!("{}:1:1", &HASH[1..]),
+            format!(" {HASH}:1:1"),
+            format!("{HASH}:1:{long}"),
+            format!("{HASH}:{}:5{}x", NOW.0, " ".repeat(200)),
+            "\0\u{ff}".into(),
+        ];
+        let text = format!("\n{}\n{HASH}:{}:6\n{long}", bad.join("\n"), NOW.0);
+        let (outcome, reported) = read_text(text, &tracker);
+        assert_eq!(outcome, Outcome { restored: 1, bad: 14, ..Outcome::default() });
+        assert_eq!(reported, (2..=11).collect::<Vec<_>>());
+        assert_eq!(downloaded(&tracker, HASH), Some(6));
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_whole() {
+        let tracker = tracker();
+        for spaces in [LINE_MOST - 1, LINE_MOST] {
+            let line = format!("{HASH}:{}:6", NOW.0);
+            let text = format!("{line:spaces$}");
+            assert_eq!(read_text(&text, &tracker).0.restored, 1);
+            assert_eq!(read_text(format!("{text}\n{text}\n"), &tracker).0.bad, 2 * u64::from(spaces == LINE_MOST));
+        }
+    }
+
+    #[test]
+    fn what_is_known_stays_and_what_has_no_room_is_counted() {
+        let tracker = limited(2);
+        let text = |downloaded: u32| -> String {
+            (1..=3).map(|n: u32| format!("{}:{}:{downloaded}\n", n.to_string().repeat(40), NOW.0)).collect()
+        };
+        let (outcome, _) = read_text(text(5), &tracker);
+        assert_eq!(outcome, Outcome { restored: 2, no_room: 1, ..Outcome::default() });
+        read_text(text(6), &tracker);
+        let total: u32 = tracker_totals(&tracker).map(|totals| totals.downloaded).sum();
+        assert_eq!(total, 10);
+    }
+
+    fn tracker_totals(tracker: &Tracker<Plain>) -> impl Iterator<Item = Totals> {
+        (1..=3).filter_map(|n: u32| tracker.scrape(&InfoHash::from_hex(n.to_string().repeat(40).as_bytes()).unwrap()))
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_no_error_and_one_that_cannot_be_read_is() {
+        let tracker = tracker();
+        restore(Path::new("/nowhere/at/all"), &tracker, NOW).unwrap();
+        let error = restore(Path::new("/"), &tracker, NOW).unwrap_err().to_string();
+        assert!(error.starts_with("tracker.statefile: cannot read /: "), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn no_bytes_are_too_strange(bytes: Vec<u8>, hash: [u8; 20], minute: u32, downloaded: u32) {
+            let _ = Entry::parse(&bytes);
+            let info_hash = InfoHash(hash);
+            let line = format!("{info_hash}:{minute}:{downloaded}\n");
+            let entry = Entry { info_hash, touched: Minute(minute), downloaded };
+            prop_assert_eq!(Entry::parse(line.as_bytes()), Some(entry));
+            read_text([&bytes[..], b"\n", line.as_bytes()].concat(), &tracker());
+        }
+    }
+}

@@ -1,0 +1,210 @@
+use std::net::SocketAddr;
+
+use fastrand::Rng;
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::keyed_hash::Key;
+use crate::core::swarm::Counts;
+use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits, Open, Standalone, Tracker, Unlogged};
+use crate::http::flavour::TpbsFormat;
+
+pub(super) const NOW: Minute = Minute(29_000_000);
+
+const LISTINGS: [Listing; 7] = [
+    Listing::Scrape,
+    Listing::Tpbs(TpbsFormat::Ben),
+    Listing::Tpbs(TpbsFormat::Bin),
+    Listing::Tpbs(TpbsFormat::Url),
+    Listing::Tpbs(TpbsFormat::Txt),
+    Listing::Tpbs(TpbsFormat::Txtp),
+    Listing::Statedump,
+];
+
+/// More bytes than any torrent takes in any format.
+const ROW_MOST: usize = 110;
+
+pub(super) struct Plain;
+
+impl Flavour for Plain {
+    type Family = Ipv4Only;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+pub(super) fn tracker() -> Tracker<Plain> {
+    limited(u64::MAX)
+}
+
+pub(super) fn limited(torrents: u64) -> Tracker<Plain> {
+    let limits = Limits { torrents, ..Limits::NONE };
+    Tracker::new(Key::from_bytes(&[7; 48]), limits, NOW, Open, Standalone, Unlogged)
+}
+
+fn announce(tracker: &Tracker<Plain>, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
+    let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
+    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+    tracker.announce(&Announce { info_hash, endpoint, seeder, event }, now, &mut Rng::with_seed(1), handout).unwrap();
+}
+
+fn nth(n: u32) -> InfoHash {
+    let mut hash = [b'%'; 20];
+    hash[8..12].copy_from_slice(&n.to_be_bytes());
+    InfoHash(hash)
+}
+
+/// The pieces of a page.
+fn pieces(tracker: &Tracker<Plain>, listing: Listing) -> Vec<Vec<u8>> {
+    let mut room = Request::room();
+    let (request, _) = Request::parse(b"GET /scrape HTTP/1.1\n\n", &mut room).unwrap().unwrap();
+    let mut page = Pages.open(listing, &request).unwrap();
+    let mut pieces = Vec::new();
+    assert_eq!(page.content_encoding(), None);
+    loop {
+        let mut piece = Vec::new();
+        let more = page.next(tracker.store(), NOW, &mut piece);
+        pieces.push(piece);
+        if !more {
+            return pieces;
+        }
+    }
+}
+
+/// Takes a page apart that has exactly these rows, in any order.
+#[track_caller]
+fn has_rows(page: &[u8], listing: Listing, rows: impl IntoIterator<Item = Row>) {
+    let (before, behind) = row::frame(listing);
+    let mut rest = page.strip_prefix(before).unwrap().strip_suffix(behind).unwrap();
+    let written = |row: Row| {
+        let mut out = Vec::new();
+        row.write(listing, &mut out);
+        out
+    };
+    let mut rows: Vec<_> = rows.into_iter().map(written).collect();
+    while !rest.is_empty() {
+        let at = rows.iter().position(|row| rest.starts_with(row));
+        let at = at.unwrap_or_else(|| panic!("not expected: {}", rest.escape_ascii()));
+        rest = &rest[rows.swap_remove(at).len()..];
+    }
+    assert_eq!(rows, Vec::<Vec<u8>>::new(), "not on the page");
+}
+
+#[test]
+fn an_empty_tracker_has_empty_pages() {
+    for listing in LISTINGS {
+        let (before, behind) = row::frame(listing);
+        assert_eq!(pieces(&tracker(), listing).concat(), [before, behind].concat());
+    }
+    assert_eq!(pieces(&tracker(), Listing::Scrape).concat(), b"d5:filesdee");
+}
+
+#[test]
+fn one_torrent_is_on_each_page_to_the_byte() {
+    let tracker = tracker();
+    let hash = InfoHash(*b"abcdefghijklmnopqrst");
+    announce(&tracker, hash, 1, NOW, true, Event::Completed);
+    announce(&tracker, hash, 2, NOW, true, Event::Update);
+    announce(&tracker, hash, 3, NOW, false, Event::Update);
+    for (listing, expected) in [
+        (Listing::Scrape, "d5:filesd20:abcdefghijklmnopqrstd8:completei2e10:downloadedi1e10:incompletei1eeee"),
+        (Listing::Tpbs(TpbsFormat::Bin), "abcdefghijklmnopqrst\0\0\0\u{2}\0\0\0\u{1}"),
+        (Listing::Tpbs(TpbsFormat::Url), "abcdefghijklmnopqrst:2:1\n"),
+        (Listing::Tpbs(TpbsFormat::Txt), "6162636465666768696A6B6C6D6E6F7071727374:2:1\n"),
+        (Listing::Tpbs(TpbsFormat::Txtp), "6162636465666768696A6B6C6D6E6F7071727374:2:1:1\n"),
+        (Listing::Statedump, "6162636465666768696A6B6C6D6E6F7071727374:29000000:1\n"),
+    ] {
+        assert_eq!(String::from_utf8(pieces(&tracker, listing).concat()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_piece_is_bounded_and_but_for_the_last_one_full() {
+    let tracker = tracker();
+    let most = u32::try_from(3 * PORTION).unwrap() + 5;
+    (0..most).for_each(|n| announce(&tracker, nth(n), 1, NOW, true, Event::Update));
+    let pieces = pieces(&tracker, Listing::Tpbs(TpbsFormat::Bin));
+    let torrents: Vec<_> = pieces.iter().map(|piece| piece.len() / 28).collect();
+    assert_eq!(torrents, [PORTION, PORTION, PORTION, 5]);
+    for listing in LISTINGS {
+        let longest = super::tests::pieces(&tracker, listing).iter().map(Vec::len).max().unwrap();
+        assert!(longest <= PORTION * ROW_MOST + 20, "{longest}");
+    }
+}
+
+#[test]
+fn a_dump_says_when_a_torrent_was_last_heard_of() {
+    let tracker = tracker();
+    announce(&tracker, nth(1), 1, Minute(NOW.0 - 30), true, Event::Completed);
+    announce(&tracker, nth(1), 2, Minute(NOW.0 - 7), false, Event::Update);
+    tracker.restore(&nth(2), 9, Minute(NOW.0 - 1000), NOW).unwrap();
+    let row =
+        |n, peers, downloaded, quiet| Row { info_hash: nth(n), peers, downloaded, touched: Minute(NOW.0 - quiet) };
+    let dump = pieces(&tracker, Listing::Statedump).concat();
+    has_rows(&dump, Listing::Statedump, [row(1, Default::default(), 1, 7), row(2, Default::default(), 9, 1000)]);
+
+    // What is dumped is what is restored.
+    let other = super::tests::tracker();
+    for line in dump.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let text = std::str::from_utf8(line).unwrap();
+        let fields: Vec<_> = text.split(':').collect();
+        let touched = Minute(fields[1].parse().unwrap());
+        let hash = InfoHash::from_hex(fields[0].as_bytes()).unwrap();
+        other.restore(&hash, fields[2].parse().unwrap(), touched, NOW).unwrap();
+    }
+    has_rows(
+        &pieces(&other, Listing::Statedump).concat(),
+        Listing::Statedump,
+        [row(1, Default::default(), 1, 7), row(2, Default::default(), 9, 1000)],
+    );
+}
+
+#[test]
+fn a_torrent_that_stays_is_named_while_others_come_and_go() {
+    let tracker = tracker();
+    // Pieces end in the middle of shards, which are others when the next piece begins.
+    let (staying, going): (Vec<_>, Vec<_>) = (0..40_000).map(nth).partition(|hash| hash.0[11] % 2 == 0);
+    for hash in staying.iter().chain(&going) {
+        announce(&tracker, *hash, 1, NOW, true, Event::Update);
+    }
+    let (mut page, mut out) = (Page::new(Listing::Tpbs(TpbsFormat::Bin)), Vec::new());
+    let mut going = going.into_iter();
+    while page.next(tracker.store(), NOW, &mut out) {
+        for hash in going.by_ref().take(PORTION / 4) {
+            announce(&tracker, hash, 1, NOW, true, Event::Stopped);
+        }
+    }
+    let named: std::collections::BTreeSet<_> = out.chunks(28).map(|row| &row[..20]).collect();
+    assert!(staying.iter().all(|hash| named.contains(&hash.0[..])));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn pages_are_what_a_naive_listing_gives(
+        torrents in prop::collection::btree_map(any::<[u8; 20]>(), (1..5_u16, 0..5_u16, 0..40_u32), 0..100),
+        more in 0..600_u32,
+    ) {
+        let tracker = tracker();
+        let mut rows = Vec::new();
+        for (hash, (seeders, leechers, quiet)) in torrents {
+            let touched = Minute(NOW.0 - quiet);
+            for port in 1..=seeders {
+                announce(&tracker, InfoHash(hash), port, touched, true, Event::Completed);
+            }
+            for port in 0..leechers {
+                announce(&tracker, InfoHash(hash), 100 + port, touched, false, Event::Completed);
+            }
+            let peers = Counts { seeders: seeders.into(), leechers: leechers.into() };
+            rows.push(Row { info_hash: InfoHash(hash), peers, downloaded: seeders.into(), touched });
+        }
+        for n in 0..more {
+            announce(&tracker, nth(n), 1, NOW, false, Event::Update);
+            let peers = Counts { seeders: 0, leechers: 1 };
+            rows.push(Row { info_hash: nth(n), peers, downloaded: 0, touched: NOW });
+        }
+        for listing in LISTINGS {
+            has_rows(&pieces(&tracker, listing).concat(), listing, rows.iter().copied());
+        }
+    }
+}

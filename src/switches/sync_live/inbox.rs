@@ -1,0 +1,287 @@
+//! What comes from the cluster: a datagram is checked, and what it tells is taken over. No socket, no clock.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+use crate::core::{Flavour, Minute, Tracker};
+use crate::stats::{Count, Tally};
+
+use super::packet::{self, Malformed, TrackerId};
+
+/// Decides who is believed.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    /// This tracker.
+    pub(super) own: TrackerId,
+    /// Where the others are.
+    pub(super) believed: Vec<IpNet>,
+}
+
+/// Why a packet changes nothing. For the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Refused {
+    #[error("livesync.cluster.node_ip does not name its sender")]
+    Stranger,
+    #[error("it has our own tracker id")]
+    Ourselves,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl Inbox {
+    /// Takes over what `datagram`, which came from `from`, tells, and counts it. It is not told on. A record that the
+    /// tracker would not take from the peer itself (port 0, a family or a torrent that is not served, no room) is
+    /// passed over.
+    pub(super) fn take<F: Flavour>(
+        &self,
+        datagram: &[u8],
+        from: IpAddr,
+        tracker: &Tracker<F>,
+        now: Minute,
+        tally: &Tally,
+    ) -> Result<(), Refused> {
+        let packet = self.check(datagram, from).inspect_err(|_| tally.count(Count::SyncPacketsRefused))?;
+        tally.count(Count::SyncPacketsIn);
+        for change in packet.changes() {
+            match change.map(|change| tracker.absorb(&change, now)) {
+                // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
+                Some(Ok(announced)) => tally.announced(Count::SyncRecordsIn, &announced),
+                Some(Err(_)) | None => tally.count(Count::SyncRecordsRefused),
+            }
+        }
+        Ok(())
+    }
+
+    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::Packet<'a>, Refused> {
+        if !self.believed.iter().any(|network| network.contains(&from)) {
+            return Err(Refused::Stranger);
+        }
+        let packet = packet::parse(datagram)?;
+        if packet.sender == self.own { Err(Refused::Ourselves) } else { Ok(packet) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::tests::{SENDER, change, packet};
+    use super::*;
+    use crate::core::flavour::{Admission, Change, Cluster, Unlogged};
+    use crate::core::keyed_hash::Key;
+    use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits, Totals};
+    use crate::stats::Board;
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+
+    const OWN: TrackerId = TrackerId([9, 9, 9, 9]);
+    const NOW: Minute = Minute(1000);
+    const REFUSED: InfoHash = InfoHash([0xee; 20]);
+    const TORRENT: InfoHash = InfoHash([7; 20]);
+
+    struct NotThatOne;
+
+    impl Admission for NotThatOne {
+        const RESTRICTS: bool = true;
+
+        fn admits(&self, info_hash: &InfoHash) -> bool {
+            *info_hash != REFUSED
+        }
+    }
+
+    /// Remembers what it is told.
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<Change>>);
+
+    impl Cluster for Ear {
+        const LISTENS: bool = true;
+
+        fn tell(&self, change: Change) {
+            self.0.lock().unwrap().push(change);
+        }
+    }
+
+    struct TestFlavour;
+
+    impl Flavour for TestFlavour {
+        type Family = Ipv4Only;
+        type Admission = NotThatOne;
+        type Cluster = Ear;
+        type NetworkLog = Unlogged;
+    }
+
+    /// A tracker of a cluster, and what it counts.
+    struct Node {
+        inbox: Inbox,
+        tracker: Tracker<TestFlavour>,
+        board: Board,
+        tally: std::sync::Arc<Tally>,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let key = Key::from_bytes(&[0; 48]);
+            let tracker = Tracker::new(key, Limits::NONE, NOW, NotThatOne, Ear::default(), Unlogged);
+            let board = Board::default();
+            let inbox = Inbox { own: OWN, believed: vec!["192.0.2.0/24".parse().unwrap()] };
+            Self { inbox, tracker, tally: board.tally(), board }
+        }
+
+        fn take(&self, datagram: &[u8]) -> Result<(), Refused> {
+            self.take_from("192.0.2.9", datagram)
+        }
+
+        fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), Refused> {
+            self.inbox.take(datagram, from.parse().unwrap(), &self.tracker, NOW, &self.tally)
+        }
+
+        fn hears(&self, changes: &[Change]) {
+            self.take(&packet(SENDER, changes)).unwrap();
+        }
+
+        /// Seeders, leechers, downloaded.
+        fn totals(&self) -> (u32, u32, u32) {
+            let Totals { seeders, leechers, downloaded } = self.tracker.scrape(&TORRENT).unwrap_or_default();
+            (seeders, leechers, downloaded)
+        }
+
+        fn announced(&self, event: Event, seeder: bool) {
+            let announce = Announce { info_hash: TORRENT, endpoint: peer().endpoint, seeder, event };
+            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+            self.tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+        }
+
+        /// Packets and records in, packets and records refused.
+        fn counted(&self) -> [u64; 4] {
+            use Count::{SyncPacketsIn, SyncPacketsRefused, SyncRecordsIn, SyncRecordsRefused};
+            [SyncPacketsIn, SyncRecordsIn, SyncPacketsRefused, SyncRecordsRefused].map(|count| self.board.total(count))
+        }
+    }
+
+    fn peer() -> Change {
+        change("198.51.100.1:6881")
+    }
+
+    fn completed() -> Change {
+        Change { seeder: true, completed: true, ..peer() }
+    }
+
+    #[test]
+    fn peers_come_complete_and_leave_and_nothing_is_told_on() {
+        let node = Node::new();
+        node.hears(&[peer(), change("198.51.100.2:1")]);
+        assert_eq!(node.totals(), (0, 2, 0));
+        node.hears(&[completed()]);
+        assert_eq!(node.totals(), (1, 1, 1));
+        node.hears(&[Change { stopped: true, ..completed() }]);
+        assert_eq!(node.totals(), (0, 1, 1));
+        assert_eq!(*node.tracker.cluster.0.lock().unwrap(), []);
+        assert_eq!(node.counted(), [3, 4, 0, 0]);
+        assert_eq!(node.board.total(Count::Completed), 1);
+    }
+
+    #[test]
+    fn a_peer_known_from_the_cluster_is_not_told_unless_it_completes() {
+        let node = Node::new();
+        let told = || std::mem::take(&mut *node.tracker.cluster.0.lock().unwrap());
+        node.hears(&[peer()]);
+        node.announced(Event::Update, false);
+        assert_eq!(told(), []);
+        node.announced(Event::Completed, true);
+        assert_eq!(told(), [completed()]);
+        node.hears(&[completed()]);
+        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((1, 0, 1), 0), "it is known here already");
+    }
+
+    #[test]
+    fn a_stop_is_told_even_of_a_peer_that_is_not_known_here() {
+        let node = Node::new();
+        node.announced(Event::Stopped, false);
+        // What the others were told of it may not have arrived here, or not yet.
+        assert_eq!(*node.tracker.cluster.0.lock().unwrap(), [Change { stopped: true, ..peer() }]);
+    }
+
+    #[test]
+    fn duplicates_and_reordering_within_a_family_of_changes_count_once() {
+        let node = Node::new();
+        for _ in 0..3 {
+            node.hears(&[completed(), peer(), completed(), peer()]);
+        }
+        assert_eq!(node.totals(), (0, 1, 1), "the last word holds, and the download is counted once");
+        for _ in 0..3 {
+            node.hears(&[Change { stopped: true, ..peer() }]);
+        }
+        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((0, 0, 1), 1));
+    }
+
+    #[test]
+    fn who_completes_has_everything() {
+        let node = Node::new();
+        node.hears(&[Change { completed: true, ..peer() }]);
+        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((0, 1, 0), 0));
+    }
+
+    #[test]
+    fn strangers_ourselves_and_the_malformed_change_nothing() {
+        let node = Node::new();
+        let whole = packet(SENDER, &[peer()]);
+        assert_eq!(node.take_from("192.0.3.1", &whole), Err(Refused::Stranger));
+        assert_eq!(node.take_from("::1", &whole), Err(Refused::Stranger));
+        assert_eq!(node.take(&packet(OWN, &[peer()])), Err(Refused::Ourselves));
+        assert_eq!(node.take(&whole[..20]), Err(Refused::Malformed(Malformed::PartialRecord)));
+        assert_eq!(node.tracker.store().census().torrents, 0);
+        assert_eq!(node.counted(), [0, 0, 4, 0]);
+
+        let nobody = Inbox { own: OWN, believed: Vec::new() };
+        let from = "192.0.2.9".parse().unwrap();
+        assert_eq!(nobody.take(&whole, from, &node.tracker, NOW, &node.tally), Err(Refused::Stranger));
+    }
+
+    #[test]
+    fn what_no_peer_could_announce_is_passed_over() {
+        let node = Node::new();
+        let unserved = Change { info_hash: REFUSED, ..peer() };
+        node.hears(&[change("198.51.100.1:0"), unserved, Change { stopped: true, ..unserved }, peer()]);
+        node.hears(&[change("[2001:db8::1]:1")]);
+        let mut datagram = packet(SENDER, &[change("198.51.100.2:1")]);
+        datagram[34] = 0x81;
+        node.take(&datagram).unwrap();
+        assert_eq!(node.totals(), (0, 1, 0));
+        assert_eq!(node.tracker.store().census().torrents, 1);
+        assert_eq!(node.counted(), [3, 1, 0, 5]);
+    }
+
+    #[test]
+    fn a_full_tracker_takes_no_more() {
+        let limits = Limits { torrents: 100, peers: 1 };
+        let key = Key::from_bytes(&[0; 48]);
+        let tracker = Tracker::new(key, limits, NOW, NotThatOne, Ear::default(), Unlogged);
+        let node = Node { tracker, ..Node::new() };
+        node.hears(&[peer(), change("198.51.100.2:1")]);
+        assert_eq!((node.totals(), node.counted()), ((0, 1, 0), [1, 1, 0, 1]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_packet_cut_within_a_record_changes_nothing(cut in 0..8 + 3 * 28_usize) {
+            prop_assume!(cut == 8 || cut % 28 != 8);
+            let node = Node::new();
+            let datagram = packet(SENDER, &[peer(), completed(), change("198.51.100.2:1")]);
+            prop_assert!(node.take(&datagram[..cut]).is_err());
+            prop_assert_eq!(node.tracker.store().census().torrents, 0);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..1600), code in 0..3_u8) {
+            let node = Node::new();
+            let _ = node.take(&bytes);
+            let _ = node.take(&[&[1, 2, 3, 4, 0, 0, 0, code], &bytes[..]].concat());
+            prop_assert!(node.tracker.store().census().peers.peers() <= 1592 / 28);
+        }
+    }
+}

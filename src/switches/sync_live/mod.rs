@@ -1,0 +1,188 @@
+//! `sync-live` (`WANT_SYNC_LIVE`): a cluster of trackers keeps each other's peers by UDP multicast.
+//!
+//! - [`packet`]: bytes to changes and back.
+//! - [`outbox`]: changes of our own are gathered into packets.
+//! - [`inbox`]: whose packets are believed, and what is done with them.
+//! - [`link`]: the socket.
+//!
+//! The way out: a worker puts a change into the outbox, which is all that an announce waits for; a thread sends what
+//! is full or due. The way in: another thread receives, and gives what it believes to the tracker. Nothing is
+//! acknowledged: what is lost is made up for when the peer is told again, and a peer whose leaving is lost is
+//! forgotten like one that leaves without a word.
+
+mod inbox;
+mod link;
+mod outbox;
+mod packet;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use crate::config::Settings;
+use crate::core::{Change, Clock, Cluster, Flavour, Tracker};
+use crate::server::{Beginning, Plug, StartError};
+use crate::stats::{Count, Tally};
+
+use inbox::Inbox;
+use link::{Buffer, Link};
+use outbox::{Outbox, Packet};
+use packet::TrackerId;
+
+/// How long a thread may take to see that it is to end, or that a packet is due.
+const TICK: Duration = Duration::from_millis(250);
+
+/// This tracker as a member of its cluster.
+pub struct Node(Arc<Shared>);
+
+/// What the threads share.
+struct Shared {
+    link: Link,
+    inbox: Inbox,
+    outbox: Mutex<Outbox>,
+    /// A packet in the outbox has become full.
+    filled: Condvar,
+}
+
+impl Cluster for Node {
+    const LISTENS: bool = true;
+
+    fn tell(&self, change: Change) {
+        let now = Instant::now();
+        if self.0.outbox().add(&change, now) {
+            self.0.filled.notify_one();
+        }
+    }
+}
+
+impl Plug for Node {
+    fn plug(settings: &Settings) -> Result<Self, StartError> {
+        // The configuration names one, and an IPv4 one, or is refused; this is for callers that check nothing.
+        let Some(SocketAddr::V4(listen)) = settings.livesync.listen else {
+            let error = std::io::Error::other("livesync.cluster.listen names no IPv4 address");
+            return Err(StartError::System { what: "join a cluster", error });
+        };
+        let mut id = [0; 4];
+        getrandom::fill(&mut id)
+            .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
+        let inbox = Inbox { own: TrackerId(id), believed: settings.livesync.node_ip.clone() };
+        let shared = Shared {
+            link: Link::open(listen, TICK)?,
+            outbox: Mutex::new(Outbox::new(inbox.own, Instant::now())),
+            filled: Condvar::new(),
+            inbox,
+        };
+        shared.log_membership(*listen.ip());
+        Ok(Self(Arc::new(shared)))
+    }
+
+    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        let stop = beginning.threads.stop_flag();
+        let (shared, tally, stopped) = (Arc::clone(&self.0), beginning.board.tally(), Arc::clone(&stop));
+        beginning.threads.spawn("sync-out", move || shared.send(&tally, &stopped))?;
+
+        let (shared, tally) = (Arc::clone(&self.0), beginning.board.tally());
+        let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
+        beginning.threads.spawn("sync-in", move || shared.receive(&tracker, clock, &tally, &stop))
+    }
+}
+
+/// Comes with the end of the tracker, when nobody announces any more: the others hear of the last changes too.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut outbox = self.0.outbox();
+        while let Some(packet) = outbox.take_any(Instant::now()) {
+            if let Err(error) = self.0.link.send(&packet.bytes) {
+                warn!("cannot tell the cluster of the last changes: {error}");
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn log_membership(&self, interface: Ipv4Addr) {
+        let Self { link: Link { group, .. }, inbox: Inbox { own, believed }, .. } = self;
+        info!("live sync with group {group} on {interface}, tracker id {own}");
+        if believed.is_empty() {
+            warn!("livesync.cluster.node_ip is empty: this tracker tells the cluster and believes nobody in it");
+        }
+    }
+
+    /// A panic in another thread is a defect, but each of our changes leaves the outbox whole: go on.
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what becomes full or due until `stop` is true.
+    fn send(&self, tally: &Tally, stop: &AtomicBool) {
+        let mut complaints = Complaints::default();
+        while !stop.load(Ordering::Relaxed) {
+            match self.next_packet(tally) {
+                None => {}
+                Some(packet) => match self.link.send(&packet.bytes) {
+                    Ok(()) => {
+                        complaints.end();
+                        tally.count(Count::SyncPacketsOut);
+                        tally.add(Count::SyncRecordsOut, packet.records as u64);
+                    }
+                    Err(error) => {
+                        complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
+                        tally.count(Count::SyncPacketsLost);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits for a packet to send, but no longer than [`TICK`].
+    fn next_packet(&self, tally: &Tally) -> Option<Packet> {
+        let waiting = self.filled.wait_timeout_while(self.outbox(), TICK, |outbox| !outbox.is_waiting());
+        let (mut outbox, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+        tally.add(Count::SyncPacketsLost, outbox.take_lost() as u64);
+        outbox.take(Instant::now())
+    }
+
+    /// Takes over what is received until `stop` is true.
+    fn receive<F: Flavour>(&self, tracker: &Tracker<F>, clock: impl Clock, tally: &Tally, stop: &AtomicBool) {
+        let mut buffer = Buffer::default();
+        let mut complaints = Complaints::default();
+        while !stop.load(Ordering::Relaxed) {
+            match self.link.receive(&mut buffer) {
+                Ok(None) => {}
+                Ok(Some((datagram, from))) => {
+                    complaints.end();
+                    if let Err(refused) = self.inbox.take(datagram, from, tracker, clock.now(), tally) {
+                        debug!("a live sync packet from {from} is refused: {refused}");
+                    }
+                }
+                Err(error) => {
+                    complaints.say(|| warn!("cannot receive live sync packets: {error}; trying again"));
+                    thread::sleep(TICK);
+                }
+            }
+        }
+    }
+}
+
+/// What is wrong is said once, until it has been right again.
+#[derive(Default)]
+struct Complaints {
+    said: bool,
+}
+
+impl Complaints {
+    fn say(&mut self, complain: impl FnOnce()) {
+        if !std::mem::replace(&mut self.said, true) {
+            complain();
+        }
+    }
+
+    fn end(&mut self) {
+        self.said = false;
+    }
+}

@@ -1,0 +1,316 @@
+//! Live sync packets: bytes to changes and back, as the original writes them.
+//!
+//! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then records of one length: info
+//! hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1).
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use thiserror::Error;
+
+use crate::core::{Change, InfoHash};
+
+/// Bytes in a packet at most: with the headers of IP and UDP, what an Ethernet frame holds.
+pub(super) const PACKET_MOST: usize = 1480;
+
+const HEADER_LEN: usize = 8;
+const SEEDING: u8 = 0x80;
+const COMPLETED: u8 = 0x40;
+const STOPPED: u8 = 0x20;
+
+/// Chosen at random by each tracker when it starts. Only ever compared, so its byte order is nobody's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TrackerId(pub(super) [u8; 4]);
+
+impl fmt::Display for TrackerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The address family of all peers in a packet: its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Type 0.
+    Ipv4,
+    /// Type 1.
+    Ipv6,
+}
+
+/// A packet that is well-formed as a whole. Its records may still be refused, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packet<'a> {
+    pub(super) sender: TrackerId,
+    pub(super) kind: Kind,
+    /// At least one, all of them whole.
+    records: &'a [u8],
+}
+
+/// Why a packet is refused as a whole. For the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Malformed {
+    #[error("it is longer than {PACKET_MOST} bytes")]
+    TooLong,
+    #[error("it ends within its first {HEADER_LEN} bytes")]
+    TooShort,
+    #[error("its type is {0}")]
+    UnknownType(u32),
+    #[error("it has no records, or ends within one")]
+    PartialRecord,
+}
+
+/// Reads a packet's header. The original takes the whole records of a packet that ends within one; nobody sends such
+/// packets, so one that comes is damaged, and is refused.
+pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, Malformed> {
+    if datagram.len() > PACKET_MOST {
+        return Err(Malformed::TooLong);
+    }
+    let (sender, rest) = datagram.split_first_chunk().ok_or(Malformed::TooShort)?;
+    let (code, records) = rest.split_first_chunk().ok_or(Malformed::TooShort)?;
+    let kind = match u32::from_be_bytes(*code) {
+        0 => Kind::Ipv4,
+        1 => Kind::Ipv6,
+        unknown => return Err(Malformed::UnknownType(unknown)),
+    };
+    if records.is_empty() || records.len() % kind.record_len() != 0 {
+        return Err(Malformed::PartialRecord);
+    }
+    Ok(Packet { sender: TrackerId(*sender), kind, records })
+}
+
+/// A packet without records yet.
+pub(super) fn begin(sender: TrackerId, kind: Kind) -> Vec<u8> {
+    let code: u32 = match kind {
+        Kind::Ipv4 => 0,
+        Kind::Ipv6 => 1,
+    };
+    let mut packet = Vec::with_capacity(PACKET_MOST);
+    packet.extend(sender.0);
+    packet.extend(code.to_be_bytes());
+    packet
+}
+
+/// Adds a record to a packet of the change's own kind.
+pub(super) fn append(packet: &mut Vec<u8>, change: &Change) {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let flags = flag(change.seeder, SEEDING) | flag(change.completed, COMPLETED) | flag(change.stopped, STOPPED);
+    packet.extend(change.info_hash.0);
+    match change.endpoint.ip() {
+        IpAddr::V4(ip) => packet.extend(ip.octets()),
+        IpAddr::V6(ip) => packet.extend(ip.octets()),
+    }
+    packet.extend(change.endpoint.port().to_be_bytes());
+    packet.extend([flags, 0]);
+}
+
+/// Is there no record in it?
+pub(super) fn is_blank(packet: &[u8]) -> bool {
+    packet.len() <= HEADER_LEN
+}
+
+/// Is there no room for one more record?
+pub(super) fn is_full(packet: &[u8], kind: Kind) -> bool {
+    packet.len() + kind.record_len() > PACKET_MOST
+}
+
+/// How many records a packet of ours has.
+pub(super) fn records(packet: &[u8], kind: Kind) -> usize {
+    packet.len().saturating_sub(HEADER_LEN) / kind.record_len()
+}
+
+impl Packet<'_> {
+    /// What each record says; `None` for one whose flags nobody has given a meaning yet.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Option<Change>> + '_ {
+        self.records.chunks_exact(self.kind.record_len()).map(|record| read(record, self.kind))
+    }
+}
+
+impl Kind {
+    /// That of the packets in which `endpoint` is told.
+    pub(super) fn of(endpoint: &SocketAddr) -> Self {
+        if endpoint.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    const fn record_len(self) -> usize {
+        InfoHash::LEN + 4 + if matches!(self, Self::Ipv4) { 4 } else { 16 }
+    }
+}
+
+const _: () = assert!(Kind::Ipv4.record_len() == 28 && Kind::Ipv6.record_len() == 40);
+
+fn read(record: &[u8], kind: Kind) -> Option<Change> {
+    let (info_hash, rest) = record.split_first_chunk()?;
+    let (ip, rest) = match kind {
+        Kind::Ipv4 => rest.split_first_chunk::<4>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
+        Kind::Ipv6 => rest.split_first_chunk::<16>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
+    };
+    // In the last byte the original keeps the peer's age. It sets that to 0 for a peer that comes, and leaves whatever
+    // was there for one that stops.
+    let &[high, low, flags, _] = rest else { return None };
+    let change = Change {
+        info_hash: InfoHash(*info_hash),
+        endpoint: SocketAddr::new(ip, u16::from_be_bytes([high, low])),
+        seeder: flags & SEEDING != 0,
+        completed: flags & COMPLETED != 0,
+        stopped: flags & STOPPED != 0,
+    };
+    (flags & !(SEEDING | COMPLETED | STOPPED) == 0).then_some(change)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(in super::super) const SENDER: TrackerId = TrackerId([1, 2, 3, 4]);
+
+    pub(in super::super) fn change(endpoint: &str) -> Change {
+        Change {
+            info_hash: InfoHash([7; 20]),
+            endpoint: endpoint.parse().unwrap(),
+            seeder: false,
+            completed: false,
+            stopped: false,
+        }
+    }
+
+    /// A packet with these changes, which are all of one kind.
+    pub(in super::super) fn packet(sender: TrackerId, changes: &[Change]) -> Vec<u8> {
+        let mut packet = begin(sender, Kind::of(&changes[0].endpoint));
+        changes.iter().for_each(|change| append(&mut packet, change));
+        packet
+    }
+
+    fn changes(kind: Kind, most: usize) -> impl Strategy<Value = Vec<Change>> {
+        let ip = move |v4: [u8; 4], v6: [u8; 16]| match kind {
+            Kind::Ipv4 => IpAddr::from(v4),
+            Kind::Ipv6 => IpAddr::from(v6),
+        };
+        let change = any::<([u8; 20], [u8; 4], [u8; 16], u16, bool, bool, bool)>().prop_map(
+            move |(info_hash, v4, v6, port, seeder, completed, stopped)| Change {
+                info_hash: InfoHash(info_hash),
+                endpoint: SocketAddr::new(ip(v4, v6), port),
+                seeder,
+                completed,
+                stopped,
+            },
+        );
+        prop::collection::vec(change, 1..=most)
+    }
+
+    #[test]
+    fn an_ipv4_packet_byte_by_byte() {
+        let seeder = Change { seeder: true, completed: true, ..change("192.0.2.1:6881") };
+        let gone = Change { stopped: true, ..change("192.0.2.2:80") };
+        let hash = [7; 20];
+        let expected: &[&[u8]] = &[
+            &[1, 2, 3, 4, 0, 0, 0, 0],
+            &hash,
+            &[192, 0, 2, 1, 0x1a, 0xe1, 0xc0, 0],
+            &hash,
+            &[192, 0, 2, 2, 0, 80, 0x20, 0],
+        ];
+        assert_eq!(packet(SENDER, &[seeder, gone]), expected.concat());
+    }
+
+    #[test]
+    fn an_ipv6_packet_byte_by_byte() {
+        let seeder = Change { seeder: true, ..change("[2001:db8::1]:6881") };
+        let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let expected: &[&[u8]] = &[&[1, 2, 3, 4, 0, 0, 0, 1], &[7; 20], &address, &[0x1a, 0xe1, 0x80, 0]];
+        assert_eq!(packet(SENDER, &[seeder]), expected.concat());
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_and_why() {
+        let whole = packet(SENDER, &[change("192.0.2.1:1")]);
+        let with_type = |code: u8| [&whole[..7], &[code], &whole[8..]].concat();
+        for (datagram, expected) in [
+            (vec![], Malformed::TooShort),
+            (whole[..7].to_vec(), Malformed::TooShort),
+            (whole[..8].to_vec(), Malformed::PartialRecord),
+            (whole[..35].to_vec(), Malformed::PartialRecord),
+            ([&whole[..], &[0]].concat(), Malformed::PartialRecord),
+            (with_type(1), Malformed::PartialRecord),
+            (with_type(2), Malformed::UnknownType(2)),
+            ([&[1, 2, 3, 4, 1, 0, 0, 0], &whole[8..]].concat(), Malformed::UnknownType(1 << 24)),
+            ([&whole[..8], &whole[8..].repeat(53)].concat(), Malformed::TooLong),
+        ] {
+            assert_eq!(parse(&datagram), Err(expected), "{datagram:?}");
+        }
+    }
+
+    #[test]
+    fn flags_without_a_meaning_make_a_record_mean_nothing() {
+        for flags in 0..=u8::MAX {
+            let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
+            datagram[34] = flags;
+            let read: Vec<_> = parse(&datagram).unwrap().changes().collect();
+            let expected = Change {
+                seeder: flags & 0x80 != 0,
+                completed: flags & 0x40 != 0,
+                stopped: flags & 0x20 != 0,
+                ..change("192.0.2.1:1")
+            };
+            assert_eq!(read, [(flags & 0x1f == 0).then_some(expected)], "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn the_age_in_the_last_byte_is_not_looked_at() {
+        let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
+        datagram[35] = 44;
+        let read: Vec<_> = parse(&datagram).unwrap().changes().collect();
+        assert_eq!(read, [Some(change("192.0.2.1:1"))]);
+    }
+
+    #[test]
+    fn as_many_records_fit_as_the_original_sends() {
+        for (endpoint, most, len) in [("192.0.2.1:1", 52, 1464), ("[::1]:1", 36, 1448)] {
+            let kind = Kind::of(&endpoint.parse().unwrap());
+            let mut packet = begin(SENDER, kind);
+            assert!(is_blank(&packet));
+            while !is_full(&packet, kind) {
+                append(&mut packet, &change(endpoint));
+            }
+            assert_eq!((records(&packet, kind), packet.len(), is_blank(&packet)), (most, len, false));
+            assert_eq!(parse(&packet).unwrap().changes().count(), most);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read(v4 in changes(Kind::Ipv4, 52), v6 in changes(Kind::Ipv6, 36)) {
+            for told in [v4, v6] {
+                let datagram = packet(SENDER, &told);
+                let read = parse(&datagram).unwrap();
+                prop_assert_eq!(read.sender, SENDER);
+                prop_assert_eq!(read.changes().collect::<Vec<_>>(), told.into_iter().map(Some).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn a_packet_cut_within_a_record_is_refused(v4 in changes(Kind::Ipv4, 3), v6 in changes(Kind::Ipv6, 3)) {
+            for (told, record) in [(v4, 28), (v6, 40)] {
+                let datagram = packet(SENDER, &told);
+                for len in (0..datagram.len()).filter(|len| len % record != 8 || *len == 8) {
+                    prop_assert!(parse(&datagram[..len]).is_err(), "{}", len);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..1600), code in 0..3_u8) {
+            let told = [&[9, 9, 9, 9, 0, 0, 0, code], &bytes[..]].concat();
+            for datagram in [&bytes, &told] {
+                if let Ok(packet) = parse(datagram) {
+                    prop_assert_eq!(packet.changes().count(), (datagram.len() - 8) / packet.kind.record_len());
+                }
+            }
+        }
+    }
+}

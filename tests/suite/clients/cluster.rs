@@ -1,0 +1,117 @@
+//! A member of a tracker's cluster (live sync) that can also send what no tracker would.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::tracker::{PATIENCE, Tracker};
+
+pub(crate) const SEEDING: u8 = 0x80;
+pub(crate) const COMPLETED: u8 = 0x40;
+pub(crate) const STOPPED: u8 = 0x20;
+
+/// What a member tells of one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) info_hash: [u8; 20],
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) flags: u8,
+}
+
+/// A member on the loopback interface, where a tracker hears its own packets too.
+pub(crate) struct Member {
+    group: SocketAddr,
+    /// Its tracker id.
+    id: [u8; 4],
+    mouth: UdpSocket,
+    ear: UdpSocket,
+    /// The tracker's id, once it is known.
+    tracker: RefCell<Option<[u8; 4]>>,
+}
+
+impl Record {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let ip = match self.endpoint.ip() {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        [&self.info_hash[..], &ip, &self.endpoint.port().to_be_bytes(), &[self.flags, 0]].concat()
+    }
+}
+
+impl Member {
+    /// Joins the cluster that the tracker says it is in.
+    pub(crate) fn of(tracker: &Tracker) -> Self {
+        let log = tracker.log();
+        let (_, group) = log.split_once("live sync with group ").unwrap_or_else(|| panic!("no cluster:\n{log}"));
+        let group: SocketAddr = group.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(group.ip(), Ipv4Addr::new(224, 0, 23, 5));
+        let ear = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        ear.set_reuse_address(true).unwrap();
+        ear.bind(&group.into()).unwrap();
+        ear.join_multicast_v4(&Ipv4Addr::new(224, 0, 23, 5), &Ipv4Addr::LOCALHOST).unwrap();
+        ear.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mouth, tracker) = (mouth_at(Ipv4Addr::LOCALHOST), RefCell::new(None));
+        Self { group, id: *b"test", mouth, ear: ear.into(), tracker }
+    }
+
+    /// The same member, but its packets come from another loopback address.
+    pub(crate) fn moved_to(self, ip: Ipv4Addr) -> Self {
+        Self { mouth: mouth_at(ip), ..self }
+    }
+
+    /// A packet of ours.
+    pub(crate) fn packet(&self, kind: u8, records: &[Record]) -> Vec<u8> {
+        packet(self.id, kind, records)
+    }
+
+    /// Sends a well-formed packet of ours; all records are of one family.
+    #[track_caller]
+    pub(crate) fn tell(&self, records: &[Record]) {
+        let kind = u8::from(records[0].endpoint.is_ipv6());
+        self.send(&self.packet(kind, records));
+    }
+
+    #[track_caller]
+    pub(crate) fn send(&self, packet: &[u8]) {
+        assert_eq!(self.mouth.send_to(packet, self.group).unwrap(), packet.len());
+    }
+
+    /// The tracker's id and the rest of its next packet.
+    #[track_caller]
+    pub(crate) fn hear(&self) -> ([u8; 4], Vec<u8>) {
+        loop {
+            let mut packet = [0; 2000];
+            let len = self.ear.recv(&mut packet).expect("the tracker tells something");
+            assert!(len <= 1480);
+            let (id, rest) = packet[..len].split_first_chunk().unwrap();
+            if *id != self.id {
+                let known = *self.tracker.borrow_mut().get_or_insert(*id);
+                assert_eq!(*id, known, "it keeps its id");
+                return (*id, rest.to_vec());
+            }
+        }
+    }
+
+    /// The records of the tracker's next packet, which is of this kind.
+    #[track_caller]
+    pub(crate) fn hear_records(&self, kind: u8) -> Vec<Vec<u8>> {
+        let (_, rest) = self.hear();
+        assert_eq!(rest[..4], [0, 0, 0, kind]);
+        rest[4..].chunks(if kind == 0 { 28 } else { 40 }).map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// A packet from a tracker with this id.
+pub(crate) fn packet(id: [u8; 4], kind: u8, records: &[Record]) -> Vec<u8> {
+    let records: Vec<_> = records.iter().flat_map(Record::bytes).collect();
+    [&id[..], &[0, 0, 0, kind], &records].concat()
+}
+
+fn mouth_at(ip: Ipv4Addr) -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    socket.into()
+}

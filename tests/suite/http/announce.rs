@@ -1,0 +1,225 @@
+//! What an announce does and how it is answered.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::thread;
+
+use super::{announce, announce_target, counts, peers};
+use crate::clients::http::{Connection, get, request};
+use crate::clients::udp::{self, Client};
+use crate::flavour::{client, has, info_hash};
+use crate::tracker::{Start, Tracker};
+
+#[test]
+fn the_answer_is_a_dictionary_with_peers_even_if_there_are_none() {
+    let tracker = Tracker::start(&[]);
+    for (n, &server) in (0..).zip(tracker.https()) {
+        let reply = get(server, &announce_target(n, "port=6881&left=1"));
+        assert_eq!(reply.status_line, "HTTP/1.1 200 OK");
+        assert_eq!(reply.header("content-type"), Some("text/plain"));
+        assert_eq!(reply.header("content-length"), Some(reply.body.len().to_string().as_str()));
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert_eq!((reply.header("transfer-encoding"), reply.header("content-encoding")), (None, None));
+        let answer = reply.bencode();
+        let mut keys = vec!["complete", "downloaded", "incomplete", "interval", "min interval", "peers"];
+        if has("v6") {
+            keys.push("peers6");
+        }
+        assert_eq!(answer.keys(), keys.iter().map(|key| key.as_bytes()).collect::<Vec<_>>());
+        assert_eq!((counts(&answer), peers(&answer)), ((0, 0, 1), vec![]));
+    }
+}
+
+#[test]
+fn peers_are_handed_out_where_they_came_from() {
+    let tracker = Tracker::start(&[]);
+    for (n, &server) in (0..).zip(tracker.https()) {
+        let from = |host: u8, parameters: &str| {
+            let connection = Connection::open_from(client(server.ip(), host), server);
+            connection.ask_last(request(&announce_target(n, parameters), "").as_bytes()).bencode()
+        };
+        from(2, "port=4660&left=0");
+        from(3, "port=2&left=7");
+        let answer = from(4, "port=3&left=7");
+        assert_eq!(counts(&answer), (1, 0, 2));
+        let expected = [(2, 0x1234), (3, 2)].map(|(host, port)| SocketAddr::new(client(server.ip(), host), port));
+        assert_eq!(peers(&answer).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
+        let key = if server.is_ipv4() { "peers" } else { "peers6" };
+        assert!(answer.text(key).windows(2).any(|bytes| bytes == [0x12, 0x34]), "6 or 18 bytes each, big-endian");
+        // A seeder is handed leechers only.
+        let expected = [(3, 2), (4, 3)].map(|(host, port)| SocketAddr::new(client(server.ip(), host), port));
+        assert_eq!(peers(&from(2, "port=4660&left=0")).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
+    }
+}
+
+#[test]
+fn the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it() {
+    let tracker = Tracker::start(&[]);
+    let intervals: HashSet<i64> = (0..50)
+        .map(|_| {
+            let answer = announce(tracker.http(), 0, "port=1");
+            assert_eq!(answer.number("min interval"), answer.number("interval") / 2);
+            answer.number("interval")
+        })
+        .collect();
+    assert!(intervals.iter().all(|interval| (1620..=1980).contains(interval)), "{intervals:?}");
+    assert!(intervals.len() > 5, "at random: {intervals:?}");
+}
+
+#[test]
+fn both_protocols_share_one_swarm() {
+    let tracker = Tracker::start(&[]);
+    for (n, (&http, &udp)) in (0..).zip(tracker.https().iter().zip(tracker.udps())) {
+        announce(http, n, "port=1&left=0");
+        let client = Client::new(udp);
+        let announced = client.announce(&udp::Announce::leecher(info_hash(n), 2));
+        assert_eq!(announced.peers, [client.endpoint(1)]);
+        assert_eq!(peers(&announce(http, n, "port=1&left=0")), [client.endpoint(2)]);
+    }
+}
+
+#[test]
+fn as_many_peers_as_wanted_50_by_default_and_200_at_most() {
+    let tracker = Tracker::start(&[]);
+    for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
+        let client = Client::new(udp);
+        for port in 1..=250 {
+            client.announce(&udp::Announce { num_want: 0, ..udp::Announce::leecher(info_hash(0), port) });
+        }
+        for (parameter, expected) in [
+            ("", 50),
+            ("&numwant=-1", 50),
+            ("&numwant=-99999999999999999999", 50),
+            ("&numwant=0", 0),
+            ("&numwant=1", 1),
+            ("&numwant=199", 199),
+            ("&numwant=200", 200),
+            ("&numwant=500", 200),
+            ("&numwant=4294967296", 200),
+            ("&numwant=18446744073709551617", 200),
+        ] {
+            let answer = announce(http, 0, &format!("port=1&left=1{parameter}"));
+            let handed_out: HashSet<_> = peers(&answer).into_iter().collect();
+            assert_eq!(handed_out.len(), expected, "{parameter}");
+            assert!(!handed_out.contains(&client.endpoint(1)), "the asker");
+        }
+        client.announce(&udp::Announce::leecher(info_hash(0), 250).event(udp::STOPPED));
+        for port in 1..250 {
+            client.announce(&udp::Announce::leecher(info_hash(0), port).event(udp::STOPPED));
+        }
+    }
+}
+
+#[test]
+fn events() {
+    let tracker = Tracker::start(&[]);
+    let server = tracker.http();
+    let mut others = 0;
+    for (parameters, expected) in [
+        ("port=1&left=5&event=started", (0, 0, 1)),
+        // Not with something left.
+        ("port=1&left=5&event=completed", (0, 0, 1)),
+        ("port=1&left=0&event=completed", (1, 1, 0)),
+        // Once for each peer.
+        ("port=1&left=0&event=completed", (1, 1, 0)),
+        ("port=2&left=0&event=completed", (2, 2, 0)),
+        // Partial seeds (BEP 21), the empty event and whatever else: plain announces.
+        ("port=3&left=5&event=paused", (2, 2, 1)),
+        ("port=3&left=5&event=", (2, 2, 1)),
+        ("port=3&left=5&event=stopping", (2, 2, 1)),
+        ("port=3&left=5&event=a-very-long-event-that-nobody-knows", (2, 2, 1)),
+        ("port=2&left=0&event=stopped", (1, 2, 1)),
+        ("port=2&left=0&event=stopped", (1, 2, 1)),
+        ("port=3&left=5&event=stopped&numwant=50", (1, 2, 0)),
+    ] {
+        let answer = announce(server, 0, parameters);
+        assert_eq!(counts(&answer), expected, "{parameters}");
+        if parameters.contains("=stopped") {
+            assert_eq!(peers(&answer), [], "who stops is handed nobody");
+        } else {
+            others += peers(&answer).len();
+        }
+    }
+    assert!(others > 0);
+}
+
+#[test]
+fn a_seeder_is_whoever_says_that_nothing_is_left() {
+    let tracker = Tracker::start(&[]);
+    for (n, left) in (0..).zip(["&left=0", "&left=00"]) {
+        assert_eq!(counts(&announce(tracker.http(), n, &format!("port=1{left}"))), (1, 0, 0), "{left}");
+    }
+    for (n, left) in (100..).zip([
+        "",
+        "&left",
+        "&left=",
+        "&left=1",
+        "&left=abc",
+        "&left=0x0",
+        "&left=0.0",
+        "&left=-1",
+        "&left=4294967296",
+        "&left=9223372036854775808",
+        "&left=18446744073709551615",
+        "&left=18446744073709551616",
+        "&left=99999999999999999999999",
+    ]) {
+        assert_eq!(counts(&announce(tracker.http(), n, &format!("port=1{left}"))), (0, 0, 1), "{left}");
+    }
+}
+
+#[test]
+fn failures_are_told_in_the_answer() {
+    let tracker = Tracker::start(&[]);
+    let no_info_hash = "Your client forgot to send your torrent's info_hash. Please upgrade your client.";
+    for target in ["/announce", "/announce?", "/announce?port=1&left=0", "/announce?infohash=aaaaaaaaaaaaaaaaaaaa"] {
+        let reply = get(tracker.http(), target);
+        assert_eq!(reply.failure(), no_info_hash, "{target}");
+        assert_eq!(reply.text(), format!("d14:failure reason80:{no_info_hash}e"));
+    }
+    for parameters in ["port=0", "left=1", "port=00000"] {
+        let failure = get(tracker.http(), &announce_target(0, parameters)).failure();
+        assert!(failure.contains("port 0"), "{failure}");
+    }
+    assert_eq!(counts(&announce(tracker.http(), 0, "port=1")), (0, 0, 1), "who is refused is not counted");
+}
+
+#[test]
+fn what_is_asked_for_in_another_form_is_answered_in_compact_form() {
+    let tracker = Tracker::start(&[]);
+    announce(tracker.http(), 0, "port=1&left=0");
+    for (port, parameter) in (2..).zip(["compact=0", "compact=1", "no_peer_id=1&compact=0", "compact=0&no_peer_id=0"]) {
+        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&{parameter}"));
+        assert_eq!((counts(&answer), peers(&answer)), ((i64::from(port), 0, 0), vec![]), "{parameter}");
+        announce(tracker.http(), 0, "port=99&left=1&event=started");
+        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&{parameter}"));
+        assert_eq!(peers(&answer).len(), 1);
+        announce(tracker.http(), 0, "port=99&event=stopped");
+    }
+}
+
+#[test]
+fn a_full_tracker_says_so() {
+    let tracker = Start::loopback().config("[limits]\ntorrents = 1\n").run();
+    announce(tracker.http(), 0, "port=1");
+    let failure = get(tracker.http(), &announce_target(1, "port=1")).failure();
+    assert_eq!(failure, "This tracker is full. Please try again later.");
+    assert_eq!(counts(&announce(tracker.http(), 0, "port=2")), (0, 0, 2), "who is in stays in");
+}
+
+#[test]
+fn many_clients_at_once() {
+    let tracker = Tracker::start(&[]);
+    let server = tracker.http();
+    thread::scope(|scope| {
+        for n in 1..=8_u16 {
+            scope.spawn(move || {
+                for port in 0..40 {
+                    announce(server, port % 3, &format!("port={}&left=1", 1000 * n + u16::from(port)));
+                }
+            });
+        }
+    });
+    let swarms = [0, 1, 2].map(|n| counts(&announce(server, n, "port=9&event=stopped")).2);
+    assert_eq!(swarms.iter().sum::<i64>(), 8 * 40);
+}

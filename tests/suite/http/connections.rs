@@ -1,0 +1,149 @@
+//! How long a connection lives, and what may come over it.
+
+use super::{announce, announce_target, counts};
+use crate::clients::http::{Connection, ask, request};
+use crate::clients::udp::Client;
+use crate::tracker::{Start, Tracker};
+
+const KEEP: &str = "Connection: keep-alive\r\n";
+
+#[test]
+fn one_request_a_connection_unless_the_client_asks_for_more() {
+    let tracker = Tracker::start(&[]);
+    let target = announce_target(0, "port=1");
+    for headers in ["", "Connection: close\r\n", "Connection: Upgrade\r\n", "Keep-Alive: 300\r\n"] {
+        let twice = request(&target, headers).repeat(2);
+        let reply = ask(tracker.http(), twice.as_bytes());
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert_eq!(counts(&reply.bencode()), (0, 0, 1), "one reply and no more, whatever else was sent");
+    }
+    // HTTP/1.0 and HTTP/1.1 do not differ here.
+    let reply = ask(tracker.http(), format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes());
+    assert_eq!(reply.header("connection"), Some("close"));
+}
+
+#[test]
+fn a_connection_is_kept_for_who_asks() {
+    let tracker = Tracker::start(&[]);
+    for (version, headers) in [
+        ("1.1", "Connection: keep-alive\r\n"),
+        ("1.0", "connection: Keep-Alive\r\n"),
+        ("1.1", "Connection: TE, keep-alive\r\n"),
+    ] {
+        let mut connection = Connection::open(tracker.http());
+        for n in 0..5 {
+            connection.send(format!("GET {} HTTP/{version}\r\n{headers}\r\n", announce_target(n, "port=1")));
+            let reply = connection.reply();
+            assert_eq!(reply.header("connection"), Some("keep-alive"), "{headers}");
+            assert_eq!(counts(&reply.bencode()), (0, 0, 1));
+        }
+        // Errors too, and failures.
+        connection.send(request("/nowhere", KEEP));
+        assert_eq!(connection.reply().status, 404);
+        connection.send(request("/announce?info_hash=short", KEEP));
+        assert_eq!(connection.reply().status, 400);
+        connection.send(request("/announce", KEEP));
+        connection.reply().failure();
+        // Until it does not ask any more.
+        connection.send(request(&announce_target(0, "port=1"), ""));
+        let reply = connection.last_reply();
+        assert_eq!(reply.header("connection"), Some("close"));
+    }
+}
+
+#[test]
+fn requests_that_come_at_once_are_answered_in_their_order() {
+    let tracker = Tracker::start(&[]);
+    let mut connection = Connection::open(tracker.http());
+    let all: String = (1..=30).map(|port| request(&announce_target(0, &format!("port={port}")), KEEP)).collect();
+    connection.send(all);
+    for leechers in 1..=30 {
+        assert_eq!(counts(&connection.reply().bencode()), (0, 0, leechers));
+    }
+    connection.send([request(&announce_target(0, "port=31"), KEEP), request("/nowhere", "")].concat());
+    assert_eq!(counts(&connection.reply().bencode()), (0, 0, 31));
+    assert_eq!(connection.last_reply().status, 404);
+}
+
+#[test]
+fn what_cannot_be_understood_ends_the_connection() {
+    let tracker = Tracker::start(&[]);
+    let mut connection = Connection::open(tracker.http());
+    connection.send(request(&announce_target(0, "port=1"), KEEP));
+    connection.reply().bencode();
+    connection.send(["nonsense\r\n\r\n", &request("/announce", KEEP)].concat());
+    let reply = connection.last_reply();
+    assert_eq!((reply.status, reply.header("connection")), (400, Some("close")));
+}
+
+#[test]
+fn statistics_always_close() {
+    let tracker = Tracker::start(&[]);
+    for target in ["/stats", "/stats?mode=conn", "/stats?mode=nonsense"] {
+        let mut connection = Connection::open(tracker.http());
+        connection.send(request(&announce_target(0, "port=1"), KEEP));
+        connection.reply();
+        connection.send(request(target, KEEP));
+        let reply = connection.last_reply();
+        assert_eq!(reply.header("connection"), Some("close"), "{target}");
+    }
+}
+
+#[test]
+fn a_head_may_come_in_pieces() {
+    let tracker = Tracker::start(&[]);
+    let bytes = request(&announce_target(0, "port=1"), "");
+    for size in [1, 2, 7, 100] {
+        let mut connection = Connection::open(tracker.http());
+        for piece in bytes.as_bytes().chunks(size) {
+            connection.send(piece);
+        }
+        connection.last_reply().bencode();
+    }
+}
+
+#[test]
+fn a_client_may_end_its_side_first() {
+    let tracker = Tracker::start(&[]);
+    let mut connection = Connection::open(tracker.http());
+    connection.send(request(&announce_target(0, "port=1"), KEEP));
+    connection.finish_sending();
+    assert_eq!(counts(&connection.reply().bencode()), (0, 0, 1));
+    assert_eq!(connection.rest(), b"");
+
+    let mut connection = Connection::open(tracker.http());
+    connection.send("GET /announce?info_hash=");
+    connection.finish_sending();
+    assert_eq!(connection.last_reply().status, 400);
+
+    let mut connection = Connection::open(tracker.http());
+    connection.finish_sending();
+    assert_eq!(connection.rest(), b"", "nothing was asked");
+}
+
+#[test]
+fn clients_that_say_nothing_do_not_stop_others() {
+    let tracker = Start::loopback().config("listen.tcp_workers 1\nlisten.udp_workers 1\n").run();
+    let silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
+    let mut begun = Connection::open(tracker.http());
+    begun.send("GET /announce?info");
+    announce(tracker.http(), 0, "port=1");
+    Client::new(tracker.udp());
+    begun.send(format!("_{}", &request(&announce_target(0, "port=2"), "")["GET /announce?info_".len()..]));
+    assert_eq!(counts(&begun.last_reply().bencode()), (0, 0, 2));
+    drop(silent);
+}
+
+#[test]
+fn it_stops_while_clients_are_connected() {
+    let tracker = Tracker::start(&[]);
+    let mut silent = Connection::open(tracker.http());
+    let mut kept = Connection::open(tracker.http());
+    kept.send(request(&announce_target(0, "port=1"), KEEP));
+    kept.reply();
+    let mut begun = Connection::open(tracker.http());
+    begun.send("GET /");
+    tracker.stop();
+    assert_eq!((silent.rest(), kept.rest()), (vec![], vec![]));
+    begun.rest();
+}

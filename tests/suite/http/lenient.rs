@@ -1,0 +1,110 @@
+//! What the original understood and real clients lean on.
+
+use std::fmt::Write as _;
+
+use super::{announce_target, counts};
+use crate::clients::http::{ask, get, get_with, percent};
+use crate::flavour::info_hash;
+use crate::tracker::Tracker;
+
+/// Each way of asking is understood as an announce of one more leecher.
+fn each_is_an_announce(requests: impl IntoIterator<Item = (String, String)>) {
+    let tracker = Tracker::start(&[]);
+    let mut leechers = 0;
+    for (target, end) in requests {
+        leechers += 1;
+        let request = format!("GET {target}&port={leechers} {end}");
+        let answer = ask(tracker.http(), request.as_bytes()).bencode();
+        assert_eq!(counts(&answer), (0, 0, leechers), "{request}");
+    }
+    assert!(leechers > 0);
+}
+
+const END: &str = "HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn slashes_spaces_and_encoded_paths() {
+    let query = format!("info_hash={}", percent(&info_hash(0)));
+    each_is_an_announce(
+        [
+            format!("/announce?{query}"),
+            format!("//announce?{query}"),
+            format!("/////announce?{query}"),
+            format!("/announce ?{query}"),
+            format!("/announce   ?{query}"),
+            format!(" /announce?{query}"),
+            format!("/%61nnounce?{query}"),
+            format!("/%61%6E%6e%6F%75%6e%63%65?{query}"),
+            format!("/%2Fannounce?{query}"),
+            format!("/announce/?{query}"),
+            format!("http://tracker.example:6969/announce?{query}"),
+            format!("/announce?&&{query}&&"),
+        ]
+        .map(|target| (target, END.into())),
+    );
+}
+
+#[test]
+fn ends_of_lines_and_heads() {
+    let target = announce_target(0, "left=1");
+    each_is_an_announce(
+        [
+            "HTTP/1.1\r\n\r\n",
+            "HTTP/1.0\r\n\r\n",
+            "HTTP/1.1\n\n",
+            "HTTP/1.0\nHost: a\n\n",
+            "HTTP/1.1\r\nUser-Agent: \r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+            " HTTP/1.1\r\nhost:a\r\n\r\n",
+        ]
+        .map(|end| (target.clone(), end.into())),
+    );
+}
+
+#[test]
+fn parameters_in_any_order_and_unknown_ones() {
+    let hash = percent(&info_hash(0));
+    each_is_an_announce(
+        [
+            format!("left=1&info_hash={hash}"),
+            format!("event=started&left=1&compact=1&info_hash={hash}&numwant=9&peer_id=-TEST00-abcdefghijkl&key=ab12"),
+            format!("info_hash={hash}&peer_id=%zz&uploaded=x&downloaded=-1&corrupt=&supportcrypto=1&redundant"),
+            format!("unknown=1&unknown=2&%zz=1&=&==&info_hash={hash}&x=%"),
+            format!("info_hash={hash}&trackerid=%00%ff&ipv6=x&ipv4=y&a=b"),
+            format!("info%5Fhash={hash}&l%65ft=%31"),
+        ]
+        .map(|query| (format!("/announce?{query}"), END.into())),
+    );
+}
+
+#[test]
+fn one_info_hash_in_several_spellings() {
+    let hash = info_hash(0);
+    let lower = hash.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02x}").unwrap();
+        text
+    });
+    let sparing = hash.iter().fold(String::new(), |mut text, &byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~+/\\{}\"<".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").unwrap();
+        }
+        text
+    });
+    assert!(sparing.contains('+'), "which is a plus and no space");
+    each_is_an_announce(
+        [percent(&hash), lower, sparing].map(|hash| (format!("/announce?info_hash={hash}"), END.into())),
+    );
+}
+
+#[test]
+fn a_request_with_a_body_is_answered() {
+    let tracker = Tracker::start(&[]);
+    let target = announce_target(0, "port=1");
+    get_with(tracker.http(), &target, "Content-Length: 0\r\n").bencode();
+    let request = format!("GET {target} HTTP/1.1\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello");
+    let reply = ask(tracker.http(), request.as_bytes());
+    assert_eq!(reply.header("connection"), Some("close"), "nothing behind it can be understood");
+    reply.bencode();
+    assert_eq!(get(tracker.http(), "/favicon.ico").status, 404);
+}

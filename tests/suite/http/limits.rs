@@ -1,0 +1,102 @@
+//! What strangers can make it hold.
+
+use super::{announce, announce_target, counts};
+use crate::clients::http::{Connection, ask, request};
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::info_hash;
+use crate::tracker::Start;
+use crate::tracker::Tracker;
+
+/// An announce with a head of exactly so many bytes.
+fn head_of(len: usize, in_target: bool) -> String {
+    let target = announce_target(0, "port=1");
+    let (before, after) = if in_target {
+        (format!("GET {target}&x="), " HTTP/1.1\r\n\r\n")
+    } else {
+        (format!("GET {target} HTTP/1.1\r\nX: "), "\r\n\r\n")
+    };
+    format!("{before}{}{after}", "a".repeat(len - before.len() - after.len()))
+}
+
+#[test]
+fn a_head_has_8_kib_at_most() {
+    let tracker = Tracker::start(&[]);
+    for in_target in [true, false] {
+        assert_eq!(counts(&ask(tracker.http(), head_of(8192, in_target).as_bytes()).bencode()), (0, 0, 1));
+        for len in [8193, 10_000, 20_000, 60_000] {
+            let mut connection = Connection::open(tracker.http());
+            connection.try_send(head_of(len, in_target).as_bytes());
+            assert_eq!(connection.last_reply().status, 400, "{len}");
+        }
+    }
+}
+
+#[test]
+fn a_head_without_an_end_is_refused_when_it_is_too_long() {
+    let tracker = Tracker::start(&[]);
+    for start in ["GET /", "GET / HTTP/1.1\r\nX: ", "\r\n", "GET / HTTP/1.1\r\n"] {
+        let mut connection = Connection::open(tracker.http());
+        let filling = if start.ends_with('\n') { "A: b\r\n".repeat(2000) } else { "a".repeat(12_000) };
+        connection.try_send(format!("{start}{filling}").as_bytes());
+        // The connection stays open on this side: it is the tracker that has had enough.
+        assert_eq!(connection.last_reply().status, 400);
+    }
+}
+
+#[test]
+fn a_head_with_many_lines_is_refused() {
+    let tracker = Tracker::start(&[]);
+    let target = announce_target(0, "port=1");
+    ask(tracker.http(), request(&target, &"A: b\r\n".repeat(60)).as_bytes()).bencode();
+    assert_eq!(ask(tracker.http(), request(&target, &"A: b\r\n".repeat(1000)).as_bytes()).status, 400);
+}
+
+#[test]
+fn when_files_run_out_udp_goes_on_and_http_comes_back() {
+    let workers = "listen.tcp_workers 1\nlisten.udp_workers 1\n";
+    let tracker = Start::loopback().config(workers).with_open_files(64).run();
+    let client = Client::new(tracker.udp());
+    let idle: Vec<_> = (0..150).map(|_| Connection::open(tracker.http())).collect();
+    let mut waiting = Connection::open(tracker.http());
+    waiting.send(request(&announce_target(0, "port=1"), ""));
+    for port in 2..=100 {
+        let announced = client.announce(&Announce::leecher(info_hash(0), port));
+        assert_eq!(announced.leechers, u32::from(port) - 1);
+    }
+    drop(idle);
+    assert_eq!(counts(&waiting.last_reply().bencode()), (0, 0, 100));
+    for _ in 0..50 {
+        announce(tracker.http(), 0, "port=1");
+    }
+    let log = tracker.stop();
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    assert!(complaints.len() <= 1, "{complaints:#?}");
+}
+
+#[test]
+fn a_limit_that_the_system_does_not_allow_is_told_once() {
+    let tracker = Start::loopback().config("limits.connections 1000\n").with_open_files(200).run();
+    announce(tracker.http(), 0, "port=1");
+    let log = tracker.stop();
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("limits.connections is 1000")).collect();
+    assert!(matches!(complaints[..], [line] if line.contains("200 open files") && line.contains("WARN")), "{log}");
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_for_their_turn() {
+    let tracker = Start::loopback().config("limits.connections 2\n").run();
+    let mut kept: Vec<_> = (0..2).map(|_| Connection::open(tracker.http())).collect();
+    for connection in &mut kept {
+        connection.send(request(&announce_target(0, "port=1"), "Connection: keep-alive\r\n"));
+        connection.reply().bencode();
+    }
+    let mut third = Connection::open(tracker.http());
+    third.send(request(&announce_target(0, "port=2"), ""));
+    // Those who have a place go on being answered, and nobody else is taken in meanwhile.
+    for connection in &mut kept {
+        connection.send(request(&announce_target(0, "port=1"), "Connection: keep-alive\r\n"));
+        assert_eq!(counts(&connection.reply().bencode()), (0, 0, 1));
+    }
+    drop(kept);
+    assert_eq!(counts(&third.last_reply().bencode()), (0, 0, 2));
+}

@@ -1,0 +1,53 @@
+//! BEP 3, 7, 23 and 48 over HTTP, as lenient as clients in the wild need it.
+
+mod announce;
+mod connections;
+mod lenient;
+mod limits;
+mod malformed;
+mod paths;
+mod scrape;
+mod stats;
+
+use std::net::SocketAddr;
+
+use crate::clients::bencode::Value;
+use crate::clients::http::{get, percent};
+use crate::clients::udp::{compact_ipv4, compact_ipv6};
+use crate::flavour::info_hash;
+
+/// The target of an announce for the torrent, with these parameters behind.
+pub(crate) fn announce_target(n: u8, parameters: &str) -> String {
+    format!("/announce?info_hash={}&{parameters}", percent(&info_hash(n)))
+}
+
+/// The target of a scrape for these torrents.
+pub(crate) fn scrape_target(torrents: impl IntoIterator<Item = u8>) -> String {
+    let hashes: Vec<_> = torrents.into_iter().map(|n| format!("info_hash={}", percent(&info_hash(n)))).collect();
+    format!("/scrape?{}", hashes.join("&"))
+}
+
+/// Announces, and gives the dictionary that is the answer.
+#[track_caller]
+pub(crate) fn announce(server: SocketAddr, n: u8, parameters: &str) -> Value {
+    get(server, &announce_target(n, parameters)).bencode()
+}
+
+/// The peers of both families in the answer to an announce.
+#[track_caller]
+pub(crate) fn peers(announced: &Value) -> Vec<SocketAddr> {
+    let mut peers = compact_ipv4(announced.text("peers"));
+    if announced.find("peers6").is_some() {
+        peers.extend(compact_ipv6(announced.text("peers6")));
+    }
+    peers
+}
+
+/// Complete, downloaded and incomplete.
+pub(crate) type Counts = (i64, i64, i64);
+
+/// The numbers of one torrent, as an announce or a scrape has them.
+#[track_caller]
+pub(crate) fn counts(dictionary: &Value) -> Counts {
+    (dictionary.number("complete"), dictionary.number("downloaded"), dictionary.number("incomplete"))
+}

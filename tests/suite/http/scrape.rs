@@ -1,0 +1,122 @@
+//! BEP 48: the numbers of some torrents.
+
+use super::{Counts, announce, counts, scrape_target};
+use crate::clients::bencode::Value;
+use crate::clients::http::{get, percent};
+use crate::flavour::{has, info_hash};
+use crate::tracker::Tracker;
+
+/// The torrents in the answer, and their numbers.
+#[track_caller]
+fn files(answer: &Value) -> Vec<(&[u8], Counts)> {
+    assert_eq!(answer.keys(), [b"files"]);
+    let Some(Value::Dictionary(files)) = answer.find("files") else { panic!("{answer:?}") };
+    files
+        .iter()
+        .map(|(hash, numbers)| {
+            assert_eq!(numbers.keys(), [&b"complete"[..], b"downloaded", b"incomplete"]);
+            (hash.as_slice(), counts(numbers))
+        })
+        .collect()
+}
+
+/// A tracker with a leecher in each of these torrents, and a seeder who has completed in the first.
+fn tracker_with(torrents: impl IntoIterator<Item = u8>) -> Tracker {
+    let tracker = Tracker::start(&[]);
+    let mut first = true;
+    for n in torrents {
+        announce(tracker.http(), n, "port=1&left=1");
+        if std::mem::take(&mut first) {
+            announce(tracker.http(), n, "port=2&left=0&event=completed");
+        }
+    }
+    tracker
+}
+
+#[test]
+fn one_torrent() {
+    let tracker = tracker_with([7]);
+    let reply = get(tracker.http(), &scrape_target([7]));
+    let numbers = "d8:completei1e10:downloadedi1e10:incompletei1ee";
+    let expected = [b"d5:filesd20:", &info_hash(7)[..], numbers.as_bytes(), b"ee"].concat();
+    assert_eq!(reply.body, expected, "{}", reply.text());
+    assert_eq!((reply.header("content-type"), reply.header("transfer-encoding")), (Some("text/plain"), None));
+    assert_eq!(counts(&announce(tracker.http(), 7, "port=1&left=1")), (1, 1, 1), "a scrape changes nothing");
+}
+
+#[test]
+fn several_torrents_in_any_order() {
+    let tracker = tracker_with([3, 200, 5]);
+    let answer = get(tracker.http(), &scrape_target([200, 9, 3, 5, 200])).bencode();
+    let expected = [(3, (1, 1, 1)), (5, (0, 0, 1)), (200, (0, 0, 1))];
+    let expected: Vec<_> = expected.iter().map(|&(n, counts)| (info_hash(n), counts)).collect();
+    let found: Vec<_> = files(&answer).into_iter().map(|(hash, counts)| (hash.try_into().unwrap(), counts)).collect();
+    assert_eq!(found, expected, "sorted, each once, and without those that nobody knows");
+    let with_others = format!("{}&unknown=x&passkey=%zz", scrape_target([3]));
+    assert_eq!(files(&get(tracker.http(), &with_others).bencode()).len(), 1);
+}
+
+#[test]
+fn torrents_that_nobody_knows() {
+    let tracker = tracker_with([1]);
+    let reply = get(tracker.http(), &scrape_target([2]));
+    assert_eq!(reply.text(), "d5:filesdee");
+    assert_eq!(get(tracker.http(), &scrape_target([2, 3, 4])).text(), "d5:filesdee");
+}
+
+#[test]
+fn up_to_64_torrents() {
+    let tracker = tracker_with(0..66);
+    assert_eq!(files(&get(tracker.http(), &scrape_target(0..64)).bencode()).len(), 64);
+    let answer = get(tracker.http(), &scrape_target(1..66)).bencode();
+    let found = files(&answer);
+    assert_eq!(found.len(), 64, "what is beyond is ignored");
+    assert!(
+        found.iter().all(|(hash, _)| *hash != info_hash(65)) && found.iter().any(|(hash, _)| *hash == info_hash(64))
+    );
+}
+
+#[test]
+fn without_a_torrent_there_is_nothing_to_answer() {
+    let tracker = Tracker::start(&[]);
+    for target in ["/scrape?", "/scrape?x=1", "/scrape?infohash=aaaaaaaaaaaaaaaaaaaa", "/scrape?info_hash"] {
+        assert_eq!(get(tracker.http(), target).status, 400, "{target}");
+    }
+}
+
+#[test]
+fn the_path_is_read_as_that_of_an_announce() {
+    let tracker = tracker_with([1]);
+    let hash = percent(&info_hash(1));
+    for path in ["//scrape", "/scrape ", "/%73crape", "/scrape/"] {
+        let answer = get(tracker.http(), &format!("{path}?info_hash={hash}")).bencode();
+        assert_eq!(files(&answer).len(), 1, "{path}");
+    }
+}
+
+#[test]
+fn of_a_torrent_that_everybody_left_the_downloads_remain() {
+    let tracker = tracker_with([1]);
+    announce(tracker.http(), 1, "port=1&event=stopped");
+    announce(tracker.http(), 1, "port=2&event=stopped");
+    let answer = get(tracker.http(), &scrape_target([1])).bencode();
+    assert_eq!(files(&answer), [(&info_hash(1)[..], (0, 1, 0))]);
+    // Of one that nobody completed, nothing.
+    announce(tracker.http(), 2, "port=1&left=1");
+    announce(tracker.http(), 2, "port=1&left=1&event=stopped");
+    assert_eq!(get(tracker.http(), &scrape_target([2])).text(), "d5:filesdee");
+}
+
+#[test]
+fn a_tracker_for_both_families_counts_both() {
+    if !has("dual-stack") {
+        return;
+    }
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.https() {
+        announce(server, 1, "port=1&left=1");
+    }
+    for &server in tracker.https() {
+        assert_eq!(files(&get(server, &scrape_target([1])).bencode()), [(&info_hash(1)[..], (0, 0, 2))]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Configuration files: both syntaxes, and every kind of mistake.
+
+use std::fs;
+
+use crate::flavour::{self, endpoint, has, loopback, loopbacks};
+use crate::tracker::{Finished, Start};
+
+/// A value for every key that every build has, in the original's syntax.
+const KEYS: &[(&str, &str)] = &[
+    ("listen.tcp_udp", "LOOPBACK"),
+    ("listen.tcp", "LOOPBACK"),
+    ("listen.udp", "LOOPBACK"),
+    ("listen.udp.workers", "2"),
+    ("listen.udp_workers", "2"),
+    ("listen.tcp_workers", "2"),
+    ("listen.udp_connection_id_minutes", "60"),
+    ("access.stats_path", "some/where"),
+    ("tracker.rootdir", "/"),
+    ("tracker.user", "daemon"),
+    ("tracker.redirect_url", "https://tracker.example/"),
+    ("limits.torrents", "1000"),
+    ("limits.peers", "1000"),
+    ("limits.connections", "1000"),
+];
+
+fn check(text: &str) -> Finished {
+    Start::bare().args(["--check-config"]).config(text).finish()
+}
+
+#[test]
+fn every_key_is_understood_in_both_syntaxes() {
+    let address = endpoint(loopback(), 0);
+    let (mut classic, mut toml) = (String::new(), String::new());
+    for &(key, value) in KEYS {
+        let value = if value == "LOOPBACK" { address.as_str() } else { value };
+        let quoted = if value.parse::<u32>().is_ok() { value.to_owned() } else { format!("{value:?}") };
+        check(&format!("{key} {value}\n")).succeeds();
+        check(&format!("{key} = {quoted}\n")).succeeds();
+        classic += &format!("{key}\t {value}\r\n");
+        // The same key in its other spelling.
+        if key != "listen.udp.workers" {
+            toml += &format!("{key} = {quoted}\n");
+        }
+    }
+    check(&classic).succeeds();
+    check(&toml).succeeds();
+}
+
+#[test]
+fn a_file_of_the_original_works_unchanged() {
+    let start = Start::plain();
+    let root = start.path(".");
+    let needs = flavour::needs(&root);
+    let address = endpoint(loopback(), 0);
+    let text = format!(
+        "# opentracker config file
+#
+
+# I)  Address opentracker will listen on, using both, tcp AND udp family
+#     (note, that port 6969 is implicit if omitted).
+#
+# If no listen option is given (here or on the command line), opentracker
+# listens on 0.0.0.0:6969 tcp and udp.
+#
+  listen.tcp_udp {address}
+listen.tcp {address}   # a comment
+listen.udp\t{address}
+listen.udp.workers 4
+
+{needs}
+access.stats_path stats
+
+tracker.rootdir {root}
+tracker.user    nobody
+tracker.redirect_url https://your.tracker.local/
+",
+        root = root.display()
+    );
+    let tracker = start.config(&text).run();
+    assert_eq!((tracker.https().len(), tracker.udps().len()), (2, 2));
+    tracker.stop();
+}
+
+#[test]
+fn a_native_file_works() {
+    let addresses: Vec<_> = loopbacks().iter().map(|&ip| endpoint(ip, 0)).collect();
+    let text = format!("[listen]\ntcp_udp = {addresses:?}\nudp_workers = 0\n[tracker]\nuser = 'nobody'\n");
+    let tracker = Start::bare().config(&text).run();
+    assert_eq!((tracker.https().len(), tracker.udps().len()), (addresses.len(), addresses.len()));
+}
+
+#[test]
+fn the_sample_is_valid_wherever_a_configuration_may_be_empty() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/opentracker.conf.sample");
+    let finished = Start::plain().args(["--check-config", "-f", sample]).finish();
+    if has("accesslist-white") {
+        finished.refuses(2, &["access.whitelist is missing", "accesslist-white"]);
+    } else if has("sync-live") {
+        finished.refuses(2, &["livesync.cluster.listen is missing", "sync-live"]);
+    } else {
+        finished.succeeds();
+        assert_eq!(finished.stdout, "configuration is valid\n");
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_file_line_and_key() {
+    for (text, said) in [
+        // Keys that do not exist.
+        ("\n\ntracker.usr a\n", "tracker.usr (line 3) is not a key; did you mean tracker.user?"),
+        ("[listen]\nupd = []\n", "listen.upd (line 2) is not a key; did you mean listen.udp?"),
+        ("[surprise]\na = 1\n", "surprise.a (line 2) is not a key"),
+        // Keys of the original that are still to come.
+        ("access.fifo_add /fifo\n", "access.fifo_add (line 1) is known to this build, which does not offer it yet"),
+        // Values of the wrong type.
+        ("# 1\n[listen]\nudp = 80\n", "listen.udp (line 3) takes an address such as 0.0.0.0, 192.0.2.1:80"),
+        ("listen.udp_workers = 'many'\n", "listen.udp_workers (line 1) takes a whole number from 0 to 1024"),
+        ("tracker.user = ['a']\n", "tracker.user (line 1) takes the name of a user, not a list"),
+        // Values out of range.
+        ("listen.udp.workers 1025\n", "listen.udp.workers (line 1) takes a whole number from 0 to 1024, not \"1025\""),
+        ("limits.peers -1\n", "limits.peers (line 1) takes a whole number, 0 or more, not \"-1\""),
+        (
+            "listen.udp_connection_id_minutes = 0\n",
+            "listen.udp_connection_id_minutes (line 1) takes a whole number from 1",
+        ),
+        // Values of the wrong form.
+        ("\nlisten.tcp localhost\n", "listen.tcp (line 2) takes an address such as"),
+        ("listen.tcp_udp = [\n'0.0.0.0:99999',\n]\n", "listen.tcp_udp (line 2) takes an address such as"),
+        ("listen.udp 192.0.2.1:80:80\n", "listen.udp (line 1) takes an address such as"),
+        ("access.stats_path announce\n", "access.stats_path (line 1) takes a path"),
+        ("access.stats_path a?b\n", "access.stats_path (line 1) takes a path"),
+        ("tracker.redirect_url ftp://tracker.example/\n", "tracker.redirect_url (line 1) takes a URL"),
+        ("tracker.redirect_url = \"http://a/\\r\\nb: c\"\n", "tracker.redirect_url (line 1) takes a URL"),
+        ("tracker.rootdir = ''\n", "tracker.rootdir (line 1) takes the path of a directory"),
+        // No value, or two of them.
+        (
+            "tracker.user a\ntracker.rootdir\n",
+            "tracker.rootdir (line 2) has no value; it takes the path of a directory",
+        ),
+        ("[tracker]\nuser = 'a'\nuser = 'b'\n", "line 3 is not TOML: duplicate key"),
+        (
+            "listen.udp_workers = 1\nlisten.udp.workers = 2\n",
+            "listen.udp.workers (line 2) is given twice, first on line 1",
+        ),
+        // No configuration at all.
+        ("[listen\n", "line 1 is not TOML"),
+        ("tracker.user = 'a'\nlisten.tcp 0.0.0.0\n", "line 2 is not TOML"),
+    ] {
+        let finished = check(text);
+        let file = finished.path("2.conf").display().to_string();
+        finished.refuses(2, &["opentracker: ", &file, said]);
+        assert_eq!((finished.stderr.lines().count(), finished.stdout.as_str()), (1, ""), "{finished:?}");
+        // It is no less wrong without --check-config.
+        Start::loopback().config(text).finish().refuses(2, &[said]);
+    }
+}
+
+#[test]
+fn files_that_are_none_are_told() {
+    for (path, said) in [
+        ("/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file or directory"),
+        ("/", "/ cannot be read: Is a directory"),
+        ("/dev/zero", "/dev/zero is larger than 1048576 bytes"),
+    ] {
+        Start::bare().args(["--check-config", "-f", path]).finish().refuses(2, &[said]);
+    }
+    let start = Start::bare();
+    let path = start.path("binary.conf");
+    fs::write(&path, b"# one\n\xff\xfe\n").unwrap();
+    let said = format!("{}: line 2 is not UTF-8", path.display());
+    start.args(["--check-config".as_ref(), "-f".as_ref(), path.as_os_str()]).finish().refuses(2, &[&said]);
+}
+
+#[test]
+fn the_first_of_several_files_with_a_mistake_is_named() {
+    let start = Start::bare().config("tracker.user a\n").config("\ntracker.usr b\n").config("tracker.usr c\n");
+    let path = start.path("3.conf");
+    start.finish().refuses(2, &[&format!("{}: tracker.usr (line 2)", path.display())]);
+}

@@ -1,0 +1,84 @@
+//! Start, signals and end.
+
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self, UnixDatagram};
+
+use nix::sys::signal::Signal;
+
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::info_hash;
+use crate::tracker::{PATIENCE, Start, Tracker};
+
+#[test]
+fn sigterm_and_sigint_end_it() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let tracker = Tracker::start(&[]);
+        Client::new(tracker.udp()).announce(&Announce::leecher(info_hash(0), 1));
+        let log = tracker.stop_by(signal);
+        assert!(log.contains(&format!("{signal}: stopping")), "{log}");
+    }
+}
+
+#[test]
+fn sigterm_ends_it_under_load() {
+    let tracker = Start::loopback().config("listen.udp.workers 4\n").run();
+    let clients: Vec<_> = (0..20).map(|_| Client::new(tracker.udp())).collect();
+    for port in 1..=20 {
+        for client in &clients {
+            client.send(&Announce::leecher(info_hash(0), port).packet(client.id, 1));
+        }
+    }
+    tracker.stop();
+}
+
+#[test]
+fn sighup_does_not_end_it() {
+    // The original dies of it when there are workers for UDP.
+    for config in ["", "listen.udp.workers 2\n"] {
+        let tracker = Start::loopback().config(config).run();
+        let client = Client::new(tracker.udp());
+        client.announce(&Announce::leecher(info_hash(0), 1));
+        for _ in 0..5 {
+            tracker.signal(Signal::SIGHUP);
+            assert_eq!(client.totals(info_hash(0)), (0, 0, 1), "and nobody is forgotten");
+        }
+        tracker.stop();
+    }
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let mut tracker = Tracker::start(&[]);
+    // READY=1 was waited for when it started.
+    tracker.signal(Signal::SIGTERM);
+    assert_eq!(tracker.next_notification().as_deref(), Some("STOPPING=1"));
+    assert_eq!(tracker.next_notification(), None);
+}
+
+#[test]
+fn a_service_manager_may_have_an_abstract_name() {
+    let name = format!("opentracker-suite-{}", std::process::id());
+    let manager = UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let tracker = Start::loopback().env("NOTIFY_SOCKET", format!("@{name}")).run_unnotified();
+    let mut message = [0; 64];
+    let len = manager.recv(&mut message).unwrap();
+    assert_eq!(&message[..len], b"READY=1");
+    tracker.stop();
+}
+
+#[test]
+fn it_runs_without_a_service_manager_too() {
+    for manager in [None, Some(""), Some("/nowhere/notify")] {
+        let start = manager.iter().fold(Start::loopback(), |start, name| start.env("NOTIFY_SOCKET", *name));
+        let mut tracker = start.run_unnotified();
+        tracker.wait_for_log("features: ");
+        let complains = tracker.log().contains("WARN cannot tell the service manager");
+        assert_eq!(complains, manager == Some("/nowhere/notify"));
+        let log = tracker.log();
+        let line = log.lines().find_map(|line| line.split_once("listening on udp ")).unwrap();
+        Client::new(line.1.parse::<SocketAddr>().unwrap());
+        tracker.stop();
+    }
+}

@@ -1,0 +1,53 @@
+//! Rules that the sources keep, so that switches stay cheap to add and files short enough to read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const MOST_LINES: usize = 450;
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 30);
+    found
+}
+
+fn collect(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+}
+
+/// Does this code depend on a feature? Comments do not.
+fn asks_for_a_feature(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.contains("cfg") && code.contains("feature")
+}
+
+#[test]
+fn features_are_asked_for_in_one_place() {
+    assert!(
+        asks_for_a_feature("#[cfg(all(feature = \"v6\", test))]") && asks_for_a_feature("if cfg!( feature=\"v6\") {")
+    );
+    assert!(asks_for_a_feature("#![cfg_attr(feature = \"v6\", x)]") && !asks_for_a_feature("//! `cfg(feature)`"));
+    for (path, text) in sources() {
+        // The one is the table of switches, the other refuses the forbidden pair.
+        let allowed = path.ends_with("src/switches/mod.rs") || path.ends_with("src/lib.rs");
+        let asks = text.lines().find(|line| asks_for_a_feature(line));
+        assert!(allowed || asks.is_none(), "{}: {asks:?}", path.display());
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines < MOST_LINES, "{} has {lines} lines", path.display());
+    }
+}

@@ -1,0 +1,73 @@
+//! One file for each switch: what it does when it is on, and that nothing of it is there when it is off.
+//!
+//! Every file begins with what holds of a build without the switch; such tests return at once in a build with it, and
+//! the other way round.
+
+mod accesslist_black;
+mod accesslist_white;
+mod dual_stack;
+mod fullscrape;
+mod gzip;
+mod ip_from_proxy;
+mod ip_from_query;
+mod log_networks;
+mod restrict_stats;
+mod sync_live;
+mod v6;
+
+use opentracker::switches::FEATURES;
+
+use crate::flavour::{self, has};
+use crate::tracker::Start;
+
+/// What is said of something that needs one of these features.
+fn needs(features: &str) -> String {
+    format!("needs a build with the feature {features}; this build has: {}", flavour::in_words())
+}
+
+/// A build without `feature` does not start with this key, in either syntax, and says where it stands.
+#[track_caller]
+fn refuses_key(feature: &str, key: &str, value: &str) {
+    for text in [
+        format!("# closed\n\n{key} {value}\n"),
+        format!("# closed\n\n{key} = {value:?}\n"),
+        format!("\n\n{key} = []\n"),
+    ] {
+        for start in [Start::loopback(), Start::bare().args(["--check-config"])] {
+            let start = start.config(&text);
+            let file = start.path("2.conf");
+            start
+                .finish()
+                .refuses(2, &[&format!("opentracker: {}: {key} (line 3) {}", file.display(), needs(feature))]);
+        }
+    }
+}
+
+/// A build without any of these features does not start with this option.
+#[track_caller]
+fn refuses_option(features: &str, options: [&str; 2], value: &str) {
+    for option in options {
+        let finished = Start::loopback().args([option, value]).finish();
+        finished.refuses(2, &[&format!("opentracker: {}", options[0]), &needs(features)]);
+    }
+}
+
+#[test]
+fn no_build_has_both_lists() {
+    assert!(!(has("accesslist-black") && has("accesslist-white")));
+}
+
+#[test]
+fn every_feature_has_its_file_here() {
+    for feature in FEATURES {
+        let file = format!("{}/tests/suite/switches/{}.rs", env!("CARGO_MANIFEST_DIR"), feature.replace('-', "_"));
+        assert!(std::path::Path::new(&file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn features_bring_what_they_are_made_of() {
+    for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape")] {
+        assert!(!has(feature) || has(brings), "{feature} brings {brings}");
+    }
+}

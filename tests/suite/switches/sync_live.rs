@@ -1,0 +1,257 @@
+//! `sync-live`: a cluster of trackers keeps each other's peers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{refuses_key, refuses_option};
+use crate::clients::cluster::{self, Member, Record};
+use crate::clients::udp::{self, Announce, Client};
+use crate::flavour::{has, info_hash, loopback, loopbacks};
+use crate::tracker::{PATIENCE, Start, Tracker, until};
+
+#[test]
+fn without_it_its_keys_and_its_option_are_refused() {
+    if has("sync-live") {
+        return;
+    }
+    refuses_key("sync-live", "livesync.cluster.listen", "127.0.0.1");
+    refuses_key("sync-live", "livesync.cluster.node_ip", "127.0.0.0/8");
+    refuses_option("sync-live", ["-s", "--livesync-port"], "9696");
+}
+
+#[test]
+fn with_it_there_has_to_be_an_interface() {
+    if !has("sync-live") || has("accesslist-white") {
+        return;
+    }
+    let said = "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it";
+    Start::plain().listen(loopback()).finish().refuses(2, &[said]);
+    Start::plain().args(["--check-config"]).finish().refuses(2, &[said]);
+}
+
+#[test]
+fn with_it_the_interface_is_an_ipv4_one_in_every_build() {
+    if !has("sync-live") {
+        return;
+    }
+    let check = |text: &str| Start::bare().args(["--check-config"]).config(text).finish();
+    check("livesync.cluster.listen 127.0.0.1\n").succeeds();
+    check("livesync.cluster.listen 127.0.0.1:9697\n").succeeds();
+    check("livesync.cluster.listen ::1\n").refuses(2, &["livesync.cluster.listen (line 1) takes an IPv4 address"]);
+    check("livesync.cluster.node_ip everywhere\n").refuses(2, &["livesync.cluster.node_ip (line 1) takes an address"]);
+}
+
+/// Packets of each family that this build serves: 0 is IPv4, 1 is IPv6.
+fn kind(family: IpAddr) -> u8 {
+    u8::from(family.is_ipv6())
+}
+
+/// A peer of this family somewhere else.
+fn peer(family: IpAddr, port: u16) -> Record {
+    let ip = if family.is_ipv4() { "198.51.100.1" } else { "2001:db8::1" };
+    Record { info_hash: info_hash(1), endpoint: SocketAddr::new(ip.parse().unwrap(), port), flags: 0 }
+}
+
+/// A tracker that believes packets from one loopback address, and another member of its cluster there.
+fn cluster() -> (Tracker, Member) {
+    let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
+    let member = Member::of(&tracker);
+    (tracker, member)
+}
+
+/// Waits until a torrent has so many seeders, downloads and leechers.
+#[track_caller]
+fn becomes(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
+    let mut seen = (0, 0, 0);
+    let found = until(PATIENCE, || {
+        seen = client.totals(info_hash(torrent));
+        (seen == expected).then_some(())
+    });
+    assert!(found.is_some(), "{seen:?}, not {expected:?}");
+}
+
+/// Waits until the tracker has seen everything that was sent to it before.
+#[track_caller]
+fn all_seen(member: &Member, client: &Client) {
+    member.tell(&[Record { info_hash: info_hash(9), ..peer(client.ip(), 1) }]);
+    becomes(client, 9, (0, 0, 1));
+}
+
+#[test]
+fn what_clients_announce_is_told_byte_by_byte() {
+    if !has("sync-live") {
+        return;
+    }
+    for (at, &family) in loopbacks().iter().enumerate() {
+        let (tracker, member) = cluster();
+        let client = Client::new(tracker.udps()[at]);
+        let heard = |announce: Announce, flags: u8| {
+            client.announce(&announce);
+            let expected = Record { info_hash: announce.info_hash, endpoint: client.endpoint(announce.port), flags };
+            assert_eq!(member.hear_records(kind(family)), [expected.bytes()]);
+        };
+        // The first goes out at once. Another 15 seconds later; so does one at the end.
+        heard(Announce::leecher(info_hash(1), 0x1234), 0);
+        client.announce(&Announce::seeder(info_hash(1), 0x1234).event(udp::COMPLETED));
+        client.announce(&Announce::seeder(info_hash(2), 2));
+        client.announce(&Announce::seeder(info_hash(2), 2).event(udp::STOPPED));
+        // Told already.
+        client.announce(&Announce::seeder(info_hash(1), 0x1234));
+        client.announce(&Announce::seeder(info_hash(1), 0x1234).event(udp::COMPLETED));
+        tracker.stop();
+        let record = |torrent, port, flags| {
+            Record { info_hash: info_hash(torrent), endpoint: client.endpoint(port), flags }.bytes()
+        };
+        assert_eq!(
+            member.hear_records(kind(family)),
+            [record(1, 0x1234, 0xc0), record(2, 2, 0x80), record(2, 2, 0xa0)],
+        );
+    }
+}
+
+#[test]
+fn a_full_packet_is_told_at_once() {
+    if !has("sync-live") {
+        return;
+    }
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    let family = client.ip();
+    let most: u16 = if family.is_ipv4() { 52 } else { 36 };
+    let began = Instant::now();
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    assert_eq!(member.hear_records(kind(family)).len(), 1);
+    for port in 2..=most + 2 {
+        client.announce(&Announce::leecher(info_hash(1), port));
+    }
+    let heard = member.hear_records(kind(family));
+    assert!(began.elapsed() < Duration::from_secs(15), "it was full before it was due");
+    assert_eq!(heard.len(), most.into());
+    let record = |port| Record { info_hash: info_hash(1), endpoint: client.endpoint(port), flags: 0 }.bytes();
+    assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
+    if !has("sync-live") {
+        return;
+    }
+    for (at, &family) in loopbacks().iter().enumerate() {
+        let (tracker, member) = cluster();
+        let client = Client::new(tracker.udps()[at]);
+        let leecher = peer(family, 1);
+        let seeder = Record { flags: cluster::SEEDING, ..peer(family, 2) };
+        member.tell(&[leecher, seeder]);
+        becomes(&client, 1, (1, 0, 1));
+
+        let completed = Record { flags: cluster::SEEDING | cluster::COMPLETED, ..leecher };
+        for _ in 0..3 {
+            member.tell(&[completed, completed]);
+        }
+        becomes(&client, 1, (2, 1, 0));
+        let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
+        handed_out.sort();
+        assert_eq!(handed_out, [leecher.endpoint, seeder.endpoint]);
+
+        // What is told of before is not told on, or it would have been told before this.
+        let own = Record { info_hash: info_hash(1), endpoint: client.endpoint(3), flags: 0 };
+        assert_eq!(member.hear_records(kind(family)), [own.bytes()]);
+
+        member.tell(&[Record { flags: cluster::STOPPED, ..seeder }]);
+        becomes(&client, 1, (1, 1, 1));
+        for _ in 0..3 {
+            member.tell(&[Record { flags: cluster::STOPPED | cluster::SEEDING, ..leecher }]);
+        }
+        becomes(&client, 1, (0, 1, 1));
+        all_seen(&member, &client);
+        assert_eq!(client.totals(info_hash(1)), (0, 1, 1));
+    }
+}
+
+#[test]
+fn who_has_completed_elsewhere_has_not_completed_again_here() {
+    if !has("sync-live") {
+        return;
+    }
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    let endpoint = client.endpoint(5);
+    let flags = cluster::SEEDING | cluster::COMPLETED;
+    member.tell(&[Record { info_hash: info_hash(1), endpoint, flags }]);
+    becomes(&client, 1, (1, 1, 0));
+    client.announce(&Announce::seeder(info_hash(1), 5).event(udp::COMPLETED));
+    assert_eq!(client.totals(info_hash(1)), (1, 1, 0));
+}
+
+#[test]
+fn forged_packets_change_nothing() {
+    if !has("sync-live") {
+        return;
+    }
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    let (family, forged) = (client.ip(), peer(client.ip(), 7));
+    client.announce(&Announce::leecher(info_hash(3), 1));
+    let (own_id, _) = member.hear();
+
+    let whole = member.packet(kind(family), &[forged]);
+    (0..whole.len()).for_each(|len| member.send(&whole[..len]));
+    let two = member.packet(kind(family), &[forged, peer(family, 8)]);
+    (0..two.len()).filter(|&len| len != whole.len()).for_each(|len| member.send(&two[..len]));
+    member.send(&[&whole[..], &[0]].concat());
+    member.send(&member.packet(kind(family), &[forged; 53]));
+    member.send(&cluster::packet(own_id, kind(family), &[forged]));
+    for unknown in 2..=u8::MAX {
+        member.send(&member.packet(unknown, &[forged]));
+    }
+    for byte in 4..7 {
+        let mut far_off = whole.clone();
+        far_off[byte] = 1;
+        member.send(&far_off);
+    }
+    for unknown in 1..0x20 {
+        member.tell(&[Record { flags: unknown, ..forged }]);
+    }
+    member.tell(&[peer(family, 0)]);
+    if !has("dual-stack") {
+        let unserved = if family.is_ipv4() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        member.tell(&[peer(unserved, 1)]);
+    }
+
+    all_seen(&member, &client);
+    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+    member.send(&whole);
+    becomes(&client, 1, (0, 0, 1));
+}
+
+#[test]
+fn who_is_not_named_is_not_believed() {
+    if !has("sync-live") {
+        return;
+    }
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
+    stranger.tell(&[peer(client.ip(), 1)]);
+    all_seen(&member, &client);
+    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+}
+
+#[test]
+fn with_it_an_address_of_another_machine_is_refused() {
+    if !has("sync-live") {
+        return;
+    }
+    let finished = Start::loopback().config("livesync.cluster.listen 192.0.2.1:0\n").finish();
+    finished.refuses(1, &["livesync.cluster.listen: cannot send to the group from 192.0.2.1:0"]);
+}
+
+#[test]
+fn a_tracker_that_believes_nobody_says_so() {
+    if !has("sync-live") {
+        return;
+    }
+    let empty = "livesync.cluster.node_ip is empty";
+    assert!(Tracker::start(&[]).log().contains(empty));
+    assert!(!Tracker::start(&["-A", "127.0.0.1"]).log().contains(empty));
+}

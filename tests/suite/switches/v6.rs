@@ -1,0 +1,64 @@
+//! `v6`: a tracker for IPv6 alone.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+
+use super::needs;
+use crate::clients::udp::{CONNECT, Client, MAGIC, header};
+use crate::flavour::{has, loopback};
+use crate::tracker::{PATIENCE, Start, Tracker};
+
+#[test]
+fn without_it_ipv6_addresses_are_refused() {
+    if has("v6") {
+        return;
+    }
+    let said = needs("v6 or dual-stack").replacen("needs", "names ::1, but an IPv6 address needs", 1);
+    Start::bare().args(["-i", "::1", "-p", "0"]).finish().refuses(2, &["-p: listen.tcp ", &said]);
+    Start::bare().args(["-i", "[::1]", "-P", "0"]).finish().refuses(2, &["-P: listen.udp ", &said]);
+    Start::bare().args(["-i", "::1"]).finish().refuses(2, &["-i ", &said]);
+    for key in ["listen.tcp", "listen.udp", "listen.tcp_udp"] {
+        let text = format!("\n{key} [::1]:0\n");
+        Start::bare().config(&text).finish().refuses(2, &[&format!("2.conf: {key} (line 2) {said}")]);
+    }
+}
+
+#[test]
+fn with_it_alone_ipv4_addresses_are_refused() {
+    if !has("v6") || has("dual-stack") {
+        return;
+    }
+    let said = "names 127.0.0.1, but this build has the feature v6 and serves IPv6 only; dual-stack serves both";
+    for ip in ["127.0.0.1", "::ffff:127.0.0.1"] {
+        Start::bare().args(["-i", ip, "-p", "0"]).finish().refuses(2, &["-p: listen.tcp ", said]);
+        Start::bare().args(["-i", ip]).finish().refuses(2, &["-i ", said]);
+        Start::bare()
+            .config(&format!("listen.udp {ip}\n"))
+            .finish()
+            .refuses(2, &["2.conf: listen.udp (line 1) ", said]);
+    }
+}
+
+/// Its sockets take no IPv4 clients, who would appear under addresses that are no peers'.
+#[test]
+fn with_it_alone_ipv4_clients_are_not_heard() {
+    if !has("v6") || has("dual-stack") {
+        return;
+    }
+    let tracker = Start::bare().listen(Ipv6Addr::UNSPECIFIED.into()).run();
+    let error = TcpStream::connect((Ipv4Addr::LOCALHOST, tracker.http().port())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect((Ipv4Addr::LOCALHOST, tracker.udp().port())).unwrap();
+    client.send(&header(MAGIC, CONNECT, 1)).unwrap();
+    assert_eq!(client.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    TcpStream::connect((Ipv6Addr::LOCALHOST, tracker.http().port())).unwrap();
+}
+
+#[test]
+fn the_first_family_is_the_one_that_the_switches_say() {
+    let tracker = Tracker::start(&[]);
+    assert_eq!(tracker.udp().is_ipv6(), has("v6") && !has("dual-stack"));
+    assert_eq!(Client::new(tracker.udp()).ip(), loopback());
+}

@@ -1,0 +1,158 @@
+//! Datagrams that no client would send, and what is not to be had with them.
+
+use fastrand::Rng;
+
+use crate::clients::udp::{
+    ANNOUNCE, Announce, CONNECT, Client, ERROR, MAGIC, SCRAPE, begins_with, header, scrape_packet,
+};
+use crate::flavour::{client, info_hash};
+use crate::tracker::Tracker;
+
+const MISMATCH: &str = "Connection ID mismatch.";
+
+#[test]
+fn datagrams_of_every_length() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        for len in 0..=98 {
+            every_action_with(&client, len, client.id, true);
+            for id in [0, client.id ^ 1, MAGIC] {
+                every_action_with(&client, len, id, false);
+            }
+        }
+    }
+}
+
+/// Sends each action with so many bytes.
+fn every_action_with(client: &Client, len: usize, id: u64, right: bool) {
+    for action in [CONNECT, ANNOUNCE, SCRAPE] {
+        let transaction = client.next_transaction();
+        let mut packet = Announce::leecher(info_hash(0), 1).packet(id, transaction);
+        packet[8..12].copy_from_slice(&action.to_be_bytes());
+        packet.truncate(len);
+        if len < 16 || action == CONNECT && id != MAGIC {
+            client.gets_no_answer_to(&packet);
+            continue;
+        }
+        let reply = client.exchange(&packet);
+        let expected = match action {
+            CONNECT => CONNECT,
+            ANNOUNCE if right && len >= 98 => ANNOUNCE,
+            SCRAPE if right => SCRAPE,
+            _ => ERROR,
+        };
+        begins_with(&reply, expected, transaction);
+        if right {
+            let hashes = (len - 16) / 20;
+            assert!(action != SCRAPE || reply.len() == 8 + 12 * hashes, "{len}: {reply:02x?}");
+        } else {
+            assert!(reply.len() <= len, "{action} with {len} bytes gets {}", reply.len());
+            assert!(action == CONNECT || MISMATCH.as_bytes().starts_with(&reply[8..]), "{reply:02x?}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_of_great_length() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        for len in [99, 1495, 1496, 1497, 2000, 9000, 65_000] {
+            let longer = |mut packet: Vec<u8>| {
+                packet.resize(len, 0xee);
+                client.exchange(&packet)
+            };
+            let reply = longer(header(MAGIC, CONNECT, 7));
+            begins_with(&reply, CONNECT, 7);
+            assert_eq!(reply.len(), 16);
+            begins_with(&longer(Announce::leecher(info_hash(0), 1).packet(client.id, 8)), ANNOUNCE, 8);
+            let reply = longer(scrape_packet(client.id, 9, &[info_hash(0)]));
+            begins_with(&reply, SCRAPE, 9);
+            assert_eq!(reply.len(), 8 + 12 * ((len - 16) / 20).min(74));
+            for action in [ANNOUNCE, SCRAPE] {
+                begins_with(&longer(header(client.id ^ 1, action, 10)), ERROR, 10);
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_actions_are_dropped() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    for action in [3, 4, 5, 255, 256, 1 << 16, 1 << 24, u32::MAX] {
+        for id in [client.id, MAGIC, 0] {
+            for len in [16, 36, 98, 200] {
+                let mut packet = header(id, action, 1);
+                packet.resize(len, 0);
+                client.gets_no_answer_to(&packet);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
+    let tracker = Tracker::start(&[]);
+    let mut client = Client::new(tracker.udp());
+    let right = client.id;
+    let wrong = (0..64).map(|bit| right ^ (1 << bit)).chain([0, u64::MAX, MAGIC, right.swap_bytes(), !right]);
+    for id in wrong {
+        client.id = id;
+        assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 1)), MISMATCH);
+        let transaction = client.next_transaction();
+        let reply = client.exchange(&scrape_packet(id, transaction, &[info_hash(0)]));
+        begins_with(&reply, ERROR, transaction);
+    }
+    client.id = right;
+    assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
+}
+
+#[test]
+fn nobody_unproved_gets_more_than_he_sends() {
+    let tracker = Tracker::start(&[]);
+    let server = tracker.udp();
+    let announcer = Client::new(server);
+    for port in 1..=100 {
+        announcer.announce(&Announce::leecher(info_hash(0), port));
+    }
+    let stranger = Client::unconnected(client(server.ip(), 66), server);
+    let mut rng = Rng::with_seed(15);
+    for _ in 0..2000 {
+        let len = rng.usize(0..=300);
+        let mut datagram: Vec<u8> = Announce::leecher(info_hash(0), 1).packet(rng.u64(..), 1);
+        datagram.resize_with(len, || rng.u8(..));
+        let spoiled = rng.usize(..len.max(1)).min(16);
+        datagram.iter_mut().take(spoiled).for_each(|byte| *byte = rng.u8(..));
+        if let Some(action) = datagram.get_mut(8..12) {
+            action.copy_from_slice(&rng.u32(0..4).to_be_bytes());
+        }
+        // What is dropped is followed by something that is not.
+        let transaction = stranger.next_transaction();
+        let connect = header(MAGIC, CONNECT, transaction);
+        stranger.send(&datagram);
+        stranger.send(&connect);
+        let reply = stranger.receive();
+        if reply[..8] != header(0, CONNECT, transaction)[8..] {
+            assert!(reply.len() <= datagram.len(), "{datagram:02x?} gets {reply:02x?}");
+            begins_with(&stranger.receive(), CONNECT, transaction);
+        }
+    }
+    assert_eq!(announcer.totals(info_hash(0)), (0, 0, 100));
+}
+
+#[test]
+fn whoever_has_proved_himself_may_send_anything() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    let mut rng = Rng::with_seed(48);
+    for _ in 0..2000 {
+        let mut datagram = header(client.id, rng.u32(1..3), 1);
+        let len = rng.usize(0..2000);
+        datagram.extend(std::iter::repeat_with(|| rng.u8(..)).take(len));
+        let reply = client.exchange(&datagram);
+        assert!(reply.len() <= 1220);
+    }
+    client.connect();
+}

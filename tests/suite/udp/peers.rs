@@ -1,0 +1,196 @@
+//! Who is kept, counted and handed out. Over HTTP the same core answers.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::thread;
+
+use crate::clients::udp::{Announce, COMPLETED, Client, STARTED, STOPPED};
+use crate::flavour::{self, info_hash};
+use crate::tracker::Tracker;
+
+#[test]
+fn a_seeder_is_left_equal_to_0_read_whole() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    for (n, left, seeders) in
+        [(0, 0, 1), (1, 1, 0), (2, 1 << 32, 0), (3, 1 << 63, 0), (4, u64::MAX, 0), (5, 1 << 16, 0)]
+    {
+        let announced = client.announce(&Announce { left, ..Announce::leecher(info_hash(n), 1) });
+        assert_eq!((announced.seeders, announced.leechers), (seeders, 1 - seeders), "{left}");
+    }
+}
+
+#[test]
+fn the_asker_is_never_handed_to_himself() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        let hash = info_hash(u8::from(server.is_ipv6()));
+        for swarm in [1, 2, 5, 30, 200] {
+            for port in 1..=swarm {
+                let asked = Announce { num_want: [-1, 1, 5][usize::from(port) % 3], ..Announce::leecher(hash, port) };
+                let peers = client.announce(&asked).peers;
+                assert!(!peers.contains(&client.endpoint(port)), "{port} of {swarm}");
+                let different: HashSet<_> = peers.iter().collect();
+                assert_eq!(different.len(), peers.len(), "and nobody is handed out twice");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_seeder_is_handed_leechers_only() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    let hash = info_hash(0);
+    for port in 1..=20 {
+        client.announce(&Announce::leecher(hash, port));
+        client.announce(&Announce::seeder(hash, 1000 + port));
+    }
+    let ports = |announce| {
+        let peers: HashSet<_> = client.announce(&announce).peers.iter().map(SocketAddr::port).collect();
+        peers
+    };
+    assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=20).collect());
+    assert_eq!(ports(Announce::leecher(hash, 1)), (2..=20).chain(1001..=1020).collect());
+    // Whoever completes is a seeder from then on.
+    assert_eq!(ports(Announce::seeder(hash, 20).event(COMPLETED)), (1..=19).collect());
+    assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=19).collect());
+    assert_eq!(client.totals(hash), (21, 1, 19));
+}
+
+#[test]
+fn as_many_peers_as_wanted_and_a_bounded_number_at_most() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        let hash = info_hash(0);
+        for port in 1..=250 {
+            client.announce(&Announce { num_want: 0, ..Announce::leecher(hash, port) });
+        }
+        let most = if server.is_ipv4() { 200 } else { 66 };
+        for (num_want, expected) in [
+            (-1, most),
+            (i32::MIN, most),
+            (i32::MAX, most),
+            (201, most),
+            (200, most),
+            (66, 66),
+            (50, 50),
+            (1, 1),
+            (0, 0),
+        ] {
+            let announced = client.announce(&Announce { num_want, ..Announce::leecher(hash, 1) });
+            assert_eq!(announced.peers.len(), expected, "{num_want}");
+            assert!(announced.peers.iter().all(|peer| peer.ip() == client.ip()), "of the asker's own family");
+        }
+    }
+}
+
+#[test]
+fn the_selection_is_random() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    for port in 1..=100 {
+        client.announce(&Announce { num_want: 0, ..Announce::leecher(info_hash(0), port) });
+    }
+    let ask = || client.announce(&Announce { num_want: 10, ..Announce::seeder(info_hash(0), 500) }).peers;
+    let handed_out: HashSet<_> = (0..100).flat_map(|_| ask()).collect();
+    assert!(handed_out.len() > 90, "everybody has his turn: {}", handed_out.len());
+}
+
+#[test]
+fn whoever_stops_is_gone_and_is_handed_nobody() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        let hash = info_hash(u8::from(server.is_ipv6()));
+        client.announce(&Announce::leecher(hash, 1));
+        client.announce(&Announce::seeder(hash, 2));
+        let stopped = client.announce(&Announce::leecher(hash, 1).event(STOPPED));
+        assert_eq!((stopped.leechers, stopped.seeders, stopped.peers), (0, 1, vec![]));
+        let again = client.announce(&Announce::leecher(hash, 1).event(STOPPED));
+        assert_eq!((again.leechers, again.seeders), (0, 1));
+        assert_eq!(client.announce(&Announce::leecher(hash, 3)).peers, [client.endpoint(2)]);
+        let unknown = client.announce(&Announce::leecher(info_hash(9), 1).event(STOPPED));
+        assert_eq!((unknown.leechers, unknown.seeders, unknown.peers), (0, 0, vec![]));
+    }
+}
+
+#[test]
+fn a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    let hash = info_hash(0);
+    let after = |announce: Announce, expected| {
+        client.announce(&announce);
+        assert_eq!(client.totals(hash), expected, "{announce:?}");
+    };
+    after(Announce::leecher(hash, 1).event(STARTED), (0, 0, 1));
+    after(Announce::leecher(hash, 1).event(COMPLETED), (0, 0, 1));
+    after(Announce::seeder(hash, 1).event(COMPLETED), (1, 1, 0));
+    after(Announce::seeder(hash, 1).event(COMPLETED), (1, 1, 0));
+    after(Announce::seeder(hash, 1), (1, 1, 0));
+    after(Announce::seeder(hash, 1).event(COMPLETED), (1, 1, 0));
+    after(Announce::seeder(hash, 2), (2, 1, 0));
+    after(Announce::seeder(hash, 2).event(COMPLETED), (2, 2, 0));
+    after(Announce::seeder(hash, 3).event(COMPLETED), (3, 3, 0));
+    // The count stays when everybody has left.
+    after(Announce::seeder(hash, 1).event(STOPPED), (2, 3, 0));
+    after(Announce::seeder(hash, 2).event(STOPPED), (1, 3, 0));
+    after(Announce::seeder(hash, 3).event(STOPPED), (0, 3, 0));
+    after(Announce::leecher(hash, 4), (0, 3, 1));
+}
+
+#[test]
+fn unknown_events_are_plain_announces() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    for (port, event) in (1..).zip([0, STARTED, 4, 5, 1 << 8, 3 << 24, u32::MAX]) {
+        let announced = client.announce(&Announce::seeder(info_hash(0), port).event(event));
+        assert_eq!((announced.seeders, announced.leechers), (u32::from(port), 0), "{event}");
+    }
+    assert_eq!(client.totals(info_hash(0)), (7, 0, 0));
+}
+
+#[test]
+fn the_address_in_the_packet_is_ignored() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce { address: 0xc000_0201, ..Announce::leecher(info_hash(0), 1) });
+    assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).peers, [client.endpoint(1)]);
+}
+
+#[test]
+fn port_0_is_refused() {
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    let refusal = client.refusal(&Announce::leecher(info_hash(0), 0));
+    assert!(refusal.contains("port 0"), "{refusal}");
+    client.refusal(&Announce::leecher(info_hash(0), 0).event(STOPPED));
+    assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
+}
+
+#[test]
+fn many_clients_at_once() {
+    const THREADS: u8 = 8;
+    const EACH: u16 = 100;
+    let tracker = Tracker::start(&[]);
+    let server = tracker.udp();
+    thread::scope(|scope| {
+        for n in 1..=THREADS {
+            scope.spawn(move || {
+                let client = Client::at(flavour::client(server.ip(), n), server);
+                for port in 0..EACH {
+                    // IPv6 clients share one address.
+                    let port = 1000 * u16::from(n) + port;
+                    let announced = client.announce(&Announce::leecher(info_hash(port.to_be_bytes()[1] % 3), port));
+                    assert!(!announced.peers.contains(&client.endpoint(port)));
+                }
+            });
+        }
+    });
+    let client = Client::new(server);
+    let leechers: u32 = client.scrape(&[0, 1, 2].map(info_hash)).iter().map(|totals| totals.leechers).sum();
+    assert_eq!(leechers, u32::from(THREADS) * u32::from(EACH));
+}

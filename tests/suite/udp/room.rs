@@ -1,0 +1,49 @@
+//! The bounds on what strangers can make the tracker hold.
+
+use crate::clients::udp::{Announce, COMPLETED, Client, STOPPED};
+use crate::flavour::info_hash;
+use crate::tracker::{Start, Tracker};
+
+const FULL: &str = "This tracker is full. Please try again later.";
+
+fn limited(limits: &str) -> Tracker {
+    Start::loopback().config(&format!("[limits]\n{limits}\n")).run()
+}
+
+#[test]
+fn torrents_beyond_the_limit_are_refused() {
+    let tracker = limited("torrents = 1");
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce::leecher(info_hash(0), 1));
+    assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL);
+    assert_eq!(client.announce(&Announce::seeder(info_hash(0), 2)).leechers, 1, "who is in stays in");
+    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+    let stopped = client.announce(&Announce::leecher(info_hash(1), 1).event(STOPPED));
+    assert_eq!((stopped.leechers, stopped.seeders), (0, 0));
+}
+
+#[test]
+fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
+    let tracker = limited("torrents = 1");
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce::leecher(info_hash(0), 1));
+    client.announce(&Announce::leecher(info_hash(0), 1).event(STOPPED));
+    client.announce(&Announce::seeder(info_hash(1), 1).event(COMPLETED));
+    client.announce(&Announce::seeder(info_hash(1), 1).event(STOPPED));
+    assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 1)), FULL, "a count of downloads is kept");
+    assert_eq!(client.totals(info_hash(1)), (0, 1, 0));
+}
+
+#[test]
+fn peers_beyond_the_limit_are_refused() {
+    let tracker = limited("peers = 3");
+    let client = Client::new(tracker.udp());
+    for port in 1..=3 {
+        client.announce(&Announce::leecher(info_hash(0), port));
+    }
+    assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 4)), FULL);
+    assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL);
+    assert_eq!(client.announce(&Announce::seeder(info_hash(0), 3)).seeders, 1, "who is in stays in");
+    client.announce(&Announce::leecher(info_hash(0), 1).event(STOPPED));
+    assert_eq!(client.announce(&Announce::leecher(info_hash(0), 4)).leechers, 2);
+}
