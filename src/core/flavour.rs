@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use fastrand::Rng;
+
 use super::InfoHash;
 use super::clock::Minute;
 use super::family::Family;
@@ -80,7 +82,7 @@ impl Cluster for Standalone {
 /// Who counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
     /// A client at `address` announced or scraped. Called for every request, by many threads.
-    fn saw(&self, address: IpAddr, now: Minute);
+    fn saw(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
     /// The page that lists the busiest networks; `None` where nobody counts them.
     fn busy(&self, now: Minute) -> Option<String>;
@@ -91,7 +93,7 @@ pub trait NetworkLog: Send + Sync + 'static {
 pub struct Unlogged;
 
 impl NetworkLog for Unlogged {
-    fn saw(&self, _: IpAddr, _: Minute) {}
+    fn saw(&self, _: IpAddr, _: Minute, _: &mut Rng) {}
 
     fn busy(&self, _: Minute) -> Option<String> {
         None

@@ -128,7 +128,7 @@ impl<F: Flavour> Tracker<F> {
         handout: Handout<'_>,
     ) -> Result<Announced, Refusal> {
         let Announce { info_hash, endpoint, .. } = announce;
-        self.network_log.saw(endpoint.ip(), now);
+        self.network_log.saw(endpoint.ip(), now, rng);
         self.check(announce)?;
         if announce.event == Event::Stopped {
             let announced = self.remove(announce, now);

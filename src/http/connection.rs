@@ -29,7 +29,7 @@ use super::worker::Worker;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// For a reply, or for one piece of a long one, to be taken by the client.
-const WRITE_TIME: Duration = Duration::from_secs(30);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// For a client that sends what nobody reads to notice that it has been answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -142,3 +142,25 @@ impl Stream for NoStream {
         match *self {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_stand_in_brackets_or_be_mapped() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("[::ffff:c000:201]", "192.0.2.1"),
+        ] {
+            assert_eq!(address(text.as_bytes()).unwrap().to_string(), expected);
+        }
+        for text in ["", "[]", "[192.0.2.1]", "[::1", "::1]", " ::1", "192.0.2.1:80", "\u{ff11}92.0.2.1", "::1%1"] {
+            assert_eq!(address(text.as_bytes()), Err(BadAddress), "{text}");
+        }
+        assert_eq!(address(b"192.0.2.\xff"), Err(BadAddress));
+    }
+}

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::core::Clock;
 use crate::stats::Count;
 
-use super::connection::{drive, race};
+use super::connection::{WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
 use super::worker::Worker;
 
@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Failures less than this apart are told as one.
 const EPISODE: Duration = Duration::from_secs(60);
+
+/// Bytes of a reply that the system holds for a client beside those on their way: enough to keep it busy.
+const UNSENT_MOST: u32 = 128 * 1024;
 
 /// For requests under way to be finished when the tracker stops.
 const FINISH_TIME: Duration = Duration::from_secs(3);
@@ -37,13 +40,22 @@ pub async fn serve<F: HttpFlavour, C: Clock>(
     worker: Rc<Worker<F, C>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    // Accepted sockets take this over. A reply is written at once, so there is nothing to wait for and collect.
-    let _ = SockRef::from(&listener).set_tcp_nodelay(true);
+    tune(SockRef::from(&listener));
     let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
     let _ = race(stop, accept_all(&worker, async || listener.accept().await)).await;
     drop(listener);
     worker.stop();
     let _ = timeout(FINISH_TIME, worker.all_closed()).await;
+}
+
+/// Sets what accepted sockets take over. A system that does not know an option does without.
+fn tune(listener: SockRef<'_>) {
+    // A reply is written at once, so there is nothing to wait for and collect.
+    let _ = listener.set_tcp_nodelay(true);
+    // Else the system takes megabytes of a full scrape from us that the client does not take from it.
+    let _ = listener.set_tcp_notsent_lowat(UNSENT_MOST);
+    // Else the system keeps, for minutes after the close, what a client that was cut off has not taken.
+    let _ = listener.set_tcp_user_timeout(Some(WRITE_TIME));
 }
 
 /// Returns only when no connection can have a place any more.
@@ -124,6 +136,20 @@ mod tests {
                 }
             };
             accept_all(&worker, accept).await;
+        });
+    }
+
+    #[test]
+    fn accepted_sockets_have_what_the_listener_was_given() {
+        run(false, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tune(SockRef::from(&listener));
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_MOST);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(WRITE_TIME));
         });
     }
 

@@ -170,8 +170,9 @@ impl<F: HttpFlavour> Service<F> {
         keep_alive: bool,
         out: &mut Vec<u8>,
     ) -> Answer<F> {
+        let client = self.client(request, from)?;
         let tracker = &self.shared.tracker;
-        tracker.network_log.saw(self.client(request, from)?, now);
+        tracker.network_log.saw(client, now, &mut self.rng);
         let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
         let wants = parameters::Scrape::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));

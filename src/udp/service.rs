@@ -94,8 +94,8 @@ impl<F: Flavour> Service<F> {
         }
     }
 
-    fn scrape(&self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
-        self.tracker.network_log.saw(from.ip(), now);
+    fn scrape(&mut self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
+        self.tracker.network_log.saw(from.ip(), now, &mut self.rng);
         let totals = |hash| self.tracker.scrape(&hash).unwrap_or_default();
         packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
         self.tally.count(Count::UdpScraped);

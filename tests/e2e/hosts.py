@@ -88,6 +88,13 @@ class Network:
         self.hosts.append(host)
         return host
 
+    def unplug(self):
+        """Takes every host off the bridge. Returns the host on which the other ends of their links are, named
+        port1 and so on, so that a program there can pass frames as it likes."""
+        for number in range(1, len(self.hosts) + 1):
+            _ip("-n", self._bridge, "link", "set", f"port{number}", "nomaster")
+        return Host("switch", self._bridge, {})
+
     def _namespace(self, name):
         _ip("netns", "add", name)
         self._namespaces.append(name)

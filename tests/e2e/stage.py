@@ -27,14 +27,17 @@ class StepFailed(Exception):
 class Stage:
     """Use in a `with` block: its end kills, deletes and removes all that the case made."""
 
-    def __init__(self, number):
+    def __init__(self, number, seconds=CASE_SECONDS):
         self._name = f"{owner_prefix()}-{number}"
         self._cleanup = contextlib.ExitStack()
+        self._seconds = seconds
         self._deadline = None
         self.processes = []
+        # What is worth knowing of a case that passed, for the report.
+        self.notes = []
 
     def __enter__(self):
-        self._deadline = time.monotonic() + CASE_SECONDS
+        self._deadline = time.monotonic() + self._seconds
         with contextlib.ExitStack() as cleanup:
             self.folder = Path(tempfile.gettempdir()) / self._name
             self.folder.mkdir()

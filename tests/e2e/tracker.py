@@ -22,7 +22,7 @@ START_SECONDS = 10
 class Tracker:
     """Runs on its host from the constructor on, with an empty folder as its root."""
 
-    def __init__(self, stage, host, binary, folder, port_offset=0):
+    def __init__(self, stage, host, binary, folder, port_offset=0, options=()):
         self._host = host
         self.http_port = HTTP_PORT + port_offset
         self.udp_port = UDP_PORT + port_offset
@@ -32,7 +32,7 @@ class Tracker:
             for address in host.addresses.values()
             for word in ("-i", address, "-p", self.http_port, "-P", self.udp_port)
         ]
-        self.process = stage.start(host, [binary, *listen, "-d", folder], folder)
+        self.process = stage.start(host, [binary, *listen, "-d", folder, *options], folder)
         for family in host.addresses:
             stage.until(
                 f"the tracker accepts on {family}",
@@ -83,14 +83,14 @@ class Tracker:
         with asker:
             asker.settimeout(ASK_SECONDS)
             asker.connect((address, self.udp_port))
-            (connection_id,) = struct.unpack(">Q", _exchange(asker, UDP_MAGIC, UDP_CONNECT, b""))
+            (connection_id,) = struct.unpack(">Q", exchange(asker, UDP_MAGIC, UDP_CONNECT, b""))
             complete, downloaded, incomplete = struct.unpack(
-                ">III", _exchange(asker, connection_id, UDP_SCRAPE, info_hash)
+                ">III", exchange(asker, connection_id, UDP_SCRAPE, info_hash)
             )
         return complete, incomplete, downloaded
 
 
-def _exchange(asker, connection_id, action, body):
+def exchange(asker, connection_id, action, body):
     transaction = secrets.randbits(32)
     asker.send(struct.pack(">QII", connection_id, action, transaction) + body)
     reply = asker.recv(2048)

@@ -4,7 +4,7 @@
 //! ([`flavour::has`]), so that nothing here is compiled away: with a switch on its behaviour is tested, with it off its
 //! absence.
 //!
-//! - [`tracker`]: starts the binary in a directory of its own, and ends it.
+//! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
 //! - [`flavour`]: what this build needs and serves.
 //! - [`clients`]: a UDP client, an HTTP client and a reader of bencode that know nothing of the tracker's own code.
 //! - [`udp`], [`http`]: the protocols, line by line.
@@ -13,6 +13,7 @@
 //! - [`sources`], [`documents`]: rules that the sources keep, and what the documents say.
 
 mod clients;
+mod directory;
 mod documents;
 mod flavour;
 mod http;

@@ -2,19 +2,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::{Pid, geteuid};
 
+use crate::directory::Directory;
 use crate::flavour;
 
 /// How long anything may take. No test waits that long unless something is wrong.
@@ -86,6 +86,16 @@ impl Start {
         assert!(copied.success());
         self.command[0] = copy.into();
         self
+    }
+
+    /// In a network of its own, where every port is free.
+    pub(crate) fn alone(self) -> Self {
+        if flavour::has("sync-live") {
+            // It needs an interface that is up.
+            self.wrapped(&["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
+        } else {
+            self.wrapped(&["unshare", "--net"])
+        }
     }
 
     /// With no more than so many open files, for good.
@@ -321,6 +331,16 @@ impl Finished {
     }
 }
 
+/// Waits for a socket. A machine that is put to sleep and woken up interrupts the wait; that is nobody's fault.
+pub(crate) fn waiting<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => (),
+            result => return result,
+        }
+    }
+}
+
 /// Asks again and again until there is an answer, and gives up after a while.
 pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
@@ -329,27 +349,5 @@ pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -
             None if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
             answer => return answer,
         }
-    }
-}
-
-/// A new directory that everybody may enter, as the tracker does after giving up root; removed in the end.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("opentracker-suite-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let temporary: &Path = &std::env::temp_dir().canonicalize().unwrap();
-        let path = temporary.join(name);
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::core::InfoHash;
 
-use super::list::{List, TooMany};
+use super::list::{self, List, TooMany};
 
 const DIGITS: usize = 2 * InfoHash::LEN;
 
@@ -125,7 +125,7 @@ fn hint(error: &io::Error) -> String {
 pub(super) fn read(path: &Path) -> Result<Contents, Error> {
     // What is not a file must not make the tracker wait for whoever is at its other end.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    read_open(&file, BufReader::with_capacity(1 << 17, &file))
+    read_open(&file, BufReader::with_capacity(1 << 16, &file))
 }
 
 fn read_open(file: &File, reader: impl BufRead) -> Result<Contents, Error> {
@@ -153,8 +153,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 fn parse(mut reader: impl BufRead, len: u64) -> Result<Contents, Error> {
     let too_large = || Error::TooLarge(len);
     let most = usize::try_from(len / (DIGITS as u64 + 1) + 1).map_err(|_| too_large())?;
-    let mut hashes = Vec::new();
-    hashes.try_reserve_exact(most).map_err(|_| too_large())?;
+    let mut hashes = list::with_room_for(most).map_err(|_| too_large())?;
     let (mut bytes, mut number, mut bad, mut first_bad) = (0, 0, 0, Vec::new());
     let mut line = Vec::new();
     loop {

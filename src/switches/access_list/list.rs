@@ -1,17 +1,18 @@
 //! A set of info hashes in little more than its own 20 bytes each.
 
 use std::cmp::Ordering;
+use std::collections::TryReserveError;
 
 use crate::core::InfoHash;
 
 /// The hashes in order, with an index over their first bits: a look-up takes one step in the index and a search among
-/// the ten hashes or so that share those bits. Takes 20.3 to 20.5 bytes for each hash.
+/// the ten hashes or so that share those bits. Takes at most 20.5 bytes for each hash, but for a list of a few.
 ///
 /// No hash function is needed: info hashes are spread evenly already. Where they are not, the operator wrote the list
 /// so, and a look-up takes as many steps as the number of hashes has bits. Strangers cannot make it slower.
 #[derive(Debug)]
 pub(super) struct List {
-    hashes: Box<[InfoHash]>,
+    hashes: Vec<InfoHash>,
     /// Where in `hashes` the ones begin whose first bits are 0, 1, 2 and so on; at the end, where the last ones end.
     index: Box<[u32]>,
     /// How many first bits.
@@ -21,6 +22,22 @@ pub(super) struct List {
 /// More hashes than positions of 32 bits.
 #[derive(Debug)]
 pub(super) struct TooMany;
+
+/// So many hashes that malloc makes a mapping of its own for them, whatever was freed before. Only then does the system
+/// get the memory back as soon as a list is no longer in force; glibc keeps up to twice the size of what it has once
+/// given back, so that a list would take two or three times its size after some readings. Pages of a mapping that
+/// nobody has written to take no memory.
+const OWN_MAPPING: usize = (32 << 20) / InfoHash::LEN + 1;
+
+/// Fewer than this are of no account.
+const FEW: usize = (64 << 10) / InfoHash::LEN;
+
+/// Room for so many hashes.
+pub(super) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveError> {
+    let mut hashes = Vec::new();
+    hashes.try_reserve_exact(if most < FEW { most } else { most.max(OWN_MAPPING) })?;
+    Ok(hashes)
+}
 
 impl List {
     /// The list of these hashes, in any order. One that is given twice is kept once.
@@ -32,7 +49,7 @@ impl List {
         };
         hashes.sort_unstable_by(order);
         hashes.dedup();
-        let hashes = hashes.into_boxed_slice();
+        hashes.shrink_to(if hashes.capacity() < OWN_MAPPING { 0 } else { OWN_MAPPING });
 
         let end = u32::try_from(hashes.len()).map_err(|_| TooMany)?;
         let bits = (end / 8).checked_ilog2().unwrap_or(0);
@@ -53,8 +70,7 @@ impl List {
 
     /// Is it one of them?
     pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
-        // At most 29 bits, so that it fits.
-        let at = first_bits(info_hash, self.bits) as usize;
+        let Ok(at) = usize::try_from(first_bits(info_hash, self.bits)) else { return false };
         let Some(&[from, to]) = self.index.get(at..at + 2) else { return false };
         let alike = self.hashes.get(from as usize..to as usize).unwrap_or_default();
         alike.binary_search(info_hash).is_ok()
@@ -64,7 +80,7 @@ impl List {
 /// A list with nothing on it.
 impl Default for List {
     fn default() -> Self {
-        Self { hashes: Box::default(), index: Box::new([0; 2]), bits: 0 }
+        Self { hashes: Vec::new(), index: Box::new([0; 2]), bits: 0 }
     }
 }
 

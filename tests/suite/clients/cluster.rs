@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::tracker::{PATIENCE, Tracker};
+use crate::tracker::{PATIENCE, Tracker, waiting};
 
 pub(crate) const SEEDING: u8 = 0x80;
 pub(crate) const COMPLETED: u8 = 0x40;
@@ -83,7 +83,7 @@ impl Member {
     pub(crate) fn hear(&self) -> ([u8; 4], Vec<u8>) {
         loop {
             let mut packet = [0; 2000];
-            let len = self.ear.recv(&mut packet).expect("the tracker tells something");
+            let len = waiting(|| self.ear.recv(&mut packet)).expect("the tracker tells something");
             assert!(len <= 1480);
             let (id, rest) = packet[..len].split_first_chunk().unwrap();
             if *id != self.id {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use super::bencode::Value;
-use crate::tracker::PATIENCE;
+use crate::tracker::{PATIENCE, waiting};
 
 /// A reply, taken apart.
 #[derive(Debug, Clone)]
@@ -145,7 +145,7 @@ impl Connection {
     #[track_caller]
     fn read_more(&mut self) -> usize {
         let mut piece = [0; 4096];
-        match self.stream.read(&mut piece) {
+        match waiting(|| self.stream.read(&mut piece)) {
             Ok(len) => {
                 self.buffer.extend(&piece[..len]);
                 len

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::flavour;
-use crate::tracker::PATIENCE;
+use crate::tracker::{PATIENCE, waiting};
 
 pub(crate) const MAGIC: u64 = 0x0417_2710_1980;
 pub(crate) const CONNECT: u32 = 0;
@@ -149,7 +149,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn receive(&self) -> Vec<u8> {
         let mut reply = [0; 4096];
-        match self.socket.recv_from(&mut reply) {
+        match waiting(|| self.socket.recv_from(&mut reply)) {
             Ok((len, from)) => {
                 assert_eq!(from, self.tracker, "the reply comes from where the question went");
                 reply[..len].to_vec()

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::info_hash;
-use crate::tracker::{PATIENCE, Start, Tracker};
+use crate::tracker::{PATIENCE, Start, Tracker, waiting};
 
 #[test]
 fn sigterm_and_sigint_end_it() {
@@ -63,7 +63,7 @@ fn a_service_manager_may_have_an_abstract_name() {
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let tracker = Start::loopback().env("NOTIFY_SOCKET", format!("@{name}")).run_unnotified();
     let mut message = [0; 64];
-    let len = manager.recv(&mut message).unwrap();
+    let len = waiting(|| manager.recv(&mut message)).unwrap();
     assert_eq!(&message[..len], b"READY=1");
     tracker.stop();
 }

@@ -77,7 +77,7 @@ fn without_addresses_it_is_every_address_and_port_6969() {
         return;
     }
     let alone = |start: Start| {
-        let tracker = start.wrapped(&["unshare", "--net"]).run();
+        let tracker = start.alone().run();
         (tracker.https().to_vec(), tracker.udps().to_vec())
     };
     let on = |ips: &[IpAddr]| -> Vec<_> { ips.iter().map(|&ip| SocketAddr::new(ip, 6969)).collect() };

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::unistd::{User, geteuid};
 
 use crate::clients::udp::Client;
-use crate::flavour::{has, loopback};
+use crate::flavour::{self, has, info_hash, loopback};
 use crate::tracker::{Start, Tracker, is_root};
 
 fn proc(tracker: &Tracker, name: &str) -> PathBuf {
@@ -68,7 +69,7 @@ fn the_user_and_the_directory_can_be_chosen() {
 fn the_directory_is_the_current_one_unless_chosen() {
     let start = Start::plain();
     let directory = start.path(".");
-    let needs = crate::flavour::needs(&directory);
+    let needs = flavour::needs(&directory);
     let there = format!("cd '{}' && exec \"$0\" \"$@\"", directory.display());
     let tracker = start.config(&needs).listen(loopback()).wrapped(&["sh", "-c", &there]).run();
     let root = if is_root() { directory.clone() } else { "/".into() };
@@ -129,8 +130,8 @@ fn ports_below_1024_are_opened_before_root_is_given_up() {
     if !is_root() {
         return;
     }
-    let ip = crate::flavour::wildcard(loopback()).to_string();
-    let start = Start::bare().args(["-i", &ip, "-p", "80", "-P", "80"]).wrapped(&["unshare", "--net"]);
+    let ip = flavour::wildcard(loopback()).to_string();
+    let start = Start::bare().args(["-i", &ip, "-p", "80", "-P", "80"]).alone();
     let tracker = start.run();
     assert_eq!(tracker.udp().port(), 80);
     has_the_rights_of(&tracker, "nobody");
@@ -144,8 +145,11 @@ fn a_path_outside_is_understood_as_one_inside() {
     }
     let start = Start::loopback();
     let dump = start.path("dump");
-    fs::write(&dump, "").unwrap();
+    let hash = info_hash(0).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));
+    let minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60;
+    fs::write(&dump, format!("{hash}:{minute}:7\n")).unwrap();
     let tracker = start.args(["-l".as_ref(), dump.as_os_str()]).run();
+    assert_eq!(Client::new(tracker.udp()).totals(info_hash(0)), (0, 7, 0), "what the file says is known");
     let log = tracker.stop();
     assert!(log.contains(&format!("{} is /dump inside the root directory", dump.display())), "{log}");
 }

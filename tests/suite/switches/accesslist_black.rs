@@ -1,7 +1,11 @@
-//! `accesslist-black`: every torrent but the listed ones.
+//! `accesslist-black`: every torrent but the listed ones. What it shares with the other list is in `access_list`.
+
+use nix::sys::signal::Signal;
 
 use super::{refuses_key, refuses_option};
-use crate::flavour::has;
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::{has, info_hash};
+use crate::tracker::Tracker;
 
 #[test]
 fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
@@ -10,4 +14,18 @@ fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
     }
     refuses_key("accesslist-black", "access.blacklist", "/list");
     refuses_option("accesslist-black", ["-b", "--blacklist"], "/list");
+}
+
+#[test]
+fn with_it_and_without_a_list_nothing_is_listed_and_a_warning_says_so() {
+    if !has("accesslist-black") {
+        return;
+    }
+    let tracker = Tracker::start(&[]);
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce::leecher(info_hash(0), 1));
+    tracker.signal(Signal::SIGHUP);
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    let log = tracker.stop();
+    assert!(log.contains("WARN access.blacklist is not configured: every torrent is served"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! `accesslist-white`: only the listed torrents.
+//! `accesslist-white`: only the listed torrents. What it shares with the other list is in `access_list`.
 
 use super::{refuses_key, refuses_option};
 use crate::flavour::{has, loopback};

@@ -1,10 +1,15 @@
 //! `ip-from-proxy`: a blessed proxy says who its client is.
 
+use std::net::SocketAddr;
+
 use super::refuses_key;
-use crate::clients::http::get_with;
-use crate::flavour::has;
-use crate::http::{announce_target, counts, peers};
-use crate::tracker::Tracker;
+use crate::clients::http::{Connection, Reply, get, get_with, request};
+use crate::flavour::{client, has, loopbacks};
+use crate::http::{announce_target, counts, peers, scrape_target};
+use crate::tracker::{Start, Tracker};
+
+/// Some of the loopback addresses are proxies: 127.0.0.1 and ::1 are, and 127.0.0.9 is not.
+const PROXIES: &str = "access.proxy 127.0.0.0/29\naccess.proxy ::1\naccess.proxy 10.0.0.0/8\n";
 
 #[test]
 fn without_it_its_keys_are_refused() {
@@ -39,4 +44,158 @@ fn the_header_of_nobody_in_particular_is_ignored() {
         }
     }
     assert_eq!(get_with(tracker.http(), "/stats", "X-Forwarded-For: 192.0.2.1\r\n").status, 200);
+}
+
+/// Announces as a proxy does, with these lines in the head.
+#[track_caller]
+fn forward(server: SocketAddr, n: u8, lines: &str) -> Reply {
+    get_with(server, &announce_target(n, "port=7&left=0"), lines)
+}
+
+/// Where the tracker says that the peer with port 7 is, to somebody else; then both have left.
+#[track_caller]
+fn announced_at(server: SocketAddr, n: u8, lines: &str) -> String {
+    let other = if server.is_ipv4() { "X-Forwarded-For: 198.51.100.1\r\n" } else { "X-Forwarded-For: 2001:db8::9\r\n" };
+    forward(server, n, lines).bencode();
+    let answer = get_with(server, &announce_target(n, "port=9&left=1"), other).bencode();
+    let found: Vec<_> = peers(&answer).into_iter().filter(|peer| peer.port() == 7).collect();
+    get_with(server, &announce_target(n, "port=9&event=stopped"), other).bencode();
+    let gone = get_with(server, &announce_target(n, "port=7&event=stopped"), lines).bencode();
+    assert_eq!((counts(&gone), found.len()), ((0, 0, 0), 1), "{lines}");
+    found[0].ip().to_string()
+}
+
+fn serves(expected: &str) -> bool {
+    loopbacks().iter().any(|loopback| loopback.is_ipv4() != expected.contains(':'))
+}
+
+#[test]
+fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
+    if !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config(PROXIES).run();
+    for &server in tracker.https() {
+        for (lines, expected) in [
+            ("X-Forwarded-For: 192.0.2.1", "192.0.2.1"),
+            ("x-forwarded-for: 6.6.6.6,192.0.2.1", "192.0.2.1"),
+            ("X-Forwarded-For: nonsense, 192.0.2.1 ,10.1.2.3, 127.0.0.7", "192.0.2.1"),
+            ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.0.0.1", "192.0.2.1"),
+            ("X-Forwarded-For: 192.0.2.1:4567, ::ffff:10.0.0.1", "192.0.2.1"),
+            ("X-Forwarded-For: ::ffff:192.0.2.1", "192.0.2.1"),
+            ("X-Forwarded-For: 10.0.0.7, 10.0.0.8", "10.0.0.7"),
+            ("X-Forwarded-For: 2001:db8::1", "2001:db8::1"),
+            ("X-Forwarded-For: ::9, [2001:db8::1], [::1]:80", "2001:db8::1"),
+            ("X-Forwarded-For: [2001:db8::1]:4567", "2001:db8::1"),
+        ] {
+            let lines = format!("{lines}\r\n");
+            if serves(expected) {
+                assert_eq!(announced_at(server, 0, &lines), expected, "{lines}");
+            } else {
+                let refused = forward(server, 0, &lines).failure();
+                assert_eq!(refused, "This tracker does not serve your address family.", "{lines}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_understood_is_refused() {
+    if !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config(PROXIES).run();
+    for &server in tracker.https() {
+        for lines in [
+            "",
+            "X-Forwarded-For:\r\n",
+            "X-Forwarded-For: , ,\r\n",
+            "X-Forwarded-For: unknown\r\n",
+            "X-Forwarded-For: 192.0.2.1, unknown\r\n",
+            "X-Forwarded-For: 192.0.2.1, 2001:db8::1::, 10.0.0.1\r\n",
+            "X-Forwarded-For: 192.0.2.256\r\n",
+            "X-Forwarded-For: 192.0.2.1:99999\r\n",
+            "X-Forwarded-For: \u{e9}\r\n",
+            "X-Real-IP: 192.0.2.1\r\n",
+            "Forwarded: for=192.0.2.1\r\n",
+        ] {
+            for target in [&announce_target(0, "port=7&left=0"), &scrape_target([0]), "/scrape", "/stats"] {
+                let reply = get_with(server, target, lines);
+                let expected = (400, "<title>400 Invalid Parameter</title>\n".into());
+                assert_eq!((reply.status, reply.text()), expected, "{target} {lines}");
+            }
+        }
+        let other = if server.is_ipv4() { "192.0.2.9" } else { "2001:db8::9" };
+        let lines = format!("X-Forwarded-For: {other}\r\n");
+        let answer = get_with(server, &announce_target(0, "port=9&left=1"), &lines).bencode();
+        assert_eq!((counts(&answer), peers(&answer)), ((0, 0, 1), vec![]), "the proxy is no peer");
+        get_with(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
+    }
+}
+
+#[test]
+fn nobody_else_is_believed() {
+    if !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config("access.proxy 127.0.0.0/29\naccess.proxy 2001:db8::/32\n").run();
+    for &server in tracker.https() {
+        for value in ["192.0.2.1", "2001:db8::1", "nonsense", "127.0.0.1, 127.0.0.2"] {
+            let headers = format!("X-Forwarded-For: {value}\r\n");
+            for port in [7, 9] {
+                let target = announce_target(0, &format!("port={port}&left=1"));
+                let connection = Connection::open_from(client(server.ip(), 9), server);
+                let answer = connection.ask_last(request(&target, &headers).as_bytes()).bencode();
+                let found: Vec<_> = peers(&answer).iter().map(|peer| peer.ip()).collect();
+                assert!(found.iter().all(|ip| *ip == client(server.ip(), 9)), "{value}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_header_may_have_another_name() {
+    if !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config(PROXIES).config("access.proxy_header CF-Connecting-IP\n").run();
+    for &server in tracker.https() {
+        let (other, seen) = if server.is_ipv4() { ("192.0.2.9", "192.0.2.1") } else { ("2001:db8::9", "2001:db8::1") };
+        let announce = |parameters: &str, ip: &str| {
+            let lines = format!("X-Forwarded-For: 6.6.6.6\r\nCF-Connecting-IP: {ip}\r\n");
+            get_with(server, &announce_target(0, parameters), &lines).bencode()
+        };
+        announce("port=7&left=0", seen);
+        let found = peers(&announce("port=9&left=1", other));
+        assert!(found.contains(&SocketAddr::new(seen.parse().unwrap(), 7)), "{found:?}");
+        announce("port=7&event=stopped", seen);
+        announce("port=9&event=stopped", other);
+        assert_eq!(forward(server, 0, "X-Forwarded-For: 192.0.2.1\r\n").status, 400);
+    }
+}
+
+#[test]
+fn the_query_wins_where_it_is_believed_too() {
+    if !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config(PROXIES).run();
+    for &server in tracker.https() {
+        let (asked, forwarded) =
+            if server.is_ipv4() { ("192.0.2.1", "192.0.2.2") } else { ("2001:db8::1", "2001:db8::2") };
+        let target = announce_target(0, &format!("port=7&left=0&ip={asked}"));
+        for lines in ["X-Forwarded-For: unknown\r\n", ""] {
+            let status = get_with(server, &target, lines).status;
+            assert_eq!(status, if has("ip-from-query") { 200 } else { 400 }, "{lines}");
+            get(server, &format!("{target}&event=stopped"));
+        }
+        let lines = format!("X-Forwarded-For: {forwarded}\r\n");
+        get_with(server, &target, &lines).bencode();
+        let found = peers(&get_with(server, &announce_target(0, "port=9&left=1"), &lines).bencode());
+        let expected = if has("ip-from-query") { asked } else { forwarded };
+        let found: Vec<_> = found.iter().filter(|peer| peer.port() == 7).map(|peer| peer.ip().to_string()).collect();
+        assert_eq!(found, [expected]);
+        get_with(server, &format!("{target}&event=stopped"), &lines).bencode();
+        get_with(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
+    }
 }

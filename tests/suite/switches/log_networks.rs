@@ -1,9 +1,12 @@
 //! `log-networks`: which networks ask.
 
-use crate::clients::http::get;
-use crate::flavour::has;
-use crate::http::announce;
-use crate::tracker::Tracker;
+use std::net::SocketAddr;
+
+use crate::clients::http::{Connection, get, get_with, request};
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::{has, info_hash, loopbacks};
+use crate::http::{announce, announce_target, scrape_target};
+use crate::tracker::{Start, Tracker};
 
 #[test]
 fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
@@ -15,4 +18,107 @@ fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
     let reply = get(tracker.http(), "/stats?mode=busy");
     assert_eq!(reply.status, 404, "{}", reply.text());
     assert!(reply.text().contains("log-networks") && reply.text().lines().count() == 1, "{}", reply.text());
+}
+
+#[track_caller]
+fn busy(server: SocketAddr) -> String {
+    let reply = get(server, "/stats?mode=busy");
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/plain")));
+    reply.text()
+}
+
+/// The page with these rows for each length of prefix, in builds that serve the family.
+fn page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
+    let part = |prefix: u32, rows: &str| format!("Networks, limit /{prefix}:\n{rows}\n");
+    let parts = |family: bool| match family {
+        true => part(24, ipv4[0]) + &part(16, ipv4[1]),
+        false => part(48, ipv6[0]) + &part(32, ipv6[1]),
+    };
+    loopbacks().iter().map(|loopback| parts(loopback.is_ipv4())).collect()
+}
+
+#[test]
+fn before_anybody_has_asked_the_page_has_no_rows() {
+    if !has("log-networks") {
+        return;
+    }
+    let tracker = Tracker::start(&[]);
+    for _ in 0..2 {
+        assert_eq!(busy(tracker.http()), page(["", ""], ["", ""]), "statistics are not counted");
+    }
+}
+
+#[test]
+fn announces_and_scrapes_of_both_protocols_are_counted_by_network() {
+    if !has("log-networks") {
+        return;
+    }
+    let tracker = Tracker::start(&[]);
+    for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
+        announce(http, 0, "port=1");
+        announce(http, 0, "port=1&event=stopped");
+        get(http, &scrape_target([0, 1])).bencode();
+        get(http, "/nowhere");
+        let client = Client::new(udp);
+        client.announce(&Announce::leecher(info_hash(0), 1));
+        client.scrape(&[info_hash(0), info_hash(1)]);
+    }
+    let ipv4 = "00000005: 127.0.0.0\n";
+    let ipv6 = "00000005: ::\n";
+    assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
+}
+
+#[test]
+fn full_scrapes_are_counted() {
+    if !has("log-networks") || !has("fullscrape") {
+        return;
+    }
+    let tracker = Tracker::start(&[]);
+    for &http in tracker.https() {
+        assert_eq!(get(http, "/scrape").status, 200);
+    }
+    let (ipv4, ipv6) = ("00000001: 127.0.0.0\n", "00000001: ::\n");
+    assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
+}
+
+#[test]
+fn the_busiest_network_comes_first() {
+    if !has("log-networks") || !loopbacks()[0].is_ipv4() {
+        return;
+    }
+    let tracker = Start::bare().listen(loopbacks()[0]).run();
+    let server = tracker.http();
+    for (host, times) in [([127, 0, 0, 1], 1), ([127, 0, 1, 1], 3), ([127, 0, 1, 255], 2), ([127, 1, 0, 1], 2)] {
+        for _ in 0..times {
+            let connection = Connection::open_from(host.into(), server);
+            connection.ask_last(request(&announce_target(0, "port=1"), "").as_bytes()).bencode();
+        }
+    }
+    let networks = "00000005: 127.0.1.0\n00000002: 127.1.0.0\n00000001: 127.0.0.0\n";
+    let page = page([networks, "00000006: 127.0.0.0\n00000002: 127.1.0.0\n"], ["", ""]);
+    assert_eq!(busy(server), page);
+}
+
+/// Whatever the network of the proxy is.
+#[test]
+fn clients_behind_a_proxy_have_networks_of_their_own() {
+    if !has("log-networks") || !has("ip-from-proxy") {
+        return;
+    }
+    let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
+    let lines = |ip: &str| format!("X-Forwarded-For: {ip}\r\n");
+    for &server in tracker.https() {
+        for ip in ["192.0.2.1", "::ffff:192.0.2.200", "192.0.3.1", "2001:db8:1:2::3", "2001:db8:1:4::5", "2001:db8:2::"]
+        {
+            get_with(server, &announce_target(0, "port=1"), &lines(ip));
+        }
+        assert_eq!(get(server, &announce_target(0, "port=1")).status, 400, "nor is this counted");
+    }
+    let count = |n: usize| format!("{:08}", n * tracker.https().len());
+    let row = |n: usize, network: &str| format!("{}: {network}\n", count(n));
+    let ipv4 = [row(2, "192.0.2.0") + &row(1, "192.0.3.0"), row(3, "192.0.0.0")];
+    let ipv6 = [row(2, "2001:db8:1::") + &row(1, "2001:db8:2::"), row(3, "2001:db8::")];
+    let expected = page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
+    let shown = get_with(tracker.http(), "/stats?mode=busy", &lines(&tracker.http().ip().to_string()));
+    assert_eq!(shown.text(), expected);
 }

@@ -3,6 +3,7 @@
 //! Every file begins with what holds of a build without the switch; such tests return at once in a build with it, and
 //! the other way round.
 
+mod access_list;
 mod accesslist_black;
 mod accesslist_white;
 mod dual_stack;

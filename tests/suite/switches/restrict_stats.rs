@@ -1,9 +1,16 @@
 //! `restrict-stats`: the statistics for blessed networks only.
 
+use std::net::SocketAddr;
+
 use super::{refuses_key, refuses_option};
-use crate::clients::http::{Connection, request};
-use crate::flavour::{client, has};
-use crate::tracker::Tracker;
+use crate::clients::http::{Connection, get, get_with, request};
+use crate::flavour::{self, client, has, loopbacks};
+use crate::http::announce;
+use crate::tracker::{Start, Tracker};
+
+/// Every mode, and one that there is not.
+const MODES: &str = "peer conn scrp udp4 tcp4 busy torr fscr s24s tpbs herr completed top10 top100 renew syncs version \
+                     everything statedump nonsense";
 
 #[test]
 fn without_it_its_key_is_refused() {
@@ -27,5 +34,118 @@ fn without_it_the_statistics_are_for_everyone() {
             let connection = Connection::open_from(client(server.ip(), host), server);
             assert_eq!(connection.ask_last(request("/stats", "").as_bytes()).status, 200);
         }
+    }
+}
+
+/// On the loopback addresses of this build, with what it needs but for `access.stats`.
+fn closed() -> Start {
+    let start = Start::plain();
+    let root = start.path(".");
+    let needs = flavour::needs(&root);
+    let config: String =
+        needs.lines().filter(|line| !line.starts_with("access.stats")).map(|line| format!("{line}\n")).collect();
+    let start = start.args(["-d".as_ref(), root.as_os_str()]).config(&config);
+    loopbacks().iter().fold(start, |start, ip| start.listen(*ip))
+}
+
+/// The status of the statistics for a client at this loopback address.
+#[track_caller]
+fn asked_by(host: u8, server: SocketAddr) -> u16 {
+    let connection = Connection::open_from(client(server.ip(), host), server);
+    connection.ask_last(request("/stats", "").as_bytes()).status
+}
+
+#[test]
+fn nobody_may_read_the_statistics_unless_it_is_said_who() {
+    if !has("restrict-stats") {
+        return;
+    }
+    let tracker = closed().run();
+    for &server in tracker.https() {
+        announce(server, 0, "port=1");
+        for mode in MODES.split(' ') {
+            let reply = get(server, &format!("/stats?mode={mode}"));
+            assert_eq!((reply.status, reply.text()), (403, "<title>403 Access Denied</title>\n".into()), "{mode}");
+        }
+        for target in ["/stats", "//stats/?", "/%73tats", "/stats?mode=tpbs&format=txt", "/stats?ip=127.0.0.1"] {
+            assert_eq!(get(server, target).status, 403, "{target}");
+        }
+        assert_eq!(get_with(server, "/stats", "Connection: keep-alive\r\n").header("connection"), Some("close"));
+    }
+    assert!(tracker.stop().contains("nobody may read the statistics"));
+}
+
+#[test]
+fn those_who_are_named_may_read_them() {
+    if !has("restrict-stats") {
+        return;
+    }
+    let tracker = closed().config("access.stats 127.0.0.2/31\naccess.stats ::1\n").run();
+    let with_options = closed().args(["-A", "127.0.0.2", "-A", "127.0.0.3", "--bless", "::1/128"]).run();
+    for &server in tracker.https().iter().chain(with_options.https()) {
+        for (host, expected) in [(1, 403), (2, 200), (3, 200), (4, 403)] {
+            let expected = if server.is_ipv6() { 200 } else { expected };
+            assert_eq!(asked_by(host, server), expected, "{host} at {server}");
+        }
+    }
+    assert!(!tracker.stop().contains("nobody may read"));
+}
+
+#[test]
+fn a_network_of_the_other_family_is_not_meant() {
+    if !has("restrict-stats") {
+        return;
+    }
+    let (ipv4, ipv6) =
+        (closed().config("access.stats 0.0.0.0/0\n").run(), closed().config("access.stats ::/0\n").run());
+    for (&at_ipv4, &at_ipv6) in ipv4.https().iter().zip(ipv6.https()) {
+        let expected = if at_ipv4.is_ipv4() { (200, 403) } else { (403, 200) };
+        assert_eq!((asked_by(1, at_ipv4), asked_by(1, at_ipv6)), expected, "{at_ipv4}");
+    }
+}
+
+#[test]
+fn the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_them() {
+    if !has("restrict-stats") {
+        return;
+    }
+    let tracker = closed().config("access.stats_path a/b\n").run();
+    for &server in tracker.https() {
+        assert_eq!(get(server, "/a/b?mode=statedump").status, 403);
+        assert_eq!(get(server, "/stats").status, 404);
+        assert_eq!(get(server, "/scrape").status, if has("fullscrape") { 200 } else { 404 });
+    }
+}
+
+/// The proxy's own address is blessed, and that of one of its clients.
+#[test]
+fn behind_a_proxy_the_address_of_the_client_counts() {
+    if !has("restrict-stats") || !has("ip-from-proxy") {
+        return;
+    }
+    let config = "access.proxy 127.0.0.1\naccess.proxy ::1\naccess.stats 127.0.0.1\naccess.stats ::1\n\
+                  access.stats 192.0.2.0/24\naccess.stats 2001:db8::/32\n";
+    let tracker = closed().config(config).run();
+    for &server in tracker.https() {
+        for (value, expected) in [
+            ("192.0.2.77", 200),
+            ("2001:db8::77", 200),
+            ("::ffff:192.0.2.77", 200),
+            ("203.0.113.1, 192.0.2.1", 200),
+            ("127.0.0.1", 200),
+            ("203.0.113.1", 403),
+            ("192.0.2.1, 203.0.113.1", 403),
+            ("127.0.0.1, ::1, 203.0.113.1, ::1, 127.0.0.1", 403),
+            ("unknown", 400),
+            ("", 400),
+        ] {
+            for mode in ["peer", "tpbs", "statedump"] {
+                let headers = format!("X-Forwarded-For: {value}\r\n");
+                let status = get_with(server, &format!("/stats?mode={mode}"), &headers).status;
+                let expected = if expected == 200 && mode != "peer" && !has("fullscrape") { 404 } else { expected };
+                assert_eq!(status, expected, "{value} {mode}");
+            }
+        }
+        assert_eq!(get(server, "/stats").status, 400, "a proxy that does not say for whom it asks");
     }
 }

@@ -1,7 +1,6 @@
 //! `sync-live`: a cluster of trackers keeps each other's peers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
 
 use super::{refuses_key, refuses_option};
 use crate::clients::cluster::{self, Member, Record};
@@ -118,14 +117,12 @@ fn a_full_packet_is_told_at_once() {
     let client = Client::new(tracker.udp());
     let family = client.ip();
     let most: u16 = if family.is_ipv4() { 52 } else { 36 };
-    let began = Instant::now();
     client.announce(&Announce::leecher(info_hash(1), 1));
     assert_eq!(member.hear_records(kind(family)).len(), 1);
     for port in 2..=most + 2 {
         client.announce(&Announce::leecher(info_hash(1), port));
     }
     let heard = member.hear_records(kind(family));
-    assert!(began.elapsed() < Duration::from_secs(15), "it was full before it was due");
     assert_eq!(heard.len(), most.into());
     let record = |port| Record { info_hash: info_hash(1), endpoint: client.endpoint(port), flags: 0 }.bytes();
     assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());

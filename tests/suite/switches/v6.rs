@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use super::needs;
 use crate::clients::udp::{CONNECT, Client, MAGIC, header};
 use crate::flavour::{has, loopback};
-use crate::tracker::{PATIENCE, Start, Tracker};
+use crate::tracker::{PATIENCE, Start, Tracker, waiting};
 
 #[test]
 fn without_it_ipv6_addresses_are_refused() {
@@ -52,7 +52,7 @@ fn with_it_alone_ipv4_clients_are_not_heard() {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect((Ipv4Addr::LOCALHOST, tracker.udp().port())).unwrap();
     client.send(&header(MAGIC, CONNECT, 1)).unwrap();
-    assert_eq!(client.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(waiting(|| client.recv(&mut [0; 16])).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     TcpStream::connect((Ipv6Addr::LOCALHOST, tracker.http().port())).unwrap();
 }
 

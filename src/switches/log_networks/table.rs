@@ -1,0 +1,246 @@
+//! Counts for the networks that ask most, in 64 KiB.
+//!
+//! There is room for 5120 networks. As long as there are not more of them, almost all are counted. When there are, those
+//! that ask most are kept: a network that has no slot takes that of the idlest of the [`SLOTS`] that it might have, with
+//! a chance of one in as many requests as that one counts, and takes its count over. So a crowd of networks that ask
+//! once or twice does not wash away one that asks often, and one that begins to ask often does not stay out for long.
+//!
+//! Threads count side by side without locks. Where two of them meet, the worst that can happen is that a request is
+//! counted for a neighbour in the table, or that a newcomer takes two slots, of which one dies out.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use fastrand::Rng;
+
+use crate::core::Minute;
+use crate::core::keyed_hash::Key;
+
+/// Buckets in a table.
+const BUCKETS: usize = 512;
+/// Networks in a bucket: those that two cache lines have room for. Processors fetch lines in pairs.
+const SLOTS: usize = 10;
+
+/// One request, as it is counted: in sixteenths, so that what a minute takes away from small counts is not nothing.
+const ONE: u32 = 16;
+/// Far from what a count has room for, since threads look first and add then.
+const MOST_COUNTED: u32 = u32::MAX / 2;
+
+/// Where a network of either family begins: the first 64 bits of its address, IPv4 filled up with zeros.
+pub(super) type Network = u64;
+
+/// The counts for one length of prefix.
+pub(super) struct Table {
+    prefix: u32,
+    buckets: Box<[Bucket]>,
+}
+
+impl Table {
+    /// A table for networks with a prefix of so many bits: 1 to 64.
+    pub(super) fn new(prefix: u32) -> Self {
+        Self { prefix, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
+    }
+
+    /// The bits in the prefix of a network.
+    pub(super) fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    /// Counts requests from somewhere in `network`, of which only the prefix counts.
+    #[inline]
+    pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &Key, rng: &mut Rng) {
+        let network = network & u64::MAX << (64 - self.prefix);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+        let at = key.endpoint(0, network) as usize % BUCKETS;
+        if let Some(bucket) = self.buckets.get(at) {
+            bucket.bring_up_to(now);
+            bucket.count(network, requests.saturating_mul(ONE), rng);
+        }
+    }
+
+    /// The networks and their requests, as they count now.
+    pub(super) fn requests(&self, now: Minute) -> impl Iterator<Item = (Network, u32)> {
+        self.buckets.iter().flat_map(move |bucket| bucket.requests(now))
+    }
+}
+
+/// A slot that was never used is that of network 0, which has not asked.
+#[derive(Default)]
+#[repr(align(128))]
+struct Bucket {
+    networks: [AtomicU64; SLOTS],
+    counts: [AtomicU32; SLOTS],
+    /// Until when the passing of time is accounted for.
+    minute: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 128 && size_of::<Bucket>() * BUCKETS == 64 * 1024);
+
+impl Bucket {
+    #[inline]
+    fn count(&self, network: Network, weight: u32, rng: &mut Rng) {
+        let slot = self.slots().find(|(held, _)| held.load(Relaxed) == network);
+        let Some((_, count)) = slot else { return self.admit(network, weight, rng) };
+        if count.load(Relaxed) < MOST_COUNTED {
+            count.fetch_add(weight, Relaxed);
+        }
+    }
+
+    /// Counts a request of a network that has no slot, if it is lucky.
+    fn admit(&self, network: Network, weight: u32, rng: &mut Rng) {
+        let Some((held, count)) = self.slots().min_by_key(|(_, count)| count.load(Relaxed)) else { return };
+        let (before, least) = (held.load(Relaxed), count.load(Relaxed));
+        let lucky = rng.u32(..least.saturating_add(weight)) < weight;
+        if lucky && held.compare_exchange(before, network, Relaxed, Relaxed).is_ok() {
+            count.fetch_add(weight, Relaxed);
+        }
+    }
+
+    /// Takes away what the minutes since the last time have to take: a bucket is brought up to date when it is used.
+    #[inline]
+    fn bring_up_to(&self, now: Minute) {
+        let before = self.minute.load(Relaxed);
+        if before < now.0 && self.minute.compare_exchange(before, now.0, Relaxed, Relaxed).is_ok() {
+            for count in &self.counts {
+                let _ = count.fetch_update(Relaxed, Relaxed, |count| Some(left_of(count, now.0 - before)));
+            }
+        }
+    }
+
+    /// The requests of each network, as they count now.
+    fn requests(&self, now: Minute) -> impl Iterator<Item = (Network, u32)> {
+        let minutes = now.since(Minute(self.minute.load(Relaxed)));
+        let requests = move |count: &AtomicU32| (left_of(count.load(Relaxed), minutes) + ONE / 2) / ONE;
+        let rows = self.slots().map(move |(network, count)| (network.load(Relaxed), requests(count)));
+        rows.filter(|&(_, requests)| requests > 0)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&AtomicU64, &AtomicU32)> {
+        self.networks.iter().zip(&self.counts)
+    }
+}
+
+/// What is left of a count after so many minutes.
+fn left_of(mut count: u32, minutes: u32) -> u32 {
+    for _ in 0..minutes {
+        if count == 0 {
+            break;
+        }
+        // Rounded up, so that every count ends.
+        count -= count.div_ceil(16);
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const NOW: Minute = Minute(29_000_000);
+
+    fn key() -> Key {
+        Key::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8))
+    }
+
+    /// A table for /24 whose networks are called by the numbers that their first 24 bits are.
+    struct Numbered {
+        table: Table,
+        rng: Rng,
+    }
+
+    impl Numbered {
+        fn new() -> Self {
+            Self { table: Table::new(24), rng: Rng::with_seed(1) }
+        }
+
+        fn ask(&mut self, n: u32, now: Minute) {
+            self.table.count(u64::from(n) << 40 | 0xff_ffff, 1, now, &key(), &mut self.rng);
+        }
+
+        fn requests(&self, n: u32, now: Minute) -> u32 {
+            self.table.requests(now).find(|(found, _)| found >> 40 == n.into()).map_or(0, |(_, requests)| requests)
+        }
+    }
+
+    #[test]
+    fn each_minute_takes_a_sixteenth() {
+        let mut networks = Numbered::new();
+        (0..1600).for_each(|_| networks.ask(7, NOW));
+        for (minutes, expected) in [(0, 1600), (1, 1500), (2, 1406), (11, 787), (60, 33)] {
+            assert_eq!(networks.requests(7, NOW + minutes), expected, "{minutes}");
+        }
+        networks.ask(7, NOW + 1);
+        assert_eq!(networks.requests(7, NOW + 1), 1501, "counting brings up to date");
+        networks.ask(7, NOW);
+        assert_eq!(networks.requests(7, NOW + 1), 1502, "a thread that is late does no harm");
+        assert_eq!(networks.requests(7, NOW), 1502);
+        assert_eq!(networks.requests(7, NOW + 200), 0);
+        assert_eq!(left_of(u32::MAX, u32::MAX), 0);
+    }
+
+    #[test]
+    fn the_page_shows_the_present() {
+        let mut networks = Numbered::new();
+        (0..10_000).for_each(|_| networks.ask(1, NOW));
+        for minute in 0..60 {
+            (0..100).for_each(|_| networks.ask(2, NOW + minute));
+        }
+        let now = NOW + 60;
+        let (past, present) = (networks.requests(1, now), networks.requests(2, now));
+        assert!((1450..=1500).contains(&present), "a quarter of an hour, less the minute that has just passed");
+        assert!(past < 300, "{past}");
+    }
+
+    #[test]
+    fn the_busiest_of_very_many_are_found() {
+        let mut networks = Numbered::new();
+        let mut rng = Rng::with_seed(5);
+        let mut truth = HashMap::new();
+        for _ in 0..200_000 {
+            // As many requests come from the networks 1 to 10 as from 10 to 100, and so on.
+            let n = 100_000_f64.powf(rng.f64()) as u32;
+            *truth.entry(n).or_insert(0) += 1;
+            networks.ask(n, NOW);
+        }
+        assert!(truth.len() > 5 * BUCKETS * SLOTS, "far more networks than slots: {}", truth.len());
+        for n in 1..50 {
+            let (found, expected) = (networks.requests(n, NOW), truth[&n]);
+            assert!(found.abs_diff(expected) <= expected / 10, "{n}: {found} for {expected}");
+        }
+        assert!(networks.table.requests(NOW).count() <= 5120);
+    }
+
+    #[test]
+    fn a_crowd_neither_washes_away_nor_keeps_out() {
+        let mut networks = Numbered::new();
+        (0..200).for_each(|_| networks.ask(1 << 23, NOW));
+        (0..200_000).for_each(|n| networks.ask(n, NOW));
+        assert_eq!(networks.requests(1 << 23, NOW), 200);
+        (0..1000).for_each(|_| networks.ask(1 << 22, NOW));
+        let late = networks.requests(1 << 22, NOW);
+        assert!((800..1200).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn a_count_that_is_full_stays_full() {
+        let bucket = Bucket::default();
+        bucket.counts[0].store(MOST_COUNTED, Relaxed);
+        (0..1000).for_each(|_| bucket.count(0, ONE, &mut Rng::with_seed(1)));
+        assert_eq!(bucket.counts[0].load(Relaxed), MOST_COUNTED);
+    }
+
+    #[test]
+    fn threads_count_side_by_side() {
+        let table = Table::new(24);
+        let work = || {
+            let (key, mut rng) = (key(), Rng::with_seed(1));
+            (0..20_000).for_each(|n| table.count((n % 100) << 40, 1, NOW, &key, &mut rng));
+        };
+        work();
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+        let rows: Vec<_> = table.requests(NOW).collect();
+        assert_eq!(rows.len(), 100);
+        assert!(rows.iter().all(|(_, requests)| *requests == 1000), "{rows:?}");
+    }
+}

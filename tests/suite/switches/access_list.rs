@@ -1,0 +1,325 @@
+//! What both lists do: serve some torrents and no others, as the file says that SIGHUP reads again.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use nix::sys::signal::Signal;
+
+use crate::clients::http::get;
+use crate::clients::udp::{self, Announce, COMPLETED, Client, ERROR, STARTED, STOPPED};
+use crate::flavour::{has, info_hash};
+use crate::http::{announce, announce_target, counts, scrape_target};
+use crate::tracker::{PATIENCE, Start, Tracker, until};
+
+const REFUSAL: &str = "Requested download is not authorized for use with this tracker.";
+
+/// The list of this build: its key.
+fn key() -> Option<&'static str> {
+    let keys = [("accesslist-white", "access.whitelist"), ("accesslist-black", "access.blacklist")];
+    keys.into_iter().find_map(|(feature, key)| has(feature).then_some(key))
+}
+
+fn hex(hash: [u8; 20]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A list by which the first ones are served and the others are not.
+fn list(served: &[u8], refused: &[u8]) -> String {
+    let listed = if has("accesslist-white") { served } else { refused };
+    listed.iter().map(|&n| hex(info_hash(n)) + "\n").collect()
+}
+
+/// A tracker that is about to be started with this list.
+fn listing(key: &str, text: &str) -> Start {
+    let start = Start::loopback();
+    fs::write(start.path("list"), text).unwrap();
+    start.config(&format!("{key} list\nlisten.udp_connection_id_minutes 1440\n"))
+}
+
+/// As a list should be written: it is never there in part.
+fn replace(tracker: &Tracker, text: &str) {
+    fs::write(tracker.root().join("new"), text).unwrap();
+    fs::rename(tracker.root().join("new"), tracker.root().join("list")).unwrap();
+}
+
+/// SIGHUP, and what the log says when the list has been read.
+fn reload(tracker: &Tracker) -> String {
+    let said = |log: &str| {
+        let mut lines = log.lines().filter(|line| line.contains("read in") || line.contains("the list in force stays"));
+        (lines.clone().count(), lines.next_back().map(str::to_owned))
+    };
+    let (before, _) = said(&tracker.log());
+    tracker.signal(Signal::SIGHUP);
+    let line = until(PATIENCE, || Some(said(&tracker.log())).filter(|(count, _)| *count > before)?.1);
+    line.unwrap_or_else(|| panic!("nothing was read:\n{}", tracker.log()))
+}
+
+/// Whether the tracker serves a torrent, as an announce over each protocol is told.
+#[track_caller]
+fn serves(tracker: &Tracker, n: u8) -> bool {
+    let client = Client::new(tracker.udp());
+    let served = is_served(&client, info_hash(n));
+    let reply = get(tracker.http(), &announce_target(n, "port=1&left=1"));
+    let over_http = !reply.text().contains("failure reason");
+    assert_eq!(served, over_http, "{}", reply.text());
+    served
+}
+
+/// The same over UDP. The answer is one or the other, whole.
+#[track_caller]
+fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
+    let transaction = client.next_transaction();
+    let reply = client.exchange(&Announce::leecher(info_hash, 1).packet(client.id, transaction));
+    if reply.starts_with(&ERROR.to_be_bytes()) {
+        assert_eq!(udp::error(&reply, transaction), REFUSAL);
+        return false;
+    }
+    udp::begins_with(&reply, udp::ANNOUNCE, transaction);
+    assert!(reply.len() >= 20);
+    true
+}
+
+#[test]
+fn what_is_not_served_is_refused_and_not_known() {
+    let Some(key) = key() else { return };
+    let tracker = listing(key, &list(&[1, 2], &[3, 4])).run();
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        for event in [0, COMPLETED, STARTED, STOPPED] {
+            assert_eq!(client.refusal(&Announce::seeder(info_hash(3), 1).event(event)), REFUSAL);
+        }
+        client.announce(&Announce::leecher(info_hash(1), 1));
+        assert_eq!([1, 2, 3].map(|n| client.totals(info_hash(n))), [(0, 0, 1), (0, 0, 0), (0, 0, 0)]);
+    }
+    for &server in tracker.https() {
+        for event in ["", "&event=started", "&event=completed", "&event=stopped"] {
+            let reply = get(server, &announce_target(4, &format!("port=2&left=0{event}")));
+            assert_eq!(reply.failure(), REFUSAL);
+        }
+        announce(server, 2, "port=2&left=0&event=completed");
+        assert_eq!(get(server, &scrape_target([3, 4])).text(), "d5:filesdee");
+    }
+    assert_eq!(get(tracker.http(), "/stats?mode=torr").text().lines().next(), Some("2"));
+}
+
+#[test]
+fn torrents_outside_the_list_are_the_other_way_round() {
+    let Some(key) = key() else { return };
+    let tracker = listing(key, &list(&[1], &[2])).run();
+    assert_eq!(serves(&tracker, 3), has("accesslist-black"));
+    replace(&tracker, "# nothing\n");
+    assert!(reload(&tracker).contains("0 torrents on the list"));
+    for n in 1..4 {
+        assert_eq!(serves(&tracker, n), has("accesslist-black"));
+    }
+}
+
+#[test]
+fn sighup_reads_the_list_again() {
+    let Some(key) = key() else { return };
+    let tracker = listing(key, &list(&[1, 2, 3], &[4])).run();
+    for &server in tracker.https() {
+        announce(server, 1, "port=1&left=1");
+        announce(server, 2, "port=1&left=1");
+    }
+    replace(&tracker, &list(&[2, 4], &[1, 3]));
+    assert!(serves(&tracker, 1) && !serves(&tracker, 4), "nobody has asked to read it");
+    let said = reload(&tracker);
+    assert!(said.contains(key) && said.contains("2 good lines, 0 bad ones, 2 torrents on the list"), "{said}");
+    assert_eq!([1, 2, 3, 4].map(|n| serves(&tracker, n)), [false, true, false, true]);
+    assert_eq!(get(tracker.http(), &scrape_target([1])).text(), "d5:filesdee");
+    let kept = announce(tracker.http(), 2, "port=1&left=1");
+    assert!(counts(&kept).2 > 0, "{kept:?}");
+
+    replace(&tracker, &list(&[1, 3], &[2, 4]));
+    reload(&tracker);
+    assert_eq!([1, 2, 3, 4].map(|n| serves(&tracker, n)), [true, false, true, false]);
+}
+
+#[test]
+fn lines_of_every_kind_are_understood_or_named() {
+    let Some(key) = key() else { return };
+    let one = |n| hex(info_hash(n));
+    let text = format!(
+        "# a list\r\n\r\n{}\r\n  {} a comment\n{}:7:9\nnonsense\n{}0\n\x1b[2J\n{}",
+        one(1).to_uppercase(),
+        one(2),
+        one(3),
+        one(5),
+        one(4)
+    );
+    let tracker = listing(key, &text).run();
+    let served = has("accesslist-white");
+    assert_eq!([1, 2, 3, 4, 5].map(|n| serves(&tracker, n)), [served, served, served, served, !served]);
+    let log = tracker.stop();
+    for said in ["line 6 is not", "\"nonsense\"", "line 7 is not", "line 8 is not", r#""\x1b[2J""#] {
+        assert!(log.contains(said), "{said}:\n{log}");
+    }
+    assert!(log.contains(&format!("{key}: list: 4 good lines, 3 bad ones, 4 torrents on the list, read in ")), "{log}");
+}
+
+#[test]
+fn a_wrong_file_does_not_fill_the_log() {
+    let Some(key) = key() else { return };
+    let tracker = listing(key, &(list(&[1], &[2]) + &"<p>\n".repeat(10_000))).run();
+    let log = tracker.stop();
+    assert!(log.contains("1 good lines, 10000 bad ones, 1 torrents"), "{log}");
+    assert!(log.lines().count() < 40, "{log}");
+}
+
+#[test]
+fn a_list_that_is_none_leaves_the_list_in_force() {
+    let Some(key) = key() else { return };
+    let tracker = listing(key, &list(&[1], &[2])).run();
+    let path = tracker.root().join("list");
+    let other = list(&[2], &[1]);
+    let stays = |why: &str| {
+        let said = reload(&tracker);
+        assert!(said.contains(&format!("{key}: cannot read list: ")) && said.contains(why), "{why}: {said}");
+        assert_eq!([1, 2].map(|n| serves(&tracker, n)), [true, false], "{why}");
+    };
+    fs::remove_file(&path).unwrap();
+    stays("No such file");
+    fs::create_dir(&path).unwrap();
+    stays("is a directory");
+    fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_retain(0o644)).unwrap();
+    stays("not a regular file");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &other).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    stays("Permission denied");
+    fs::remove_file(&path).unwrap();
+    // As one finds it that somebody writes in place.
+    fs::write(&path, "").unwrap();
+    stays("it is empty");
+    fs::write(&path, &other[..17]).unwrap();
+    stays("its last line, 1, is cut off after 17 of 40 digits");
+    fs::write(&path, "<html>\n").unwrap();
+    stays("none of its 1 lines is an info hash");
+
+    fs::write(&path, &other).unwrap();
+    reload(&tracker);
+    assert_eq!([1, 2].map(|n| serves(&tracker, n)), [false, true]);
+}
+
+#[test]
+fn a_list_that_is_none_stops_the_start() {
+    let Some(key) = key() else { return };
+    let config = format!("{key} other\n");
+    let refuses = |start: Start, why: &str| start.finish().refuses(1, &[key, "cannot read other", why]);
+    let written = |text: &str| {
+        let start = Start::loopback().config(&config);
+        fs::write(start.path("other"), text).unwrap();
+        start
+    };
+    refuses(Start::loopback().config(&config), "No such file");
+    refuses(Start::loopback().config(&config), "tracker.rootdir");
+    refuses(written("0123"), "cut off after 4 of 40 digits");
+    refuses(written("<html>\n"), "none of its 1 lines is an info hash");
+    let start = written(&list(&[1], &[2]));
+    fs::set_permissions(start.path("other"), fs::Permissions::from_mode(0o000)).unwrap();
+    refuses(start, "Permission denied");
+    let start = Start::loopback().config(&config);
+    fs::create_dir(start.path("other")).unwrap();
+    refuses(start, "is a directory");
+    // Nobody is writing it now; whoever wants to list nothing may.
+    written("").run().stop();
+}
+
+/// Torrents on each of the two lists, and how often one replaces the other. A build for debugging takes some seconds
+/// to read a million.
+const LOAD: (usize, u32) = if cfg!(debug_assertions) { (20_000, 40) } else { (1_000_000, 200) };
+
+#[test]
+fn lists_are_replaced_while_announces_flow() {
+    let Some(key) = key() else { return };
+    // Both serve torrent 0; torrent 1 is served by the first alone, torrent 2 by the second.
+    let lists = [list(&[0, 1], &[2]), list(&[0, 2], &[1])];
+    let tracker = listing(key, &lists[0]).run();
+    let paths = ["first", "second"].map(|name| tracker.root().join(name));
+    for (seed, (list, path)) in lists.iter().zip(&paths).enumerate() {
+        write_many(list, seed as u64, path);
+    }
+    // Twice the number of the list in force, and one more while it is being replaced.
+    let stage = AtomicU32::new(0);
+    let mut resident = Vec::new();
+    let (answered, slowest) = thread::scope(|scope| {
+        let announce = |server: SocketAddr| {
+            let (stage, client) = (&stage, Client::new(server));
+            move || announce_until_over(&client, stage)
+        };
+        let announcers: Vec<_> = tracker.udps().iter().map(|udp| announce(*udp)).collect();
+        let announcers: Vec<_> = announcers.into_iter().map(|announcer| scope.spawn(announcer)).collect();
+        for n in 1..=LOAD.1 {
+            fs::hard_link(&paths[n as usize % 2], tracker.root().join("new")).unwrap();
+            stage.store(2 * n - 1, Ordering::SeqCst);
+            fs::rename(tracker.root().join("new"), tracker.root().join("list")).unwrap();
+            let said = reload(&tracker);
+            stage.store(2 * n, Ordering::SeqCst);
+            let torrents = LOAD.0 + lists[0].lines().count();
+            assert!(said.contains(&format!("{torrents} torrents on the list")), "{said}");
+            resident.push(resident_kilobytes(&tracker));
+        }
+        stage.store(OVER, Ordering::SeqCst);
+        let announcers = announcers.into_iter().map(|announcer| announcer.join().unwrap());
+        announcers.fold((0, Duration::ZERO), |(sum, slowest), (answered, took)| (sum + answered, slowest.max(took)))
+    });
+    println!("{answered} announces answered, the slowest in {slowest:?}; kilobytes resident: {resident:?}");
+    assert!(answered > LOAD.1, "{answered}");
+    let (early, late) = (resident[resident.len() / 10], *resident.last().unwrap());
+    assert!(late < early + 4096, "{resident:?}");
+
+    // It hears of its end while it reads.
+    tracker.signal(Signal::SIGHUP);
+    tracker.stop();
+}
+
+const OVER: u32 = u32::MAX;
+
+/// Announces one after the other; says how many were answered, and how long the slowest answer took.
+fn announce_until_over(client: &Client, stage: &AtomicU32) -> (u32, Duration) {
+    let (mut answered, mut slowest) = (0, Duration::ZERO);
+    loop {
+        for torrent in 0..3 {
+            let before = stage.load(Ordering::SeqCst);
+            if before == OVER {
+                return (answered, slowest);
+            }
+            let asked = Instant::now();
+            let served = is_served(client, info_hash(torrent));
+            (answered, slowest) = (answered + 1, slowest.max(asked.elapsed()));
+            let after = stage.load(Ordering::SeqCst);
+            if torrent == 0 {
+                assert!(served, "both lists serve it");
+            } else if before == after && before % 2 == 0 {
+                let in_force = before / 2 % 2;
+                assert_eq!(served, u32::from(torrent) == in_force + 1, "torrent {torrent} by list {in_force}");
+            }
+        }
+    }
+}
+
+/// The list, and [`LOAD`] torrents that nobody asks for.
+fn write_many(list: &str, seed: u64, path: &Path) {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    file.write_all(list.as_bytes()).unwrap();
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..LOAD.0 {
+        writeln!(file, "{:032x}{:08x}", rng.u128(..), rng.u32(..)).unwrap();
+    }
+    file.flush().unwrap();
+}
+
+fn resident_kilobytes(tracker: &Tracker) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", tracker.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
