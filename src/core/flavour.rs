@@ -65,7 +65,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
     const LISTENS: bool;
 
-    /// A peer came, came back after [`Stamp::TELL_AGAIN`](super::peer::Stamp::TELL_AGAIN) minutes, completed or left.
+    /// A peer came, came back after [`Stamp::TELL_AGAIN`](super::peer::Stamp::TELL_AGAIN) minutes, completed, or left
+    /// (known here or not).
     fn tell(&self, change: Change);
 }
 

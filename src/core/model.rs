@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fastrand::Rng;
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ struct Ipv6Family;
 impl Family for Ipv6Family {
     type Swarms = Swarm<PeerV6>;
 
-    fn serves(address: std::net::IpAddr) -> bool {
+    fn serves(address: IpAddr) -> bool {
         address.is_ipv6()
     }
 }
@@ -163,25 +163,22 @@ fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
 
 /// What is handed out is as much as is wanted and there is, of the right kind, without the asker and no peer twice.
 fn check_handout(torrent: Option<&ModelTorrent>, announce: &Announce, wanted: usize, ipv4: &[u8], ipv6: &[u8]) {
-    let eligible: BTreeSet<Vec<u8>> = torrent
-        .filter(|_| announce.event != Event::Stopped)
-        .into_iter()
-        .flat_map(|torrent| &torrent.peers)
-        .filter(|(at, peer)| **at != announce.endpoint && !(announce.seeder && peer.seeder))
-        .map(|(at, _)| compact(*at))
-        .collect();
-    let handed: Vec<Vec<u8>> = ipv4.chunks(6).chain(ipv6.chunks(18)).map(<[u8]>::to_vec).collect();
-    let distinct: BTreeSet<_> = handed.iter().cloned().collect();
-    assert_eq!(handed.len(), wanted.min(eligible.len()));
-    assert_eq!(distinct.len(), handed.len(), "a peer is handed out twice");
-    assert!(distinct.is_subset(&eligible), "{handed:?} are not all among {eligible:?}");
+    let none = BTreeMap::new();
+    let peers = torrent.filter(|_| announce.event != Event::Stopped).map_or(&none, |torrent| &torrent.peers);
+    let eligible =
+        |(at, peer): (&SocketAddr, &ModelPeer)| *at != announce.endpoint && !(announce.seeder && peer.seeder);
+    let handed: Vec<_> = ipv4.chunks(6).chain(ipv6.chunks(18)).map(endpoint_of).collect();
+    assert_eq!(handed.len(), wanted.min(peers.iter().filter(|entry| eligible(*entry)).count()));
+    assert!(handed.iter().all(|at| peers.get_key_value(at).is_some_and(eligible)), "{handed:?}");
+    assert_eq!(handed.iter().collect::<BTreeSet<_>>().len(), handed.len(), "a peer is handed out twice");
 }
 
-fn compact(endpoint: SocketAddr) -> Vec<u8> {
-    let port = endpoint.port().to_be_bytes();
-    match endpoint {
-        SocketAddr::V4(v4) => [&v4.ip().octets()[..], &port].concat(),
-        SocketAddr::V6(v6) => [&v6.ip().octets()[..], &port].concat(),
+fn endpoint_of(compact: &[u8]) -> SocketAddr {
+    let (address, port) = compact.split_at(compact.len() - 2);
+    let port = u16::from_be_bytes(port.try_into().unwrap());
+    match address.try_into().map(<[u8; 4]>::into) {
+        Ok(v4) => SocketAddr::new(IpAddr::V4(v4), port),
+        Err(_) => SocketAddr::new(IpAddr::V6(<[u8; 16]>::try_from(address).unwrap().into()), port),
     }
 }
 

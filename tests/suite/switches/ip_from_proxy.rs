@@ -143,7 +143,7 @@ fn nobody_else_is_believed() {
         for value in ["192.0.2.1", "2001:db8::1", "nonsense", "127.0.0.1, 127.0.0.2"] {
             let headers = format!("X-Forwarded-For: {value}\r\n");
             for port in [7, 9] {
-                let target = announce_target(0, &format!("port={port}&left=1"));
+                let target = announce_target(server.is_ipv6().into(), &format!("port={port}&left=1"));
                 let connection = Connection::open_from(client(server.ip(), 9), server);
                 let answer = connection.ask_last(request(&target, &headers).as_bytes()).bencode();
                 let found: Vec<_> = peers(&answer).iter().map(|peer| peer.ip()).collect();
