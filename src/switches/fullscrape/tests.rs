@@ -179,7 +179,7 @@ fn a_torrent_that_stays_is_named_while_others_come_and_go() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn pages_are_what_a_naive_listing_gives(
         torrents in prop::collection::btree_map(any::<[u8; 20]>(), (1..5_u16, 0..5_u16, 0..40_u32), 0..100),
