@@ -19,6 +19,10 @@ fn commit() -> Option<String> {
     if let Ok(given) = std::env::var("OPENTRACKER_COMMIT") {
         return Some(given);
     }
+    // A source archive may lie inside a repository that is not this one.
+    if !std::path::Path::new(".git").exists() {
+        return None;
+    }
     let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())

@@ -31,7 +31,8 @@ install_packages() {
             # shellcheck disable=SC2086 # one word a package
             apt-get install -y -qq --no-install-recommends $missing
             [ -z "$made" ] || rm -f "$policy"
-        } >/dev/null 2>&1
+        } >"${TMPDIR:-/tmp}/apt-$$.log" 2>&1 || tail -n 5 "${TMPDIR:-/tmp}/apt-$$.log" >&2
+        rm -f "${TMPDIR:-/tmp}/apt-$$.log"
         missing=$(missing_packages "$@")
     fi
     [ -z "$missing" ] || { echo "missing Debian packages: $(echo $missing)"; return 1; }

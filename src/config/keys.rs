@@ -59,7 +59,7 @@ pub(super) static KEYS: &[Key] = &[
     many("access.stats", NETWORK, |s, v| v.network().map(|network| s.access.stats.push(network)))
         .needs(&["restrict-stats"]),
     one("access.stats_path", STATS_PATH, |s, v| {
-        v.text(is_stats_path).map(|path| s.access.stats_path = path.trim_start_matches('/').to_owned())
+        v.text(is_stats_path).map(|path| s.access.stats_path = path.trim_matches('/').to_owned())
     }),
     many("access.proxy", NETWORK, |s, v| v.network().map(|network| s.access.proxy.push(network)))
         .needs(&["ip-from-proxy"]),
@@ -155,7 +155,7 @@ fn is_url(text: &str) -> bool {
 
 /// A path that a request can name, and that does not hide what the tracker is there for.
 fn is_stats_path(text: &str) -> bool {
-    let path = text.trim_start_matches('/');
+    let path = text.trim_matches('/');
     !matches!(path, "" | "announce" | "scrape")
         && !path.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#'))
 }

@@ -58,8 +58,8 @@ pub trait Swarms: Default + Send {
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp>;
     /// Warms up what [`Self::hand_out`] will touch, given a generator in the same state: see [`Swarm::look_ahead`].
     fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>);
-    /// Writes a random selection of peers: see [`Swarm::select`]. The asker is one of them.
-    fn hand_out(&self, asker: SocketAddr, seeder: bool, rng: &mut Rng, handout: Handout<'_>);
+    /// Writes a random selection of peers: see [`Swarm::select`]. `asker` is where the asker is, if it is one of them.
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>);
     /// Takes expired peers out in portions: see [`Swarm::expire`].
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize>;
     /// Forgets every peer; none has been heard of since `since`.
@@ -102,10 +102,10 @@ impl<P: Peer> Swarms for Swarm<P> {
     }
 
     #[inline]
-    fn hand_out(&self, asker: SocketAddr, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
         let out = if P::IPV6 { handout.ipv6 } else { handout.ipv4 };
         if let Some(out) = out {
-            self.select(&Asker { endpoint: P::at(asker), seeder }, handout.wanted, rng, out);
+            self.select(&Asker { endpoint: asker.and_then(P::at), seeder }, handout.wanted, rng, out);
         }
     }
 

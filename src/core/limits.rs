@@ -19,8 +19,9 @@ impl Limits {
     pub const NONE: Self = Self { torrents: u64::MAX, peers: u64::MAX };
 }
 
-/// What is left for all shards.
+/// What is left for all shards. On cache lines of its own: what is written here stands beside what all workers read.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Pool {
     left: AtomicU64,
     block: u64,
@@ -33,6 +34,10 @@ impl Pool {
     }
 
     fn take_block(&self) -> u64 {
+        // Nothing is written where there is nothing to take: a full tracker is asked for room all the time.
+        if self.left.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
         let taken = |left: u64| Some(left.saturating_sub(self.block));
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).unwrap_or_else(|left| left);
         left.min(self.block)

@@ -284,11 +284,13 @@ fn limits_hold_and_what_is_known_stays_welcome() {
     assert_eq!(come(&tracker, 3, 1, Event::Update), Err(Refusal::Full), "a fourth torrent");
     come(&tracker, 0, 2, Event::Update).unwrap();
     come(&tracker, 0, 3, Event::Update).unwrap();
-    assert_eq!(come(&tracker, 0, 4, Event::Update), Err(Refusal::Full), "a sixth peer");
+    let sixth = come(&tracker, 0, 4, Event::Update).expect("there are peers to hand out");
+    assert_eq!((sixth.totals.leechers, tracker.store().census().peers.leechers), (3, 5), "a sixth peer is not kept");
     assert!(come(&tracker, 0, 3, Event::Update).unwrap().back_after.is_some());
     come(&tracker, 2, 1, Event::Stopped).unwrap();
     come(&tracker, 3, 4, Event::Update).expect("a torrent and a peer have left");
-    assert_eq!(come(&tracker, 3, 5, Event::Update), Err(Refusal::Full));
+    assert_eq!(come(&tracker, 3, 5, Event::Update).map(|announced| announced.totals.leechers), Ok(1));
+    assert_eq!(come(&tracker, 3, 5, Event::Stopped).map(|announced| announced.back_after), Ok(None));
     assert_eq!(tracker.store().census().torrents, 3);
 }
 

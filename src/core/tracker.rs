@@ -117,7 +117,8 @@ impl<F: Flavour> Tracker<F> {
         &self.store
     }
 
-    /// Takes note of the client and hands it other peers. A client that stops is handed none.
+    /// Takes note of the client and hands it other peers. A client that stops is handed none. One that there is no
+    /// room for is handed peers too, if there are any, but is not remembered.
     ///
     /// Locks one shard, once.
     pub fn announce(
@@ -140,11 +141,16 @@ impl<F: Flavour> Tracker<F> {
         }
         let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
             if !room && !torrent.swarms.contains(key, *endpoint) {
-                return Err(Refusal::Full);
+                // Whoever fills the tracker up is not to keep others from each other: a client that cannot be
+                // remembered can still be helped.
+                torrent.swarms.hand_out(None, announce.seeder, rng, handout);
+                let known = torrent.swarms.counts().peers() > 0;
+                let announced = Announced { totals: totals(torrent), ..Announced::default() };
+                return if known { Ok((announced, false)) } else { Err(Refusal::Full) };
             }
             torrent.swarms.look_ahead(*endpoint, announce.seeder, rng, &handout);
             let noted = note_peer::<F>(torrent, key, announce, now);
-            torrent.swarms.hand_out(*endpoint, announce.seeder, rng, handout);
+            torrent.swarms.hand_out(Some(*endpoint), announce.seeder, rng, handout);
             Ok(noted)
         };
         let (announced, tell) = self.store.upsert(info_hash, now, note).unwrap_or(Err(Refusal::Full))?;

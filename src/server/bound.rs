@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use nix::unistd::{Uid, User};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -15,8 +17,11 @@ use super::{StartError, limits};
 
 /// Connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
-/// What a burst of datagrams may take up until a worker gets to it, in bytes; the system may allow less.
+/// What a burst of datagrams may take up until a worker gets to it, in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// What an event loop holds open: epoll twice, an eventfd, and its ear for signals.
+const EVENT_LOOP_FILES: usize = 4;
 
 /// Sockets are bound; the process still has all its rights.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ pub struct Bound {
     pub(super) user: Option<User>,
     pub(super) notifier: Notifier,
     pub(super) connections: usize,
+    pub(super) memory: u64,
 }
 
 /// One address, opened once for each worker.
@@ -48,11 +54,14 @@ impl Bound {
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);
-        let open_files = settings.listen.tcp.len() * (2 * tcp_workers + 2) + settings.listen.udp.len() * udp_workers;
-        let connections = limits::connections(&settings.limits, open_files);
+        // An HTTP worker accepts one connection before it waits for a place.
+        let of_http = tcp_workers * (EVENT_LOOP_FILES + 2 * settings.listen.tcp.len());
+        let files = EVENT_LOOP_FILES + of_http + udp_workers * settings.listen.udp.len();
+        let memory = limits::memory();
+        let connections = limits::connections(&settings.limits, files, memory);
         let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM)?;
         let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM)?;
-        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), connections })
+        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), connections, memory })
     }
 }
 
@@ -112,8 +121,9 @@ fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
         // Runtimes want it so. UDP workers wait in the system call.
         socket.set_nonblocking(true)?;
     } else {
-        // The system's own maximum is what we get; an error would say no more than that.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        // Only root may go beyond the system's maximum (net.core.rmem_max); others silently get no more than that.
+        let forced = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER);
+        let _ = forced.map_err(io::Error::from).or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
     }
     socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;

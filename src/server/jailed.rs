@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use nix::unistd::{self, Uid, User};
 use tracing::info;
@@ -27,13 +27,15 @@ impl Bound {
         let root = self.settings.tracker.rootdir.clone();
         match &self.user {
             Some(user) => {
+                // The path as it was given may have links in it, and other paths may be written in the same way.
+                let configured = root.as_deref().and_then(|root| path::absolute(root).ok());
                 let root = enter(root.as_deref().unwrap_or(Path::new(".")))?;
                 let in_root = |error: nix::Error| StartError::RootDirectory { path: root.clone(), error: error.into() };
                 unistd::chroot(&root).map_err(in_root)?;
                 unistd::chdir("/").map_err(in_root)?;
                 give_up_root(user)?;
                 info!("running as {} in {}", user.name, root.display());
-                see_from_inside(&mut self.settings, &root);
+                see_from_inside(&mut self.settings, [configured.as_deref(), Some(&root)].into_iter().flatten());
             }
             None => {
                 if let Some(root) = root {
@@ -68,10 +70,11 @@ fn give_up_root(user: &User) -> Result<(), StartError> {
 }
 
 /// A path of the configuration is one inside the jail. Whoever wrote it as it is outside means the same file.
-fn see_from_inside(settings: &mut Settings, root: &Path) {
+fn see_from_inside<'a>(settings: &mut Settings, names_of_root: impl Iterator<Item = &'a Path> + Clone) {
     let access = &mut settings.access;
     for path in [&mut access.whitelist, &mut access.blacklist, &mut settings.tracker.statefile].into_iter().flatten() {
-        if let (true, Ok(inside)) = (root != Path::new("/"), path.strip_prefix(root)) {
+        let mut roots = names_of_root.clone().filter(|root| *root != Path::new("/"));
+        if let Some(inside) = roots.find_map(|root| path.strip_prefix(root).ok()) {
             let inside = Path::new("/").join(inside);
             info!("{} is {} inside the root directory", path.display(), inside.display());
             *path = inside;
@@ -91,10 +94,11 @@ mod tests {
             ("/var/lib/opentracker", "white", "white"),
             ("/var/lib/opentracker", "/var/lib/opentracker2/white", "/var/lib/opentracker2/white"),
             ("/", "/white", "/white"),
+            ("/var/lib/opentracker", "/run/link/white", "/white"),
         ] {
             let mut settings = Settings::default();
             settings.access.whitelist = Some(path.into());
-            see_from_inside(&mut settings, Path::new(root));
+            see_from_inside(&mut settings, [root, "/run/link"].map(Path::new).into_iter());
             assert_eq!(settings.access.whitelist.as_deref(), Some(Path::new(expected)), "{root} {path}");
         }
     }

@@ -1,41 +1,67 @@
 //! The bounds on what strangers can make the tracker hold, from the settings or from what the machine has.
 
+use std::fs;
+use std::net::Ipv6Addr;
+use std::path::Path;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::sysinfo::sysinfo;
 use tracing::warn;
 
 use crate::config;
-use crate::core::Limits;
+use crate::core::store::Torrent;
+use crate::core::{Family, Limits};
 
-/// A torrent with its part of the index and of the room to grow, in bytes.
-const TORRENT_BYTES: u64 = 80;
-/// An IPv6 peer likewise.
-const PEER_BYTES: u64 = 24;
-/// Files that are open beside connections: sockets, timers, standard streams, a list being read.
+/// What a torrent takes beside its entry, in bytes: its part of the index and of the room to grow.
+const TORRENT_EXTRA: u64 = 32;
+/// An IPv4 peer with its part of the room to grow; a swarm of three has a vector's header as well.
+const IPV4_PEER: u64 = 20;
+/// An IPv6 peer likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
+const IPV6_PEER: u64 = 64;
+/// What a connection with a head of the greatest length takes, the system's own buffers not counted.
+const CONNECTION: u64 = 16 << 10;
+/// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
 const OTHER_FILES: u64 = 32;
 
-/// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
-pub(super) fn store(limits: &config::Limits) -> Limits {
-    let memory = sysinfo().map_or(u64::MAX, |info| info.ram_total());
-    let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
-    Limits { torrents: or(limits.torrents, TORRENT_BYTES), peers: or(limits.peers, PEER_BYTES) }
+/// The memory that this process may use, in bytes: the machine's, or what its control group leaves it. Read while the
+/// file system is still in sight.
+pub(super) fn memory() -> u64 {
+    let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total());
+    control_group().map_or(machine, |limit| limit.min(machine))
 }
 
-/// How many connections to hold open: what the settings say, but no more than the limit of open files leaves room
-/// for beside `sockets`. Raises that limit as far as it goes.
-pub(super) fn connections(limits: &config::Limits, sockets: usize) -> usize {
+/// `memory.max` of the process's own group, in version 2 of control groups. In a container, that is the root.
+fn control_group() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let file = Path::new("/sys/fs/cgroup").join(own).join("memory.max");
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
+pub(super) fn store<F: Family>(limits: &config::Limits, memory: u64) -> Limits {
+    let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
+    let peer = if F::serves(Ipv6Addr::LOCALHOST.into()) { IPV6_PEER } else { IPV4_PEER };
+    let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
+    Limits { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
+}
+
+/// How many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more
+/// than the limit of open files leaves room for beside what the workers need. Raises that limit as far as it goes.
+pub(super) fn connections(limits: &config::Limits, workers_files: usize, memory: u64) -> usize {
     let files = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
         Ok((soft, _)) => soft,
         Err(_) => 1024,
     };
-    let room = files.saturating_sub(OTHER_FILES + sockets as u64).max(1);
+    let room = files.saturating_sub(OTHER_FILES + workers_files as u64).max(1);
     if limits.connections > room {
         warn!(
             "limits.connections is {}, but the limit of {files} open files leaves room for {room}: raise it (ulimit -n)",
             limits.connections
         );
     }
-    let connections = if limits.connections == 0 { room } else { limits.connections.min(room) };
+    let connections =
+        if limits.connections == 0 { room.min((memory / 8 / CONNECTION).max(1)) } else { limits.connections.min(room) };
     usize::try_from(connections).unwrap_or(usize::MAX)
 }

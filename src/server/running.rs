@@ -45,14 +45,15 @@ impl Jailed {
     ///
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
     pub fn start(self) -> Result<Running, StartError> {
-        let Bound { settings, tcp, udp, notifier, connections, .. } = self.0;
-        let clock = MonotonicClock::start();
-        let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
-        let tracker = Arc::new(new_tracker(&settings, clock)?);
-        let board = Arc::new(Board::default());
-        let http = Arc::new(new_http(&settings, &tracker, &board)?);
+        let Bound { settings, tcp, udp, notifier, connections, memory, .. } = self.0;
+        // Before anything that takes time: a signal that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
+        let clock = MonotonicClock::start();
+        let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
+        let tracker = Arc::new(new_tracker(&settings, clock, memory)?);
+        let board = Arc::new(Board::default());
+        let http = Arc::new(new_http(&settings, &tracker, &board)?);
 
         let mut threads = Threads::new();
         let mut beginning =
@@ -109,12 +110,12 @@ impl Running {
     }
 }
 
-fn new_tracker(settings: &Settings, clock: MonotonicClock) -> Result<Tracker<ThisBuild>, StartError> {
+fn new_tracker(settings: &Settings, clock: MonotonicClock, memory: u64) -> Result<Tracker<ThisBuild>, StartError> {
     let mut key = [0; 48];
     random(&mut key)?;
     Ok(Tracker::new(
         Key::from_bytes(&key),
-        limits::store(&settings.limits),
+        limits::store::<<ThisBuild as Flavour>::Family>(&settings.limits, memory),
         clock.now(),
         <ThisBuild as Flavour>::Admission::plug(settings)?,
         <ThisBuild as Flavour>::Cluster::plug(settings)?,

@@ -69,8 +69,9 @@ pub enum Count {
 const COUNTS: usize = Count::SyncRecordsRefused as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
-/// The counters of one worker, which alone may add to them.
+/// The counters of one worker, which alone may add to them, on cache lines of their own.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Tally {
     counts: [AtomicU64; COUNTS],
     renewals: [AtomicU64; RENEWALS],

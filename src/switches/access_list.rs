@@ -1,8 +1,8 @@
 //! A list of torrents that is read from a file, asked for every announce, and read anew on SIGHUP while it is asked.
 //! What `accesslist-white` and `accesslist-black` share.
 //!
-//! - [`list`]: the list itself, in memory.
-//! - [`file`]: from a file to a list.
+//! - [`mod@list`]: the list itself, in memory.
+//! - [`mod@file`]: from a file to a list.
 
 mod file;
 mod list;

@@ -31,7 +31,7 @@ pub struct Both {
     ipv6: Option<Box<Swarm<PeerV6>>>,
 }
 
-const _: () = assert!(size_of::<Torrent<BothFamilies>>() == 56);
+const _: () = assert!(size_of::<Torrent<BothFamilies>>() <= 56);
 
 impl Both {
     /// Does `change` to the IPv6 swarm, if there is one, and gives it up when it is empty.
@@ -97,10 +97,10 @@ impl Swarms for Both {
 
     /// Each family gets a quarter of what is wanted, if it has so many, and the rest is shared in proportion to what
     /// each has left.
-    fn hand_out(&self, asker: SocketAddr, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
         let Handout { wanted, ipv4: out_v4, ipv6: out_v6 } = handout;
-        let asker_v4 = Asker { endpoint: PeerV4::at(asker), seeder };
-        let asker_v6 = Asker { endpoint: PeerV6::at(asker), seeder };
+        let asker_v4 = Asker { endpoint: asker.and_then(PeerV4::at), seeder };
+        let asker_v6 = Asker { endpoint: asker.and_then(PeerV6::at), seeder };
         let choice_v4 = if out_v4.is_some() { self.ipv4.choice(&asker_v4) } else { 0 };
         let choice_v6 = match &self.ipv6 {
             Some(ipv6) if out_v6.is_some() => ipv6.choice(&asker_v6),

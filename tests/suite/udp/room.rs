@@ -35,14 +35,16 @@ fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
 }
 
 #[test]
-fn peers_beyond_the_limit_are_refused() {
+fn peers_beyond_the_limit_are_helped_but_not_remembered() {
     let tracker = limited("peers = 3");
     let client = Client::new(tracker.udp());
     for port in 1..=3 {
         client.announce(&Announce::leecher(info_hash(0), port));
     }
-    assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 4)), FULL);
-    assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL);
+    let fourth = client.announce(&Announce::leecher(info_hash(0), 4));
+    assert_eq!((fourth.leechers, fourth.peers.len()), (3, 3));
+    assert_eq!(client.totals(info_hash(0)), (0, 0, 3));
+    assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL, "nobody is there to be handed out");
     assert_eq!(client.announce(&Announce::seeder(info_hash(0), 3)).seeders, 1, "who is in stays in");
     client.announce(&Announce::leecher(info_hash(0), 1).event(STOPPED));
     assert_eq!(client.announce(&Announce::leecher(info_hash(0), 4)).leechers, 2);
