@@ -64,7 +64,7 @@ pub struct Totals {
 pub struct Announced {
     /// The torrent's numbers, the client included.
     pub totals: Totals,
-    /// Minutes since the client's previous announce, if it was known.
+    /// Minutes since the client's previous announce, if it was known and stays.
     pub back_after: Option<u32>,
     /// A download was counted.
     pub counted_download: bool,
@@ -240,12 +240,11 @@ impl<F: Flavour> Tracker<F> {
 
     fn remove(&self, announce: &Announce, now: Minute) -> Announced {
         let left = self.store.modify(&announce.info_hash, now, |torrent, key| {
-            let stamp = torrent.swarms.remove(key, announce.endpoint);
+            torrent.swarms.remove(key, announce.endpoint);
             torrent.swarms.set_empty_since(now);
-            (totals(torrent), stamp)
+            totals(torrent)
         });
-        let (totals, stamp) = left.unwrap_or_default();
-        Announced { totals, back_after: stamp.map(|stamp| stamp.age(now)), counted_download: false }
+        Announced { totals: left.unwrap_or_default(), ..Announced::default() }
     }
 
     fn tell(&self, announce: &Announce, completed: bool) {
