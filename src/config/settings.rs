@@ -123,6 +123,6 @@ pub struct Limits {
     pub torrents: u64,
     /// Peers held at most, over all torrents; 0: as many as fit a quarter of the machine's memory.
     pub peers: u64,
-    /// TCP connections held open at most; 0: as many as the limit of open files leaves room for.
+    /// TCP connections held open at most; 0: as many as fit an eighth of the memory and the limit of open files.
     pub connections: u64,
 }
