@@ -4,8 +4,8 @@
 //! The house, from the top down; arrows between rooms point down only:
 //!
 //! - [`cli`], [`config`]: arguments and files become [`config::Settings`].
-//! - [`server`]: settings become a running tracker, in stages; signals.
 //! - [`switches`]: one file for each Cargo feature, and the table that plugs them in.
+//! - [`server`]: settings become a running tracker, in stages; signals. It is told which build it runs.
 //! - [`http`], [`udp`]: the front ends: bytes to requests, replies to bytes.
 //! - [`stats`]: counters, and the pages that read them.
 //! - [`core`]: torrents, peers, and what an announce does.

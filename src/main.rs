@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::Run { settings, log } => {
             start_log(log);
-            match server::run(settings) {
+            match server::run::<switches::ThisBuild>(settings) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error, CANNOT_START),
             }

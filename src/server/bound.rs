@@ -10,7 +10,6 @@ use nix::unistd::{Uid, User};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Settings;
-use crate::switches::FEATURES;
 
 use super::notify::Notifier;
 use super::{StartError, limits};
@@ -50,7 +49,6 @@ impl Bound {
     ///
     /// An address that cannot be opened; a user that does not exist.
     pub fn open(settings: Settings) -> Result<Self, StartError> {
-        let settings = settings.resolved(FEATURES);
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);

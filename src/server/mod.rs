@@ -23,7 +23,7 @@ use crate::config::Settings;
 pub use bound::Bound;
 pub use clock::MonotonicClock;
 pub use jailed::Jailed;
-pub use plug::{Beginning, Plug};
+pub use plug::{Beginning, Build, Plug};
 pub use running::Running;
 pub use threads::Threads;
 
@@ -109,12 +109,12 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Runs a tracker until SIGTERM or SIGINT.
+/// Runs a tracker of the build `B` until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
-pub fn run(settings: Settings) -> Result<(), StartError> {
-    Bound::open(settings)?.jail()?.start()?.wait();
+pub fn run<B: Build>(settings: Settings) -> Result<(), StartError> {
+    Bound::open(settings.resolved(B::FEATURES))?.jail()?.start::<B>()?.wait();
     Ok(())
 }

@@ -4,12 +4,21 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::core::{Flavour, Open, Standalone, Tracker, Unlogged};
-use crate::http::flavour::{Connected, Everyone, NoFullScrape};
+use crate::http::flavour::{Connected, Everyone, HttpFlavour, NoFullScrape};
 use crate::stats::Board;
 
 use super::StartError;
 use super::clock::MonotonicClock;
 use super::threads::Threads;
+
+/// A whole build: what fills every plug point, each made in the same way. The server knows no more of the switches.
+pub trait Build:
+    Flavour<Admission: Plug, Cluster: Plug, NetworkLog: Plug>
+    + HttpFlavour<ClientAddress: Plug, StatsAccess: Plug, FullScrape: Plug>
+{
+    /// The names of its features.
+    const FEATURES: &'static [&'static str];
+}
 
 /// What there is when [`Plug::begin`] is called.
 pub struct Beginning<'a, F: Flavour> {

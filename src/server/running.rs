@@ -13,24 +13,23 @@ use tracing::info;
 
 use crate::config::Settings;
 use crate::core::keyed_hash::Key;
-use crate::core::{Clock as _, Flavour, Tracker};
-use crate::http::{self, HttpFlavour};
+use crate::core::{Clock as _, Tracker};
+use crate::http;
 use crate::stats::Board;
-use crate::switches::{FEATURES, ThisBuild};
 use crate::udp::{self, ConnectionIds};
 
 use super::bound::{Bound, Listener};
 use super::clock::MonotonicClock;
 use super::jailed::Jailed;
 use super::notify::Notifier;
-use super::plug::{Beginning, Plug as _};
+use super::plug::{Beginning, Build, Plug as _};
 use super::threads::{Threads, new_runtime};
 use super::{StartError, limits};
 
 /// The tracker answers requests.
-pub struct Running {
-    tracker: Arc<Tracker<ThisBuild>>,
-    http: Arc<http::Shared<ThisBuild>>,
+pub struct Running<B: Build> {
+    tracker: Arc<Tracker<B>>,
+    http: Arc<http::Shared<B>>,
     /// Waits for signals.
     runtime: Runtime,
     signals: Signals,
@@ -44,14 +43,14 @@ impl Jailed {
     /// # Errors
     ///
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
-    pub fn start(self) -> Result<Running, StartError> {
+    pub fn start<B: Build>(self) -> Result<Running<B>, StartError> {
         let Bound { settings, tcp, udp, notifier, connections, memory, .. } = self.0;
         // Before anything that takes time: a signal that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
         let clock = MonotonicClock::start();
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
-        let tracker = Arc::new(new_tracker(&settings, clock, memory)?);
+        let tracker = Arc::new(new_tracker::<B>(&settings, clock, memory)?);
         let board = Arc::new(Board::default());
         let http = Arc::new(new_http(&settings, &tracker, &board)?);
 
@@ -78,13 +77,13 @@ impl Jailed {
             threads.answer_http(listeners, service, clock, Arc::clone(&places))?;
         }
         threads.sweep(Arc::clone(&tracker), clock)?;
-        info!("features: {}", if FEATURES.is_empty() { "none".into() } else { FEATURES.join(", ") });
+        info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
         notifier.ready();
         Ok(Running { tracker, http, runtime, signals, threads, notifier })
     }
 }
 
-impl Running {
+impl<B: Build> Running<B> {
     /// Waits for SIGTERM or SIGINT, and ends: what is in flight is finished, within a bounded time. SIGHUP reads
     /// lists anew.
     pub fn wait(mut self) {
@@ -110,30 +109,30 @@ impl Running {
     }
 }
 
-fn new_tracker(settings: &Settings, clock: MonotonicClock, memory: u64) -> Result<Tracker<ThisBuild>, StartError> {
+fn new_tracker<B: Build>(settings: &Settings, clock: MonotonicClock, memory: u64) -> Result<Tracker<B>, StartError> {
     let mut key = [0; 48];
     random(&mut key)?;
     Ok(Tracker::new(
         Key::from_bytes(&key),
-        limits::store::<<ThisBuild as Flavour>::Family>(&settings.limits, memory),
+        limits::store::<B::Family>(&settings.limits, memory),
         clock.now(),
-        <ThisBuild as Flavour>::Admission::plug(settings)?,
-        <ThisBuild as Flavour>::Cluster::plug(settings)?,
-        <ThisBuild as Flavour>::NetworkLog::plug(settings)?,
+        B::Admission::plug(settings)?,
+        B::Cluster::plug(settings)?,
+        B::NetworkLog::plug(settings)?,
     ))
 }
 
-fn new_http(
+fn new_http<B: Build>(
     settings: &Settings,
-    tracker: &Arc<Tracker<ThisBuild>>,
+    tracker: &Arc<Tracker<B>>,
     board: &Arc<Board>,
-) -> Result<http::Shared<ThisBuild>, StartError> {
+) -> Result<http::Shared<B>, StartError> {
     Ok(http::Shared {
         tracker: Arc::clone(tracker),
         board: Arc::clone(board),
-        client_address: <ThisBuild as HttpFlavour>::ClientAddress::plug(settings)?,
-        stats_access: <ThisBuild as HttpFlavour>::StatsAccess::plug(settings)?,
-        full_scrape: <ThisBuild as HttpFlavour>::FullScrape::plug(settings)?,
+        client_address: B::ClientAddress::plug(settings)?,
+        stats_access: B::StatsAccess::plug(settings)?,
+        full_scrape: B::FullScrape::plug(settings)?,
         stats_path: settings.access.stats_path.clone(),
         redirect_url: settings.tracker.redirect_url.clone(),
     })

@@ -6,6 +6,7 @@
 
 use crate::core::Flavour;
 use crate::http::flavour::HttpFlavour;
+use crate::server::Build;
 
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
 mod access_list;
@@ -113,6 +114,10 @@ impl Flavour for ThisBuild {
     type Admission = Admission;
     type Cluster = Cluster;
     type NetworkLog = NetworkLog;
+}
+
+impl Build for ThisBuild {
+    const FEATURES: &'static [&'static str] = FEATURES;
 }
 
 impl HttpFlavour for ThisBuild {
