@@ -85,7 +85,7 @@ fn features_md_has_the_flavours_that_ci_builds() {
 #[test]
 fn the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help() {
     let sample = read("opentracker.conf.sample");
-    let help = std::process::Command::new(env!("CARGO_BIN_EXE_opentracker")).arg("--help").output().expect("help");
+    let help = std::process::Command::new(&*crate::flavour::BINARY).arg("--help").output().expect("help");
     let help = String::from_utf8(help.stdout).expect("text");
     let mut seen = 0;
     for row in table(&read("FEATURES.md"), "The switches") {

@@ -1,18 +1,45 @@
-//! What this build needs to start, and whom it serves.
+//! What the tracker under test needs to start, and whom it serves.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
-use opentracker::switches::FEATURES;
+/// Another program than Cargo's own is tested when this variable of the environment names it, and then
+/// [`WITH_FEATURES`] has the features that it is to have, with commas; `-` is none. So `ci/matrix` builds these tests
+/// once for hundreds of trackers.
+const UNDER_TEST: &str = "OPENTRACKER_UNDER_TEST";
+const WITH_FEATURES: &str = "OPENTRACKER_WITH_FEATURES";
+
+/// The program under test.
+pub(crate) static BINARY: LazyLock<String> =
+    LazyLock::new(|| env::var(UNDER_TEST).unwrap_or_else(|_| env!("CARGO_BIN_EXE_opentracker").into()));
+
+/// The features that it says it has.
+pub(crate) static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let version = Command::new(&*BINARY).arg("--version").output().expect("--version").stdout;
+    let version = String::from_utf8(version).unwrap();
+    let features = version.lines().find_map(|line| line.strip_prefix("features: ")).expect("features: ...");
+    features.split(' ').filter(|feature| *feature != "none").map(Into::into).collect()
+});
+
+#[test]
+fn it_has_the_features_that_it_was_built_with() {
+    let asked_for = env::var(WITH_FEATURES).unwrap_or_else(|_| opentracker::switches::FEATURES.join(","));
+    let asked_for: BTreeSet<_> = asked_for.split(',').filter(|name| !["", "-"].contains(name)).collect();
+    assert_eq!(FEATURES.iter().map(String::as_str).collect::<BTreeSet<_>>(), asked_for);
+}
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Does this build have the feature?
 pub(crate) fn has(feature: &str) -> bool {
-    FEATURES.contains(&feature)
+    FEATURES.iter().any(|one| one == feature)
 }
 
 /// The features as the tracker's messages name them.

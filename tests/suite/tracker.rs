@@ -15,12 +15,10 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::{Pid, geteuid};
 
 use crate::directory::Directory;
-use crate::flavour;
+use crate::flavour::{self, BINARY};
 
 /// How long anything may take. No test waits that long unless something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-const BINARY: &str = env!("CARGO_BIN_EXE_opentracker");
 
 /// Only root can give rights up, change its root, or make a network of its own.
 pub(crate) fn is_root() -> bool {
@@ -38,7 +36,7 @@ pub(crate) struct Start {
 impl Start {
     /// No options at all.
     pub(crate) fn plain() -> Self {
-        Self { directory: Directory::new(), command: vec![BINARY.into()], environment: Vec::new(), files: 0 }
+        Self { directory: Directory::new(), command: vec![BINARY.as_str().into()], environment: Vec::new(), files: 0 }
     }
 
     /// In its own directory, with what this build does not start without; no addresses yet.
@@ -82,7 +80,7 @@ impl Start {
         let copy = self.path("opentracker");
         // By another process: were the copy written here, a child that another test starts meanwhile would hold it
         // open, and what is open for writing cannot be run.
-        let copied = Command::new("install").args(["-m", "755", BINARY]).arg(&copy).status().unwrap();
+        let copied = Command::new("install").args(["-m", "755", BINARY.as_str()]).arg(&copy).status().unwrap();
         assert!(copied.success());
         self.command[0] = copy.into();
         self

@@ -16,9 +16,7 @@ mod restrict_stats;
 mod sync_live;
 mod v6;
 
-use opentracker::switches::FEATURES;
-
-use crate::flavour::{self, has};
+use crate::flavour::{self, FEATURES, has};
 use crate::tracker::Start;
 
 /// What is said of something that needs one of these features.
@@ -60,7 +58,7 @@ fn no_build_has_both_lists() {
 
 #[test]
 fn every_feature_has_its_file_here() {
-    for feature in FEATURES {
+    for feature in &*FEATURES {
         let file = format!("{}/tests/suite/switches/{}.rs", env!("CARGO_MANIFEST_DIR"), feature.replace('-', "_"));
         assert!(std::path::Path::new(&file).exists(), "{file}");
     }
