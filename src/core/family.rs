@@ -60,6 +60,8 @@ pub trait Swarms: Default + Send {
     fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>);
     /// Writes a random selection of peers: see [`Swarm::select`]. `asker` is where the asker is, if it is one of them.
     fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>);
+    /// Shows the peers in portions: see [`Swarm::walk`].
+    fn walk(&self, from: usize, most: usize, show: impl FnMut(SocketAddr)) -> Option<usize>;
     /// Takes expired peers out in portions: see [`Swarm::expire`].
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize>;
     /// Forgets every peer; none has been heard of since `since`.
@@ -107,6 +109,10 @@ impl<P: Peer> Swarms for Swarm<P> {
         if let Some(out) = out {
             self.select(&Asker { endpoint: asker.and_then(P::at), seeder }, handout.wanted, rng, out);
         }
+    }
+
+    fn walk(&self, from: usize, most: usize, mut show: impl FnMut(SocketAddr)) -> Option<usize> {
+        self.walk(from, most, |peer| show(peer.endpoint()))
     }
 
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {

@@ -4,6 +4,7 @@
 //! types that do something live in [`switches`](crate::switches), one file a switch.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use fastrand::Rng;
 
@@ -31,6 +32,22 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Does this tracker serve `info_hash`?
     fn admits(&self, info_hash: &InfoHash) -> bool;
+
+    /// The list that decides, for monitors; `None` where there is none.
+    fn list(&self) -> Option<ListState> {
+        None
+    }
+}
+
+/// What monitors are told of a list of torrents that is read from a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListState {
+    /// Torrents on the list in force.
+    pub torrents: usize,
+    /// When it took effect.
+    pub since: SystemTime,
+    /// How often, since the start, it could not be read again.
+    pub failures: u64,
 }
 
 /// Stands where `accesslist-black` and `accesslist-white` are off: every torrent is served.
@@ -64,6 +81,11 @@ pub struct Change {
 pub trait Cluster: Send + Sync + 'static {
     /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
     const LISTENS: bool;
+
+    /// What the others of the cluster know this tracker by; `None` where there are no others.
+    fn id(&self) -> Option<u32> {
+        None
+    }
 
     /// A peer came, came back after [`Stamp::TELL_AGAIN`](super::peer::Stamp::TELL_AGAIN) minutes, completed, or left
     /// (known here or not).

@@ -27,6 +27,11 @@ impl Key {
         Self { sip: (a, b), fold: [c, d | 1, e, f | 1] }
     }
 
+    /// A number that another key has not, and that says nothing of the key.
+    pub fn id(&self) -> u32 {
+        (SipHasher13::new_with_keys(self.sip.0, self.sip.1).finish() >> 32) as u32
+    }
+
     /// Where a torrent goes. SipHash-1-3: info hashes are free for strangers to choose.
     pub fn info_hash(&self, hash: &InfoHash) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.sip.0, self.sip.1);
@@ -63,6 +68,7 @@ mod tests {
         let hash = InfoHash([7; 20]);
         assert_ne!(one.info_hash(&hash), two.info_hash(&hash));
         assert_ne!(one.endpoint(0, 99), two.endpoint(0, 99));
+        assert_ne!(one.id(), two.id());
     }
 
     #[test]

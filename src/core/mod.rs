@@ -12,6 +12,8 @@
 #[cfg(test)]
 pub(crate) mod model;
 
+mod blocks;
+
 pub mod clock;
 pub mod family;
 pub mod flavour;

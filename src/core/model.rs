@@ -195,6 +195,15 @@ fn compare<F: Family>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTor
         cursor = tracker.store().walk(from, 1, |torrent| assert!(walked.insert(torrent.info_hash.0[0])));
     }
     assert!(walked.iter().eq(model.keys()));
+    let mut walked = Vec::new();
+    let mut cursor = Some(Cursor::default());
+    while let Some(from) = cursor {
+        cursor = tracker.store().walk_peers(from, &mut 50, |endpoint| walked.push(endpoint));
+    }
+    walked.sort();
+    let mut peers: Vec<_> = model.values().flat_map(|torrent| torrent.peers.keys().copied()).collect();
+    peers.sort();
+    assert_eq!(walked, peers);
 }
 
 /// Histories are long: a fifth of the usual number of them. What fails is printed whole, so no file keeps it.

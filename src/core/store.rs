@@ -1,22 +1,24 @@
 //! All torrents: shards, each a lock around the torrents that a keyed hash assigns to it.
 //!
-//! In a shard the torrents stand side by side in one array, and an index of four bytes each finds them by info hash.
-//! So the array can be kept nearly full, where a hash table of the torrents themselves would stand half empty half
-//! of the time, and a sweep or a full scrape walks it by position and can stop anywhere.
+//! In a shard the torrents stand side by side, and an index of four bytes each finds them by info hash. So they fill
+//! what they take, where a hash table of the torrents themselves would stand half empty half of the time, and a sweep
+//! or a full scrape walks them by position and can stop anywhere.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::hash_table::{HashTable, OccupiedEntry};
 
 use super::InfoHash;
+use super::blocks::Blocks;
 use super::clock::{Minute, PEER_LIFETIME, TORRENT_LIFETIME};
 use super::family::{Family, Swarms};
 use super::keyed_hash::Key;
 use super::limits::{Limits, Pool, Room};
 use super::swarm::Counts;
 
-/// So many that workers rarely meet at one, and that a shard of a tracker with ten million torrents grows by copying
-/// half a megabyte, not half a gigabyte.
+/// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
+/// by hashing ten thousand of them anew, not ten million.
 const SHARDS: usize = 1024;
 
 /// A torrent: 48 bytes in a build for one address family.
@@ -30,6 +32,12 @@ pub struct Torrent<F: Family> {
 }
 
 const _: () = assert!(size_of::<Torrent<super::Ipv4Only>>() <= 48);
+
+impl<F: Family> Default for Torrent<F> {
+    fn default() -> Self {
+        Self { info_hash: InfoHash::default(), downloaded: 0, swarms: F::Swarms::default() }
+    }
+}
 
 impl<F: Family> Torrent<F> {
     /// Is there nothing left to remember?
@@ -66,7 +74,7 @@ struct Shard<F: Family>(Mutex<Inside<F>>);
 struct Inside<F: Family> {
     /// Positions in `torrents`.
     index: HashTable<u32>,
-    torrents: Vec<Torrent<F>>,
+    torrents: Blocks<Torrent<F>>,
     counts: Counts,
     torrent_room: Room,
     peer_room: Room,
@@ -86,7 +94,7 @@ impl<F: Family> Store<F> {
         let shard = || {
             Shard(Mutex::new(Inside {
                 index: HashTable::new(),
-                torrents: Vec::new(),
+                torrents: Blocks::default(),
                 counts: Counts::default(),
                 torrent_room: Room::default(),
                 peer_room: Room::default(),
@@ -98,6 +106,11 @@ impl<F: Family> Store<F> {
             peers: Pool::new(limits.peers, SHARDS),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
+    }
+
+    /// A random number, if the key is one.
+    pub fn id(&self) -> u32 {
+        self.key.id()
     }
 
     /// Does `change` to the torrent, which is made when there is none. `change` may add one peer, and is told whether
@@ -159,13 +172,36 @@ impl<F: Family> Store<F> {
         // From the last to the first, as in `sweep`; 0 stands for a shard that has not been begun.
         let end = if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
         let begin = end.saturating_sub(most);
-        inside.torrents.get(begin..end).unwrap_or_default().iter().rev().for_each(&mut show);
+        (begin..end).rev().filter_map(|at| inside.torrents.get(at)).for_each(&mut show);
         let next = if begin == 0 {
             Cursor { shard: cursor.shard + 1, ..Cursor::default() }
         } else {
             Cursor { torrent: begin, ..cursor }
         };
         (next.shard < self.shards.len()).then_some(next)
+    }
+
+    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, from a single shard, under its lock,
+    /// and takes as many off the budget. Says where to go on; `None` at the end. Peers of a swarm that others change
+    /// meanwhile can be shown twice, or not at all.
+    pub fn walk_peers(&self, cursor: Cursor, budget: &mut usize, mut show: impl FnMut(SocketAddr)) -> Option<Cursor> {
+        let inside = self.shards.get(cursor.shard)?.lock();
+        // From the last to the first, as in `walk`.
+        let end = if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let mut from = cursor.peer;
+        for (at, torrent) in (0..end).rev().filter_map(|at| Some((at, inside.torrents.get(at)?))) {
+            if *budget == 0 {
+                return Some(Cursor { torrent: at + 1, peer: from, ..cursor });
+            }
+            let rest = torrent.swarms.walk(from, *budget, &mut show);
+            *budget = budget.saturating_sub(1 + torrent.swarms.counts().peers());
+            if let Some(peer) = rest {
+                return Some(Cursor { torrent: at + 1, peer, ..cursor });
+            }
+            from = 0;
+        }
+        let shard = cursor.shard + 1;
+        (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
     }
 
     /// Forgets who has been silent for too long among the `budget` torrents and peers or so from `cursor` on, and the
@@ -240,11 +276,7 @@ impl<F: Family> Inside<F> {
         if !self.torrent_room.has_one(&store.torrents) {
             return Err(Full);
         }
-        if at == self.torrents.capacity() {
-            // A vector of its own accord would take twice as much.
-            self.torrents.reserve_exact(at / 16 + 4);
-        }
-        self.torrents.push(Torrent { info_hash: *info_hash, downloaded: 0, swarms: F::Swarms::default() });
+        self.torrents.push(Torrent { info_hash: *info_hash, ..Torrent::default() });
         self.torrent_room.changed(&store.torrents, at, at + 1);
         let Self { index, torrents, .. } = self;
         index.insert_unique(hash, short, |&at| rehash(torrents, &store.key, at));
@@ -296,11 +328,10 @@ impl<F: Family> Inside<F> {
         self.index.find_entry(hash, |&found| found as usize == at).ok()
     }
 
-    /// Gives memory back when less than half is in use.
+    /// Gives memory of the index back when less than a quarter is in use.
     fn shrink(&mut self, key: &Key) {
         let len = self.torrents.len();
-        if self.torrents.capacity() > 2 * len + 16 {
-            self.torrents.shrink_to(len + len / 16 + 4);
+        if self.index.capacity() > 4 * len + 16 {
             let Self { index, torrents, .. } = self;
             index.shrink_to(len, |&at| rehash(torrents, key, at));
         }
@@ -308,7 +339,7 @@ impl<F: Family> Inside<F> {
 }
 
 /// The hash of the torrent at a position.
-fn rehash<F: Family>(torrents: &[Torrent<F>], key: &Key, at: u32) -> u64 {
+fn rehash<F: Family>(torrents: &Blocks<Torrent<F>>, key: &Key, at: u32) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
     torrents.get(at as usize).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
 }

@@ -11,7 +11,6 @@
 //! finds the one leecher among a million seeders at once.
 
 use fastrand::Rng;
-use thin_vec::ThinVec;
 
 use super::clock::{Minute, PEER_LIFETIME};
 use super::keyed_hash::Key;
@@ -59,7 +58,7 @@ const _: () = assert!(size_of::<Swarm<PeerV4>>() <= 24 && size_of::<Swarm<PeerV6
 enum Form<P: Peer> {
     Empty { since: Minute },
     Few { len: u8, peers: P::Few },
-    Packed { seeders: u32, peers: ThinVec<P> },
+    Packed { seeders: u8, len: u8, room: Box<[P]> },
     Hashed(Box<Hashed<P>>),
 }
 
@@ -81,11 +80,11 @@ impl<P: Peer> Swarm<P> {
         match &self.0 {
             Form::Empty { .. } => Counts::default(),
             Form::Few { .. } => {
-                let seeders = self.few().iter().filter(|peer| peer.stamp().seeder()).count();
-                Counts { seeders, leechers: self.few().len() - seeders }
+                let seeders = self.slice().iter().filter(|peer| peer.stamp().seeder()).count();
+                Counts { seeders, leechers: self.slice().len() - seeders }
             }
-            Form::Packed { seeders, peers } => {
-                Counts { seeders: *seeders as usize, leechers: peers.len() - *seeders as usize }
+            Form::Packed { seeders, len, .. } => {
+                Counts { seeders: usize::from(*seeders), leechers: usize::from(len - seeders) }
             }
             Form::Hashed(tables) => Counts { seeders: tables.seeders.len(), leechers: tables.leechers.len() },
         }
@@ -168,15 +167,15 @@ impl<P: Peer> Swarm<P> {
             Form::Empty { .. } => {}
             Form::Few { .. } => {
                 let eligible = |peer: &&P| !(peer.is(&itself) || asker.seeder && peer.stamp().seeder());
-                for peer in self.few().iter().filter(eligible).take(wanted) {
+                for peer in self.slice().iter().filter(eligible).take(wanted) {
                     let start = out.len();
                     out.resize(start + P::WIDE, 0);
                     peer.write_wide(out.split_at_mut(start).1);
                     out.truncate(start + P::COMPACT);
                 }
             }
-            Form::Packed { seeders, peers } => {
-                let slots = if asker.seeder { peers.get(*seeders as usize..) } else { peers.get(..) };
+            Form::Packed { seeders, .. } => {
+                let slots = self.slice().get(if asker.seeder { usize::from(*seeders) } else { 0 }..);
                 select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
             }
             Form::Hashed(tables) if asker.seeder => {
@@ -203,6 +202,24 @@ impl<P: Peer> Swarm<P> {
     pub fn choice(&self, asker: &Asker<P>) -> usize {
         let counts = self.counts();
         if asker.seeder { counts.leechers } else { counts.peers() - usize::from(asker.endpoint.is_some()) }
+    }
+
+    /// Shows the peers among the `most` places or so from `from` on. Says where to go on; `None` at the end.
+    pub fn walk(&self, from: usize, most: usize, show: impl FnMut(&P)) -> Option<usize> {
+        match &self.0 {
+            Form::Empty { .. } => None,
+            Form::Few { .. } | Form::Packed { .. } => {
+                self.slice().iter().for_each(show);
+                None
+            }
+            Form::Hashed(tables) => {
+                let (seeders, leechers) = (tables.seeders.slots(), tables.leechers.slots());
+                let slots = seeders.iter().chain(leechers).skip(from).take(most);
+                slots.filter(|slot| !slot.is_vacant()).for_each(show);
+                let end = from.saturating_add(most);
+                (end < seeders.len() + leechers.len()).then_some(end)
+            }
+        }
     }
 
     /// Takes out the expired ones among the `budget` peers or so from `from` on. Says where to go on; `None` at the
@@ -234,13 +251,12 @@ impl<P: Peer> Swarm<P> {
 
     /// Minutes since any peer was heard of. In a swarm of hash tables somebody is heard of every minute: 0.
     pub fn quiet_for(&self, now: Minute) -> u32 {
-        let peers = match &self.0 {
+        match &self.0 {
             Form::Empty { since } => return now.since(*since),
-            Form::Few { .. } => self.few(),
-            Form::Packed { peers, .. } => peers,
+            Form::Few { .. } | Form::Packed { .. } => {}
             Form::Hashed(_) => return 0,
-        };
-        peers.iter().map(|peer| peer.stamp().age(now)).min().unwrap_or(0)
+        }
+        self.slice().iter().map(|peer| peer.stamp().age(now)).min().unwrap_or(0)
     }
 
     /// Forgets every peer; none has been heard of since `since`. A swarm that is empty already stays as it is.
@@ -250,20 +266,24 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    fn few(&self) -> &[P] {
-        match &self.0 {
-            Form::Few { len, peers } => peers.as_ref().get(..usize::from(*len)).unwrap_or_default(),
-            _ => &[],
-        }
+    /// The peers of the forms that are looked through.
+    fn slice(&self) -> &[P] {
+        let (len, room) = match &self.0 {
+            Form::Few { len, peers } => (len, peers.as_ref()),
+            Form::Packed { len, room, .. } => (len, &**room),
+            Form::Empty { .. } | Form::Hashed(_) => return &[],
+        };
+        room.get(..usize::from(*len)).unwrap_or_default()
     }
 
-    /// The peers of the forms that are looked through.
+    /// [`Self::slice`], to be changed.
     fn slice_mut(&mut self) -> &mut [P] {
-        match &mut self.0 {
-            Form::Few { len, peers } => peers.as_mut().get_mut(..usize::from(*len)).unwrap_or_default(),
-            Form::Packed { peers, .. } => peers,
-            Form::Empty { .. } | Form::Hashed(_) => &mut [],
-        }
+        let (len, room) = match &mut self.0 {
+            Form::Few { len, peers } => (len, peers.as_mut()),
+            Form::Packed { len, room, .. } => (len, &mut **room),
+            Form::Empty { .. } | Form::Hashed(_) => return &mut [],
+        };
+        room.get_mut(..usize::from(*len)).unwrap_or_default()
     }
 
     /// Adds a peer that is not there yet, and takes a larger form where the present one is full.
@@ -285,7 +305,7 @@ impl<P: Peer> Swarm<P> {
                     self.insert(key, peer);
                 }
             }
-            Form::Packed { peers, .. } if peers.len() >= PACKED_MOST => {
+            Form::Packed { len, .. } if usize::from(*len) >= PACKED_MOST => {
                 let mut tables = Hashed::with_room_for(self.counts());
                 for old in self.slice_mut() {
                     tables.of(old.stamp().seeder()).0.insert(key, *old);
@@ -293,9 +313,7 @@ impl<P: Peer> Swarm<P> {
                 tables.of(peer.stamp().seeder()).0.insert(key, peer);
                 self.0 = Form::Hashed(Box::new(tables));
             }
-            Form::Packed { seeders, peers } => {
-                push(seeders, peers, peer);
-            }
+            Form::Packed { seeders, len, room } => push(seeders, len, room, peer),
             Form::Hashed(tables) => tables.of(peer.stamp().seeder()).0.insert(key, peer),
         }
     }
@@ -309,14 +327,16 @@ impl<P: Peer> Swarm<P> {
                 *len -= 1;
                 peers.as_ref().get(last).copied().unwrap_or_default()
             }
-            Form::Packed { seeders, peers } => {
+            Form::Packed { seeders, len, room } => {
                 let mut at = at;
-                if at < *seeders as usize {
+                if at < usize::from(*seeders) {
                     *seeders -= 1;
-                    peers.swap(at, *seeders as usize);
-                    at = *seeders as usize;
+                    room.swap(at, usize::from(*seeders));
+                    at = usize::from(*seeders);
                 }
-                peers.swap_remove(at)
+                *len -= 1;
+                room.swap(at, usize::from(*len));
+                room.get(usize::from(*len)).copied().unwrap_or_default()
             }
             Form::Empty { .. } | Form::Hashed(_) => P::default(),
         }
@@ -326,17 +346,17 @@ impl<P: Peer> Swarm<P> {
     fn settle(&mut self) {
         match &mut self.0 {
             Form::Few { len: 0, .. } => self.0 = Form::Empty { since: Minute::default() },
-            Form::Packed { peers, .. } if peers.len() <= P::Few::default().as_ref().len() => {
-                let mut few = P::Few::default();
-                few.as_mut().iter_mut().zip(peers.iter()).for_each(|(place, peer)| *place = *peer);
-                // A swarm has at most two peers in this form.
-                let len = u8::try_from(peers.len()).unwrap_or_default();
-                self.0 = Form::Few { len, peers: few };
+            Form::Packed { len, room, .. } if usize::from(*len) <= P::Few::default().as_ref().len() => {
+                let mut peers = P::Few::default();
+                peers.as_mut().iter_mut().zip(room).for_each(|(place, peer)| *place = *peer);
+                self.0 = Form::Few { len: *len, peers };
                 self.settle();
             }
-            Form::Packed { peers, .. } if peers.capacity() > 2 * peers.len() + 2 => peers.shrink_to_fit(),
+            Form::Packed { len, room, .. } if room.len() > 2 * usize::from(*len) + 2 => {
+                *room = with_room_for(usize::from(*len), room);
+            }
             Form::Hashed(tables) if tables.seeders.len() + tables.leechers.len() < HASHED_LEAST => {
-                let peers: ThinVec<P> = tables.seeders.peers().chain(tables.leechers.peers()).copied().collect();
+                let peers: Vec<P> = tables.seeders.peers().chain(tables.leechers.peers()).copied().collect();
                 self.0 = Form::packed(&peers);
                 self.settle();
             }
@@ -347,28 +367,35 @@ impl<P: Peer> Swarm<P> {
 
 impl<P: Peer> Form<P> {
     fn packed(from: &[P]) -> Self {
-        let (mut seeders, mut peers) = (0, ThinVec::new());
-        for peer in from {
-            push(&mut seeders, &mut peers, *peer);
-        }
-        Self::Packed { seeders, peers }
+        let (mut seeders, mut len, mut room) = (0, 0, with_room_for(from.len() + 1, &[]));
+        from.iter().for_each(|peer| push(&mut seeders, &mut len, &mut room, *peer));
+        Self::Packed { seeders, len, room }
     }
 }
 
 /// Adds a peer to a packed array, whose first `seeders` peers are the seeders.
-fn push<P: Peer>(seeders: &mut u32, peers: &mut ThinVec<P>, peer: P) {
-    if peers.len() == peers.capacity() {
-        // Two or a quarter more, where a vector of its own accord would take twice as much. An odd number of 8-byte
-        // peers with the vector's 16-byte header fills what malloc hands out in steps of 16 bytes, less its own 8.
-        let capacity = (peers.len() + (peers.len() / 4).max(2)) | 1;
-        peers.reserve_exact(capacity - peers.len());
+fn push<P: Peer>(seeders: &mut u8, len: &mut u8, room: &mut Box<[P]>, peer: P) {
+    let last = usize::from(*len);
+    if last == room.len() {
+        *room = with_room_for(last + 1, room);
     }
-    let last = peers.len();
-    peers.push(peer);
+    if let Some(place) = room.get_mut(last) {
+        *place = peer;
+        *len += 1;
+    }
     if peer.stamp().seeder() {
-        peers.swap(*seeders as usize, last);
+        room.swap(usize::from(*seeders), last);
         *seeders += 1;
     }
+}
+
+/// A packed array for `len` peers and up to a quarter more, with the `peers` that there are. A vector of its own accord
+/// would take twice as much. An odd number of 8-byte peers fills what malloc hands out: steps of 16 bytes, less its
+/// own 8.
+fn with_room_for<P: Peer>(len: usize, peers: &[P]) -> Box<[P]> {
+    let mut room = vec![P::default(); (len + len / 4) | 1].into_boxed_slice();
+    room.iter_mut().zip(peers).for_each(|(place, peer)| *place = *peer);
+    room
 }
 
 impl<P: Peer> Hashed<P> {

@@ -117,6 +117,11 @@ impl<F: Flavour> Tracker<F> {
         &self.store
     }
 
+    /// A random number of this run: the one that its cluster knows it by, if it is one of a cluster.
+    pub fn id(&self) -> u32 {
+        self.cluster.id().unwrap_or_else(|| self.store.id())
+    }
+
     /// Takes note of the client and hands it other peers. A client that stops is handed none. One that there is no
     /// room for is handed peers too, if there are any, but is not remembered.
     ///

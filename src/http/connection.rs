@@ -6,7 +6,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::future::{pending, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::core::Clock;
 use crate::stats::Count;
 
 use super::flavour::{HttpFlavour, Stream};
+use super::incoming::Incoming;
+use super::page;
 use super::reply::Error;
 use super::request::{HEAD_MOST, Malformed, Request};
 use super::service::{Body, Next, StreamOf};
@@ -50,16 +52,98 @@ struct Turn<S> {
     unread: bool,
 }
 
-/// Answers one request, or several if the client asks for that, and closes the connection.
+/// What a first look at a connection has left to be done.
+pub(super) struct Begun<S> {
+    buffers: Buffers,
+    /// Of the request that was answered, if one was.
+    turn: Option<Turn<S>>,
+}
+
+struct Buffers {
+    /// Received and not yet answered.
+    input: Vec<u8>,
+    /// Not yet sent.
+    output: Vec<u8>,
+}
+
+/// What a connection that waits for a request does not wait beyond. Both are made once for a connection: to move a
+/// deadline and to go on waiting costs less than to begin.
+struct Patience<'a, S> {
+    deadline: Pin<&'a mut Sleep>,
+    stopping: Pin<&'a mut S>,
+}
+
+/// Where connections are looked at for the first time, one after the other.
+pub(super) struct FirstLook {
+    input: [u8; INPUT_FIRST],
+    output: Vec<u8>,
+}
+
+impl FirstLook {
+    pub(super) fn new() -> Self {
+        Self { input: [0; INPUT_FIRST], output: Vec::new() }
+    }
+
+    /// Does what can be done without waiting. `None` if that was all, and the connection is to be closed.
+    pub(super) fn at<F: HttpFlavour, C: Clock>(
+        &mut self,
+        incoming: &mut impl Incoming,
+        from: IpAddr,
+        worker: &Worker<F, C>,
+    ) -> Option<Begun<StreamOf<F>>> {
+        let received = match at_once(incoming.receive(&mut self.input)) {
+            Ok(Some(0)) | Err(_) => return None,
+            Ok(received) => self.input.get(..received.unwrap_or(0)).unwrap_or_default(),
+        };
+        self.output.clear();
+        self.output.shrink_to(OUTPUT_KEPT);
+        let Some((turn, taken)) = answer(from, worker, received, &mut self.output) else {
+            let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
+            return Some(Begun { buffers, turn: None });
+        };
+        let input = received.get(taken..).unwrap_or_default();
+        let more = turn.unread || turn.next.keep_alive || turn.next.body.is_some();
+        // Who stays is answered only when he has a place: else, for a moment, one more than may be would have come in.
+        let stays = more || !input.is_empty() || received.len() == INPUT_FIRST;
+        let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
+        let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
+        if stays || !output.is_empty() {
+            let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
+            return Some(Begun { buffers, turn: Some(turn) });
+        }
+        None
+    }
+}
+
+/// What came of something that is not waited for; `None` if it would have to be.
+fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Goes on after the first look: answers one request, or several if the client asks for that, and closes the connection.
 pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     from: IpAddr,
     worker: &Worker<F, C>,
+    begun: Begun<StreamOf<F>>,
 ) {
-    let (mut input, mut output) = (Vec::new(), Vec::new());
+    let Begun { mut buffers, mut turn } = begun;
+    let (deadline, stopping) = (pin!(sleep(HEAD_TIME)), pin!(worker.stopping()));
+    let mut patience = Patience { deadline, stopping };
     loop {
-        let Some(turn) = receive(&mut stream, from, worker, &mut input, &mut output).await else { return };
-        if send(&mut stream, worker, &mut output, turn.next.body).await.is_err() {
+        let turn = match turn.take() {
+            Some(turn) => turn,
+            None => match receive(&mut stream, from, worker, &mut buffers, &mut patience).await {
+                Some(turn) => turn,
+                None => return,
+            },
+        };
+        let Buffers { input, output } = &mut buffers;
+        if send(&mut stream, worker, output, turn.next.body).await.is_err() {
             return;
         }
         if !turn.next.keep_alive || worker.is_stopping() {
@@ -78,21 +162,22 @@ async fn receive<F: HttpFlavour, C: Clock>(
     stream: &mut (impl AsyncRead + Unpin),
     from: IpAddr,
     worker: &Worker<F, C>,
-    input: &mut Vec<u8>,
-    output: &mut Vec<u8>,
+    Buffers { input, output }: &mut Buffers,
+    Patience { deadline, stopping }: &mut Patience<'_, impl Future<Output = ()>>,
 ) -> Option<Turn<StreamOf<F>>> {
-    let deadline = Instant::now() + HEAD_TIME;
+    deadline.as_mut().reset(Instant::now() + HEAD_TIME);
     loop {
         let begun = !input.is_empty();
         if begun {
-            if let Some(turn) = answer(from, worker, input, output) {
+            if let Some((turn, taken)) = answer(from, worker, input, output) {
+                input.drain(..taken);
                 return Some(turn);
             }
         }
-        let stop = async { if begun { pending().await } else { worker.stopping().await } };
-        match race(timeout_at(deadline, read(stream, input)), stop).await {
+        let stop = async { if begun { pending().await } else { stopping.as_mut().await } };
+        match race(race(read(stream, input), deadline.as_mut()), stop).await {
             Ok(Ok(Ok(1..))) => (),
-            Ok(Ok(Ok(0)) | Err(_)) if begun => return Some(refuse(worker, output)),
+            Ok(Ok(Ok(0)) | Err(())) if begun => return Some(refuse(from, worker, output)),
             _ => return None,
         }
     }
@@ -106,28 +191,26 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), input: &mut Vec<u8>) -> io:
     stream.read_buf(input).await
 }
 
-/// Answers the request at the beginning of `input`, if it is complete.
+/// Answers the request at the beginning of `input`, if it is complete, and says how many bytes of it that took.
 fn answer<F: HttpFlavour, C: Clock>(
     from: IpAddr,
     worker: &Worker<F, C>,
-    input: &mut Vec<u8>,
+    input: &[u8],
     output: &mut Vec<u8>,
-) -> Option<Turn<StreamOf<F>>> {
+) -> Option<(Turn<StreamOf<F>>, usize)> {
     let mut room = Request::room();
-    let (turn, len) = match Request::parse(input, &mut room) {
+    match Request::parse(input, &mut room) {
         Ok(Some((request, len))) => {
-            let next = worker.service.borrow_mut().answer(&request, from, worker.now(), output);
-            (Turn { next, unread: request.has_body() }, len)
+            let next = worker.answer(&request, from, output);
+            Some((Turn { next, unread: request.has_body() }, len))
         }
-        Ok(None) => return None,
-        Err(Malformed) => return Some(refuse(worker, output)),
-    };
-    input.drain(..len);
-    Some(turn)
+        Ok(None) => None,
+        Err(Malformed) => Some((refuse(from, worker, output), 0)),
+    }
 }
 
-fn refuse<F: HttpFlavour, C>(worker: &Worker<F, C>, output: &mut Vec<u8>) -> Turn<StreamOf<F>> {
-    worker.service.borrow_mut().refuse(Error::Malformed, false, output);
+fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Turn<StreamOf<F>> {
+    worker.service.borrow_mut().refuse(Error::Malformed, from, false, output);
     Turn { next: Next { body: None, keep_alive: false }, unread: true }
 }
 
@@ -140,7 +223,14 @@ async fn send<F: HttpFlavour, C: Clock>(
     body: Option<Body<StreamOf<F>>>,
 ) -> io::Result<()> {
     write(stream, output).await?;
-    let Some(Body { stream: mut pieces, chunked }) = body else { return Ok(()) };
+    let (mut pieces, chunked) = match body {
+        None => return Ok(()),
+        Some(Body::Page(walk)) => {
+            page::make(walk, worker, output).await?;
+            return write(stream, output).await;
+        }
+        Some(Body::Stream { stream, chunked }) => (stream, chunked),
+    };
     let (shared, tally) = {
         let service = worker.service.borrow();
         (service.shared().clone(), service.tally().clone())
@@ -179,7 +269,23 @@ fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
-    timeout(WRITE_TIME, stream.write_all(bytes)).await?
+    let rest = bytes.get(write_at_once(stream, bytes).await?..).unwrap_or_default();
+    // Only who has to wait needs a timer.
+    if rest.is_empty() { Ok(()) } else { timeout(WRITE_TIME, stream.write_all(rest)).await? }
+}
+
+/// Writes as much as there is room for.
+async fn write_at_once(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+    poll_fn(|context| {
+        Poll::Ready(match bytes {
+            [] => Ok(0),
+            bytes => match Pin::new(&mut *stream).poll_write(context, bytes) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Ok(0),
+            },
+        })
+    })
+    .await
 }
 
 /// Closes a connection in such a way that what was sent last arrives: a system that closes one with something unread

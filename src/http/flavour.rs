@@ -1,11 +1,14 @@
 //! What a build can differ in on the HTTP side, with the off twin of each plug point.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use crate::core::clock::Minute;
 use crate::core::family::Family;
 use crate::core::flavour::Flavour;
 use crate::core::store::Store;
+use crate::core::tracker::Tracker;
+use crate::stats::Board;
 
 use super::query::Query;
 use super::request::Request;
@@ -18,6 +21,8 @@ pub trait HttpFlavour: Flavour {
     type StatsAccess: StatsAccess;
     /// Is there a page with everything?
     type FullScrape: FullScrape;
+    /// Is there a page for Prometheus?
+    type Metrics: Metrics;
 }
 
 /// The request names an address, or should, and it cannot be understood: it is answered with 400.
@@ -141,6 +146,48 @@ impl Stream for NoStream {
     fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, _: &mut Vec<u8>) -> bool {
         match *self {}
     }
+}
+
+/// Is there a page for Prometheus, and who measures what only it shows?
+pub trait Metrics: Send + Sync + 'static {
+    /// How long the requests of one worker took.
+    type Durations: Durations;
+
+    /// For one more worker.
+    fn durations(&self) -> Self::Durations;
+
+    /// The page; `None` where there is none.
+    fn page<F: Flavour>(&self, tracker: &Tracker<F>, board: &Board) -> Option<String>;
+}
+
+/// How long the requests of one worker took.
+pub trait Durations: 'static {
+    /// One more was answered. Whoever is not interested does not ask how long it `took`, which reads the clock.
+    fn add(&self, took: impl FnOnce() -> Duration);
+}
+
+/// Stands where `metrics` is off.
+#[derive(Debug, Default)]
+pub struct NoMetrics;
+
+impl Metrics for NoMetrics {
+    type Durations = NoDurations;
+
+    fn durations(&self) -> NoDurations {
+        NoDurations
+    }
+
+    fn page<F: Flavour>(&self, _: &Tracker<F>, _: &Board) -> Option<String> {
+        None
+    }
+}
+
+/// Nobody is interested.
+#[derive(Debug)]
+pub struct NoDurations;
+
+impl Durations for NoDurations {
+    fn add(&self, _: impl FnOnce() -> Duration) {}
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::core::Clock;
 use crate::stats::Count;
 
-use super::connection::{WRITE_TIME, drive, race};
+use super::connection::{FirstLook, WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
+use super::incoming::{Incoming, Listener};
 use super::worker::Worker;
 
 /// Before the next attempt when the system has no room for another connection.
@@ -36,11 +37,11 @@ const FINISH_TIME: Duration = Duration::from_secs(3);
 /// Runs in a [`LocalSet`](tokio::task::LocalSet), with time enabled; connections that are still open after the 3 s
 /// are cut when that is dropped. Several listeners can share a worker.
 pub async fn serve<F: HttpFlavour, C: Clock>(
-    listener: TcpListener,
+    listener: Listener,
     worker: Rc<Worker<F, C>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    tune(SockRef::from(&listener));
+    tune(SockRef::from(listener.socket()));
     let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
     let _ = race(stop, accept_all(&worker, async || listener.accept().await)).await;
     drop(listener);
@@ -59,20 +60,20 @@ fn tune(listener: SockRef<'_>) {
 }
 
 /// Returns only when no connection can have a place any more.
-async fn accept_all<F: HttpFlavour, C: Clock, S>(
+async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
-    mut accept: impl AsyncFnMut() -> io::Result<(S, SocketAddr)>,
-) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-{
+    mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
+) {
     let mut last_failure: Option<Instant> = None;
+    let mut first_look = FirstLook::new();
     loop {
-        match accept().await {
-            Ok((stream, from)) => {
-                worker.service.borrow().tally().count(Count::TcpAccepted);
-                let Some(place) = worker.place().await else { return };
-                spawn_local(async move { drive(stream, from.ip(), &place.worker).await });
-            }
+        let taken_in = match accept().await {
+            Ok((incoming, from)) => take_in(worker, incoming, from, &mut first_look).await,
+            Err(error) => Err(error),
+        };
+        match taken_in {
+            Ok(ControlFlow::Continue(())) => (),
+            Ok(ControlFlow::Break(())) => return,
             Err(error) if is_that_of_one_connection(&error) => (),
             Err(error) => {
                 if last_failure.is_none_or(|last| last.elapsed() >= EPISODE) {
@@ -83,6 +84,29 @@ async fn accept_all<F: HttpFlavour, C: Clock, S>(
             }
         }
     }
+}
+
+/// Answers a connection at once if it can, else in a task of its own. A place is taken only by those that stay, but
+/// none are answered while there is none.
+async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
+    worker: &Rc<Worker<F, C>>,
+    mut incoming: I,
+    from: SocketAddr,
+    first_look: &mut FirstLook,
+) -> io::Result<ControlFlow<()>> {
+    worker.service.borrow().tally().count_from(Count::TcpAccepted, from.ip());
+    let mut place = None;
+    if worker.is_full() {
+        place = worker.place().await;
+    }
+    let Some(begun) = first_look.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
+    if place.is_none() {
+        place = worker.place().await;
+    }
+    let Some(place) = place else { return Ok(ControlFlow::Break(())) };
+    let stream = incoming.into_stream()?;
+    spawn_local(async move { drive(stream, from.ip(), &place.worker, begun).await });
+    Ok(ControlFlow::Continue(()))
 }
 
 /// accept(2) on Linux also tells of what went wrong with a connection before it was accepted. The next one may do.
@@ -104,6 +128,7 @@ mod tests {
     use crate::http::worker::Places;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
+    use tokio::task::yield_now;
 
     use super::*;
     use crate::http::testing::{Plain, Still, plain, run, worker};
@@ -111,6 +136,13 @@ mod tests {
     type Connection = io::Result<(DuplexStream, SocketAddr)>;
 
     const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
+
+    fn listener() -> (Listener, SocketAddr) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        (Listener::new(listener).unwrap(), address)
+    }
 
     fn connection() -> (DuplexStream, Connection) {
         let (client, server) = duplex(1000);
@@ -142,9 +174,9 @@ mod tests {
     #[test]
     fn accepted_sockets_have_what_the_listener_was_given() {
         run(false, async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            tune(SockRef::from(&listener));
-            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (listener, address) = listener();
+            tune(SockRef::from(listener.socket()));
+            let _client = TcpStream::connect(address).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
             let socket = SockRef::from(&accepted);
             assert!(socket.tcp_nodelay().unwrap());
@@ -175,7 +207,7 @@ mod tests {
             let (one, two) = (worker(plain(), &places), worker(plain(), &places));
             let (idle, accepted) = connection();
             accept_in_background(&one, vec![accepted]);
-            tokio::task::yield_now().await;
+            yield_now().await;
             let (waiting, accepted) = connection();
             accept_in_background(&two, vec![accepted]);
             let begun = Instant::now();
@@ -188,10 +220,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_answered_at_once_takes_no_place() {
+        run(false, async {
+            let (listener, address) = listener();
+            let worker = worker(plain(), &Places::new(1));
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            let (incoming, from) = listener.accept().await.unwrap();
+            assert!(take_in(&worker, incoming, from, &mut FirstLook::new()).await.unwrap().is_continue());
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).await.unwrap();
+            assert!(reply.starts_with("HTTP/1.1 404"));
+            worker.all_closed().await;
+            assert!(!worker.is_full());
+
+            let _place = worker.place().await;
+            let (mut client, accepted) = connection();
+            client.write_all(REQUEST).await.unwrap();
+            let mut first_look = FirstLook::new();
+            let second = take_in(&worker, accepted.unwrap().0, address, &mut first_look);
+            let waited = timeout(Duration::ZERO, second).await;
+            assert!(waited.is_err(), "but waits where there is none");
+            assert_eq!(worker.service.borrow().shared().board.total(Count::Http404), 1);
+        });
+    }
+
+    #[test]
     fn a_listener_serves_until_it_is_told_to_stop() {
         run(false, async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
+            let (listener, address) = listener();
             let worker = worker(plain(), &Places::new(9));
             let (stop, stopped) = watch::channel(false);
             let served = spawn_local(serve(listener, Rc::clone(&worker), stopped));
@@ -201,7 +258,7 @@ mod tests {
             }
             let mut idle = TcpStream::connect(address).await.unwrap();
             while worker.service.borrow().shared().board.total(Count::TcpAccepted) < 4 {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             stop.send(true).unwrap();
             served.await.unwrap();
@@ -218,9 +275,8 @@ mod tests {
             accept_in_background(&worker, vec![accepted]);
             client.write_all(b"GET /").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let begun = Instant::now();
-            serve(listener, worker, watch::channel(true).1).await;
+            serve(listener().0, worker, watch::channel(true).1).await;
             assert_eq!(begun.elapsed(), FINISH_TIME);
         });
     }

@@ -1,15 +1,20 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
 //!
-//! - `listener` accepts connections; `connection` drives one; `worker` is what those of one thread share.
+//! - `listener` accepts connections; `incoming` is one that can be used at once; `connection` drives one that has to
+//!   wait; `worker` is what those of one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands.
-//! - [`service`]: from a request to its reply; no socket, no clock.
+//! - [`service`]: from a request to its reply; no socket, no clock. `page` makes what takes longer.
 //! - `parameters`: what an announce or a scrape asks for.
-//! - [`reply`]: what is sent back, every error included.
+//! - [`reply`]: what is sent back, every error included; `announced` is what most clients come for.
 //! - [`flavour`]: the plug points that a build fills.
 
+mod announced;
 mod connection;
+mod decimal;
 pub mod flavour;
+mod incoming;
 mod listener;
+mod page;
 mod parameters;
 pub mod query;
 pub mod reply;
@@ -20,6 +25,7 @@ mod testing;
 mod worker;
 
 pub use flavour::HttpFlavour;
+pub use incoming::Listener;
 pub use listener::serve;
 pub use service::{Service, Shared};
 pub use worker::{Places, Worker};

@@ -96,11 +96,8 @@ impl From<BadEscape> for Error {
 }
 
 fn read_info_hash(value: Encoded<'_>) -> Result<InfoHash, Error> {
-    let mut bytes = [0; InfoHash::LEN];
-    match value.decode(&mut bytes)? {
-        Some(decoded) if decoded.len() == InfoHash::LEN => Ok(InfoHash(bytes)),
-        _ => Err(Error::Parameter),
-    }
+    let decoded = value.decode(&mut [0; InfoHash::LEN])?.and_then(|decoded| decoded.try_into().ok());
+    decoded.map(InfoHash).ok_or(Error::Parameter)
 }
 
 fn read_event(value: Encoded<'_>) -> Result<Event, Error> {

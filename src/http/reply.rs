@@ -3,13 +3,14 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fmt::Display;
-use std::io::Write as _;
 
 use bendy::encoding::{Encoder, SingleItemEncoder};
 use thiserror::Error;
 
 use crate::core::{InfoHash, Refusal, Totals};
 use crate::stats::Count;
+
+use super::decimal::Decimal;
 
 /// Why a request is not served. All of it is for the client to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -44,10 +45,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Where it is counted. A refused announce is not an error of HTTP.
+    /// Where it is counted. A refused announce is counted by who knows the client.
     pub(super) fn count(self) -> Option<Count> {
         match self {
-            Self::NoInfoHash | Self::Refused(_) => None,
+            Self::Refused(_) => None,
+            Self::NoInfoHash => Some(Count::TcpNoInfoHash),
             Self::Malformed => Some(Count::Http400Parse),
             Self::Parameter => Some(Count::Http400Parameter),
             Self::StatsDenied => Some(Count::Http403),
@@ -88,19 +90,29 @@ pub(super) const OK: &str = "200 OK";
 /// The type of announces, scrapes and statistics, so that a browser shows them.
 pub(super) const TEXT: &str = "text/plain";
 
+/// The type of the page for Prometheus.
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 const HTML: &str = "text/html";
 
 /// Appends a reply with its body.
 pub(super) fn write(status: &str, content_type: &str, keep_alive: bool, body: &[u8], out: &mut Vec<u8>) {
-    head(status, keep_alive, format_args!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len()), out);
-    out.extend_from_slice(body);
+    write_parts(status, content_type, keep_alive, &[body], out);
+}
+
+/// Appends a reply whose body stands in several places.
+pub(super) fn write_parts(status: &str, content_type: &str, keep_alive: bool, body: &[&[u8]], out: &mut Vec<u8>) {
+    let len = Decimal::new(body.iter().map(|part| part.len() as u64).sum::<u64>());
+    let fields = [b"Content-Type: ", content_type.as_bytes(), b"\r\nContent-Length: ", len.bytes(), b"\r\n"];
+    head(status, keep_alive, &fields, out);
+    append(body, out);
 }
 
 /// Appends a reply that sends the client elsewhere.
 pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
     let body = title("302 Found");
-    let fields = format_args!("Location: {url}\r\nContent-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
-    head("302 Found", keep_alive, fields, out);
+    let fields = format!("Location: {url}\r\nContent-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
+    head("302 Found", keep_alive, &[fields.as_bytes()], out);
     out.extend_from_slice(body.as_bytes());
 }
 
@@ -119,50 +131,26 @@ pub(super) fn write_stream_head(
     };
     let transfer = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
     let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
-    let fields = format_args!(
-        "Content-Type: application/octet-stream\r\n{encoding_name}{encoding}{encoding_end}{vary}{transfer}"
-    );
-    head(OK, keep_alive, fields, out);
+    let kind = "Content-Type: application/octet-stream\r\n";
+    head(OK, keep_alive, &[kind, encoding_name, encoding, encoding_end, vary, transfer].map(str::as_bytes), out);
 }
 
-fn head(status: &str, keep_alive: bool, fields: impl Display, out: &mut Vec<u8>) {
-    let connection = if keep_alive { "keep-alive" } else { "close" };
-    // Writing to a vector does not fail.
-    let _ = write!(out, "HTTP/1.1 {status}\r\n{fields}Connection: {connection}\r\n\r\n");
+fn head(status: &str, keep_alive: bool, fields: &[&[u8]], out: &mut Vec<u8>) {
+    append(&[b"HTTP/1.1 ", status.as_bytes(), b"\r\n"], out);
+    append(fields, out);
+    out.extend_from_slice(if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" });
+}
+
+/// With room for all parts made at once.
+fn append(parts: &[&[u8]], out: &mut Vec<u8>) {
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }
 
 fn title(text: impl Display) -> String {
     format!("<title>{text}</title>\n")
-}
-
-/// The body of a reply to an announce, in compact form (BEP 23, BEP 7).
-pub(super) struct Announced<'a> {
-    pub(super) totals: Totals,
-    /// Seconds until the next announce is due.
-    pub(super) interval: u32,
-    /// Seconds before which another announce is not welcome.
-    pub(super) min_interval: u32,
-    /// 6 bytes each.
-    pub(super) peers: &'a [u8],
-    /// 18 bytes each, from trackers that know such peers.
-    pub(super) peers6: Option<&'a [u8]>,
-}
-
-impl Announced<'_> {
-    pub(super) fn body(&self) -> Result<Vec<u8>, Error> {
-        bencode(|value| {
-            value.emit_dict(|mut dict| {
-                dict.emit_pair(b"complete", self.totals.seeders)?;
-                dict.emit_pair(b"downloaded", self.totals.downloaded)?;
-                dict.emit_pair(b"incomplete", self.totals.leechers)?;
-                dict.emit_pair(b"interval", self.interval)?;
-                dict.emit_pair(b"min interval", self.min_interval)?;
-                // Clients complain where it is missing, so it is there even when it is empty.
-                dict.emit_pair_with(b"peers", |value| value.emit_bytes(self.peers))?;
-                self.peers6.map_or(Ok(()), |peers6| dict.emit_pair_with(b"peers6", |value| value.emit_bytes(peers6)))
-            })
-        })
-    }
 }
 
 /// The body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
@@ -206,19 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn an_announce_always_has_peers_and_peers6_where_they_are_served() {
-        let totals = Totals { seeders: 1, leechers: 2, downloaded: 3 };
-        let mut announced =
-            Announced { totals, interval: 1800, min_interval: 900, peers: b"", peers6: Some(b"eighteen bytes...#") };
-        let start = "d8:completei1e10:downloadedi3e10:incompletei2e8:intervali1800e12:min intervali900e";
-        let body = |announced: &Announced<'_>| String::from_utf8(announced.body().unwrap()).unwrap();
-        assert_eq!(body(&announced), format!("{start}5:peers0:6:peers618:eighteen bytes...#e"));
-        announced.peers6 = None;
-        announced.peers = b"abcdef";
-        assert_eq!(body(&announced), format!("{start}5:peers6:abcdefe"));
-    }
-
-    #[test]
     fn a_scrape_lists_files() {
         let (one, two) = (InfoHash([b'1'; 20]), InfoHash([b'2'; 20]));
         let totals = Totals { seeders: 4, leechers: 5, downloaded: 6 };
@@ -247,7 +222,10 @@ mod tests {
             "Connection: keep-alive\r\n\r\nd14:failure reason80:\
              Your client forgot to send your torrent's info_hash. Please upgrade your client.e"
         ));
-        assert_eq!((Error::NoInfoHash.count(), Error::Refused(Refusal::Full).count()), (None, None));
+        assert_eq!(
+            (Error::NoInfoHash.count(), Error::Refused(Refusal::Full).count()),
+            (Some(Count::TcpNoInfoHash), None)
+        );
     }
 
     #[test]

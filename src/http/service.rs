@@ -10,10 +10,13 @@ use fastrand::Rng;
 
 use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
 use crate::core::{Announce, Family, Flavour, Handout, Minute, NetworkLog, Tracker};
-use crate::stats::pages::{NoPage, Report};
+use crate::stats::pages::{NoPage, Page, Report, Walk};
 use crate::stats::{Board, Count, Tally};
 
-use super::flavour::{BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, StatsAccess, Stream, TpbsFormat};
+use super::announced::Announced;
+use super::flavour::{
+    BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, Metrics, StatsAccess, Stream, TpbsFormat,
+};
 use super::parameters;
 use super::query::{Encoded, Query};
 use super::reply::{self, Error};
@@ -31,6 +34,8 @@ pub struct Shared<F: HttpFlavour> {
     pub stats_access: F::StatsAccess,
     /// Is there a page with everything?
     pub full_scrape: F::FullScrape,
+    /// Is there a page for Prometheus?
+    pub metrics: F::Metrics,
     /// The path of the statistics, without the slash before it.
     pub stats_path: String,
     /// Where `/` leads; a 404 without.
@@ -55,13 +60,18 @@ pub struct Next<S> {
     pub keep_alive: bool,
 }
 
-/// A body that is made while it is sent.
+/// What takes too long to be made at once.
 #[derive(Debug)]
-pub struct Body<S> {
-    /// What makes it.
-    pub stream: S,
-    /// It goes out in chunks (RFC 9112, section 7.1); else the end of the connection is its end.
-    pub chunked: bool,
+pub enum Body<S> {
+    /// Made while it is sent. The head is in the reply.
+    Stream {
+        /// What makes it.
+        stream: S,
+        /// It goes out in chunks (RFC 9112, section 7.1); else the end of the connection is its end.
+        chunked: bool,
+    },
+    /// A page of the statistics, sent with its head when it is made.
+    Page(Walk),
 }
 
 /// What a build's full scrapes come from.
@@ -106,21 +116,23 @@ impl<F: HttpFlavour> Service<F> {
             self.scrape(request, from, now.minute, keep_alive, out)
         } else if stats {
             self.stats(request, from, now, out)
+        } else if request.path_is("metrics") {
+            self.metrics(request, from, keep_alive, out)
         } else if request.path_is("") {
-            self.redirect(keep_alive, out)
+            self.redirect(from, keep_alive, out)
         } else {
             Err(Error::NotFound)
         };
         answer.unwrap_or_else(|error| {
-            self.refuse(error, keep_alive, out);
+            self.refuse(error, from, keep_alive, out);
             Next { body: None, keep_alive }
         })
     }
 
-    /// Appends the reply that says what is wrong, and counts it.
-    pub fn refuse(&mut self, error: Error, keep_alive: bool, out: &mut Vec<u8>) {
+    /// Appends the reply that says what is wrong, and counts it as that of a connection from `from`.
+    pub fn refuse(&mut self, error: Error, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) {
         if let Some(count) = error.count() {
-            self.tally.count(count);
+            self.tally.count_from(count, from);
         }
         error.write(keep_alive, out);
     }
@@ -146,19 +158,21 @@ impl<F: HttpFlavour> Service<F> {
         ipv4.clear();
         ipv6.clear();
         let handout = Handout { wanted: wants.wanted, ipv4: Some(ipv4), ipv6: Some(ipv6) };
-        let announced = shared.tracker.announce(&announce, now, rng, handout)?;
+        let announced = shared.tracker.announce(&announce, now, rng, handout).inspect_err(|refusal| {
+            tally.count_from(Count::refused_over_http(*refusal), client);
+        })?;
 
         let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
         let serves_ipv6 = <F as Flavour>::Family::serves(Ipv6Addr::LOCALHOST.into());
-        let body = reply::Announced {
+        let reply = Announced {
             totals: announced.totals,
             interval,
             min_interval: interval / 2,
             peers: ipv4,
             peers6: serves_ipv6.then_some(ipv6),
         };
-        reply::write(reply::OK, reply::TEXT, keep_alive, &body.body()?, out);
-        tally.announced(Count::TcpAnnounced, &announced);
+        reply.write(keep_alive, out);
+        tally.announced(Count::TcpAnnounced, client, &announced);
         Ok(Next { body: None, keep_alive })
     }
 
@@ -177,7 +191,7 @@ impl<F: HttpFlavour> Service<F> {
         let wants = parameters::Scrape::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
         reply::write(reply::OK, reply::TEXT, keep_alive, &reply::scraped(known)?, out);
-        self.tally.count(Count::TcpScraped);
+        self.tally.count_from(Count::TcpScraped, client);
         Ok(Next { body: None, keep_alive })
     }
 
@@ -194,11 +208,28 @@ impl<F: HttpFlavour> Service<F> {
             "statedump" => Listing::Statedump,
             _ => {
                 let page = Report { tracker, board, now: now.minute, uptime: now.uptime }.page(mode)?;
-                reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), out);
-                return Ok(Next { body: None, keep_alive: false });
+                let walk = match page {
+                    Page::Ready(page) => {
+                        reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), out);
+                        None
+                    }
+                    Page::Walk(walk) => Some(Body::Page(walk)),
+                };
+                return Ok(Next { body: walk, keep_alive: false });
             }
         };
         self.list(listing, request, false, out)
+    }
+
+    /// The page for Prometheus is guarded like the statistics, and has one path in every tracker, as scrapers expect.
+    fn metrics(&self, request: &Request<'_>, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+        let Shared { tracker, board, stats_access, metrics, .. } = &*self.shared;
+        if !stats_access.allows(self.client(request, from)?) {
+            return Err(Error::StatsDenied);
+        }
+        let page = metrics.page(tracker, board).ok_or(Error::NeedsFeature("metrics"))?;
+        reply::write(reply::OK, reply::OPENMETRICS, keep_alive, page.as_bytes(), out);
+        Ok(Next { body: None, keep_alive })
     }
 
     /// Begins a page that names every torrent.
@@ -209,12 +240,12 @@ impl<F: HttpFlavour> Service<F> {
         let keep_alive = keep_alive && chunked;
         let varies = F::FullScrape::NEGOTIATES;
         reply::write_stream_head(chunked, stream.content_encoding(), varies, keep_alive, out);
-        Ok(Next { body: Some(Body { stream, chunked }), keep_alive })
+        Ok(Next { body: Some(Body::Stream { stream, chunked }), keep_alive })
     }
 
-    fn redirect(&self, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
+    fn redirect(&self, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
         let url = self.shared.redirect_url.as_ref().ok_or(Error::NotFound)?;
-        self.tally.count(Count::Http302);
+        self.tally.count_from(Count::Http302, from);
         reply::write_redirect(url, keep_alive, out);
         Ok(Next { body: None, keep_alive })
     }
@@ -243,7 +274,7 @@ impl From<BadAddress> for Error {
 /// More bytes than any mode or format of the statistics has.
 const LONGEST_WORD: usize = 16;
 
-fn word<'a>(value: Option<Encoded<'_>>, default: &'a str, room: &'a mut [u8]) -> Result<&'a str, Error> {
+fn word<'a>(value: Option<Encoded<'a>>, default: &'a str, room: &'a mut [u8]) -> Result<&'a str, Error> {
     let Some(value) = value else { return Ok(default) };
     let decoded = value.decode(room)?.ok_or(Error::Parameter)?;
     std::str::from_utf8(decoded).map_err(|_| Error::Parameter)

@@ -1,12 +1,15 @@
 //! Flavours for the tests of this room.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::http::worker::Places;
 use fastrand::Rng;
+use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -18,11 +21,13 @@ use crate::core::{
     Admission, Announce, Clock, Event, Family, Flavour, Handout, InfoHash, Ipv4Only, Limits, Minute, Open, Standalone,
     Tracker, Unlogged,
 };
-use crate::stats::Board;
+use crate::stats::{Board, Count};
 
 use super::flavour::{
-    BadAddress, ClientAddress, Connected, Everyone, FullScrape, HttpFlavour, Listing, NoFullScrape, StatsAccess, Stream,
+    BadAddress, ClientAddress, Connected, Durations, Everyone, FullScrape, HttpFlavour, Listing, Metrics, NoFullScrape,
+    NoMetrics, StatsAccess, Stream,
 };
+use super::incoming::Incoming;
 use super::query::Query;
 use super::request::Request;
 use super::service::{Service, Shared};
@@ -45,6 +50,7 @@ impl HttpFlavour for Plain {
     type ClientAddress = Connected;
     type StatsAccess = Everyone;
     type FullScrape = NoFullScrape;
+    type Metrics = NoMetrics;
 }
 
 /// Something stands at every plug point of the HTTP side, for IPv6.
@@ -61,6 +67,7 @@ impl HttpFlavour for Fancy {
     type ClientAddress = Told;
     type StatsAccess = Loopback;
     type FullScrape = Pieces;
+    type Metrics = Counted;
 }
 
 pub(super) struct Ipv6Only;
@@ -141,6 +148,29 @@ impl Stream for Pieces {
     }
 }
 
+/// A page that says how many requests were measured.
+#[derive(Clone, Default)]
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Metrics for Counted {
+    type Durations = Self;
+
+    fn durations(&self) -> Self {
+        self.clone()
+    }
+
+    fn page<F: Flavour>(&self, _: &Tracker<F>, board: &Board) -> Option<String> {
+        Some(format!("{} {}\n", self.0.load(Ordering::Relaxed), board.total(Count::TcpAccepted)))
+    }
+}
+
+impl Durations for Counted {
+    fn add(&self, took: impl FnOnce() -> Duration) {
+        assert!(took() < Duration::from_secs(60));
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn tracker<F: Flavour<Cluster = Standalone, NetworkLog = Unlogged>>(admission: F::Admission) -> Arc<Tracker<F>> {
     Arc::new(Tracker::new(Key::from_bytes(&[7; 48]), Limits::NONE, NOW, admission, Standalone, Unlogged))
 }
@@ -152,6 +182,7 @@ pub(super) fn plain() -> Service<Plain> {
         client_address: Connected,
         stats_access: Everyone,
         full_scrape: NoFullScrape,
+        metrics: NoMetrics,
         stats_path: "stats".into(),
         redirect_url: None,
     })
@@ -164,6 +195,7 @@ pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
         client_address: Told,
         stats_access: Loopback,
         full_scrape,
+        metrics: Counted::default(),
         stats_path: "secret/numbers".into(),
         redirect_url: Some("https://a.example/".into()),
     })
@@ -180,6 +212,23 @@ pub(super) fn add_peer<F: HttpFlavour>(service: &Service<F>, info_hash: InfoHash
     let announce = Announce { info_hash, endpoint, seeder, event: Event::Update };
     let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
     service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+}
+
+/// A connection where nothing can be done at once.
+impl Incoming for DuplexStream {
+    type Stream = Self;
+
+    fn receive(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn send(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn into_stream(self) -> io::Result<Self> {
+        Ok(self)
+    }
 }
 
 /// A clock that stands still.

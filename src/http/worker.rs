@@ -1,6 +1,7 @@
 //! What the connections of one worker have in common.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,16 +10,18 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::core::Clock;
 
-use super::flavour::HttpFlavour;
-use super::service::{Moment, Service};
+use super::flavour::{Durations as _, HttpFlavour, Metrics};
+use super::request::Request;
+use super::service::{Moment, Next, Service, StreamOf};
 
 /// Times without a place less than this apart are told as one.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Places for connections: as many as all workers may have open together.
+/// Places for connections: as many as all workers may have open together. One of them may walk over all torrents.
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
+    walking: Semaphore,
     most: usize,
     last_full: Mutex<Option<Instant>>,
 }
@@ -27,7 +30,12 @@ impl Places {
     /// Room for `most` connections.
     pub fn new(most: usize) -> Arc<Self> {
         let most = most.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { free: Arc::new(Semaphore::new(most)), most, last_full: Mutex::default() })
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(most)),
+            walking: Semaphore::new(1),
+            most,
+            last_full: Mutex::default(),
+        })
     }
 
     /// Waits for a free place. `None` when there will never be one.
@@ -55,6 +63,7 @@ impl Places {
 pub struct Worker<F: HttpFlavour, C> {
     /// Borrowed while one request is answered, never across an `await`.
     pub(super) service: RefCell<Service<F>>,
+    durations: <F::Metrics as Metrics>::Durations,
     clock: C,
     started: Instant,
     places: Arc<Places>,
@@ -69,6 +78,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     /// that all workers have open together.
     pub fn new(service: Service<F>, clock: C, started: Instant, places: Arc<Places>) -> Self {
         Self {
+            durations: service.shared().metrics.durations(),
             service: RefCell::new(service),
             clock,
             started,
@@ -83,11 +93,29 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         Moment { minute: self.clock.now(), uptime: self.started.elapsed() }
     }
 
+    /// Appends the reply to a request to `out`.
+    pub(super) fn answer(&self, request: &Request<'_>, from: IpAddr, out: &mut Vec<u8>) -> Next<StreamOf<F>> {
+        let now = self.now();
+        let next = self.service.borrow_mut().answer(request, from, now, out);
+        self.durations.add(|| self.started.elapsed().saturating_sub(now.uptime));
+        next
+    }
+
+    /// Is every place taken? Reads what all workers share and writes nothing to it.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.free.available_permits() == 0
+    }
+
     /// Waits until there is a place for one more connection. `None` when there will never be one.
     pub(super) async fn place(self: &Rc<Self>) -> Option<Place<F, C>> {
         let permit = self.places.take().await?;
         self.open.set(self.open.get() + 1);
         Some(Place { worker: Rc::clone(self), _permit: permit })
+    }
+
+    /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is dropped.
+    pub(super) async fn turn_to_walk(&self) -> impl Sized {
+        self.places.walking.acquire().await.ok()
     }
 
     /// From now on, connections are closed as soon as nothing is under way.

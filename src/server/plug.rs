@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::core::{Flavour, Open, Standalone, Tracker, Unlogged};
-use crate::http::flavour::{Connected, Everyone, HttpFlavour, NoFullScrape};
+use crate::http::flavour::{Connected, Everyone, HttpFlavour, NoFullScrape, NoMetrics};
 use crate::stats::Board;
 
 use super::StartError;
@@ -14,7 +14,7 @@ use super::threads::Threads;
 /// A whole build: what fills every plug point, each made in the same way. The server knows no more of the switches.
 pub trait Build:
     Flavour<Admission: Plug, Cluster: Plug, NetworkLog: Plug>
-    + HttpFlavour<ClientAddress: Plug, StatsAccess: Plug, FullScrape: Plug>
+    + HttpFlavour<ClientAddress: Plug, StatsAccess: Plug, FullScrape: Plug, Metrics: Plug>
 {
     /// The names of its features.
     const FEATURES: &'static [&'static str];
@@ -67,4 +67,4 @@ macro_rules! plug_default {
     )*};
 }
 
-plug_default!(Open, Standalone, Unlogged, Connected, Everyone, NoFullScrape);
+plug_default!(Open, Standalone, Unlogged, Connected, Everyone, NoFullScrape, NoMetrics);

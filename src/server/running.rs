@@ -63,6 +63,7 @@ impl Jailed {
         http.client_address.begin(&mut beginning)?;
         http.stats_access.begin(&mut beginning)?;
         http.full_scrape.begin(&mut beginning)?;
+        http.metrics.begin(&mut beginning)?;
 
         for listener in udp {
             info!("listening on udp {}", listener.address);
@@ -106,6 +107,7 @@ impl<B: Build> Running<B> {
         self.http.client_address.reload();
         self.http.stats_access.reload();
         self.http.full_scrape.reload();
+        self.http.metrics.reload();
     }
 }
 
@@ -133,6 +135,7 @@ fn new_http<B: Build>(
         client_address: B::ClientAddress::plug(settings)?,
         stats_access: B::StatsAccess::plug(settings)?,
         full_scrape: B::FullScrape::plug(settings)?,
+        metrics: B::Metrics::plug(settings)?,
         stats_path: settings.access.stats_path.clone(),
         redirect_url: settings.tracker.redirect_url.clone(),
     })

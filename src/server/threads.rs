@@ -73,7 +73,7 @@ impl Threads {
         let runtime = new_runtime()?;
         let listeners = {
             let _entered = runtime.enter();
-            let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<Result<Vec<_>, _>>();
+            let listeners = listeners.into_iter().map(http::Listener::new).collect::<Result<Vec<_>, _>>();
             listeners.map_err(StartError::system("prepare a TCP socket"))?
         };
         let shutdown = self.http.subscribe();

@@ -11,12 +11,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use crate::core::InfoHash;
+use crate::core::flavour::ListState;
 use crate::server::StartError;
 
 use file::{Contents, Error};
@@ -33,6 +34,15 @@ struct Inside {
     path: PathBuf,
     in_force: ArcSwap<List>,
     reading: Mutex<Reading>,
+    history: Mutex<History>,
+}
+
+/// What has come of readings.
+#[derive(Debug, Clone, Copy)]
+struct History {
+    /// When the list in force took over.
+    since: SystemTime,
+    failures: u64,
 }
 
 /// Whether a thread reads the file.
@@ -51,7 +61,13 @@ impl AccessList {
     ///
     /// Whatever is wrong with the file as a whole: see [`Error`].
     pub(super) fn open(key: &'static str, path: PathBuf) -> Result<Self, StartError> {
-        let inside = Inside { key, path, in_force: ArcSwap::default(), reading: Mutex::new(Reading::No) };
+        let inside = Inside {
+            key,
+            path,
+            in_force: ArcSwap::default(),
+            reading: Mutex::new(Reading::No),
+            history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
+        };
         let began = Instant::now();
         match file::read(&inside.path) {
             Ok(contents) => inside.take_over(contents, began),
@@ -65,6 +81,12 @@ impl AccessList {
     /// Is the torrent on the list? Takes no lock, and writes nothing that another thread reads often.
     pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
         self.0.in_force.load().contains(info_hash)
+    }
+
+    /// How long it is, and what has come of readings.
+    pub(super) fn state(&self) -> ListState {
+        let History { since, failures } = *self.0.history();
+        ListState { torrents: self.0.in_force.load().len(), since, failures }
     }
 
     /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
@@ -115,6 +137,7 @@ impl Inside {
         }
         let torrents = list.len();
         let mut old = self.in_force.swap(Arc::new(list));
+        self.history().since = SystemTime::now();
         // Whoever lets go of it last gives its memory back, which takes milliseconds: that is not to be a thread that
         // answers announces. Each of those holds it for less than a microsecond.
         while Arc::get_mut(&mut old).is_none() {
@@ -126,11 +149,16 @@ impl Inside {
     }
 
     fn refuse(&self, error: &Error) {
+        self.history().failures += 1;
         error!("{}: cannot read {}: {error}; the list in force stays", self.key, self.path.display());
     }
 
     fn reading(&self) -> MutexGuard<'_, Reading> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

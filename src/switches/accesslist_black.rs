@@ -3,6 +3,7 @@
 use tracing::warn;
 
 use crate::config::Settings;
+use crate::core::flavour::ListState;
 use crate::core::{Admission, InfoHash};
 use crate::server::{Plug, StartError};
 
@@ -19,6 +20,10 @@ impl Admission for Black {
 
     fn admits(&self, info_hash: &InfoHash) -> bool {
         !self.0.as_ref().is_some_and(|list| list.contains(info_hash))
+    }
+
+    fn list(&self) -> Option<ListState> {
+        self.0.as_ref().map(AccessList::state)
     }
 }
 

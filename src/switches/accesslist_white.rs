@@ -1,6 +1,7 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::Settings;
+use crate::core::flavour::ListState;
 use crate::core::{Admission, InfoHash};
 use crate::server::{Plug, StartError};
 
@@ -17,6 +18,10 @@ impl Admission for White {
 
     fn admits(&self, info_hash: &InfoHash) -> bool {
         self.0.contains(info_hash)
+    }
+
+    fn list(&self) -> Option<ListState> {
+        Some(self.0.state())
     }
 }
 

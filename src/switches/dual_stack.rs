@@ -115,6 +115,17 @@ impl Swarms for Both {
         }
     }
 
+    /// Positions are as in [`Self::expire`].
+    fn walk(&self, from: usize, most: usize, mut show: impl FnMut(SocketAddr)) -> Option<usize> {
+        if from % 2 == 0 {
+            if let Some(next) = Swarms::walk(&self.ipv4, from / 2, most, &mut show) {
+                return Some(next * 2);
+            }
+        }
+        let next = Swarms::walk(self.ipv6.as_deref()?, from / 2 * (from % 2), most, show)?;
+        Some(next * 2 + 1)
+    }
+
     /// Positions of the IPv4 swarm are even, those of the IPv6 swarm odd.
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
         if from % 2 == 0 {

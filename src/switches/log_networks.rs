@@ -13,8 +13,6 @@
 
 mod table;
 
-use std::cmp::Reverse;
-use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,13 +23,9 @@ use crate::config::Settings;
 use crate::core::keyed_hash::Key;
 use crate::core::{Family, Minute, NetworkLog};
 use crate::server::{Plug, StartError};
+use crate::stats::pages::networks::{Prefix, network_of};
 
-use table::{Network, Table};
-
-/// Networks on the page at most, for each length of prefix.
-const ROWS: usize = 256;
-/// The greatest number that the page has room for.
-const MOST_SHOWN: u32 = 99_999_999;
+use table::Table;
 
 /// So many requests of a minute are counted each for itself, and of the rest one in [`LOT`] for as many.
 const EACH_OF_A_MINUTE: u64 = 65_536;
@@ -50,14 +44,14 @@ pub struct Networks<F> {
 impl<F: Family> Networks<F> {
     /// No network has asked yet. The key is secret: with it, strangers could choose networks that share one bucket.
     fn new(key: Key) -> Self {
-        let tables = |serves: bool, prefixes: [u32; 2]| {
+        let tables = |serves: bool, prefixes: [Prefix; 2]| {
             if serves { prefixes.map(Table::new).into() } else { Vec::new() }
         };
         Self {
             key,
             pace: Pace::default(),
-            ipv4: tables(F::serves(Ipv4Addr::UNSPECIFIED.into()), [24, 16]),
-            ipv6: tables(F::serves(Ipv6Addr::UNSPECIFIED.into()), [48, 32]),
+            ipv4: tables(F::serves(Ipv4Addr::UNSPECIFIED.into()), Prefix::IPV4),
+            ipv6: tables(F::serves(Ipv6Addr::UNSPECIFIED.into()), Prefix::IPV6),
             family: PhantomData,
         }
     }
@@ -66,22 +60,16 @@ impl<F: Family> Networks<F> {
 impl<F: Family> NetworkLog for Networks<F> {
     fn saw(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
         let Some(requests) = self.pace.requests(now, rng) else { return };
-        let (network, tables) = match address {
-            IpAddr::V4(ip) => (network_of_ipv4(ip), &self.ipv4),
-            IpAddr::V6(ip) => (network_of_ipv6(ip), &self.ipv6),
-        };
-        for table in tables {
+        let network = network_of(address);
+        for table in if address.is_ipv4() { &self.ipv4 } else { &self.ipv6 } {
             table.count(network, requests, now, &self.key, rng);
         }
     }
 
     fn busy(&self, now: Minute) -> Option<String> {
         let mut page = String::new();
-        for table in &self.ipv4 {
-            write_part(table, now, ipv4_of_network, &mut page);
-        }
-        for table in &self.ipv6 {
-            write_part(table, now, ipv6_of_network, &mut page);
+        for table in self.ipv4.iter().chain(&self.ipv6) {
+            table.prefix().write(table.requests(now), &mut page);
         }
         Some(page)
     }
@@ -118,35 +106,6 @@ impl Pace {
     }
 }
 
-fn network_of_ipv4(ip: Ipv4Addr) -> Network {
-    u64::from(ip.to_bits()) << 32
-}
-
-fn network_of_ipv6(ip: Ipv6Addr) -> Network {
-    let [a, b, c, d, ..] = ip.segments();
-    [a, b, c, d].iter().fold(0, |network, segment| network << 16 | u64::from(*segment))
-}
-
-fn ipv4_of_network(network: Network) -> IpAddr {
-    Ipv4Addr::from_bits(u32::try_from(network >> 32).unwrap_or_default()).into()
-}
-
-fn ipv6_of_network(network: Network) -> IpAddr {
-    Ipv6Addr::from_bits(u128::from(network) << 64).into()
-}
-
-/// Appends a table's part of the page: its networks from the busiest to the idlest, and an empty line.
-fn write_part(table: &Table, now: Minute, address: fn(Network) -> IpAddr, page: &mut String) {
-    let mut rows: Vec<_> = table.requests(now).collect();
-    rows.sort_unstable_by_key(|&(network, requests)| (Reverse(requests), network));
-    // Writing to a string does not fail.
-    let _ = writeln!(page, "Networks, limit /{}:", table.prefix());
-    for (network, requests) in rows.into_iter().take(ROWS) {
-        let _ = writeln!(page, "{:08}: {}", requests.min(MOST_SHOWN), address(network));
-    }
-    page.push('\n');
-}
-
 #[cfg(test)]
 mod tests {
     use fastrand::Rng;
@@ -154,6 +113,7 @@ mod tests {
 
     use super::*;
     use crate::core::Ipv4Only;
+    use crate::stats::pages::networks::ROWS;
 
     const NOW: Minute = Minute(29_000_000);
 
@@ -232,7 +192,7 @@ mod tests {
         let networks = networks::<Ipv4Only>();
         let mut rng = Rng::with_seed(1);
         for _ in 0..20 {
-            networks.ipv4[0].count(network_of_ipv4([192, 0, 2, 0].into()), 10_000_000, NOW, &networks.key, &mut rng);
+            networks.ipv4[0].count(network_of([192, 0, 2, 0].into()), 10_000_000, NOW, &networks.key, &mut rng);
         }
         (0..1000).for_each(|n| networks.saw(Ipv4Addr::from_bits(n << 8).into(), NOW, &mut rng));
         let page = networks.busy(NOW).unwrap();

@@ -26,6 +26,8 @@ mod ip_from_proxy;
 mod ip_from_query;
 #[cfg(feature = "log-networks")]
 mod log_networks;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
 #[cfg(feature = "sync-live")]
@@ -79,6 +81,11 @@ type FullScrape = fullscrape::Pages;
 #[cfg(feature = "gzip")]
 type FullScrape = gzip::Compressed<fullscrape::Pages>;
 
+#[cfg(feature = "metrics")]
+type Metrics = metrics::Exporter;
+#[cfg(not(feature = "metrics"))]
+type Metrics = crate::http::flavour::NoMetrics;
+
 /// The features of this build, in the order of `FEATURES.md`.
 pub const FEATURES: &[&str] = &[
     #[cfg(feature = "v6")]
@@ -103,6 +110,8 @@ pub const FEATURES: &[&str] = &[
     "log-networks",
     #[cfg(feature = "ip-from-proxy")]
     "ip-from-proxy",
+    #[cfg(feature = "metrics")]
+    "metrics",
 ];
 
 /// What Cargo's features make of the tracker.
@@ -124,4 +133,5 @@ impl HttpFlavour for ThisBuild {
     type ClientAddress = ClientAddress;
     type StatsAccess = StatsAccess;
     type FullScrape = FullScrape;
+    type Metrics = Metrics;
 }

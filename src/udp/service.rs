@@ -44,24 +44,27 @@ impl<F: Flavour> Service<F> {
     /// What has not proved to come from its sender's address (everything before a right connection id) gets nothing
     /// that is longer than itself: a tracker is not to be an amplifier.
     pub fn answer(&mut self, datagram: &[u8], from: SocketAddr, now: Minute, out: &mut Vec<u8>) {
-        self.tally.count(Count::UdpReceived);
+        self.tally.count_from(Count::UdpReceived, from.ip());
         // Nobody can listen on port 0: an answer would only reach the next router.
-        if from.port() == 0 {
-            return;
-        }
-        let Some(Packet { connection_id, transaction_id, request }) = packet::parse(datagram) else { return };
+        let packet = if from.port() == 0 { None } else { packet::parse(datagram) };
+        let Some(Packet { connection_id, transaction_id, request }) = packet else {
+            return self.tally.count_from(Count::UdpDropped, from.ip());
+        };
         if request == Request::Connect {
             packet::write_connect(out, transaction_id, self.ids.issue(from.ip(), now));
-            self.tally.count(Count::UdpConnected);
+            self.tally.count_from(Count::UdpConnected, from.ip());
         } else if !self.ids.accepts(connection_id, from.ip(), now) {
             let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
             packet::write_error(out, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH));
-            self.tally.count(Count::UdpMismatched);
+            self.tally.count_from(Count::UdpMismatched, from.ip());
         } else {
             match request {
                 Request::Announce(announce) => self.announce(&announce, from, now, transaction_id, out),
                 Request::Scrape(hashes) => self.scrape(hashes, from, now, transaction_id, out),
-                Request::Truncated | Request::Connect => packet::write_error(out, transaction_id, TRUNCATED),
+                Request::Truncated | Request::Connect => {
+                    packet::write_error(out, transaction_id, TRUNCATED);
+                    self.tally.count_from(Count::UdpTruncated, from.ip());
+                }
             }
         }
     }
@@ -85,11 +88,12 @@ impl<F: Flavour> Service<F> {
             Ok(announced) => {
                 let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
                 packet::write_announce(out, transaction_id, interval, announced.totals);
-                self.tally.announced(Count::UdpAnnounced, &announced);
+                self.tally.announced(Count::UdpAnnounced, from.ip(), &announced);
             }
             Err(refusal) => {
                 out.clear();
                 packet::write_error(out, transaction_id, &refusal.to_string());
+                self.tally.count_from(Count::refused_over_udp(refusal), from.ip());
             }
         }
     }
@@ -98,7 +102,7 @@ impl<F: Flavour> Service<F> {
         self.tracker.network_log.saw(from.ip(), now, &mut self.rng);
         let totals = |hash| self.tracker.scrape(&hash).unwrap_or_default();
         packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
-        self.tally.count(Count::UdpScraped);
+        self.tally.count_from(Count::UdpScraped, from.ip());
     }
 }
 
@@ -110,6 +114,7 @@ mod tests {
     use crate::core::flavour::{Admission, Standalone, Unlogged};
     use crate::core::keyed_hash::Key;
     use crate::core::{Event, InfoHash, Ipv4Only, Limits};
+    use crate::stats::{Board, Family};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::num::NonZeroU16;
@@ -255,6 +260,37 @@ mod tests {
     fn what_comes_from_port_0_is_dropped() {
         let from = SocketAddr::from(([192, 0, 2, 1], 0));
         assert_eq!(ask(&mut service(), &request(PROTOCOL_ID, 0, 5, &[]), from), []);
+    }
+
+    #[test]
+    fn what_is_not_served_is_counted_by_its_reason() {
+        let board = Board::default();
+        let mut service = Service { tally: board.tally(), ..service() };
+        let at = |n: u8| request(ids().issue(client(n).ip(), NOW), 2, 77, &[7; 20]);
+        let announces = [Announce { info_hash: REFUSED, ..leecher() }, Announce { port: 0, ..leecher() }];
+        for announce in announces {
+            ask(&mut service, &announcing(client(1), announce, 0), client(1));
+        }
+        ask(&mut service, &announcing(client(1), leecher(), 0)[..ANNOUNCE_LEN - 1], client(1));
+        ask(&mut service, &at(2), client(1));
+        ask(&mut service, &at(1)[..15], client(1));
+        ask(&mut service, &at(1), SocketAddr::from(([192, 0, 2, 1], 0)));
+        let ipv6 = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 40_000));
+        ask(&mut service, &announcing(ipv6, leecher(), 0), ipv6);
+        for (count, expected) in [
+            (Count::UdpReceived, (6, 1)),
+            (Count::UdpNotAdmitted, (1, 0)),
+            (Count::UdpNoPort, (1, 0)),
+            (Count::UdpTruncated, (1, 0)),
+            (Count::UdpMismatched, (1, 0)),
+            (Count::UdpDropped, (2, 0)),
+            (Count::UdpFamilyNotServed, (0, 1)),
+            (Count::UdpFull, (0, 0)),
+            (Count::UdpAnnounced, (0, 0)),
+            (Count::UdpScraped, (0, 0)),
+        ] {
+            assert_eq!((board.of(count, Family::Ipv4), board.of(count, Family::Ipv6)), expected, "{count:?}");
+        }
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 //! - [`flavour`]: what this build needs and serves.
 //! - [`clients`]: a UDP client, an HTTP client and a reader of bencode that know nothing of the tracker's own code.
 //! - [`udp`], [`http`]: the protocols, line by line.
+//! - [`stats`]: the statistics, as monitors read them.
 //! - [`process`]: the command line, the configuration, signals, rights.
 //! - [`switches`]: one file for each switch.
 //! - [`sources`], [`documents`]: rules that the sources keep, and what the documents say.
@@ -19,6 +20,7 @@ mod flavour;
 mod http;
 mod process;
 mod sources;
+mod stats;
 mod switches;
 mod tracker;
 mod udp;

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::rc::Rc;
 
 use crate::http::worker::Places;
@@ -16,6 +17,11 @@ const EMPTY_SCRAPE: &str = "d5:filesdee";
 const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
 const KEEP: &str = "Connection: keep-alive\r\n\r\n";
 
+/// What a first look leaves when nothing has come.
+fn nothing<S>() -> Begun<S> {
+    Begun { buffers: Buffers { input: Vec::new(), output: Vec::new() }, turn: None }
+}
+
 /// A connection that is driven, with room for `buffer` bytes on its way in each direction.
 struct Driven<F: HttpFlavour> {
     client: DuplexStream,
@@ -29,7 +35,7 @@ impl<F: HttpFlavour> Driven<F> {
         let (client, server) = duplex(buffer);
         let worker = worker(service, &Places::new(1));
         let driver = Rc::clone(&worker);
-        let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver).await });
+        let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, nothing()).await });
         Self { client, worker, end, begun: Instant::now() }
     }
 
@@ -62,6 +68,96 @@ impl<F: HttpFlavour> Driven<F> {
     fn count(&self, count: Count) -> u64 {
         self.worker.service.borrow().shared().board.total(count)
     }
+}
+
+/// A connection over which `input` has come, and which has room for `room` bytes.
+struct Arrived<'a> {
+    input: &'a [u8],
+    room: usize,
+    sent: Vec<u8>,
+}
+
+impl Incoming for Arrived<'_> {
+    type Stream = DuplexStream;
+
+    fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Read::read(&mut self.input, room) }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            Write::write(&mut self.sent, &bytes[..bytes.len().min(self.room)])
+        }
+    }
+
+    fn into_stream(self) -> io::Result<DuplexStream> {
+        unreachable!("it is only looked at")
+    }
+}
+
+/// What one look sends, and what it leaves: to be answered, to be sent, and whether a request was answered.
+fn look(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
+    let worker = worker(plain(), &Places::new(1));
+    let mut arrived = Arrived { input: input.as_bytes(), room, sent: Vec::new() };
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let begun = FirstLook::new().at(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
+        let Begun { buffers: Buffers { input, output }, turn } = begun;
+        (text(input), text(output), turn.is_some())
+    });
+    (text(arrived.sent), begun)
+}
+
+#[test]
+fn a_first_look_is_enough_for_a_request_that_is_there_and_a_reply_that_fits() {
+    let (sent, begun) = look(&format!("{SCRAPE}\r\n"), 1000);
+    assert!(sent.starts_with("HTTP/1.1 200 OK") && sent.ends_with(EMPTY_SCRAPE));
+    assert_eq!(begun, None);
+}
+
+#[test]
+fn a_first_look_leaves_what_has_to_be_waited_for() {
+    let nothing = String::new;
+    assert_eq!(look("", 1000), (nothing(), Some((nothing(), nothing(), false))), "no request yet");
+    assert_eq!(look("GET /", 1000), (nothing(), Some(("GET /".into(), nothing(), false))), "half of one");
+
+    let whole = look(&format!("{SCRAPE}\r\n"), 1000).0;
+    for room in [0, 7] {
+        let (sent, begun) = look(&format!("{SCRAPE}\r\n"), room);
+        let (input, unsent, answered) = begun.unwrap();
+        assert_eq!((sent.len(), input, answered), (room, nothing(), true));
+        assert_eq!(sent + &unsent, whole, "a client that does not read");
+    }
+    // Those that stay are answered when they have a place.
+    let (sent, begun) = look(&format!("{SCRAPE}{KEEP}GET /"), 1000);
+    let (input, unsent, answered) = begun.unwrap();
+    assert_eq!((sent, input, answered), (nothing(), "GET /".into(), true), "the connection stays open, more has come");
+    assert!(unsent.ends_with(EMPTY_SCRAPE));
+    let (sent, begun) = look("POST / HTTP/1.1\r\n\r\nbody", 1000);
+    let (_, unsent, answered) = begun.unwrap();
+    assert_eq!((sent, unsent.as_str(), answered), (nothing(), BAD_REQUEST, true), "a body that is not read");
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(INPUT_FIRST - 18));
+    assert!(look(&long, 1000).1.is_some(), "perhaps more has come");
+    assert!(look(&long.replacen('a', "", 1), 1000).1.is_none());
+}
+
+#[test]
+fn what_the_first_look_could_not_send_is_sent_before_all_else() {
+    run(true, async {
+        let worker = worker(plain(), &Places::new(1));
+        let requests = format!("{SCRAPE}{KEEP}{SCRAPE}\r\n");
+        let mut arrived = Arrived { input: requests.as_bytes(), room: 7, sent: Vec::new() };
+        let begun = FirstLook::new().at(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
+        let (mut client, server) = duplex(1000);
+        let driver = Rc::clone(&worker);
+        spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, begun).await });
+        let mut replies = String::from_utf8(arrived.sent).unwrap();
+        client.read_to_string(&mut replies).await.unwrap();
+        assert!(replies.starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(replies.matches("HTTP/1.1 200 OK").count(), 2);
+        assert_eq!(replies.matches(EMPTY_SCRAPE).count(), 2);
+    });
 }
 
 #[test]
@@ -255,7 +351,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, from) = listener.accept().await.unwrap();
             let worker = worker(plain(), &Places::new(1));
-            let end = spawn_local(async move { drive(server, from.ip(), &worker).await });
+            let end = spawn_local(async move { drive(server, from.ip(), &worker, nothing()).await });
             client.write_all(request.as_bytes()).await.unwrap();
             // The client reads only when it has written everything; the reply must be there still.
             client.readable().await.unwrap();

@@ -177,11 +177,12 @@ fn a_scrape_without_a_query_is_a_full_scrape() {
              Vary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\nConnection: {connection}\r\n\r\n"
         );
         assert_eq!((reply, next.keep_alive), (expected, keep_alive));
-        assert!(next.body.unwrap().chunked);
+        assert!(matches!(next.body, Some(Body::Stream { chunked: true, .. })));
     }
     let (reply, next) = ask(&mut service, "::2", "GET /scrape HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert!(reply.ends_with("Content-Encoding: gzip\r\nVary: Accept-Encoding\r\nConnection: close\r\n\r\n"));
-    assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive && !next.body.unwrap().chunked);
+    assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive);
+    assert!(matches!(next.body, Some(Body::Stream { chunked: false, .. })));
     assert_eq!(count(&service, Count::FullScraped), 3);
     assert_eq!(count(&service, Count::TcpScraped), 0);
 }
@@ -208,7 +209,8 @@ fn statistics_are_pages_or_full_scrapes() {
         let head = format!("GET /secret/numbers?{query} HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
         let (reply, next) = ask(&mut service, "::1", &head);
         assert!(reply.contains("Transfer-Encoding: chunked\r\nConnection: close") && !next.keep_alive, "{query}");
-        assert_eq!(next.body.unwrap().stream.pieces, [name.as_bytes()], "{query}");
+        let Some(Body::Stream { stream, .. }) = next.body else { panic!("{query}") };
+        assert_eq!(stream.pieces, [name.as_bytes()], "{query}");
     }
     for query in
         ["mode=", "mode=nonsense", "mode=a-very-long-mode-indeed", "mode=%ff", "mode=%zz", "mode=tpbs&format=x"]
@@ -319,5 +321,48 @@ proptest! {
             prop_assert!(out.starts_with(b"HTTP/1.1 "));
             prop_assert!(!out.starts_with(b"HTTP/1.1 500"));
         }
+    }
+}
+
+#[test]
+fn the_page_for_prometheus_is_guarded_like_the_statistics_but_does_not_end_the_connection() {
+    let mut service = fancy(Pieces::default());
+    let head = "GET /metrics HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
+    let (denied, _) = ask(&mut service, "2001:db8::1", head);
+    assert!(denied.starts_with("HTTP/1.1 403 "), "{denied}");
+    let (reply, next) = ask(&mut service, "::1", head);
+    assert!(
+        reply.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0;"),
+        "{reply}"
+    );
+    assert!(reply.ends_with("\r\nConnection: keep-alive\r\n\r\n0 0\n") && next.keep_alive, "{reply}");
+    assert_eq!(
+        get(&mut plain(), CLIENT, "/metrics"),
+        ("404 Not Found".into(), "<title>404 Not Found: this build does not have the feature metrics</title>\n".into())
+    );
+}
+
+#[test]
+fn what_is_refused_is_counted_for_the_family_of_the_client() {
+    let mut service = fancy(Pieces::default());
+    let target = |parameters: &str| format!("/announce?{IS_HASH}&{parameters}");
+    get(&mut service, "::1", &target("port=1&ip=10.0.0.9"));
+    get(&mut service, "::1", &target("port=0"));
+    get(&mut service, "::1", "/announce?info_hash=!!!!!!!!!!!!!!!!!!!!&port=1");
+    get(&mut service, "::1", "/announce?port=1");
+    // Who sends no number is not asked who he is.
+    get(&mut service, CLIENT, &target("port=x&ip=::1"));
+    let board = &service.shared().board;
+    for (count, expected) in [
+        (Count::TcpFamilyNotServed, (1, 0)),
+        (Count::TcpNoPort, (0, 1)),
+        (Count::TcpNotAdmitted, (0, 1)),
+        (Count::TcpNoInfoHash, (0, 1)),
+        (Count::Http400Parameter, (1, 0)),
+        (Count::TcpFull, (0, 0)),
+        (Count::TcpAnnounced, (0, 0)),
+    ] {
+        let of = |family| board.of(count, family);
+        assert_eq!((of(crate::stats::Family::Ipv4), of(crate::stats::Family::Ipv6)), expected, "{count:?}");
     }
 }

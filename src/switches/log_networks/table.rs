@@ -14,6 +14,7 @@ use fastrand::Rng;
 
 use crate::core::Minute;
 use crate::core::keyed_hash::Key;
+use crate::stats::pages::networks::{Network, Prefix};
 
 /// Buckets in a table.
 const BUCKETS: usize = 512;
@@ -25,30 +26,27 @@ const ONE: u32 = 16;
 /// Far from what a count has room for, since threads look first and add then.
 const MOST_COUNTED: u32 = u32::MAX / 2;
 
-/// Where a network of either family begins: the first 64 bits of its address, IPv4 filled up with zeros.
-pub(super) type Network = u64;
-
 /// The counts for one length of prefix.
 pub(super) struct Table {
-    prefix: u32,
+    prefix: Prefix,
     buckets: Box<[Bucket]>,
 }
 
 impl Table {
-    /// A table for networks with a prefix of so many bits: 1 to 64.
-    pub(super) fn new(prefix: u32) -> Self {
+    /// A table for networks with a prefix of this length.
+    pub(super) fn new(prefix: Prefix) -> Self {
         Self { prefix, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
     }
 
-    /// The bits in the prefix of a network.
-    pub(super) fn prefix(&self) -> u32 {
+    /// The length of the networks' prefix.
+    pub(super) fn prefix(&self) -> Prefix {
         self.prefix
     }
 
     /// Counts requests from somewhere in `network`, of which only the prefix counts.
     #[inline]
     pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &Key, rng: &mut Rng) {
-        let network = network & u64::MAX << (64 - self.prefix);
+        let network = self.prefix.around(network);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
         let at = key.endpoint(0, network) as usize % BUCKETS;
         if let Some(bucket) = self.buckets.get(at) {
@@ -151,7 +149,7 @@ mod tests {
 
     impl Numbered {
         fn new() -> Self {
-            Self { table: Table::new(24), rng: Rng::with_seed(1) }
+            Self { table: Table::new(Prefix::IPV4[0]), rng: Rng::with_seed(1) }
         }
 
         fn ask(&mut self, n: u32, now: Minute) {
@@ -232,7 +230,7 @@ mod tests {
 
     #[test]
     fn threads_count_side_by_side() {
-        let table = Table::new(24);
+        let table = Table::new(Prefix::IPV4[0]);
         let work = || {
             let (key, mut rng) = (key(), Rng::with_seed(1));
             (0..20_000).for_each(|n| table.count((n % 100) << 40, 1, NOW, &key, &mut rng));

@@ -47,10 +47,11 @@ impl Inbox {
         let packet = self.check(datagram, from).inspect_err(|_| tally.count(Count::SyncPacketsRefused))?;
         tally.count(Count::SyncPacketsIn);
         for change in packet.changes() {
-            match change.map(|change| tracker.absorb(&change, now)) {
+            let absorbed = change.and_then(|change| Some((change.endpoint.ip(), tracker.absorb(&change, now).ok()?)));
+            match absorbed {
                 // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
-                Some(Ok(announced)) => tally.announced(Count::SyncRecordsIn, &announced),
-                Some(Err(_)) | None => tally.count(Count::SyncRecordsRefused),
+                Some((peer, announced)) => tally.announced(Count::SyncRecordsIn, peer, &announced),
+                None => tally.count(Count::SyncRecordsRefused),
             }
         }
         Ok(())

@@ -51,6 +51,10 @@ struct Shared {
 impl Cluster for Node {
     const LISTENS: bool = true;
 
+    fn id(&self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.0.inbox.own.0))
+    }
+
     fn tell(&self, change: Change) {
         let now = Instant::now();
         if self.0.outbox().add(&change, now) {

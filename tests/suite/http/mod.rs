@@ -7,7 +7,6 @@ mod limits;
 mod malformed;
 mod paths;
 mod scrape;
-mod stats;
 
 use std::net::SocketAddr;
 

@@ -12,6 +12,7 @@ mod gzip;
 mod ip_from_proxy;
 mod ip_from_query;
 mod log_networks;
+mod metrics;
 mod restrict_stats;
 mod sync_live;
 mod v6;

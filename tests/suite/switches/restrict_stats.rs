@@ -38,7 +38,7 @@ fn without_it_the_statistics_are_for_everyone() {
 }
 
 /// On the loopback addresses of this build, with what it needs but for `access.stats`.
-fn closed() -> Start {
+pub(super) fn closed() -> Start {
     let start = Start::plain();
     let root = start.path(".");
     let needs = flavour::needs(&root);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{refuses_key, refuses_option};
 use crate::clients::cluster::{self, Member, Record};
+use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, Client};
 use crate::flavour::{has, info_hash, loopback, loopbacks};
 use crate::tracker::{PATIENCE, Start, Tracker, until};
@@ -163,6 +164,24 @@ fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
         all_seen(&member, &client);
         assert_eq!(client.totals(info_hash(1)), (0, 1, 1));
     }
+}
+
+#[test]
+fn what_the_cluster_tells_is_counted() {
+    if !has("sync-live") {
+        return;
+    }
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    let (record, completed) = (peer(client.ip(), 1), cluster::SEEDING | cluster::COMPLETED);
+    member.tell(&[record, Record { flags: completed, ..record }, peer(client.ip(), 2)]);
+    // One peer more.
+    all_seen(&member, &client);
+    let page = |mode: &str| get(tracker.http(), &format!("/stats?mode={mode}")).text();
+    assert!(page("syncs").starts_with("4\n0\n"), "{}", page("syncs"));
+    assert!(page("everything").contains("<livesync>\n      <count>4</count>"), "{}", page("everything"));
+    assert!(page("completed").starts_with("1\n0\n"), "{}", page("completed"));
+    assert!(page("peer").starts_with("3\n1\n"), "{}", page("peer"));
 }
 
 #[test]

@@ -1,22 +1,11 @@
-//! `/stats`: monitors parse it byte for byte.
+//! What each page is made of.
 
-use std::net::SocketAddr;
-
-use super::{announce, scrape_target};
+use super::{MODES, hex, page};
 use crate::clients::http::{get, get_with};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::info_hash;
+use crate::flavour::{has, info_hash, loopbacks};
+use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
-
-const MODES: &[&str] = &["peer", "torr", "conn", "tcp4", "udp4", "completed", "version"];
-
-/// The page of a mode.
-#[track_caller]
-fn page(server: SocketAddr, mode: &str) -> String {
-    let reply = get(server, &format!("/stats?mode={mode}"));
-    assert_eq!(reply.status, 200, "{mode}");
-    reply.text()
-}
 
 /// The two numbers of a page, then its third line with the seconds replaced, then the fourth.
 #[track_caller]
@@ -65,18 +54,87 @@ fn connections() {
 
     // The connection that asks is one of them.
     let (accepted, successful, _, last) = block(&page(tracker.http(), "tcp4"));
-    assert_eq!((accepted, successful), (5, 3));
+    assert_eq!((accepted, successful), (5, 2));
     assert!(last.starts_with("opentracker tcp4 stats, ") && last.ends_with(" success/s."), "{last}");
 
     let (accepted, successful, _, last) = block(&page(tracker.http(), "udp4"));
-    assert_eq!((accepted, successful), (1, 4));
+    assert_eq!((accepted, successful), (5, 2), "datagrams, and of them connects and announces");
     assert!(last.starts_with("opentracker udp4 stats, "), "{last}");
 
     let (accepted, successful, third, last) = block(&page(tracker.http(), "conn"));
-    assert_eq!((accepted, successful), (7 + 1, 3 + 4));
+    assert_eq!((accepted, successful), (7 + 5, 2 + 2));
     let seconds = third.split(' ').next().unwrap().parse::<u64>().unwrap().max(1);
-    let expected = format!("opentracker connections, {} conns/s :: {} success/s.", 8 / seconds, 7 / seconds);
+    let expected = format!("opentracker connections, {} conns/s :: {} success/s.", 12 / seconds, 4 / seconds);
     assert_eq!(last, expected);
+
+    let (tcp, udp, _, last) = block(&page(tracker.http(), "scrp"));
+    assert_eq!((tcp, udp), (1, 3));
+    assert!(last.starts_with("opentracker scrape stats, ") && last.ends_with(" scrape/s (tcp and udp)"), "{last}");
+
+    let (records, nothing, _, last) = block(&page(tracker.http(), "syncs"));
+    assert_eq!((records, nothing), (0, 0));
+    assert!(last.starts_with("opentracker connections, ") && last.ends_with(" success/s."), "{last}");
+}
+
+#[test]
+fn full_scrapes() {
+    let tracker = Tracker::start(&[]);
+    announce(tracker.http(), 0, "port=1");
+    let bytes: usize = (0..3).map(|_| get(tracker.http(), "/scrape")).map(|reply| reply.content().len()).sum();
+    let expected = if has("fullscrape") { (3000, bytes as u64) } else { (0, 0) };
+    let (thousands, sent, _, last) = block(&page(tracker.http(), "fscr"));
+    assert_eq!((thousands, sent), expected);
+    assert!(last.starts_with("opentracker full scrape stats, ") && last.ends_with(" bytes/s."), "{last}");
+}
+
+#[test]
+fn the_largest_torrents() {
+    let tracker = Tracker::start(&[]);
+    let empty = "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n";
+    assert_eq!(page(tracker.http(), "top10"), empty);
+    // Torrent n has n seeders and a leecher; 20 has two leechers.
+    for n in 0..=12 {
+        (1..=n).for_each(|port| drop(announce(tracker.http(), n, &format!("port={port}&left=0"))));
+        announce(tracker.http(), n, "port=99&left=1");
+    }
+    announce(tracker.http(), 20, "port=1");
+    announce(tracker.http(), 20, "port=2");
+    let row = |number: u8, n: u8| format!("\t{number}\t{}\n", hex(info_hash(n)));
+    let expected = |most: usize| {
+        // Where two are equal, the info hash decides.
+        let peers = (2..=12).rev().map(|n| row(n + 1, n)).chain([row(2, 1), row(2, 20), row(1, 0)]);
+        let seeds = (1..=12).rev().map(|n| row(n, n));
+        let leechers = [row(2, 20)].into_iter().chain((0..=12).map(|n| row(1, n)));
+        [
+            format!("Top {most} torrents by peers:\n{}", peers.take(most).collect::<String>()),
+            format!("Top {most} torrents by seeds:\n{}", seeds.take(most).collect::<String>()),
+            format!("Top {most} torrents by leechers:\n{}", leechers.take(most).collect::<String>()),
+        ]
+        .concat()
+    };
+    assert_eq!(page(tracker.http(), "top10"), expected(10));
+    assert_eq!(page(tracker.http(), "top100"), expected(100));
+}
+
+#[test]
+fn networks_with_the_most_peers() {
+    let tracker = Tracker::start(&[]);
+    let (mut ipv4, mut ipv6) = (String::new(), String::new());
+    for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
+        announce(http, 0, "port=1");
+        announce(http, 1, "port=1");
+        announce(http, 1, "port=1");
+        let client = Client::new(udp);
+        client.announce(&Announce::seeder(info_hash(0), 2));
+        let (rows, network) = if http.is_ipv4() { (&mut ipv4, "127.0.0.0") } else { (&mut ipv6, "::") };
+        *rows = format!("00000003: {network}\n");
+    }
+    let part = |prefix: u32, rows: &str| format!("Networks, limit /{prefix}:\n{rows}\n");
+    let parts = loopbacks().iter().map(|loopback| match loopback.is_ipv4() {
+        true => part(24, &ipv4) + &part(16, &ipv4),
+        false => part(48, &ipv6) + &part(32, &ipv6),
+    });
+    assert_eq!(page(tracker.http(), "s24s"), parts.collect::<String>());
 }
 
 #[test]
@@ -116,7 +174,18 @@ fn pages_are_plain_whole_and_the_end_of_the_connection() {
 #[test]
 fn unknown_modes_are_400() {
     let tracker = Tracker::start(&[]);
-    for mode in ["", "nonsense", "PEER", "peers", "peer%00", "%zz", "%ff%fe", "a-mode-with-a-very-long-name-indeed"] {
+    for mode in [
+        "",
+        "nonsense",
+        "PEER",
+        "peers",
+        "top",
+        "top1000",
+        "peer%00",
+        "%zz",
+        "%ff%fe",
+        "a-mode-with-a-very-long-name-indeed",
+    ] {
         let reply = get(tracker.http(), &format!("/stats?mode={mode}"));
         assert_eq!((reply.status, reply.text().lines().count()), (400, 1), "{mode}");
     }

@@ -1,0 +1,99 @@
+//! What `metrics` adds to an announce over HTTP: the same announce, from the bytes of its head to those of its reply,
+//! in a worker with the switch and in one without. Over UDP there is nothing to compare: it is the same code.
+//!
+//! `cargo bench -p opentracker-bench --features metrics --bench metrics`. The network is not part of it: the system
+//! spends several times as long on a connection as the tracker spends on what comes over it.
+
+use std::hint::black_box;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use fastrand::Rng;
+use opentracker::config::Settings;
+use opentracker::core::keyed_hash::Key;
+use opentracker::core::{Flavour, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged};
+use opentracker::http::flavour::{Connected, Durations as _, Everyone, Metrics, NoFullScrape, NoMetrics};
+use opentracker::http::request::Request;
+use opentracker::http::service::Moment;
+use opentracker::http::{HttpFlavour, Service, Shared};
+use opentracker::server::Plug as _;
+use opentracker::stats::Board;
+use opentracker::switches::ThisBuild;
+
+type Exporter = <ThisBuild as HttpFlavour>::Metrics;
+
+const NOW: Minute = Minute(29_000_000);
+const HEAD: &[u8] =
+    b"GET /announce?info_hash=%01%23Eg%89%ab%cd%ef%01%23Eg%89%ab%cd%ef%01%23Eg&peer_id=-BE0001-abcdefghijkl\
+    &port=6881&uploaded=0&downloaded=0&left=1&compact=1&numwant=50 HTTP/1.1\r\nHost: tracker.example:6969\r\n\
+    User-Agent: bench\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+const PEERS: u32 = 1000;
+
+struct With<M>(PhantomData<M>);
+
+impl<M: Metrics> Flavour for With<M> {
+    type Family = Ipv4Only;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+impl<M: Metrics> HttpFlavour for With<M> {
+    type ClientAddress = Connected;
+    type StatsAccess = Everyone;
+    type FullScrape = NoFullScrape;
+    type Metrics = M;
+}
+
+fn service<M: Metrics>(metrics: M) -> Service<With<M>> {
+    let mut rng = Rng::with_seed(1);
+    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
+    let board = Arc::<Board>::default();
+    let tally = board.tally();
+    let shared = Shared {
+        tracker: Arc::new(Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged)),
+        board,
+        client_address: Connected,
+        stats_access: Everyone,
+        full_scrape: NoFullScrape,
+        metrics,
+        stats_path: "stats".into(),
+        redirect_url: None,
+    };
+    Service::new(Arc::new(shared), tally, rng)
+}
+
+/// Answers as a worker of the tracker does.
+fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
+    let durations = metrics.durations();
+    let mut service = service(metrics);
+    let started = Instant::now();
+    let mut rng = Rng::with_seed(2);
+    let mut out = Vec::with_capacity(2048);
+    let mut answer = |n: u32| {
+        let client = IpAddr::V4(Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1)));
+        out.clear();
+        let mut room = Request::room();
+        let Ok(Some((request, _))) = Request::parse(black_box(HEAD), &mut room) else { panic!("no request") };
+        let now = Moment { minute: NOW, uptime: started.elapsed() };
+        let next = service.answer(&request, client, now, &mut out);
+        durations.add(|| started.elapsed().saturating_sub(now.uptime));
+        black_box((next.keep_alive, out.len()))
+    };
+    for n in 0..PEERS {
+        answer(n);
+    }
+    criterion.bench_function(name, |bencher| bencher.iter(|| answer(rng.u32(..PEERS))));
+}
+
+fn both(criterion: &mut Criterion) {
+    announces(criterion, "http-announce/without", NoMetrics);
+    let exporter = Exporter::plug(&Settings::default()).expect("nothing can go wrong");
+    announces(criterion, "http-announce/with", exporter);
+}
+
+criterion_group!(benches, both);
+criterion_main!(benches);

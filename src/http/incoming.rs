@@ -1,0 +1,70 @@
+//! Connections that were just accepted, before the event loop knows of them.
+//!
+//! Most clients have sent their request by then, want one reply, and the system has room for it. Such a connection takes
+//! four system calls, and to make it known to the event loop and unknown again would take two more.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{MsgFlags, recv, send};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+
+/// A socket that listens, known to the event loop.
+pub struct Listener(AsyncFd<TcpListener>);
+
+impl Listener {
+    /// Makes a socket known to the event loop in whose context this is called. The socket does not block.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for it.
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe, for types whose descriptor may change: that of a listener stays"
+    )]
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
+        AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
+    }
+
+    pub(super) fn socket(&self) -> &TcpListener {
+        self.0.get_ref()
+    }
+
+    /// Waits for the next connection. Other tasks have their turn even when there is always one more.
+    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.async_io(Interest::READABLE, TcpListener::accept).await
+    }
+}
+
+/// A connection that can be used at once, without waiting, or become one that can wait.
+pub(super) trait Incoming {
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+
+    /// Takes what has come.
+    fn receive(&mut self, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends as much as the system has room for.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Makes it known to the event loop.
+    fn into_stream(self) -> io::Result<Self::Stream>;
+}
+
+impl Incoming for TcpStream {
+    type Stream = tokio::net::TcpStream;
+
+    fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+    }
+
+    fn into_stream(self) -> io::Result<Self::Stream> {
+        self.set_nonblocking(true)?;
+        tokio::net::TcpStream::from_std(self)
+    }
+}

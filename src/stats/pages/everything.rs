@@ -1,0 +1,94 @@
+//! `mode=everything`: XML whose order and nesting are an interface. Some monitors go by position: additions go at the
+//! end.
+
+use std::fmt::Write as _;
+
+use crate::core::Flavour;
+use crate::core::clock::PEER_LIFETIME;
+
+use super::{Count, Report, version};
+
+/// The attribute `code` of each count of errors, in the original's words.
+const HTTP_ERRORS: [(&str, Count); 9] = [
+    ("302 Redirect", Count::Http302),
+    ("400 Parse Error", Count::Http400Parse),
+    ("400 Invalid Parameter", Count::Http400Parameter),
+    ("400 Invalid Parameter (compact=0)", Count::Http400Compact),
+    ("400 Not Modest", Count::Http400NotModest),
+    ("402 Payment Required", Count::Http402),
+    ("403 Access Denied", Count::Http403),
+    ("404 Not found", Count::Http404),
+    ("500 Internal Server Error", Count::Http500),
+];
+
+/// The original counted how often it waited for a lock, but has not done so since its locks are the system's. Nor is it
+/// counted here.
+const MUTEX_STALLS: u64 = 0;
+
+impl<F: Flavour> Report<'_, F> {
+    /// The page, where a walk has found so many torrents.
+    pub(super) fn everything(&self, walked: u64) -> String {
+        let census = self.tracker.store().census();
+        let total = |count| self.board.total(count);
+        let mut page = Xml(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<stats>\n"));
+        page.line(1, "tracker_id", self.tracker.id());
+        page.nested(1, "version", |page| page.0 += &version());
+        page.line(1, "uptime", self.uptime.as_secs());
+        page.nested(1, "torrents", |page| {
+            page.line(2, "count_mutex", census.torrents);
+            page.line(2, "count_iterator", walked);
+        });
+        page.nested(1, "peers", |page| page.line(2, "count", census.peers.peers()));
+        page.nested(1, "seeds", |page| page.line(2, "count", census.peers.seeders));
+        page.nested(1, "completed", |page| page.line(2, "count", total(Count::Completed)));
+        page.nested(1, "connections", |page| {
+            page.nested(2, "tcp", |page| {
+                page.line(3, "accept", total(Count::TcpAccepted));
+                page.line(3, "announce", total(Count::TcpAnnounced));
+                page.line(3, "scrape", total(Count::TcpScraped));
+            });
+            page.nested(2, "udp", |page| {
+                page.line(3, "overall", total(Count::UdpReceived));
+                page.line(3, "connect", total(Count::UdpConnected));
+                page.line(3, "announce", total(Count::UdpAnnounced));
+                page.line(3, "scrape", total(Count::UdpScraped));
+                page.line(3, "missmatch", total(Count::UdpMismatched));
+            });
+            page.nested(2, "livesync", |page| page.line(3, "count", self.synced()));
+        });
+        page.nested(1, "debug", |page| {
+            page.nested(2, "renew", |page| {
+                (0..PEER_LIFETIME as usize).for_each(|minutes| {
+                    page.count(3, "interval", format_args!("{minutes:02}"), self.board.renewals(minutes));
+                });
+            });
+            page.nested(2, "http_error", |page| {
+                HTTP_ERRORS.iter().for_each(|(code, count)| page.count(3, "code", code, total(*count)));
+            });
+            page.nested(2, "mutex_stall", |page| page.line(3, "count", MUTEX_STALLS));
+        });
+        page.0 + "</stats>"
+    }
+}
+
+/// A page under way. Whatever goes in needs no escaping. Writing to a string does not fail.
+struct Xml(String);
+
+impl Xml {
+    /// An element with a value.
+    fn line(&mut self, depth: usize, name: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{:1$}<{name}>{value}</{name}>", "", 2 * depth);
+    }
+
+    /// A count with an attribute.
+    fn count(&mut self, depth: usize, attribute: &str, key: impl std::fmt::Display, value: u64) {
+        let _ = writeln!(self.0, "{:1$}<count {attribute}=\"{key}\">{value}</count>", "", 2 * depth);
+    }
+
+    /// An element with others inside.
+    fn nested(&mut self, depth: usize, name: &str, inside: impl FnOnce(&mut Self)) {
+        let _ = writeln!(self.0, "{:1$}<{name}>", "", 2 * depth);
+        inside(self);
+        let _ = writeln!(self.0, "{:1$}</{name}>", "", 2 * depth);
+    }
+}

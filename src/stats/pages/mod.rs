@@ -1,0 +1,178 @@
+//! The bodies of `/stats`. Monitors parse them byte for byte, by line number and by position.
+//!
+//! - `blocks`: four lines each, as MRTG reads them.
+//! - `rows`: one count in each line.
+//! - `everything`: nearly all of that in XML.
+//! - `top`: the largest torrents.
+//! - [`networks`]: rows of networks, and those with the most peers.
+//!
+//! Most pages are made of what is counted anyway. Some need a [`Walk`] over all torrents, in steps.
+
+mod blocks;
+mod everything;
+pub mod networks;
+mod rows;
+mod top;
+
+use std::time::Duration;
+
+use crate::core::store::{Cursor, Store};
+use crate::core::{Family, Flavour, Minute, NetworkLog as _, Tracker};
+
+use super::counters::{Board, Count};
+
+use networks::Networks;
+use top::Top;
+
+/// Torrents, or peers, that a step of a walk looks at. It holds one lock at a time, each for no more than some tens of
+/// microseconds.
+const STEP: usize = 1024;
+
+/// What a page is made from.
+pub struct Report<'a, F: Flavour> {
+    /// The torrents.
+    pub tracker: &'a Tracker<F>,
+    /// The counters.
+    pub board: &'a Board,
+    /// The minute in which it is asked for.
+    pub now: Minute,
+    /// Since the start.
+    pub uptime: Duration,
+}
+
+/// A page, or how it is come by.
+#[derive(Debug)]
+pub enum Page {
+    /// It is made.
+    Ready(String),
+    /// It takes a walk.
+    Walk(Walk),
+}
+
+/// A page that is made while all torrents are walked over. Announces go on meanwhile: what changes behind the walk's
+/// back is not seen.
+#[derive(Debug)]
+pub struct Walk {
+    /// Where to go on; `None` at the end.
+    cursor: Option<Cursor>,
+    finds: Finds,
+}
+
+/// What is found on the way.
+#[derive(Debug)]
+enum Finds {
+    /// So many torrents.
+    Everything(u64),
+    Top(Top),
+    Networks(Networks),
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPage {
+    /// There is no such mode.
+    Unknown,
+    /// The mode is that of a feature which this build does not have.
+    Needs(&'static str),
+}
+
+impl<F: Flavour> Report<'_, F> {
+    /// The page of a mode. Those that only tell counts are there in every build, also where nothing counts them up.
+    ///
+    /// # Errors
+    ///
+    /// There is no such page, in this build or in any.
+    pub fn page(&self, mode: &str) -> Result<Page, NoPage> {
+        let finds = match mode {
+            "everything" => Finds::Everything(0),
+            "top10" => Finds::Top(Top::new(10)),
+            "top100" => Finds::Top(Top::new(100)),
+            "s24s" => Finds::Networks(Networks::of(self.tracker.store())),
+            _ => return self.ready(mode).map(Page::Ready),
+        };
+        Ok(Page::Walk(Walk { cursor: Some(Cursor::default()), finds }))
+    }
+
+    fn ready(&self, mode: &str) -> Result<String, NoPage> {
+        match mode {
+            "peer" => Ok(self.peers()),
+            "torr" => Ok(self.torrents()),
+            "conn" => Ok(self.connections()),
+            "tcp4" => Ok(self.tcp_connections()),
+            "udp4" => Ok(self.udp_connections()),
+            "scrp" => Ok(self.scrapes()),
+            "fscr" => Ok(self.full_scrapes()),
+            "completed" => Ok(self.completed()),
+            "syncs" => Ok(self.syncs()),
+            "herr" => Ok(self.http_errors()),
+            "renew" => Ok(self.renewals()),
+            "version" => Ok(version()),
+            "busy" => self.tracker.network_log.busy(self.now).ok_or(NoPage::Needs("log-networks")),
+            _ => Err(NoPage::Unknown),
+        }
+    }
+
+    /// What other trackers of the cluster have told of peers, whatever became of it.
+    fn synced(&self) -> u64 {
+        self.board.total(Count::SyncRecordsIn) + self.board.total(Count::SyncRecordsRefused)
+    }
+}
+
+fn version() -> String {
+    concat!("opentracker ", env!("CARGO_PKG_VERSION"), "\n").into()
+}
+
+impl Walk {
+    /// Takes one step of bounded length. Gives the page at the end; from then on there is nothing to be called for.
+    pub fn step<F: Flavour>(&mut self, report: &Report<'_, F>) -> Option<String> {
+        let store = report.tracker.store();
+        let mut budget = STEP;
+        // Most shards of a small tracker are empty: a step goes over several.
+        while let Some(cursor) = self.cursor.filter(|_| budget > 0) {
+            self.cursor = self.finds.look(store, cursor, &mut budget);
+            budget = budget.saturating_sub(1);
+        }
+        if self.cursor.is_some() {
+            return None;
+        }
+        match &mut self.finds {
+            Finds::Everything(torrents) => Some(report.everything(*torrents)),
+            Finds::Top(top) => Some(top.page()),
+            Finds::Networks(networks) => {
+                if networks.finish_walk() {
+                    self.cursor = Some(Cursor::default());
+                    return None;
+                }
+                Some(networks.page())
+            }
+        }
+    }
+}
+
+impl Finds {
+    /// Looks at one shard from `cursor` on, as far as the budget goes. Says where to go on.
+    fn look<F: Family>(&mut self, store: &Store<F>, cursor: Cursor, budget: &mut usize) -> Option<Cursor> {
+        let mut seen = 0;
+        let next = match self {
+            Self::Everything(torrents) => {
+                let next = store.walk(cursor, *budget, |_| seen += 1);
+                *torrents += seen as u64;
+                next
+            }
+            Self::Top(top) => store.walk(cursor, *budget, |torrent| {
+                seen += 1;
+                top.offer(torrent);
+            }),
+            Self::Networks(networks) => {
+                let next = store.walk_peers(cursor, budget, |endpoint| networks.show(endpoint.ip()));
+                networks.count();
+                return next;
+            }
+        };
+        *budget = budget.saturating_sub(seen);
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests;

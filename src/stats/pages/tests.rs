@@ -1,0 +1,341 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fastrand::Rng;
+
+use super::*;
+use crate::core::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
+use crate::core::model::{self, Plain};
+use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits};
+use crate::stats::Tally;
+
+const START: Minute = Minute(29_000_000);
+const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
+
+/// A tracker, and the counters of its one worker.
+struct Tracked {
+    tracker: Tracker<Plain<Ipv4Only>>,
+    board: Board,
+    tally: std::sync::Arc<Tally>,
+}
+
+impl Tracked {
+    fn new() -> Self {
+        let board = Board::default();
+        let tally = board.tally();
+        let tracker = model::tracker(Limits::NONE);
+        tracker.sweep(START, || {});
+        Self { tracker, board, tally }
+    }
+
+    fn report(&self, now: Minute) -> Report<'_, Plain<Ipv4Only>> {
+        Report { tracker: &self.tracker, board: &self.board, now, uptime: HOURS }
+    }
+
+    /// An announce that is counted like one over UDP.
+    fn announce(&self, torrent: u32, peer: u32, (seeder, event): (bool, Event), now: Minute) {
+        let announce = Announce { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        let announced = self.tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+        self.tally.announced(Count::UdpAnnounced, announce.endpoint.ip(), &announced);
+    }
+
+    /// The page of a mode, and in how many steps it was made.
+    #[track_caller]
+    fn made(&self, mode: &str, now: Minute) -> (String, usize) {
+        let report = self.report(now);
+        let mut walk = match report.page(mode).unwrap() {
+            Page::Ready(page) => return (page, 0),
+            Page::Walk(walk) => walk,
+        };
+        let mut steps = 1;
+        loop {
+            match walk.step(&report) {
+                Some(page) => return (page, steps),
+                None => steps += 1,
+            }
+        }
+    }
+
+    #[track_caller]
+    fn page(&self, mode: &str) -> String {
+        self.made(mode, START).0
+    }
+}
+
+fn info_hash(n: u32) -> InfoHash {
+    let mut info_hash = InfoHash([0xab; 20]);
+    info_hash.0[..4].copy_from_slice(&n.to_be_bytes());
+    info_hash
+}
+
+fn endpoint(n: u32) -> SocketAddr {
+    (Ipv4Addr::from_bits(n), 6881).into()
+}
+
+const LEECHES: (bool, Event) = (false, Event::Update);
+const SEEDS: (bool, Event) = (true, Event::Update);
+const COMPLETES: (bool, Event) = (true, Event::Completed);
+const STOPS: (bool, Event) = (false, Event::Stopped);
+
+/// Each count is another number.
+fn counted() -> Tracked {
+    let tracked = Tracked::new();
+    let counts = [
+        Count::TcpAccepted,
+        Count::TcpAnnounced,
+        Count::TcpScraped,
+        Count::UdpReceived,
+        Count::UdpConnected,
+        Count::UdpAnnounced,
+        Count::UdpScraped,
+        Count::UdpMismatched,
+        Count::Completed,
+        Count::FullScraped,
+        Count::FullScrapeBytes,
+        Count::SyncRecordsIn,
+        Count::SyncRecordsRefused,
+        Count::Http302,
+        Count::Http400Parse,
+        Count::Http400Parameter,
+        Count::Http403,
+        Count::Http404,
+        Count::Http500,
+    ];
+    for (count, n) in counts.into_iter().zip(1..) {
+        tracked.tally.add(count, n * 10_000);
+    }
+    tracked
+}
+
+#[test]
+fn blocks_are_four_lines_without_a_last_line_end() {
+    let tracked = counted();
+    // 10 000 in 7201 seconds are one in a second.
+    let since = "7201 seconds (2 hours)";
+    for (mode, numbers, last) in [
+        ("conn", "50000\n130000", "opentracker connections, 6 conns/s :: 18 success/s."),
+        ("tcp4", "10000\n20000", "opentracker tcp4 stats, 1 conns/s :: 2 success/s."),
+        ("udp4", "40000\n110000", "opentracker udp4 stats, 5 conns/s :: 15 success/s."),
+        ("scrp", "30000\n70000", "opentracker scrape stats, 13 scrape/s (tcp and udp)"),
+        ("fscr", "100000000\n110000", "opentracker full scrape stats, 13 conns/s :: 15 bytes/s."),
+        ("completed", "90000\n0", "opentracker, 44993 completed/h."),
+        ("syncs", "250000\n0", "opentracker connections, 6 conns/s :: 18 success/s."),
+    ] {
+        assert_eq!(tracked.page(mode), format!("{numbers}\n{since}\n{last}"), "{mode}");
+    }
+}
+
+#[test]
+fn errors_and_renewals_have_a_line_each() {
+    let tracked = counted();
+    let errors = "302 RED 140000\n400 ... 150000\n400 PAR 160000\n400 COM 0\n403 IP  170000\n404 INV 180000\n\
+                  500 SRV 190000\n";
+    assert_eq!(tracked.page("herr"), errors);
+    for (minutes, times) in [(0, 2), (7, 1), (44, 1), (45, 1)] {
+        for peer in 0..times {
+            tracked.announce(minutes, peer + 1, LEECHES, START);
+            tracked.announce(minutes, peer + 1, LEECHES, START + minutes);
+        }
+    }
+    let expected = |minutes| match minutes {
+        0 | 44 => 2,
+        7 => 1,
+        _ => 0,
+    };
+    let rows: String = (0..45).map(|minutes| format!("{minutes:02} {}\n", expected(minutes))).collect();
+    assert_eq!(tracked.page("renew"), rows, "what is later than the last row belongs to it");
+}
+
+#[test]
+fn everything_to_the_byte() {
+    let tracked = counted();
+    tracked.announce(1, 1, LEECHES, START);
+    tracked.announce(1, 2, COMPLETES, START);
+    tracked.announce(2, 1, SEEDS, START + 3);
+    tracked.announce(2, 1, SEEDS, START + 12);
+    let renewals: String = (0..45)
+        .map(|minutes| format!("      <count interval=\"{minutes:02}\">{}</count>\n", u8::from(minutes == 9)))
+        .collect();
+    let expected = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<stats>
+  <tracker_id>{}</tracker_id>
+  <version>
+opentracker {}
+  </version>
+  <uptime>7201</uptime>
+  <torrents>
+    <count_mutex>2</count_mutex>
+    <count_iterator>2</count_iterator>
+  </torrents>
+  <peers>
+    <count>3</count>
+  </peers>
+  <seeds>
+    <count>2</count>
+  </seeds>
+  <completed>
+    <count>90001</count>
+  </completed>
+  <connections>
+    <tcp>
+      <accept>10000</accept>
+      <announce>20000</announce>
+      <scrape>30000</scrape>
+    </tcp>
+    <udp>
+      <overall>40000</overall>
+      <connect>50000</connect>
+      <announce>60004</announce>
+      <scrape>70000</scrape>
+      <missmatch>80000</missmatch>
+    </udp>
+    <livesync>
+      <count>250000</count>
+    </livesync>
+  </connections>
+  <debug>
+    <renew>
+{renewals}    </renew>
+    <http_error>
+      <count code="302 Redirect">140000</count>
+      <count code="400 Parse Error">150000</count>
+      <count code="400 Invalid Parameter">160000</count>
+      <count code="400 Invalid Parameter (compact=0)">0</count>
+      <count code="400 Not Modest">0</count>
+      <count code="402 Payment Required">0</count>
+      <count code="403 Access Denied">170000</count>
+      <count code="404 Not found">180000</count>
+      <count code="500 Internal Server Error">190000</count>
+    </http_error>
+    <mutex_stall>
+      <count>0</count>
+    </mutex_stall>
+  </debug>
+</stats>"#,
+        tracked.tracker.id(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    assert_eq!(tracked.page("everything"), expected);
+}
+
+/// The numbers that come and go: torrents as kept and as walked, peers and seeds.
+#[track_caller]
+fn totals(tracked: &Tracked, now: Minute) -> [String; 4] {
+    let page = tracked.made("everything", now).0;
+    let value = |before: &str| page.split(before).nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let totals = ["<count_mutex>", "<count_iterator>", "<peers>\n    <count>", "<seeds>\n    <count>"].map(value);
+    let [torrents, _, peers, seeds] = &totals;
+    let block = format!("opentracker serving {torrents} torrents\nopentracker");
+    assert_eq!(tracked.made("peer", now).0, format!("{peers}\n{seeds}\n{block}"));
+    assert_eq!(tracked.made("torr", now).0, format!("{torrents}\n0\n{block}"));
+    totals
+}
+
+#[test]
+fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
+    let tracked = Tracked::new();
+    let peer = |n: u32| 0x0a00_0000 + n;
+    assert_eq!(totals(&tracked, START), ["0", "0", "0", "0"]);
+    tracked.announce(1, peer(1), LEECHES, START);
+    tracked.announce(1, peer(2), COMPLETES, START);
+    tracked.announce(1, peer(300), SEEDS, START + 10);
+    tracked.announce(2, peer(1), LEECHES, START);
+    tracked.announce(3, peer(1), SEEDS, START);
+    tracked.announce(3, peer(1), STOPS, START);
+    assert_eq!(totals(&tracked, START), ["2", "2", "4", "2"]);
+    let (one, two) = (info_hash(1), info_hash(2));
+    let expected = format!(
+        "Top 10 torrents by peers:\n\t3\t{one}\n\t1\t{two}\nTop 10 torrents by seeds:\n\t2\t{one}\n\
+         Top 10 torrents by leechers:\n\t1\t{one}\n\t1\t{two}\n"
+    );
+    assert_eq!(tracked.page("top10"), expected);
+    assert_eq!(tracked.page("top100"), expected.replace("Top 10 ", "Top 100 "));
+    let networks = "Networks, limit /24:\n00000003: 10.0.0.0\n00000001: 10.0.1.0\n\n\
+                    Networks, limit /16:\n00000004: 10.0.0.0\n\n";
+    assert_eq!(tracked.page("s24s"), networks);
+
+    // A seeder becomes a leecher. All others have been silent for too long.
+    let late = START + PEER_LIFETIME + 1;
+    tracked.announce(1, peer(300), LEECHES, START + 30);
+    tracked.tracker.sweep(late, || {});
+    assert_eq!(totals(&tracked, late), ["1", "1", "1", "0"]);
+    let rows = format!("\t1\t{one}\n");
+    let expected =
+        format!("Top 10 torrents by peers:\n{rows}Top 10 torrents by seeds:\nTop 10 torrents by leechers:\n{rows}");
+    assert_eq!(tracked.page("top10"), expected);
+    let networks = "Networks, limit /24:\n00000001: 10.0.1.0\n\nNetworks, limit /16:\n00000001: 10.0.0.0\n\n";
+    assert_eq!(tracked.page("s24s"), networks);
+
+    // Nobody is left, but the torrent is known for its download; in the end it is forgotten, and the counts stay.
+    let later = START + 30 + PEER_LIFETIME + 1;
+    tracked.tracker.sweep(later, || {});
+    assert_eq!(totals(&tracked, later), ["1", "1", "0", "0"]);
+    let (top, networks) = (
+        "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n",
+        "Networks, limit /24:\n\nNetworks, limit /16:\n\n",
+    );
+    assert_eq!((tracked.page("top10").as_str(), tracked.page("s24s").as_str()), (top, networks));
+    let end = later + TORRENT_LIFETIME + 1;
+    tracked.tracker.sweep(end, || {});
+    assert_eq!(totals(&tracked, end), ["0", "0", "0", "0"]);
+    assert!(tracked.page("completed").starts_with("1\n0\n"));
+    assert_eq!(tracked.board.total(Count::UdpAnnounced), 7);
+    assert!(tracked.page("renew").contains("\n20 1\n"));
+}
+
+#[test]
+fn a_walk_takes_many_short_steps_and_announces_go_on_between_them() {
+    let tracked = Tracked::new();
+    for torrent in 0..20_000 {
+        tracked.announce(torrent, torrent + 1, LEECHES, START);
+    }
+    let report = tracked.report(START);
+    for (mode, steps) in [("everything", 20), ("top10", 20), ("s24s", 38)] {
+        assert!(tracked.made(mode, START).1 >= steps, "{mode}");
+        let Ok(Page::Walk(mut walk)) = report.page(mode) else { panic!("{mode}") };
+        assert!(walk.step(&report).is_none());
+        tracked.announce(7, 9999, SEEDS, START);
+        assert_eq!(tracked.tracker.scrape(&info_hash(7)).map(|totals| totals.seeders), Some(1), "no lock is held");
+    }
+}
+
+#[test]
+fn a_large_swarm_is_walked_in_steps() {
+    let tracked = Tracked::new();
+    for peer in 0..60_000 {
+        tracked.announce(1, 0x0a00_0000 + peer, LEECHES, START);
+    }
+    let (page, steps) = tracked.made("s24s", START);
+    assert!(steps > 60_000 / STEP, "{steps}: the lock was held for the whole swarm");
+    assert!(page.starts_with("Networks, limit /24:\n00000256: 10.0.0.0\n00000256: 10.0.1.0\n"), "{page}");
+    assert!(
+        page.ends_with("00000256: 10.0.233.0\n00000096: 10.0.234.0\n\nNetworks, limit /16:\n00060000: 10.0.0.0\n\n")
+    );
+}
+
+#[test]
+fn a_crowd_of_networks_costs_a_second_walk_and_hides_no_large_one() {
+    let tracked = Tracked::new();
+    for peer in 0..6000 {
+        tracked.announce(peer, 0x0b00_0000 + peer * 256, LEECHES, START);
+    }
+    let few = tracked.made("everything", START).1;
+    for peer in 0..40 {
+        tracked.announce(1, 0x0c01_0200 + peer, LEECHES, START);
+    }
+    let (page, steps) = tracked.made("s24s", START);
+    assert!(steps > 3 * few, "{steps} steps, {few} for one look at each torrent");
+    assert!(page.starts_with("Networks, limit /24:\n00000040: 12.1.2.0\n00000001: "), "{page}");
+    assert!(page.contains("Networks, limit /16:\n00000256: 11.0.0.0\n"), "{page}");
+    assert!(page.ends_with("00000112: 11.23.0.0\n00000040: 12.1.0.0\n\n"), "the other table is not counted twice");
+}
+
+#[test]
+fn modes_that_are_not_there_are_unknown_or_need_a_feature() {
+    let tracked = Tracked::new();
+    for mode in ["", "nonsense", "top", "top1000", "Everything", "herr ", "s24", "tpbs", "statedump"] {
+        assert_eq!(tracked.report(START).page(mode).err(), Some(NoPage::Unknown), "{mode}");
+    }
+    assert_eq!(tracked.report(START).page("busy").err(), Some(NoPage::Needs("log-networks")));
+}

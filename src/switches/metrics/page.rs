@@ -1,0 +1,209 @@
+//! The names on the page and where their numbers come from.
+//!
+//! Names follow the conventions of Prometheus: a unit at the end, and `_total` (which the encoder adds) for what only
+//! grows. What a build cannot count because a switch is off (the list, live sync) is not on its page. Of the address
+//! families there are those that it serves; of another one, what was counted all the same, such as a refusal.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::core::flavour::ListState;
+use crate::core::{Admission as _, Cluster as _, Family as _, Flavour, Tracker};
+use crate::stats::{Board, Count, Family};
+
+use super::super::FEATURES;
+use super::histogram::Sum;
+
+const HTTP: &str = "http";
+const UDP: &str = "udp";
+
+/// A counter for each protocol that has one.
+type OfProtocols = &'static [(&'static str, Count)];
+
+/// Requests of each family: the name, what is counted, and where.
+pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
+    ("announces", "Announces answered", &[(HTTP, Count::TcpAnnounced), (UDP, Count::UdpAnnounced)]),
+    ("scrapes", "Scrapes answered", &[(HTTP, Count::TcpScraped), (UDP, Count::UdpScraped)]),
+    ("connects", "Connection ids given", &[(UDP, Count::UdpConnected)]),
+    ("connections", "TCP connections accepted", &[(HTTP, Count::TcpAccepted)]),
+    ("datagrams", "UDP datagrams received", &[(UDP, Count::UdpReceived)]),
+    ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Count::Http302)]),
+];
+
+/// What went wrong: the protocol, the label, and the counter.
+pub(super) const ERRORS: [(&str, &str, Count); 17] = [
+    (HTTP, "malformed", Count::Http400Parse),
+    (HTTP, "invalid_parameter", Count::Http400Parameter),
+    (HTTP, "access_denied", Count::Http403),
+    (HTTP, "not_found", Count::Http404),
+    (HTTP, "internal", Count::Http500),
+    (HTTP, "no_info_hash", Count::TcpNoInfoHash),
+    (HTTP, "not_admitted", Count::TcpNotAdmitted),
+    (HTTP, "no_port", Count::TcpNoPort),
+    (HTTP, "family_not_served", Count::TcpFamilyNotServed),
+    (HTTP, "full", Count::TcpFull),
+    (UDP, "dropped", Count::UdpDropped),
+    (UDP, "truncated", Count::UdpTruncated),
+    (UDP, "connection_id_mismatch", Count::UdpMismatched),
+    (UDP, "not_admitted", Count::UdpNotAdmitted),
+    (UDP, "no_port", Count::UdpNoPort),
+    (UDP, "family_not_served", Count::UdpFamilyNotServed),
+    (UDP, "full", Count::UdpFull),
+];
+
+/// Live sync: the name, what is counted, and the counter.
+pub(super) const SYNC: [(&str, &str, Count); 7] = [
+    ("sync_packets_received", "Live sync packets taken over", Count::SyncPacketsIn),
+    ("sync_packets_sent", "Live sync packets sent", Count::SyncPacketsOut),
+    (
+        "sync_packets_refused",
+        "Live sync packets from strangers, from ourselves or malformed",
+        Count::SyncPacketsRefused,
+    ),
+    ("sync_packets_lost", "Live sync packets that could not be sent", Count::SyncPacketsLost),
+    ("sync_records_received", "Changes that other trackers told and that were taken over", Count::SyncRecordsIn),
+    ("sync_records_sent", "Changes told to other trackers", Count::SyncRecordsOut),
+    ("sync_records_refused", "Changes told by other trackers and not taken over", Count::SyncRecordsRefused),
+];
+
+/// What a page is made from.
+pub(super) struct Moment<'a, F: Flavour> {
+    pub(super) tracker: &'a Tracker<F>,
+    pub(super) board: &'a Board,
+    pub(super) durations: Sum,
+    pub(super) started: SystemTime,
+}
+
+impl<F: Flavour> Moment<'_, F> {
+    /// All that is on the page.
+    pub(super) fn registry(self) -> Registry {
+        let mut page = Registry::default();
+        let started = ConstGauge::new(since_the_epoch(self.started));
+        page.register_with_unit(
+            "process_start_time",
+            "Start of the process since the Unix epoch",
+            Unit::Seconds,
+            started,
+        );
+        let ours = page.sub_registry_with_prefix("opentracker");
+        ours.register("build", "What this tracker was built from and with", Info::new(build()));
+        self.torrents(ours);
+        self.requests(ours);
+        if let Some(list) = self.tracker.admission.list() {
+            access_list(&list, ours);
+        }
+        if F::Cluster::LISTENS {
+            for (name, help, count) in SYNC {
+                ours.register(name, help, ConstCounter::new(self.board.total(count)));
+            }
+        }
+        ours.register_with_unit(
+            "http_request_duration",
+            "From a whole request to its reply, or to the beginning of a full scrape, without the network",
+            Unit::Seconds,
+            self.durations,
+        );
+        page
+    }
+
+    fn torrents(&self, ours: &mut Registry) {
+        let census = self.tracker.store().census();
+        ours.register("torrents", "Torrents", gauge(census.torrents));
+        ours.register("peers", "Peers of all torrents, seeders included", gauge(census.peers.peers()));
+        ours.register("seeders", "Peers that have everything", gauge(census.peers.seeders));
+        let downloads = self.each_family(&[], Count::Completed).collect();
+        ours.register("completed_downloads", "Downloads that clients have completed", Counters(downloads));
+    }
+
+    fn requests(&self, ours: &mut Registry) {
+        for (name, help, protocols) in REQUESTS {
+            let rows =
+                protocols.iter().flat_map(|&(protocol, count)| self.each_family(&[("protocol", protocol)], count));
+            ours.register(name, help, Counters(rows.collect()));
+        }
+        let errors = ERRORS
+            .iter()
+            .flat_map(|&(protocol, kind, count)| self.each_family(&[("protocol", protocol), ("kind", kind)], count));
+        ours.register("errors", "Requests and datagrams not served", Counters(errors.collect()));
+        ours.register("full_scrapes", "Full scrapes begun", ConstCounter::new(self.board.total(Count::FullScraped)));
+        let bytes = ConstCounter::new(self.board.total(Count::FullScrapeBytes));
+        ours.register_with_unit("full_scrape", "Bytes of full scrapes as sent", Unit::Bytes, bytes);
+    }
+
+    /// The rows of a counter, with these labels and the family.
+    fn each_family(&self, labels: &[Label], count: Count) -> impl Iterator<Item = (Vec<Label>, u64)> + use<F> {
+        let rows = [
+            ("ipv4", Family::Ipv4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ("ipv6", Family::Ipv6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ]
+        .map(|(name, family, address)| {
+            let value = self.board.of(count, family);
+            let is_there = F::Family::serves(address) || value > 0;
+            is_there.then(|| (labels.iter().copied().chain([("family", name)]).collect(), value))
+        });
+        rows.into_iter().flatten()
+    }
+}
+
+fn access_list(list: &ListState, ours: &mut Registry) {
+    ours.register("access_list_torrents", "Torrents on the access list in force", gauge(list.torrents));
+    ours.register_with_unit(
+        "access_list_last_reload_success_timestamp",
+        "When the access list in force was read since the Unix epoch",
+        Unit::Seconds,
+        ConstGauge::new(since_the_epoch(list.since)),
+    );
+    let failures = ConstCounter::new(list.failures);
+    ours.register("access_list_failed_reloads", "Access lists that could not be read on SIGHUP", failures);
+}
+
+/// Version and commit, and a label for each feature of this build, which is not there in others.
+fn build() -> Vec<(String, &'static str)> {
+    let source = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("OPENTRACKER_COMMIT"))];
+    let features = FEATURES.iter().map(|feature| (feature.replace('-', "_"), "on"));
+    source.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(features).collect()
+}
+
+fn gauge(number: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn since_the_epoch(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).as_ref().map_or(0.0, Duration::as_secs_f64)
+}
+
+type Label = (&'static str, &'static str);
+
+/// The counters of one name, each with its labels.
+#[derive(Debug)]
+struct Counters(Vec<(Vec<Label>, u64)>);
+
+impl EncodeMetric for Counters {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(labels, value)| {
+            encoder.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)
+        })
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+impl EncodeMetric for Sum {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_histogram::<NoLabelSet>(self.seconds, self.count(), &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
