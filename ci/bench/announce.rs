@@ -30,7 +30,7 @@ impl Flavour for Plain {
 fn announce(n: u32, event: Event) -> Announce {
     // An odd factor maps the first 2^32 numbers to as many addresses that do not follow one another.
     let address = Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1));
-    Announce { info_hash: TORRENT, endpoint: (address, 6881).into(), seeder: n % 4 == 0, event }
+    Announce { info_hash: TORRENT, endpoint: (address, 6881).into(), seeder: n.is_multiple_of(4), event }
 }
 
 fn swarm(peers: u32) -> Tracker<Plain> {

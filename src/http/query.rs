@@ -87,6 +87,11 @@ impl<'a> Encoded<'a> {
         position(self.0, b'%').is_none()
     }
 
+    /// The text as it stands, if it means itself.
+    pub fn plain(self) -> Option<&'a [u8]> {
+        self.is_plain().then_some(self.0)
+    }
+
     /// The bytes that are meant, in `room` if they do not stand in the text itself; `None` if they are more than
     /// `room` has.
     pub fn decode<'r>(self, room: &'r mut [u8]) -> Result<Option<&'r [u8]>, BadEscape>
@@ -96,31 +101,47 @@ impl<'a> Encoded<'a> {
         if self.is_plain() {
             return Ok((self.0.len() <= room.len()).then_some(self.0));
         }
+        let mut rest = self.0;
         let mut len = 0;
-        for byte in self.bytes() {
-            let byte = byte?;
+        while let Some((&first, after)) = rest.split_first() {
+            let (byte, after) = match (first, after) {
+                (b'%', [high, low, after @ ..]) => {
+                    let (high, low) = (hex(*high).ok_or(BadEscape)?, hex(*low).ok_or(BadEscape)?);
+                    (high << 4 | low, after)
+                }
+                (b'%', _) => return Err(BadEscape),
+                _ => (first, after),
+            };
             let Some(place) = room.get_mut(len) else { return Ok(None) };
             *place = byte;
             len += 1;
+            rest = after;
         }
         Ok(room.get(..len))
     }
 
     /// The whole number that is meant; `None` if it is none.
     pub fn number(self) -> Result<Option<Number>, BadEscape> {
-        let (mut negative, mut natural) = (false, None);
-        for (at, byte) in self.bytes().enumerate() {
-            match byte? {
-                b'-' if at == 0 => negative = true,
-                digit @ b'0'..=b'9' => {
-                    let before = natural.unwrap_or(0_u64);
-                    natural = Some(before.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
-                }
-                _ => return Ok(None),
-            }
+        match self.plain() {
+            Some(plain) => number(plain.iter().map(|&byte| Ok(byte))),
+            None => number(self.bytes()),
         }
-        Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
     }
+}
+
+fn number(text: impl Iterator<Item = Result<u8, BadEscape>>) -> Result<Option<Number>, BadEscape> {
+    let (mut negative, mut natural) = (false, None);
+    for (at, byte) in text.enumerate() {
+        match byte? {
+            b'-' if at == 0 => negative = true,
+            digit @ b'0'..=b'9' => {
+                let before = natural.unwrap_or(0_u64);
+                natural = Some(before.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
 }
 
 /// What stands before and behind the first `mark`.

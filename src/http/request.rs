@@ -73,7 +73,13 @@ impl<'a> Request<'a> {
 
     /// Is `name`, without slashes around it, the path that is asked for? Slashes before and behind do not matter.
     pub fn path_is(&self, name: &str) -> bool {
-        let mut path = Encoded::new(self.path).bytes().skip_while(|byte| *byte == Ok(b'/'));
+        let path = Encoded::new(self.path);
+        if let Some(plain) = path.plain() {
+            let slashes = plain.iter().take_while(|byte| **byte == b'/').count();
+            let rest = plain.get(slashes..).and_then(|path| path.strip_prefix(name.as_bytes()));
+            return rest.is_some_and(|rest| rest.iter().all(|byte| *byte == b'/'));
+        }
+        let mut path = path.bytes().skip_while(|byte| *byte == Ok(b'/'));
         name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
     }
 

@@ -1,0 +1,207 @@
+//! What requests cost in instructions: the figures that CI holds.
+//!
+//! `ci/bench/instructions`. Unlike times they are the same on a busy machine. They say nothing of caches, which
+//! `announce.rs` measures, and nothing of the system.
+//!
+//! Each benchmark answers [`REQUESTS`] requests. It fails when one of them takes a tenth more instructions than the
+//! figure beside it, which is what it took when that was committed; whoever makes it cheaper commits the new figure.
+
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use opentracker::core::keyed_hash::Key;
+use opentracker::core::{Flavour, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged};
+use opentracker::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
+use opentracker::http::request::Request;
+use opentracker::http::service::Moment;
+use opentracker::http::{self, HttpFlavour};
+use opentracker::stats::Board;
+use opentracker::udp::{self, ConnectionIds};
+
+const NOW: Minute = Minute(29_000_000);
+const REQUESTS: u32 = 1000;
+
+struct Plain;
+
+impl Flavour for Plain {
+    type Family = Ipv4Only;
+    type Admission = Open;
+    type Cluster = Standalone;
+    type NetworkLog = Unlogged;
+}
+
+impl HttpFlavour for Plain {
+    type ClientAddress = Connected;
+    type StatsAccess = Everyone;
+    type FullScrape = NoFullScrape;
+    type Metrics = NoMetrics;
+}
+
+fn tracker() -> Arc<Tracker<Plain>> {
+    let mut rng = Rng::with_seed(1);
+    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
+    Arc::new(Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged))
+}
+
+/// The n-th peer. An odd factor maps numbers to addresses that do not follow one another.
+fn client(n: u32) -> SocketAddr {
+    (Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1)), 6881).into()
+}
+
+/// A tracker over UDP, and what it is to be asked.
+struct Udp {
+    service: udp::Service<Plain>,
+    datagrams: Vec<(Vec<u8>, SocketAddr)>,
+    out: Vec<u8>,
+}
+
+impl Udp {
+    fn new() -> Self {
+        let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
+        let service = udp::Service::new(tracker(), ids, Board::default().tally(), Rng::with_seed(2));
+        Self { service, datagrams: Vec::new(), out: Vec::with_capacity(2048) }
+    }
+
+    /// It is asked to connect.
+    fn connects() -> Self {
+        Self { datagrams: (0..REQUESTS).map(|n| (connect(), client(n))).collect(), ..Self::new() }
+    }
+
+    /// Peers of a swarm of so many come back.
+    fn announces(peers: u32) -> Self {
+        let mut asked = Self::new();
+        for n in 0..peers {
+            let datagram = asked.announce(n);
+            asked.answer(&datagram, client(n));
+        }
+        let mut rng = Rng::with_seed(3);
+        for n in (0..REQUESTS).map(|_| rng.u32(..peers)) {
+            let datagram = asked.announce(n);
+            asked.datagrams.push((datagram, client(n)));
+        }
+        asked
+    }
+
+    /// It is asked of a torrent.
+    fn scrapes() -> Self {
+        let mut asked = Self::announces(100);
+        for (datagram, _) in &mut asked.datagrams {
+            datagram.truncate(36);
+            datagram[8..12].copy_from_slice(&2_u32.to_be_bytes());
+        }
+        asked
+    }
+
+    /// An announce (BEP 15) of the n-th peer; one in four is a seeder.
+    fn announce(&mut self, n: u32) -> Vec<u8> {
+        let connected = self.answer(&connect(), client(n))[8..16].to_vec();
+        let mut datagram = vec![0; 98];
+        datagram[..8].copy_from_slice(&connected);
+        datagram[8..12].copy_from_slice(&1_u32.to_be_bytes());
+        datagram[16..36].copy_from_slice(&[7; 20]);
+        datagram[64..72].copy_from_slice(&u64::from(n % 4).to_be_bytes());
+        datagram[92..96].copy_from_slice(&50_i32.to_be_bytes());
+        datagram[96..98].copy_from_slice(&6881_u16.to_be_bytes());
+        datagram
+    }
+
+    fn answer(&mut self, datagram: &[u8], from: SocketAddr) -> &[u8] {
+        self.out.clear();
+        self.service.answer(datagram, from, NOW, &mut self.out);
+        &self.out
+    }
+}
+
+/// A connect (BEP 15).
+fn connect() -> Vec<u8> {
+    [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 8]].concat()
+}
+
+#[library_benchmark]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(440))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(791))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_238))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_653))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_045))]
+fn over_udp(mut asked: Udp) -> Udp {
+    for (datagram, from) in std::mem::take(&mut asked.datagrams) {
+        black_box(asked.answer(&datagram, from));
+    }
+    asked
+}
+
+/// A tracker over HTTP, and what it is to be asked.
+struct Http {
+    service: http::Service<Plain>,
+    heads: Vec<(String, SocketAddr)>,
+    out: Vec<u8>,
+}
+
+impl Http {
+    /// Peers of a swarm of so many come back.
+    fn announces(peers: u32) -> Self {
+        let board = Arc::<Board>::default();
+        let tally = board.tally();
+        let shared = http::Shared {
+            tracker: tracker(),
+            board,
+            client_address: Connected,
+            stats_access: Everyone,
+            full_scrape: NoFullScrape,
+            metrics: NoMetrics,
+            stats_path: "stats".into(),
+            redirect_url: None,
+        };
+        let service = http::Service::new(Arc::new(shared), tally, Rng::with_seed(2));
+        let mut asked = Self { service, heads: Vec::new(), out: Vec::with_capacity(2048) };
+        (0..peers).for_each(|n| asked.answer(&announce(n), client(n)));
+        let mut rng = Rng::with_seed(3);
+        asked.heads = (0..REQUESTS).map(|_| rng.u32(..peers)).map(|n| (announce(n), client(n))).collect();
+        asked
+    }
+
+    fn answer(&mut self, head: &str, from: SocketAddr) {
+        self.out.clear();
+        let mut room = Request::room();
+        let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
+        let now = Moment { minute: NOW, uptime: Duration::ZERO };
+        self.service.answer(&request, from.ip(), now, &mut self.out);
+    }
+}
+
+/// An announce (BEP 3) of the n-th peer, as a client in wide use writes it; one in four is a seeder.
+fn announce(n: u32) -> String {
+    format!(
+        "GET /announce?info_hash=%01%23Eg%89%ab%cd%ef%01%23Eg%89%ab%cd%ef%01%23Eg&peer_id=-BE0001-abcdefghijkl\
+         &port=6881&uploaded=0&downloaded=0&left={}&compact=1&numwant=50 HTTP/1.1\r\nHost: tracker.example:6969\r\n\
+         User-Agent: client/1.0\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+        n % 4
+    )
+}
+
+#[library_benchmark]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_818))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_383))]
+fn over_http(mut asked: Http) -> Http {
+    for (head, from) in std::mem::take(&mut asked.heads) {
+        asked.answer(&head, from);
+        black_box(&asked.out);
+    }
+    asked
+}
+
+/// So many instructions for each request, and a tenth more.
+fn costs(instructions: u64) -> LibraryBenchmarkConfig {
+    let limit = u64::from(REQUESTS) * instructions * 11 / 10;
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    LibraryBenchmarkConfig::default().tool(callgrind).clone()
+}
+
+library_benchmark_group!(name = requests, benchmarks = [over_udp, over_http]);
+main!(library_benchmark_groups = requests);
