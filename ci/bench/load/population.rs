@@ -60,7 +60,7 @@ impl Population {
     /// One in four is a seeder.
     fn nth(&self, torrent: u64, k: u64) -> Peer {
         let port = u16::try_from(k / self.sockets + 1).unwrap_or(u16::MAX);
-        Peer { torrent, port, is_seeder: (torrent + k + k / self.sockets) % 4 == 0 }
+        Peer { torrent, port, is_seeder: (torrent + k + k / self.sockets).is_multiple_of(4) }
     }
 }
 
