@@ -18,7 +18,7 @@ impl InfoHash {
         let mut all = 0;
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             let [high, low] = pair else { return None };
-            let (high, low) = (value(*high), value(*low));
+            let (high, low) = (hex_value(*high), hex_value(*low));
             all |= high | low;
             *byte = high << 4 | low & 0xf;
         }
@@ -26,8 +26,8 @@ impl InfoHash {
     }
 }
 
-/// What a hexadecimal digit stands for; of anything else, more than 15.
-fn value(digit: u8) -> u8 {
+/// What a hexadecimal digit of either case stands for; of anything else, more than 15.
+pub fn hex_value(digit: u8) -> u8 {
     const VALUES: [u8; 256] = {
         let mut values = [u8::MAX; 256];
         let mut value = 0;

@@ -2,6 +2,8 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use crate::core::info_hash::hex_value;
+
 /// A query: `key=value` pairs with `&` between them, percent-encoded (RFC 3986, section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a [u8]);
@@ -69,12 +71,12 @@ impl<'a> Encoded<'a> {
             if byte != b'%' {
                 return Some(Ok(byte));
             }
-            let mut digit = || rest.next().and_then(|&digit| hex(digit));
-            let escaped = digit().and_then(|high| Some(high << 4 | digit()?));
-            if escaped.is_none() {
+            let digits = rest.next().zip(rest.next());
+            let escaped = digits.ok_or(BadEscape).and_then(|(high, low)| escaped(*high, *low));
+            if escaped.is_err() {
                 rest = [].iter();
             }
-            Some(escaped.ok_or(BadEscape))
+            Some(escaped)
         })
     }
 
@@ -105,10 +107,7 @@ impl<'a> Encoded<'a> {
         let mut len = 0;
         while let Some((&first, after)) = rest.split_first() {
             let (byte, after) = match (first, after) {
-                (b'%', [high, low, after @ ..]) => {
-                    let (high, low) = (hex(*high).ok_or(BadEscape)?, hex(*low).ok_or(BadEscape)?);
-                    (high << 4 | low, after)
-                }
+                (b'%', [high, low, after @ ..]) => (escaped(*high, *low)?, after),
                 (b'%', _) => return Err(BadEscape),
                 _ => (first, after),
             };
@@ -168,13 +167,10 @@ fn position(bytes: &[u8], mark: u8) -> Option<usize> {
     Some(bytes.len() - tail.len() + tail.iter().position(|&byte| byte == mark)?)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+/// The byte that is meant by `%` and these digits.
+fn escaped(high: u8, low: u8) -> Result<u8, BadEscape> {
+    let (high, low) = (hex_value(high), hex_value(low));
+    if high | low <= 0xf { Ok(high << 4 | low) } else { Err(BadEscape) }
 }
 
 #[cfg(test)]
