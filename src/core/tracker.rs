@@ -20,8 +20,9 @@ pub const INTERVAL: u32 = 1800;
 /// Seconds by which the interval differs at random, so that clients that came together do not come back together.
 pub const INTERVAL_SPREAD: u32 = 180;
 
-/// Torrents and peers that a sweep looks at before it gives the lock back: some microseconds.
-const SWEEP_PORTION: usize = 4096;
+/// Torrents and peers that a sweep looks at before it gives the lock back. Some microseconds, or some ten of them where
+/// all have expired.
+const SWEEP_PORTION: usize = 1024;
 
 /// What happens at the client (BEP 3, `event`; BEP 15, offset 80).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::sync::watch;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::Clock;
@@ -59,6 +59,9 @@ fn tune(listener: SockRef<'_>) {
     let _ = listener.set_tcp_user_timeout(Some(WRITE_TIME));
 }
 
+/// Connections answered at once, one after the other, before those that wait have a turn.
+const AT_ONCE_MOST: usize = 16;
+
 /// Returns only when no connection can have a place any more.
 async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
@@ -66,7 +69,10 @@ async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
 ) {
     let mut last_failure: Option<Instant> = None;
     let mut first_look = FirstLook::new();
-    loop {
+    for accepted in 1_usize.. {
+        if accepted % AT_ONCE_MOST == 0 {
+            yield_now().await;
+        }
         let taken_in = match accept().await {
             Ok((incoming, from)) => take_in(worker, incoming, from, &mut first_look).await,
             Err(error) => Err(error),
@@ -128,7 +134,6 @@ mod tests {
     use crate::http::worker::Places;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
-    use tokio::task::yield_now;
 
     use super::*;
     use crate::http::testing::{Plain, Still, plain, run, worker};

@@ -1,49 +1,79 @@
 //! Makes the pages of the statistics that take a walk over all torrents: one at a time, whoever asks.
 //!
 //! A walk over millions of torrents takes a second or so, and holds some memory: strangers are not to have as many at a
-//! time as they like.
+//! time as they like. So that they cannot keep others waiting for long either, all who asked for a page before its walk
+//! began are given what comes of it.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::core::Clock;
 use crate::stats::pages::{Report, Walk};
 
 use super::flavour::HttpFlavour;
-use super::reply;
+use super::reply::{self, Error};
 use super::service::Moment;
 use super::worker::Worker;
 
 /// For those who asked earlier to get their pages. Whoever waits for longer than that gets none.
 pub(super) const TURN_TIME: Duration = Duration::from_secs(30);
 
-/// Makes a page, and puts the whole reply in the place of what is in `output`. The worker's other connections have
-/// their turns between two steps.
-pub(super) async fn make<F: HttpFlavour, C: Clock>(
-    mut walk: Walk,
-    worker: &Worker<F, C>,
-    output: &mut Vec<u8>,
-) -> io::Result<()> {
+/// The last page of each mode that takes a walk. Whoever has it to himself may walk.
+#[derive(Debug, Default)]
+pub(super) struct Made(Vec<Last>);
+
+#[derive(Debug)]
+struct Last {
+    mode: &'static str,
+    begun: Instant,
+    page: String,
+}
+
+impl Made {
+    /// The page, if its walk began no earlier than it was asked for.
+    fn since(&self, asked: Instant, mode: &str) -> Option<&str> {
+        self.0.iter().find(|last| last.mode == mode && last.begun >= asked).map(|last| last.page.as_str())
+    }
+
+    fn put(&mut self, last: Last) {
+        self.0.retain(|earlier| earlier.mode != last.mode);
+        self.0.push(last);
+    }
+}
+
+/// Makes a page, or waits until somebody else has, and puts the whole reply in the place of what is in `output`. The
+/// worker's other connections have their turns between two steps.
+pub(super) async fn make<F: HttpFlavour, C: Clock>(walk: Walk, worker: &Worker<F, C>, output: &mut Vec<u8>) {
+    let (asked, mode) = (Instant::now(), walk.mode());
+    output.clear();
+    let Ok(mut made) = timeout(TURN_TIME, worker.turn_to_walk()).await else {
+        return Error::Busy.write(false, output);
+    };
+    if made.since(asked, mode).is_none() {
+        let begun = Instant::now();
+        let page = taken(walk, worker).await;
+        made.put(Last { mode, begun, page });
+    }
+    let page = made.since(asked, mode).unwrap_or_default();
+    reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
+}
+
+/// What comes of a walk.
+async fn taken<F: HttpFlavour, C: Clock>(mut walk: Walk, worker: &Worker<F, C>) -> String {
     let shared = Arc::clone(worker.service.borrow().shared());
-    let turn = timeout(TURN_TIME, worker.turn_to_walk()).await?;
-    let page = loop {
+    loop {
         let Moment { minute, uptime } = worker.now();
         let report = Report { tracker: &shared.tracker, board: &shared.board, now: minute, uptime };
         if let Some(page) = walk.step(&report) {
-            break page;
+            return page;
         }
         yield_now().await;
-    };
-    drop((turn, walk));
-    output.clear();
-    reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
-    Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +125,7 @@ mod tests {
             ] {
                 turns.set(0);
                 let mut output = b"left over".to_vec();
-                make(walk(&worker, mode), &worker, &mut output).await.unwrap();
+                make(walk(&worker, mode), &worker, &mut output).await;
                 assert!(turns.get() >= 5, "{mode}: {} turns", turns.get());
                 let reply = String::from_utf8(output).unwrap();
                 let (head, page) = reply.split_once("\r\n\r\n").unwrap();
@@ -110,6 +140,38 @@ mod tests {
     }
 
     #[test]
+    fn all_who_wait_are_given_what_comes_of_one_walk() {
+        run(true, async {
+            let worker = worker(plain(), &Places::new(9));
+            let peers = |made: &Made| made.since(made.0[0].begun, "everything").unwrap().to_owned();
+            let turn = worker.turn_to_walk().await;
+            let ask = || {
+                let worker = Rc::clone(&worker);
+                spawn_local(async move {
+                    let mut output = Vec::new();
+                    make(walk(&worker, "everything"), &worker, &mut output).await;
+                    String::from_utf8(output).unwrap()
+                })
+            };
+            let waiting = [ask(), ask(), ask()];
+            sleep(Duration::from_secs(1)).await;
+            drop(turn);
+            let [first, second, third] = waiting;
+            let first = first.await.unwrap();
+            let begun = worker.turn_to_walk().await.0[0].begun;
+            assert_eq!((second.await.unwrap(), third.await.unwrap()), (first.clone(), first.clone()));
+            let made = worker.turn_to_walk().await;
+            assert_eq!(made.0[0].begun, begun, "they did not walk");
+            assert!(first.ends_with(&peers(&made)));
+            drop(made);
+            // Whoever asks later is given no old page.
+            sleep(Duration::from_secs(1)).await;
+            ask().await.unwrap();
+            assert!(worker.turn_to_walk().await.0[0].begun > begun);
+        });
+    }
+
+    #[test]
     fn all_workers_walk_one_at_a_time_and_nobody_waits_for_ever() {
         run(true, async {
             let places = Places::new(9);
@@ -118,8 +180,11 @@ mod tests {
                 let turn = one.turn_to_walk().await;
                 let (other, begun) = (Rc::clone(&other), Instant::now());
                 let waiting = spawn_local(async move {
-                    let made = make(walk(&other, "top10"), &other, &mut Vec::new()).await;
-                    (made.is_ok(), begun.elapsed().as_secs())
+                    let mut output = Vec::new();
+                    make(walk(&other, "top10"), &other, &mut output).await;
+                    let is_made = output.starts_with(b"HTTP/1.1 200 OK");
+                    assert!(is_made || output.starts_with(b"HTTP/1.1 503 Service Unavailable"));
+                    (is_made, begun.elapsed().as_secs())
                 });
                 sleep(Duration::from_secs(seconds)).await;
                 drop(turn);

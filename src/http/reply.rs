@@ -39,6 +39,9 @@ pub enum Error {
     /// A page of a switch that this build does not have.
     #[error("404 Not Found: this build does not have the feature {0}")]
     NeedsFeature(&'static str),
+    /// A page that takes a walk over all torrents, while others are waiting for theirs.
+    #[error("503 Service Unavailable: others wait for such a page, please try again later")]
+    Busy,
     /// A defect of ours.
     #[error("500 Internal Server Error")]
     Internal,
@@ -55,6 +58,8 @@ impl Error {
             Self::StatsDenied => Some(Count::Http403),
             Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Count::Http404),
             Self::Internal => Some(Count::Http500),
+            // The original has no row for it.
+            Self::Busy => None,
         }
     }
 
@@ -62,6 +67,7 @@ impl Error {
     /// with a title for browsers.
     pub(super) fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
         let status = match self {
+            Self::Busy => "503 Service Unavailable",
             Self::NoInfoHash | Self::Refused(_) => {
                 return match failure(&self.to_string()) {
                     Ok(body) => write(OK, TEXT, keep_alive, &body, out),

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{self, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::core::Clock;
 
 use super::flavour::{Durations as _, HttpFlavour, Metrics};
+use super::page::Made;
 use super::request::Request;
 use super::service::{Moment, Next, Service, StreamOf};
 
@@ -21,7 +22,7 @@ const EPISODE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
-    walking: Semaphore,
+    walking: sync::Mutex<Made>,
     most: usize,
     last_full: Mutex<Option<Instant>>,
 }
@@ -32,7 +33,7 @@ impl Places {
         let most = most.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             free: Arc::new(Semaphore::new(most)),
-            walking: Semaphore::new(1),
+            walking: sync::Mutex::default(),
             most,
             last_full: Mutex::default(),
         })
@@ -114,8 +115,8 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     }
 
     /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is dropped.
-    pub(super) async fn turn_to_walk(&self) -> impl Sized {
-        self.places.walking.acquire().await.ok()
+    pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, Made> {
+        self.places.walking.lock().await
     }
 
     /// From now on, connections are closed as soon as nothing is under way.

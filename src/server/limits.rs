@@ -12,10 +12,10 @@ use crate::config;
 use crate::core::store::Torrent;
 use crate::core::{Family, Limits};
 
-/// What a torrent takes beside its entry, in bytes: its part of the index and of the room to grow.
-const TORRENT_EXTRA: u64 = 32;
-/// An IPv4 peer with its part of the room to grow; a swarm of three has a vector's header as well.
-const IPV4_PEER: u64 = 20;
+/// What a torrent takes beside its entry, in bytes: its part of the index, which can stand half empty, and of a block.
+const TORRENT_EXTRA: u64 = 16;
+/// An IPv4 peer with its part of the room to grow, and of what growing leaves behind.
+const IPV4_PEER: u64 = 14;
 /// An IPv6 peer likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
 const IPV6_PEER: u64 = 64;
 /// What a connection with a head of the greatest length takes, the system's own buffers not counted.

@@ -90,7 +90,8 @@ pub enum Count {
     SyncRecordsRefused,
 }
 
-const COUNTS: usize = Count::SyncRecordsRefused as usize + 1;
+/// How many kinds of things are counted.
+pub(crate) const COUNTS: usize = Count::SyncRecordsRefused as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
 impl Count {

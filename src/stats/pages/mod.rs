@@ -50,9 +50,10 @@ pub enum Page {
 }
 
 /// A page that is made while all torrents are walked over. Announces go on meanwhile: what changes behind the walk's
-/// back is not seen.
+/// back is not seen, and what moves can be seen twice.
 #[derive(Debug)]
 pub struct Walk {
+    mode: &'static str,
     /// Where to go on; `None` at the end.
     cursor: Option<Cursor>,
     finds: Finds,
@@ -83,14 +84,14 @@ impl<F: Flavour> Report<'_, F> {
     ///
     /// There is no such page, in this build or in any.
     pub fn page(&self, mode: &str) -> Result<Page, NoPage> {
-        let finds = match mode {
-            "everything" => Finds::Everything(0),
-            "top10" => Finds::Top(Top::new(10)),
-            "top100" => Finds::Top(Top::new(100)),
-            "s24s" => Finds::Networks(Networks::of(self.tracker.store())),
+        let (mode, finds) = match mode {
+            "everything" => ("everything", Finds::Everything(0)),
+            "top10" => ("top10", Finds::Top(Top::new(10))),
+            "top100" => ("top100", Finds::Top(Top::new(100))),
+            "s24s" => ("s24s", Finds::Networks(Networks::of(self.tracker.store()))),
             _ => return self.ready(mode).map(Page::Ready),
         };
-        Ok(Page::Walk(Walk { cursor: Some(Cursor::default()), finds }))
+        Ok(Page::Walk(Walk { mode, cursor: Some(Cursor::default()), finds }))
     }
 
     fn ready(&self, mode: &str) -> Result<String, NoPage> {
@@ -123,6 +124,11 @@ fn version() -> String {
 }
 
 impl Walk {
+    /// The mode of the page.
+    pub fn mode(&self) -> &'static str {
+        self.mode
+    }
+
     /// Takes one step of bounded length. Gives the page at the end; from then on there is nothing to be called for.
     pub fn step<F: Flavour>(&mut self, report: &Report<'_, F>) -> Option<String> {
         let store = report.tracker.store();

@@ -17,6 +17,8 @@ const MOST_SHOWN: u32 = 99_999_999;
 const PEERS_PER_ROOM: usize = 16;
 /// It has room for so many networks at least.
 const LEAST_ROOM: usize = 4096;
+/// And at most: room is made in one step, which is to be short.
+const MOST_ROOM: usize = 65_536;
 
 /// Where a network of either family begins: the first 64 bits of its address, IPv4 filled up with zeros.
 pub type Network = u64;
@@ -92,7 +94,7 @@ pub(super) struct Networks {
 impl Networks {
     /// No peer of the store has been seen.
     pub(super) fn of<F: Family>(store: &Store<F>) -> Self {
-        let room = (store.census().peers.peers() / PEERS_PER_ROOM).max(LEAST_ROOM);
+        let room = (store.census().peers.peers() / PEERS_PER_ROOM).clamp(LEAST_ROOM, MOST_ROOM);
         let ipv4 = F::serves(Ipv4Addr::UNSPECIFIED.into()).then_some(Prefix::IPV4);
         let ipv6 = F::serves(Ipv6Addr::UNSPECIFIED.into()).then_some(Prefix::IPV6);
         let prefixes = ipv4.into_iter().chain(ipv6).flatten();
@@ -134,8 +136,8 @@ impl Networks {
 ///
 /// Strangers can have as many networks as they have peers, so there may not be room for all. Then each network is
 /// counted less what the one in the middle has, and those that have nothing left make room (Misra and Gries). What one
-/// network loses so, half of those that there is room for lose with it: no more than twice [`PEERS_PER_ROOM`]. So
-/// whoever has more than that stays, and a second walk finds out how many peers those that stayed really have.
+/// network loses so, half of those that there is room for lose with it: no more than twice [`PEERS_PER_ROOM`], or, where
+/// there are millions of peers, two of [`MOST_ROOM`] parts of them. So whoever has more than that stays, and a second walk finds out how many peers those that stayed really have.
 #[derive(Debug)]
 struct Table {
     prefix: Prefix,

@@ -57,7 +57,7 @@ impl List {
         if number == 0 || is_full && self.rows.last().is_some_and(|last| row >= *last) {
             return;
         }
-        // A walk can come by a torrent twice.
+        // A walk can come by a torrent twice: it is listed once, by its last number that had a place on the list.
         self.rows.retain(|(_, listed)| listed != info_hash);
         let at = self.rows.partition_point(|other| *other < row);
         self.rows.insert(at, row);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torrent_that_comes_twice_is_listed_once_as_it_was_last() {
+    fn a_torrent_that_comes_twice_is_listed_once() {
         assert_eq!(list(3, &[(5, 1), (4, 2), (7, 1)]), [(7, 1), (4, 2)]);
         assert_eq!(list(3, &[(5, 1), (4, 2), (3, 1)]), [(4, 2), (3, 1)]);
     }

@@ -107,7 +107,7 @@ impl<F: Flavour> Moment<'_, F> {
         }
         ours.register_with_unit(
             "http_request_duration",
-            "From a whole request to its reply, or to the beginning of a full scrape, without the network",
+            "From a whole request to its reply, or to the beginning of one that looks at every torrent, without the network",
             Unit::Seconds,
             self.durations,
         );

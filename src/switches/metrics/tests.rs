@@ -6,6 +6,7 @@ use crate::core::flavour::{Admission, Change, Cluster, ListState, Unlogged};
 use crate::core::keyed_hash::Key;
 use crate::core::{InfoHash, Ipv4Only, Limits, Minute, Open, Standalone};
 use crate::stats::Count;
+use crate::stats::counters::COUNTS;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -77,6 +78,8 @@ fn every_counter_is_on_the_page_under_its_own_name() {
         .chain(SYNC.iter().map(|(_, _, count)| *count))
         .chain(others)
         .collect();
+    // Http400Compact, Http400NotModest and Http402 are always 0.
+    assert_eq!(counts.len(), COUNTS - 3, "somebody counts what is not on the page");
     let board = Board::default();
     let tally = board.tally();
     for (n, count) in counts.iter().enumerate() {

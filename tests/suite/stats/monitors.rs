@@ -130,7 +130,7 @@ fn order_and_nesting_are_the_same_in_every_build() {
     );
     assert_eq!(outline(document.root_element()), expected);
     let stats = elements(document.root_element());
-    assert!(number(stats[0]) <= u32::MAX.into());
+    assert!(number(stats[0]) > 0);
     assert_eq!(stats[1].text().unwrap().trim(), concat!("opentracker ", env!("CARGO_PKG_VERSION")));
 }
 

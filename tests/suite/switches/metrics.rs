@@ -153,8 +153,7 @@ fn the_duration_of_every_request_is_in_the_histogram() {
     let page = page(&tracker);
     let requests = 1.0 + 2.0 * tracker.https().len() as f64;
     assert_eq!((page[&name("count")], page[&name("bucket{le=\"+Inf\"}")]), (requests, requests));
-    assert!(page[&name("sum")] > 0.0 && page[&name("bucket{le=\"0.000002\"}")] <= requests);
-    assert_eq!(counted(&page, &name("bucket{le=\"+Inf\"}")).len(), 1);
+    assert!(page[&name("sum")] > 0.0);
 }
 
 #[test]
