@@ -3,28 +3,18 @@
 //! `cargo bench -p opentracker-bench`. Each announce is that of a peer that is in the swarm already, chosen at
 //! random, and asks for 50 peers: what a tracker does most of the time.
 
+mod plain;
+
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
-use opentracker::core::keyed_hash::Key;
-use opentracker::core::{
-    Announce, Event, Flavour, Handout, InfoHash, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged,
-};
+use opentracker::core::{Announce, Event, Handout, InfoHash, Tracker};
+use plain::{NOW, Plain};
 
-const NOW: Minute = Minute(29_000_000);
 const TORRENT: InfoHash = InfoHash([7; 20]);
 const WANTED: usize = 50;
-
-struct Plain;
-
-impl Flavour for Plain {
-    type Family = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
 
 /// The n-th peer; one in four is a seeder.
 fn announce(n: u32, event: Event) -> Announce {
@@ -35,8 +25,7 @@ fn announce(n: u32, event: Event) -> Announce {
 
 fn swarm(peers: u32) -> Tracker<Plain> {
     let mut rng = Rng::with_seed(1);
-    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    let tracker = Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged);
+    let tracker = plain::tracker();
     for n in 0..peers {
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         tracker.announce(&announce(n, Event::Update), NOW, &mut rng, handout).expect("an open tracker");

@@ -6,6 +6,8 @@
 //! Each benchmark answers [`REQUESTS`] requests. It fails when one of them takes a tenth more instructions than the
 //! figure beside it, which is what it took when that was committed; whoever makes it cheaper commits the new figure.
 
+mod plain;
+
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -14,38 +16,21 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use opentracker::core::keyed_hash::Key;
-use opentracker::core::{Flavour, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged};
 use opentracker::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use opentracker::http::request::Request;
 use opentracker::http::service::Moment;
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Board;
 use opentracker::udp::{self, ConnectionIds};
+use plain::{NOW, Plain};
 
-const NOW: Minute = Minute(29_000_000);
 const REQUESTS: u32 = 1000;
-
-struct Plain;
-
-impl Flavour for Plain {
-    type Family = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
 
 impl HttpFlavour for Plain {
     type ClientAddress = Connected;
     type StatsAccess = Everyone;
     type FullScrape = NoFullScrape;
     type Metrics = NoMetrics;
-}
-
-fn tracker() -> Arc<Tracker<Plain>> {
-    let mut rng = Rng::with_seed(1);
-    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Arc::new(Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged))
 }
 
 /// The n-th peer. An odd factor maps numbers to addresses that do not follow one another.
@@ -63,7 +48,7 @@ struct Udp {
 impl Udp {
     fn new() -> Self {
         let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
-        let service = udp::Service::new(tracker(), ids, Board::default().tally(), Rng::with_seed(2));
+        let service = udp::Service::new(Arc::new(plain::tracker()), ids, Board::default().tally(), Rng::with_seed(2));
         Self { service, datagrams: Vec::new(), out: Vec::with_capacity(2048) }
     }
 
@@ -148,7 +133,7 @@ impl Http {
         let board = Arc::<Board>::default();
         let tally = board.tally();
         let shared = http::Shared {
-            tracker: tracker(),
+            tracker: Arc::new(plain::tracker()),
             board,
             client_address: Connected,
             stats_access: Everyone,

@@ -181,8 +181,8 @@ impl<F: Family> Store<F> {
         (next.shard < self.shards.len()).then_some(next)
     }
 
-    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, from a single shard, under its lock,
-    /// and takes as many off the budget. Says where to go on; `None` at the end. Peers of a swarm that others change
+    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, from a single shard, under its
+    /// lock, and takes as many off the budget. Says where to go on; `None` at the end. Peers of a swarm that others change
     /// meanwhile can be shown twice, or not at all.
     pub fn walk_peers(&self, cursor: Cursor, budget: &mut usize, mut show: impl FnMut(SocketAddr)) -> Option<Cursor> {
         let inside = self.shards.get(cursor.shard)?.lock();

@@ -1,8 +1,9 @@
 //! The peers of a large swarm in one array: open addressing, linear probing, no index beside it.
 //!
 //! A peer sits at or soon after the slot that its keyed hash names, so finding it costs one or two cache lines
-//! however large the swarm (finding that it is not there: a dozen in a row when the array is at its fullest), and the array is dense enough (86 to 93 per cent while it grows) for a selection to be
-//! read straight out of it. Nine bytes for an IPv4 peer is what this costs; an index beside an array costs sixteen.
+//! however large the swarm (finding that it is not there: a dozen in a row when the array is at its fullest). And the
+//! array is dense enough (86 to 93 per cent while it grows) for a selection to be read straight out of it. Nine bytes
+//! for an IPv4 peer is what this costs; an index beside an array costs sixteen.
 
 use super::clock::Minute;
 use super::keyed_hash::Key;

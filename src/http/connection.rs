@@ -107,8 +107,8 @@ impl FirstLook {
         let stays = more || !input.is_empty() || received.len() == INPUT_FIRST;
         let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
         let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
-        // Else it is closed at once: what comes in this moment would be one request more of a client that did not ask to
-        // send another.
+        // Else it is closed at once: what comes in this moment would be one request more of a client that did not ask
+        // to send another.
         if stays || !output.is_empty() {
             let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
             return Some(Begun { buffers, turn: Some(turn) });

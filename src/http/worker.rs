@@ -114,7 +114,8 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         Some(Place { worker: Rc::clone(self), _permit: permit })
     }
 
-    /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is dropped.
+    /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is
+    /// dropped.
     pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, Made> {
         self.places.walking.lock().await
     }

@@ -13,7 +13,7 @@ pub const ROWS: usize = 256;
 /// The greatest number that a row has room for.
 const MOST_SHOWN: u32 = 99_999_999;
 
-/// A table has room for one network for so many peers that the tracker keeps: some two bytes for each of them.
+/// A table has room for one network for so many peers that the tracker keeps: at most some two bytes for each of them.
 const PEERS_PER_ROOM: usize = 16;
 /// It has room for so many networks at least.
 const LEAST_ROOM: usize = 4096;
@@ -137,7 +137,8 @@ impl Networks {
 /// Strangers can have as many networks as they have peers, so there may not be room for all. Then each network is
 /// counted less what the one in the middle has, and those that have nothing left make room (Misra and Gries). What one
 /// network loses so, half of those that there is room for lose with it: no more than twice [`PEERS_PER_ROOM`], or, where
-/// there are millions of peers, two of [`MOST_ROOM`] parts of them. So whoever has more than that stays, and a second walk finds out how many peers those that stayed really have.
+/// there are millions of peers, two of [`MOST_ROOM`] parts of them. So whoever has more than that stays, and a second
+/// walk finds out how many peers those that stayed really have.
 #[derive(Debug)]
 struct Table {
     prefix: Prefix,
