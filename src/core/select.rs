@@ -13,26 +13,52 @@ const SPREAD: usize = 4 * RUN;
 /// Arrays of fewer slots stay in a processor's own cache.
 const LARGE: usize = 1 << 15;
 
+/// What a selection is read from: slots that are peers or vacant, in one piece or in several.
+pub trait Slots<P> {
+    /// How many, vacant ones included.
+    fn slots(&self) -> usize;
+    /// Those from a slot on, as far as they stand side by side: at least that one, if there is one.
+    fn piece(&self, at: usize) -> &[P];
+}
+
+impl<P> Slots<P> for [P] {
+    fn slots(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn piece(&self, at: usize) -> &[P] {
+        self.get(at..).unwrap_or_default()
+    }
+}
+
 /// Appends the compact form of `wanted` of the peers in `slots` to `out`, or of all if there are fewer; never that
 /// of `asker`. `present` is the number of peers in `slots`, the asker not counted; vacant slots are passed over.
 ///
 /// Every peer is as likely to be handed out as any other that sits as densely: the selection begins at a random
 /// place and wraps. From a large swarm it takes short runs, one at a random place in each stretch of slots, so the
 /// cost depends on `wanted`, not on the size of the swarm.
-pub fn select<P: Peer>(slots: &[P], present: usize, asker: &P, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+pub fn select<P: Peer>(
+    slots: &(impl Slots<P> + ?Sized),
+    present: usize,
+    asker: &P,
+    wanted: usize,
+    rng: &mut Rng,
+    out: &mut Vec<u8>,
+) {
     let wanted = wanted.min(present);
-    if wanted == 0 || slots.is_empty() {
+    if wanted == 0 || slots.slots() == 0 {
         return;
     }
     let start = out.len();
     out.resize(start + wanted * P::COMPACT + P::WIDE - P::COMPACT, 0);
     let Some(room) = out.get_mut(start..) else { return };
     let mut taking = Taking { room, asker, written: 0 };
-    let begin = rng.usize(..slots.len());
+    let begin = rng.usize(..slots.slots());
 
     let runs = wanted.div_ceil(RUN);
-    if wanted < present && slots.len() >= runs * SPREAD {
-        for (run, (first, many)) in stretches(slots.len(), begin, runs, rng).enumerate() {
+    if wanted < present && slots.slots() >= runs * SPREAD {
+        for (run, (first, many)) in stretches(slots.slots(), begin, runs, rng).enumerate() {
             // What earlier stretches fell short of is taken from this one.
             let due = ((run + 1) * RUN).min(wanted) * P::COMPACT;
             taking.around(slots, first, many, due);
@@ -42,7 +68,7 @@ pub fn select<P: Peer>(slots: &[P], present: usize, asker: &P, wanted: usize, rn
     // short of `wanted`.
     if taking.written < wanted * P::COMPACT {
         taking.written = 0;
-        taking.around(slots, begin, slots.len(), wanted * P::COMPACT);
+        taking.around(slots, begin, slots.slots(), wanted * P::COMPACT);
     }
     let written = taking.written;
     out.truncate(start + written);
@@ -52,14 +78,14 @@ pub fn select<P: Peer>(slots: &[P], present: usize, asker: &P, wanted: usize, rn
 ///
 /// A large swarm is in no cache. Nothing depends on what is seen here, so the processor waits for all those slots at
 /// once, and for whatever else the caller goes on to touch, instead of for each in turn.
-pub fn look_ahead<P: Peer>(slots: &[P], wanted: usize, rng: &mut Rng) {
+pub fn look_ahead<P: Peer>(slots: &(impl Slots<P> + ?Sized), wanted: usize, rng: &mut Rng) {
     let runs = wanted.div_ceil(RUN);
-    if runs == 0 || slots.len() < LARGE.max(runs * SPREAD) {
+    if runs == 0 || slots.slots() < LARGE.max(runs * SPREAD) {
         return;
     }
-    let begin = rng.usize(..slots.len());
-    let seen = |seen, first: usize| seen ^ slots.get(first).is_some_and(P::is_vacant);
-    black_box(stretches(slots.len(), begin, runs, rng).map(|(first, _)| first).fold(false, seen));
+    let begin = rng.usize(..slots.slots());
+    let seen = |seen, first: usize| seen ^ slots.piece(first).first().is_some_and(P::is_vacant);
+    black_box(stretches(slots.slots(), begin, runs, rng).map(|(first, _)| first).fold(false, seen));
 }
 
 /// Where each run begins, and how many slots it may use: at a random place in each of as many stretches as there are
@@ -83,11 +109,18 @@ struct Taking<'a, P> {
 
 impl<P: Peer> Taking<'_, P> {
     /// Takes from `many` slots from `first` on and around, until `due` bytes are written.
-    fn around(&mut self, slots: &[P], first: usize, many: usize, due: usize) {
-        let (before, after) = slots.split_at(first);
-        let ahead = after.len().min(many);
-        self.from(after.get(..ahead).unwrap_or_default(), due);
-        self.from(before.get(..many - ahead).unwrap_or_default(), due);
+    fn around(&mut self, slots: &(impl Slots<P> + ?Sized), first: usize, many: usize, due: usize) {
+        let (mut at, mut left) = (first, many);
+        while left > 0 && self.written < due {
+            let piece = slots.piece(at);
+            let Some(piece) = piece.get(..left.min(piece.len())).filter(|piece| !piece.is_empty()) else { return };
+            self.from(piece, due);
+            left -= piece.len();
+            at += piece.len();
+            if at >= slots.slots() {
+                at = 0;
+            }
+        }
     }
 
     /// Writes every slot, and goes on to the next place only if it was a peer to hand out: which slots are vacant is

@@ -20,8 +20,10 @@ use super::swarm::Counts;
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
 const SHARDS: usize = 1024;
+/// Torrents of a block: a shard's last one stands half empty.
+const BLOCK: usize = 32;
 
-/// A torrent: 48 bytes in a build for one address family.
+/// A torrent: 48 bytes.
 pub struct Torrent<F: Family> {
     /// Its name.
     pub info_hash: InfoHash,
@@ -74,7 +76,7 @@ struct Shard<F: Family>(Mutex<Inside<F>>);
 struct Inside<F: Family> {
     /// Positions in `torrents`.
     index: HashTable<u32>,
-    torrents: Blocks<Torrent<F>>,
+    torrents: Blocks<Torrent<F>, BLOCK>,
     counts: Counts,
     torrent_room: Room,
     peer_room: Room,
@@ -339,7 +341,7 @@ impl<F: Family> Inside<F> {
 }
 
 /// The hash of the torrent at a position.
-fn rehash<F: Family>(torrents: &Blocks<Torrent<F>>, key: &Key, at: u32) -> u64 {
+fn rehash<F: Family>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &Key, at: u32) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
     torrents.get(at as usize).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
 }

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use super::clock::{Minute, PEER_LIFETIME};
 use super::keyed_hash::Key;
 use super::peer::{Peer, PeerV4, PeerV6, Stamp};
-use super::select::{look_ahead, select};
+use super::select::{Slots, look_ahead, select};
 use super::table::Table;
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
@@ -179,7 +179,7 @@ impl<P: Peer> Swarm<P> {
                 select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
             }
             Form::Hashed(tables) if asker.seeder => {
-                select(tables.leechers.slots(), present, &itself, wanted, rng, out);
+                select(&tables.leechers, present, &itself, wanted, rng, out);
             }
             Form::Hashed(tables) => tables.select(&itself, present, wanted, rng, out),
         }
@@ -190,11 +190,11 @@ impl<P: Peer> Swarm<P> {
         if let Form::Hashed(tables) = &self.0 {
             let (seeders, leechers) = (tables.seeders.len(), tables.leechers.len());
             if seeder {
-                return look_ahead(tables.leechers.slots(), wanted.min(leechers), &mut rng);
+                return look_ahead(&tables.leechers, wanted.min(leechers), &mut rng);
             }
             let share = tables.share_of_seeders(seeders + leechers, wanted, &mut rng);
-            look_ahead(tables.seeders.slots(), share, &mut rng);
-            look_ahead(tables.leechers.slots(), wanted.min(seeders + leechers) - share, &mut rng);
+            look_ahead(&tables.seeders, share, &mut rng);
+            look_ahead(&tables.leechers, wanted.min(seeders + leechers) - share, &mut rng);
         }
     }
 
@@ -213,11 +213,11 @@ impl<P: Peer> Swarm<P> {
                 None
             }
             Form::Hashed(tables) => {
-                let (seeders, leechers) = (tables.seeders.slots(), tables.leechers.slots());
-                let slots = seeders.iter().chain(leechers).skip(from).take(most);
-                slots.filter(|slot| !slot.is_vacant()).for_each(show);
-                let end = from.saturating_add(most);
-                (end < seeders.len() + leechers.len()).then_some(end)
+                let first = tables.seeders.slots();
+                let end = from.saturating_add(most).min(first + tables.leechers.slots());
+                let peer = |at: usize| tables.seeders.peer(at).or_else(|| tables.leechers.peer(at.checked_sub(first)?));
+                (from..end).filter_map(peer).for_each(show);
+                (end < first + tables.leechers.slots()).then_some(end)
             }
         }
     }
@@ -414,8 +414,8 @@ impl<P: Peer> Hashed<P> {
     fn select(&self, itself: &P, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
         let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
         let share = self.share_of_seeders(present, wanted, rng);
-        select(self.seeders.slots(), seeders, itself, share, rng, out);
-        select(self.leechers.slots(), present - seeders, itself, wanted - share, rng, out);
+        select(&self.seeders, seeders, itself, share, rng, out);
+        select(&self.leechers, present - seeders, itself, wanted - share, rng, out);
     }
 
     /// How many of those wanted are to be seeders. Rounded at random, so that on average it is the exact share.
@@ -426,9 +426,9 @@ impl<P: Peer> Hashed<P> {
     }
 
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
-        let first = self.seeders.slots().len();
+        let first = self.seeders.slots();
         if from < first {
-            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots().len()));
+            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots()));
         }
         Some(self.leechers.expire(key, now, from - first, budget)? + first)
     }

@@ -5,21 +5,28 @@
 //! array is dense enough (86 to 93 per cent while it grows) for a selection to be read straight out of it. Nine bytes
 //! for an IPv4 peer is what this costs; an index beside an array costs sixteen.
 
+use super::blocks::Blocks;
 use super::clock::Minute;
 use super::keyed_hash::Key;
 use super::peer::Peer;
+use super::select::Slots;
+
+/// Slots of a block. As 8-byte peers they fill a kilobyte, less the 8 bytes that malloc keeps for itself.
+const BLOCK: usize = 127;
 
 /// Peers by endpoint.
 #[derive(Debug)]
 pub struct Table<P> {
-    slots: Box<[P]>,
+    slots: Blocks<P, BLOCK>,
     len: usize,
 }
 
 impl<P: Peer> Table<P> {
     /// Room for `len` peers, and for some more.
     pub fn with_room_for(len: usize) -> Self {
-        Self { slots: vec![P::default(); len * 7 / 6 + 4].into(), len: 0 }
+        let mut slots = Blocks::default();
+        slots.reset(slots_for(len));
+        Self { slots, len: 0 }
     }
 
     /// How many peers it holds.
@@ -32,14 +39,14 @@ impl<P: Peer> Table<P> {
         self.len == 0
     }
 
-    /// All slots, vacant ones included, for [`select`](super::select::select).
-    pub fn slots(&self) -> &[P] {
-        &self.slots
-    }
-
     /// The peers, in no order that means anything.
     pub fn peers(&self) -> impl Iterator<Item = &P> {
         self.slots.iter().filter(|peer| !peer.is_vacant())
+    }
+
+    /// The peer in a slot; `None` if it is vacant, or if there is no such slot.
+    pub fn peer(&self, slot: usize) -> Option<&P> {
+        self.slots.get(slot).filter(|peer| !peer.is_vacant())
     }
 
     /// The peer at `endpoint`'s address and port.
@@ -51,14 +58,10 @@ impl<P: Peer> Table<P> {
     /// Adds a peer that is not there yet.
     pub fn insert(&mut self, key: &Key, peer: P) {
         if (self.len + 1) * 14 > self.slots.len() * 13 {
-            self.rebuild(key);
+            self.resize(key);
         }
-        let at = self.place(key, &peer);
-        if let Some(slot) = self.slots.get_mut(at) {
-            debug_assert!(slot.is_vacant(), "inserted twice");
-            *slot = peer;
-            self.len += 1;
-        }
+        self.put(key, peer);
+        self.len += 1;
     }
 
     /// Takes the peer at `endpoint`'s address and port out.
@@ -93,19 +96,35 @@ impl<P: Peer> Table<P> {
     /// The slot of the peer, or the vacant one where it would go. There is one: the load stays below one.
     fn place(&self, key: &Key, peer: &P) -> usize {
         let home = self.home(key, peer);
-        let (before, after) = self.slots.split_at(home);
         let stops = |slot: &P| slot.is_vacant() || slot.is(peer);
-        match after.iter().position(stops) {
-            Some(steps) => home + steps,
-            None => before.iter().position(stops).unwrap_or(0),
+        let mut at = home;
+        // The block of the first one is the last one again.
+        for _ in 0..=self.slots.len().div_ceil(BLOCK) {
+            let piece = self.slots.piece(at);
+            if let Some(steps) = piece.iter().position(stops) {
+                return at + steps;
+            }
+            at += piece.len();
+            if at >= self.slots.len() {
+                at = 0;
+            }
         }
+        home
     }
 
     /// The slot that the hash names: the same fraction of the array as the hash is of all hashes. So slots keep
-    /// their order when the array grows, and growing walks both arrays from end to end.
+    /// their order when the array grows, and growing walks it from end to end.
     #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
     fn home(&self, key: &Key, peer: &P) -> usize {
         ((u128::from(peer.hash(key)) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    fn put(&mut self, key: &Key, peer: P) {
+        let at = self.place(key, &peer);
+        if let Some(slot) = self.slots.get_mut(at) {
+            debug_assert!(slot.is_vacant(), "inserted twice");
+            *slot = peer;
+        }
     }
 
     /// Empties a slot, and moves those who had to step over it closer to home.
@@ -116,36 +135,52 @@ impl<P: Peer> Table<P> {
         let mut next = at;
         loop {
             next = if next + 1 == slots { 0 } else { next + 1 };
-            let Some(peer) = self.slots.get(next).copied().filter(|peer| !peer.is_vacant()) else { break };
+            let Some(peer) = self.peer(next).copied() else { break };
             if distance(self.home(key, &peer), next) >= distance(hole, next) {
-                self.slots.swap(hole, next);
+                self.set(hole, peer);
                 hole = next;
             }
         }
-        if let Some(slot) = self.slots.get_mut(hole) {
-            *slot = P::default();
-            self.len -= 1;
+        self.set(hole, P::default());
+        self.len -= 1;
+    }
+
+    fn set(&mut self, at: usize, peer: P) {
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = peer;
         }
     }
 
     /// Gives memory back when less than four tenths are in use.
     fn shrink(&mut self, key: &Key) {
         if self.len * 10 < self.slots.len() * 4 && self.slots.len() > 16 {
-            self.rebuild(key);
+            self.resize(key);
         }
     }
 
-    fn rebuild(&mut self, key: &Key) {
-        let mut rebuilt = Self::with_room_for(self.len + 1);
-        for peer in self.peers() {
-            let at = rebuilt.place(key, peer);
-            if let Some(slot) = rebuilt.slots.get_mut(at) {
-                *slot = *peer;
-            }
-        }
-        rebuilt.len = self.len;
-        *self = rebuilt;
+    /// Makes room for one more. The blocks stay where they are; the peers are out of the way for a moment.
+    fn resize(&mut self, key: &Key) {
+        let mut peers = Vec::with_capacity(self.len);
+        peers.extend(self.peers());
+        self.slots.reset(slots_for(self.len + 1));
+        peers.into_iter().for_each(|peer| self.put(key, peer));
     }
+}
+
+impl<P: Peer> Slots<P> for Table<P> {
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[inline]
+    fn piece(&self, at: usize) -> &[P] {
+        self.slots.piece(at)
+    }
+}
+
+/// Room for a sixth more.
+fn slots_for(len: usize) -> usize {
+    len * 7 / 6 + 4
 }
 
 #[cfg(test)]
@@ -213,12 +248,12 @@ mod tests {
         let mut table = Table::<PeerV4>::with_room_for(0);
         for n in 0..5_000 {
             table.insert(&key, endpoint(n));
-            assert!(table.slots().len() * 8 < table.len() * 10 + 64, "{} for {n}", table.slots().len());
+            assert!(table.slots() * 8 < table.len() * 10 + 64, "{} for {n}", table.slots());
         }
         for n in 0..4_990 {
             table.remove(&key, &endpoint(n));
         }
         assert_eq!(table.len(), 10);
-        assert!(table.slots().len() < 30);
+        assert!(table.slots() < 30);
     }
 }

@@ -15,7 +15,7 @@ use crate::core::{Family, Limits};
 /// What a torrent takes beside its entry, in bytes: its part of the index, which can stand half empty, and of a block.
 const TORRENT_EXTRA: u64 = 16;
 /// An IPv4 peer with its part of the room to grow, and of what growing leaves behind.
-const IPV4_PEER: u64 = 14;
+const IPV4_PEER: u64 = 16;
 /// An IPv6 peer likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
 const IPV6_PEER: u64 = 64;
 /// What a connection with a head of the greatest length takes, the system's own buffers not counted.

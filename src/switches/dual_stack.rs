@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 
 use crate::core::clock::Minute;
-use crate::core::family::{Family, Handout, Swarms};
+use crate::core::family::{Family, Handout, Ipv4Only, Swarms};
 use crate::core::keyed_hash::Key;
 use crate::core::peer::{Peer, PeerV4, PeerV6, Stamp};
 use crate::core::store::Torrent;
@@ -23,26 +23,72 @@ impl Family for BothFamilies {
     }
 }
 
-/// One torrent's peers of both families. Most torrents have one or two peers, most of them IPv4: an IPv6 swarm is
-/// made when it is needed, so that a torrent without one takes 8 bytes more than in a tracker for IPv4 alone.
-#[derive(Debug, Default)]
-pub struct Both {
-    ipv4: Swarm<PeerV4>,
-    ipv6: Option<Box<Swarm<PeerV6>>>,
+/// One torrent's peers of both families. Most torrents have IPv4 peers alone: these take no more than in a tracker that
+/// serves no other.
+#[derive(Debug)]
+pub struct Both(Peers);
+
+#[derive(Debug)]
+enum Peers {
+    Ipv4(Swarm<PeerV4>),
+    /// As long as there is an IPv6 peer.
+    Both(Box<Pair>),
 }
 
-const _: () = assert!(size_of::<Torrent<BothFamilies>>() <= 56);
+#[derive(Debug, Default)]
+struct Pair {
+    ipv4: Swarm<PeerV4>,
+    ipv6: Swarm<PeerV6>,
+}
+
+const _: () = assert!(size_of::<Torrent<BothFamilies>>() == size_of::<Torrent<Ipv4Only>>());
+
+impl Default for Both {
+    fn default() -> Self {
+        Self(Peers::Ipv4(Swarm::default()))
+    }
+}
 
 impl Both {
+    fn ipv4(&self) -> &Swarm<PeerV4> {
+        match &self.0 {
+            Peers::Ipv4(ipv4) => ipv4,
+            Peers::Both(pair) => &pair.ipv4,
+        }
+    }
+
+    fn ipv4_mut(&mut self) -> &mut Swarm<PeerV4> {
+        match &mut self.0 {
+            Peers::Ipv4(ipv4) => ipv4,
+            Peers::Both(pair) => &mut pair.ipv4,
+        }
+    }
+
+    fn ipv6(&self) -> Option<&Swarm<PeerV6>> {
+        match &self.0 {
+            Peers::Ipv4(_) => None,
+            Peers::Both(pair) => Some(&pair.ipv6),
+        }
+    }
+
+    /// Does `change` to the IPv6 swarm, which is made if there is none.
+    fn make_ipv6<R>(&mut self, change: impl FnOnce(&mut Swarm<PeerV6>) -> R) -> Option<R> {
+        if let Peers::Ipv4(ipv4) = &mut self.0 {
+            let ipv4 = std::mem::take(ipv4);
+            self.0 = Peers::Both(Box::new(Pair { ipv4, ipv6: Swarm::default() }));
+        }
+        self.with_ipv6(change)
+    }
+
     /// Does `change` to the IPv6 swarm, if there is one, and gives it up when it is empty.
     fn with_ipv6<R>(&mut self, change: impl FnOnce(&mut Swarm<PeerV6>) -> R) -> Option<R> {
-        let ipv6 = self.ipv6.as_mut()?;
-        let result = change(ipv6);
-        if let Some(since) = ipv6.empty_since() {
-            self.ipv6 = None;
-            if self.ipv4.empty_since().is_some_and(|before| before < since) {
-                self.ipv4.set_empty_since(since);
+        let Peers::Both(pair) = &mut self.0 else { return None };
+        let result = change(&mut pair.ipv6);
+        if let Some(since) = pair.ipv6.empty_since() {
+            if pair.ipv4.empty_since().is_some_and(|before| before < since) {
+                pair.ipv4.set_empty_since(since);
             }
+            self.0 = Peers::Ipv4(std::mem::take(&mut pair.ipv4));
         }
         Some(result)
     }
@@ -50,48 +96,47 @@ impl Both {
 
 impl Swarms for Both {
     fn counts(&self) -> Counts {
-        let ipv4 = self.ipv4.counts();
-        let ipv6 = self.ipv6.as_ref().map(|ipv6| ipv6.counts()).unwrap_or_default();
+        let ipv4 = self.ipv4().counts();
+        let ipv6 = self.ipv6().map(Swarm::counts).unwrap_or_default();
         Counts { seeders: ipv4.seeders + ipv6.seeders, leechers: ipv4.leechers + ipv6.leechers }
     }
 
     fn empty_since(&self) -> Option<Minute> {
-        if self.ipv6.is_some() { None } else { self.ipv4.empty_since() }
+        if self.ipv6().is_some() { None } else { self.ipv4().empty_since() }
     }
 
     fn set_empty_since(&mut self, minute: Minute) {
-        self.ipv4.set_empty_since(minute);
+        self.ipv4_mut().set_empty_since(minute);
     }
 
     fn contains(&mut self, key: &Key, endpoint: SocketAddr) -> bool {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::contains(&mut self.ipv4, key, endpoint),
-            SocketAddr::V6(_) => self.ipv6.as_mut().is_some_and(|ipv6| Swarms::contains(&mut **ipv6, key, endpoint)),
+            SocketAddr::V4(_) => Swarms::contains(self.ipv4_mut(), key, endpoint),
+            SocketAddr::V6(_) => self.with_ipv6(|ipv6| Swarms::contains(ipv6, key, endpoint)).unwrap_or_default(),
         }
     }
 
     fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::upsert(&mut self.ipv4, key, endpoint, seeder, stamp),
+            SocketAddr::V4(_) => Swarms::upsert(self.ipv4_mut(), key, endpoint, seeder, stamp),
             SocketAddr::V6(_) => {
-                let ipv6 = self.ipv6.get_or_insert_default();
-                Swarms::upsert(&mut **ipv6, key, endpoint, seeder, stamp);
+                self.make_ipv6(|ipv6| Swarms::upsert(ipv6, key, endpoint, seeder, stamp));
             }
         }
     }
 
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp> {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::remove(&mut self.ipv4, key, endpoint),
+            SocketAddr::V4(_) => Swarms::remove(self.ipv4_mut(), key, endpoint),
             SocketAddr::V6(_) => self.with_ipv6(|ipv6| Swarms::remove(ipv6, key, endpoint)).flatten(),
         }
     }
 
     /// Only of the asker's own family, which is all that an answer over UDP has.
     fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>) {
-        match &self.ipv6 {
+        match self.ipv6() {
             Some(ipv6) if asker.is_ipv6() => ipv6.look_ahead(seeder, handout.wanted, rng.clone()),
-            _ => self.ipv4.look_ahead(seeder, handout.wanted, rng.clone()),
+            _ => self.ipv4().look_ahead(seeder, handout.wanted, rng.clone()),
         }
     }
 
@@ -101,16 +146,16 @@ impl Swarms for Both {
         let Handout { wanted, ipv4: out_v4, ipv6: out_v6 } = handout;
         let asker_v4 = Asker { endpoint: asker.and_then(PeerV4::at), seeder };
         let asker_v6 = Asker { endpoint: asker.and_then(PeerV6::at), seeder };
-        let choice_v4 = if out_v4.is_some() { self.ipv4.choice(&asker_v4) } else { 0 };
-        let choice_v6 = match &self.ipv6 {
+        let choice_v4 = if out_v4.is_some() { self.ipv4().choice(&asker_v4) } else { 0 };
+        let choice_v6 = match self.ipv6() {
             Some(ipv6) if out_v6.is_some() => ipv6.choice(&asker_v6),
             _ => 0,
         };
         let (share_v4, share_v6) = shares(wanted, choice_v4, choice_v6);
         if let Some(out) = out_v4 {
-            self.ipv4.select(&asker_v4, share_v4, rng, out);
+            self.ipv4().select(&asker_v4, share_v4, rng, out);
         }
-        if let (Some(out), Some(ipv6)) = (out_v6, &self.ipv6) {
+        if let (Some(out), Some(ipv6)) = (out_v6, self.ipv6()) {
             ipv6.select(&asker_v6, share_v6, rng, out);
         }
     }
@@ -118,18 +163,18 @@ impl Swarms for Both {
     /// Positions are as in [`Self::expire`].
     fn walk(&self, from: usize, most: usize, mut show: impl FnMut(SocketAddr)) -> Option<usize> {
         if from % 2 == 0 {
-            if let Some(next) = Swarms::walk(&self.ipv4, from / 2, most, &mut show) {
+            if let Some(next) = Swarms::walk(self.ipv4(), from / 2, most, &mut show) {
                 return Some(next * 2);
             }
         }
-        let next = Swarms::walk(self.ipv6.as_deref()?, from / 2 * (from % 2), most, show)?;
+        let next = Swarms::walk(self.ipv6()?, from / 2 * (from % 2), most, show)?;
         Some(next * 2 + 1)
     }
 
     /// Positions of the IPv4 swarm are even, those of the IPv6 swarm odd.
     fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
         if from % 2 == 0 {
-            let rest = self.ipv4.expire(key, now, from / 2, budget);
+            let rest = self.ipv4_mut().expire(key, now, from / 2, budget);
             if let Some(next) = rest {
                 return Some(next * 2);
             }
@@ -139,15 +184,16 @@ impl Swarms for Both {
     }
 
     fn clear(&mut self, since: Minute) {
-        self.ipv4.clear(since);
+        self.ipv4_mut().clear(since);
         self.with_ipv6(|ipv6| ipv6.clear(since));
     }
 
     fn quiet_for(&self, now: Minute) -> u32 {
-        match &self.ipv6 {
-            Some(ipv6) if self.ipv4.empty_since().is_some() => ipv6.quiet_for(now),
-            Some(ipv6) => ipv6.quiet_for(now).min(self.ipv4.quiet_for(now)),
-            None => self.ipv4.quiet_for(now),
+        let (ipv4, ipv6) = (self.ipv4(), self.ipv6());
+        match ipv6 {
+            Some(ipv6) if ipv4.empty_since().is_some() => ipv6.quiet_for(now),
+            Some(ipv6) => ipv6.quiet_for(now).min(ipv4.quiet_for(now)),
+            None => ipv4.quiet_for(now),
         }
     }
 }
