@@ -1,7 +1,8 @@
 //! Connections that were just accepted, before the event loop knows of them.
 //!
-//! Most clients have sent their request by then, want one reply, and the system has room for it. Such a connection takes
-//! four system calls, and to make it known to the event loop and unknown again would take two more.
+//! Nearly all have sent their request by then, as the listener leaves them to the system until they do; most want one
+//! reply, and the system has room for it. Such a connection takes four system calls, and to have it wait in the event
+//! loop would take four more.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,11 @@
 //! How long a connection lives, and what may come over it.
 
+use std::fs;
+
 use super::{announce, announce_target, counts};
 use crate::clients::http::{Connection, ask, request};
 use crate::clients::udp::Client;
-use crate::tracker::{Start, Tracker};
+use crate::tracker::{PATIENCE, Start, Tracker, until};
 
 const KEEP: &str = "Connection: keep-alive\r\n";
 
@@ -124,7 +126,9 @@ fn a_client_may_end_its_side_first() {
 #[test]
 fn clients_that_say_nothing_do_not_stop_others() {
     let tracker = Start::loopback().config("listen.tcp_workers 1\nlisten.udp_workers 1\n").run();
-    let silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
+    let mut silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
+    // Half of them do not stay with the system.
+    silent.iter_mut().step_by(2).for_each(|connection| connection.send("\r\n"));
     let mut begun = Connection::open(tracker.http());
     begun.send("GET /announce?info");
     announce(tracker.http(), 0, "port=1");
@@ -137,7 +141,11 @@ fn clients_that_say_nothing_do_not_stop_others() {
 #[test]
 fn it_stops_while_clients_are_connected() {
     let tracker = Tracker::start(&[]);
+    let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();
+    let at_the_start = open_files();
     let mut silent = Connection::open(tracker.http());
+    let taken_in = until(PATIENCE, || (open_files() > at_the_start).then_some(()));
+    assert!(taken_in.is_some(), "the system does not keep it for ever");
     let mut kept = Connection::open(tracker.http());
     kept.send(request(&announce_target(0, "port=1"), KEEP));
     kept.reply();

@@ -60,7 +60,8 @@ fn when_files_run_out_udp_goes_on_and_http_comes_back() {
     let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();
     let at_the_start = open_files();
     let client = Client::new(tracker.udp());
-    let idle: Vec<_> = (0..150).map(|_| Connection::open(tracker.http())).collect();
+    let mut idle: Vec<_> = (0..150).map(|_| Connection::open(tracker.http())).collect();
+    idle.iter_mut().for_each(|connection| connection.send("G"));
     let mut waiting = Connection::open(tracker.http());
     waiting.send(request(&announce_target(0, "port=1"), ""));
     for port in 2..=100 {
