@@ -6,37 +6,27 @@
 //! Each benchmark answers [`REQUESTS`] requests. It fails when one of them takes a tenth more instructions than the
 //! figure beside it, which is what it took when that was committed; whoever makes it cheaper commits the new figure.
 
+mod asked;
 mod plain;
 
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use asked::{client, head};
 use fastrand::Rng;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use opentracker::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
+use opentracker::http;
 use opentracker::http::request::Request;
 use opentracker::http::service::Moment;
-use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Board;
 use opentracker::udp::{self, ConnectionIds};
 use plain::{NOW, Plain};
 
 const REQUESTS: u32 = 1000;
-
-impl HttpFlavour for Plain {
-    type ClientAddress = Connected;
-    type StatsAccess = Everyone;
-    type FullScrape = NoFullScrape;
-    type Metrics = NoMetrics;
-}
-
-/// The n-th peer. An odd factor maps numbers to addresses that do not follow one another.
-fn client(n: u32) -> SocketAddr {
-    (Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1)), 6881).into()
-}
+const TORRENT: [u8; 20] = [7; 20];
 
 /// A tracker over UDP, and what it is to be asked.
 struct Udp {
@@ -54,7 +44,7 @@ impl Udp {
 
     /// It is asked to connect.
     fn connects() -> Self {
-        Self { datagrams: (0..REQUESTS).map(|n| (connect(), client(n))).collect(), ..Self::new() }
+        Self { datagrams: (0..REQUESTS).map(|n| (asked::connect(), client(n))).collect(), ..Self::new() }
     }
 
     /// Peers of a swarm of so many come back.
@@ -82,17 +72,9 @@ impl Udp {
         asked
     }
 
-    /// An announce (BEP 15) of the n-th peer; one in four is a seeder.
     fn announce(&mut self, n: u32) -> Vec<u8> {
-        let connected = self.answer(&connect(), client(n))[8..16].to_vec();
-        let mut datagram = vec![0; 98];
-        datagram[..8].copy_from_slice(&connected);
-        datagram[8..12].copy_from_slice(&1_u32.to_be_bytes());
-        datagram[16..36].copy_from_slice(&[7; 20]);
-        datagram[64..72].copy_from_slice(&u64::from(n % 4).to_be_bytes());
-        datagram[92..96].copy_from_slice(&50_i32.to_be_bytes());
-        datagram[96..98].copy_from_slice(&6881_u16.to_be_bytes());
-        datagram
+        let connected = self.answer(&asked::connect(), client(n))[8..16].try_into().expect("8 bytes");
+        asked::announce(connected, TORRENT, n)
     }
 
     fn answer(&mut self, datagram: &[u8], from: SocketAddr) -> &[u8] {
@@ -100,11 +82,6 @@ impl Udp {
         self.service.answer(datagram, from, NOW, &mut self.out);
         &self.out
     }
-}
-
-/// A connect (BEP 15).
-fn connect() -> Vec<u8> {
-    [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 8]].concat()
 }
 
 #[library_benchmark]
@@ -130,23 +107,10 @@ struct Http {
 impl Http {
     /// Peers of a swarm of so many come back.
     fn announces(peers: u32) -> Self {
-        let board = Arc::<Board>::default();
-        let tally = board.tally();
-        let shared = http::Shared {
-            tracker: Arc::new(plain::tracker()),
-            board,
-            client_address: Connected,
-            stats_access: Everyone,
-            full_scrape: NoFullScrape,
-            metrics: NoMetrics,
-            stats_path: "stats".into(),
-            redirect_url: None,
-        };
-        let service = http::Service::new(Arc::new(shared), tally, Rng::with_seed(2));
-        let mut asked = Self { service, heads: Vec::new(), out: Vec::with_capacity(2048) };
-        (0..peers).for_each(|n| asked.answer(&announce(n), client(n)));
+        let mut asked = Self { service: plain::http(), heads: Vec::new(), out: Vec::with_capacity(2048) };
+        (0..peers).for_each(|n| asked.answer(&head(n), client(n)));
         let mut rng = Rng::with_seed(3);
-        asked.heads = (0..REQUESTS).map(|_| rng.u32(..peers)).map(|n| (announce(n), client(n))).collect();
+        asked.heads = (0..REQUESTS).map(|_| rng.u32(..peers)).map(|n| (head(n), client(n))).collect();
         asked
     }
 
@@ -157,16 +121,6 @@ impl Http {
         let now = Moment { minute: NOW, uptime: Duration::ZERO };
         self.service.answer(&request, from.ip(), now, &mut self.out);
     }
-}
-
-/// An announce (BEP 3) of the n-th peer, as a client in wide use writes it; one in four is a seeder.
-fn announce(n: u32) -> String {
-    format!(
-        "GET /announce?info_hash=%01%23Eg%89%ab%cd%ef%01%23Eg%89%ab%cd%ef%01%23Eg&peer_id=-BE0001-abcdefghijkl\
-         &port=6881&uploaded=0&downloaded=0&left={}&compact=1&numwant=50 HTTP/1.1\r\nHost: tracker.example:6969\r\n\
-         User-Agent: client/1.0\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
-        n % 4
-    )
 }
 
 #[library_benchmark]

@@ -1,0 +1,170 @@
+//! The steps of an announce, each for itself, and of a sweep: parse, look at the connection id, select, expire, encode.
+//!
+//! `cargo bench -p opentracker-bench --bench steps`. What they cost together, `announce.rs` and `metrics.rs` say.
+
+mod asked;
+mod plain;
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZero;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fastrand::Rng;
+use opentracker::core::keyed_hash::Key;
+use opentracker::core::peer::{Peer as _, PeerV4, Stamp};
+use opentracker::core::select::select;
+use opentracker::core::table::Table;
+use opentracker::core::tracker::Totals;
+use opentracker::core::{Announce, Event, Handout, InfoHash, Minute, Tracker};
+use opentracker::http::request::Request;
+use opentracker::http::service::Moment;
+use opentracker::udp::{ConnectionIds, packet};
+use plain::{NOW, Plain};
+
+const WANTED: usize = 50;
+
+fn parse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    let datagram = asked::announce([1; 8], [7; 20], 3);
+    group.bench_function("udp-announce", |bencher| bencher.iter(|| packet::parse(black_box(&datagram))));
+    let scrape = [&datagram[..8], &2_u32.to_be_bytes(), &[0; 4 + 74 * 20]].concat();
+    group.bench_function("udp-scrape-of-74", |bencher| {
+        bencher.iter(|| match packet::parse(black_box(&scrape)).map(|packet| packet.request) {
+            Some(packet::Request::Scrape(hashes)) => hashes.iter().map(|hash| hash.0[19]).fold(0, u8::wrapping_add),
+            other => panic!("{other:?}"),
+        });
+    });
+    let head = asked::head(3);
+    group.bench_function("http-head", |bencher| {
+        bencher.iter(|| {
+            let mut room = Request::room();
+            Request::parse(black_box(head.as_bytes()), &mut room).is_ok_and(|parsed| parsed.is_some())
+        });
+    });
+    group.bench_function("http-query", |bencher| {
+        let mut room = Request::room();
+        let parsed = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
+        let query = parsed.0.query().expect("it has one");
+        bencher.iter(|| {
+            let values = black_box(query).pairs().map(|(_, value)| value.bytes().filter(Result::is_ok).count());
+            values.sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+fn connection_ids(criterion: &mut Criterion) {
+    let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
+    let address = asked::client(1).ip();
+    let id = ids.issue(address, NOW);
+    let mut group = criterion.benchmark_group("connection-id");
+    group.bench_function("issue", |bencher| bencher.iter(|| ids.issue(black_box(address), NOW)));
+    group.bench_function("accept", |bencher| bencher.iter(|| ids.accepts(black_box(id), address, NOW)));
+    group.finish();
+}
+
+fn peer(n: u32, minute: Minute) -> PeerV4 {
+    PeerV4::at(asked::client(n)).expect("an IPv4 peer").stamped(Stamp::new(minute, false, false))
+}
+
+/// From an array, as small swarms have, and from the blocks of large ones.
+fn selection(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("select");
+    let key = Key::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8));
+    let mut rng = Rng::with_seed(1);
+    let mut out = Vec::with_capacity(WANTED * 8);
+    for peers in [10, 64] {
+        let array: Vec<_> = (0..peers).map(|n| peer(n, NOW)).collect();
+        group.bench_function(BenchmarkId::new("array", peers), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                select(&*array, array.len() - 1, &array[0], WANTED, &mut rng, &mut out);
+            });
+        });
+    }
+    for peers in [100, 10_000, 1_000_000] {
+        let mut table = Table::with_room_for(0);
+        (0..peers).for_each(|n| table.insert(&key, peer(n, NOW)));
+        group.bench_function(BenchmarkId::new("table", peers), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                select(&table, table.len() - 1, &peer(0, NOW), WANTED, &mut rng, &mut out);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A tracker with 100,000 peers.
+fn full(torrents: u32) -> Tracker<Plain> {
+    let (tracker, mut rng) = (plain::tracker(), Rng::with_seed(1));
+    for n in 0..100_000 {
+        let address = IpAddr::V4(Ipv4Addr::from(n));
+        let mut info_hash = InfoHash::default();
+        info_hash.0[..4].copy_from_slice(&(n % torrents).to_be_bytes());
+        let announce = Announce { info_hash, endpoint: (address, 1).into(), seeder: n % 4 == 0, event: Event::Update };
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        tracker.announce(&announce, NOW, &mut rng, handout).expect("an open tracker");
+    }
+    tracker
+}
+
+/// A whole sweep over 100,000 peers: of whom nobody has expired, and of whom all have.
+fn expire(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("expire-100000");
+    group.throughput(Throughput::Elements(100_000)).sample_size(20).measurement_time(Duration::from_secs(8));
+    for torrents in [1, 1_000, 100_000] {
+        let tracker = full(torrents);
+        group
+            .bench_function(BenchmarkId::new("nobody", torrents), |bencher| bencher.iter(|| tracker.sweep(NOW, || ())));
+        group.bench_function(BenchmarkId::new("everybody", torrents), |bencher| {
+            let later = Minute(NOW.0 + 50);
+            bencher.iter_batched_ref(|| full(torrents), |tracker| tracker.sweep(later, || ()), BatchSize::PerIteration);
+        });
+        // That those were the cases that they are called.
+        assert_eq!(tracker.store().census().peers.peers(), 100_000);
+        tracker.sweep(Minute(NOW.0 + 50), || ());
+        assert_eq!(tracker.store().census().peers.peers(), 0);
+    }
+    group.finish();
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    let totals = Totals { seeders: 12, leechers: 345, downloaded: 6789 };
+    let mut out = Vec::with_capacity(2048);
+    group.bench_function("udp-announce-numbers", |bencher| {
+        out.resize(packet::ANNOUNCE_REPLY_LEN, 0);
+        bencher.iter(|| packet::write_announce(black_box(&mut out), 1, 1800, totals));
+    });
+    group.bench_function("udp-connect", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            packet::write_connect(black_box(&mut out), 1, 2);
+        });
+    });
+    group.bench_function("udp-scrape-of-74", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            packet::write_scrape(black_box(&mut out), 1, std::iter::repeat_n(totals, packet::SCRAPE_MOST));
+        });
+    });
+    let mut http = plain::http();
+    let head = asked::head(3);
+    // With what lies between the request and the reply, in a swarm of one: its reply has no peers.
+    group.bench_function("http-announce-answered", |bencher| {
+        let mut room = Request::room();
+        let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
+        let now = Moment { minute: NOW, uptime: Duration::ZERO };
+        bencher.iter(|| {
+            out.clear();
+            black_box(http.answer(&request, asked::client(3).ip(), now, &mut out));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, parse, connection_ids, selection, expire, encode);
+criterion_main!(benches);
