@@ -10,13 +10,15 @@ const FIRST: usize = 4;
 /// A vector in blocks of `BLOCK` elements; the last may be shorter.
 #[derive(Debug)]
 pub(super) struct Blocks<T, const BLOCK: usize> {
-    blocks: Vec<Box<[T]>>,
+    /// Apart from the rest: most need no other, and find it without looking at a list of blocks.
+    first: Box<[T]>,
+    rest: Vec<Box<[T]>>,
     len: usize,
 }
 
 impl<T, const BLOCK: usize> Default for Blocks<T, BLOCK> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), len: 0 }
+        Self { first: Box::default(), rest: Vec::new(), len: 0 }
     }
 }
 
@@ -29,38 +31,36 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
     /// The element at a position.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&T> {
-        self.blocks.get(at / BLOCK)?.get(at % BLOCK).filter(|_| at < self.len)
+        self.block(at)?.get(at % BLOCK).filter(|_| at < self.len)
     }
 
     /// The element at a position.
     #[inline]
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        self.blocks.get_mut(at / BLOCK)?.get_mut(at % BLOCK).filter(|_| at < self.len)
+        let block = if at < BLOCK { &mut self.first } else { self.rest.get_mut(at / BLOCK - 1)? };
+        block.get_mut(at % BLOCK).filter(|_| at < self.len)
     }
 
     /// The elements from a position to the end of its block, or to the last; none behind that.
     #[inline]
     pub(super) fn piece(&self, at: usize) -> &[T] {
-        let Some(block) = self.blocks.get(at / BLOCK) else { return &[] };
+        let Some(block) = self.block(at) else { return &[] };
         let end = block.len().min(self.len.saturating_sub(at - at % BLOCK));
         block.get(at % BLOCK..end).unwrap_or_default()
     }
 
     /// All elements.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.blocks.iter().flat_map(|block| block.iter()).take(self.len)
+        self.first.iter().chain(self.rest.iter().flat_map(|block| block.iter())).take(self.len)
     }
 
     /// Adds one at the end.
     pub(super) fn push(&mut self, element: T) {
-        match self.blocks.as_mut_slice() {
-            [] => self.blocks.push(block(FIRST.min(BLOCK))),
-            [first] if self.len == first.len() && self.len < BLOCK => {
-                let small = std::mem::replace(first, block((2 * self.len).min(BLOCK)));
-                first.iter_mut().zip(small).for_each(|(place, element)| *place = element);
-            }
-            blocks if self.len == blocks.len() * BLOCK => self.blocks.push(block(BLOCK)),
-            _ => {}
+        if self.len == self.first.len() && self.len < BLOCK {
+            let small = std::mem::replace(&mut self.first, block((2 * self.len).clamp(FIRST, BLOCK)));
+            self.first.iter_mut().zip(small).for_each(|(place, element)| *place = element);
+        } else if self.len == (1 + self.rest.len()) * BLOCK {
+            self.rest.push(block(BLOCK));
         }
         self.len += 1;
         if let Some(place) = self.get_mut(self.len - 1) {
@@ -75,27 +75,34 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         let removed = if at == last { moved } else { std::mem::replace(self.get_mut(at)?, moved) };
         self.len = last;
         // One vacant block may stay: what comes and goes at a border is not to cost an allocation each time.
-        if self.blocks.len() * BLOCK >= self.len + 2 * BLOCK {
-            self.blocks.pop();
+        if self.rest.len() * BLOCK > self.len {
+            self.rest.pop();
         }
         Some(removed)
     }
 
     /// Becomes so many default elements. Whole blocks stay where they are.
     pub(super) fn reset(&mut self, len: usize) {
-        let (whole, rest) = (len / BLOCK, len % BLOCK);
-        self.blocks.truncate(whole);
-        self.blocks.retain_mut(|block| {
-            block.iter_mut().for_each(|element| *element = T::default());
-            block.len() == BLOCK
-        });
-        self.blocks.reserve_exact(len.div_ceil(BLOCK) - self.blocks.len());
-        self.blocks.resize_with(whole, || block(BLOCK));
-        if rest > 0 {
-            self.blocks.push(block(rest));
+        if self.first.len() != len.min(BLOCK) {
+            self.first = block(len.min(BLOCK));
         }
-        self.blocks.shrink_to_fit();
+        let (whole, last) = (len.saturating_sub(BLOCK) / BLOCK, len.saturating_sub(BLOCK) % BLOCK);
+        self.rest.truncate(whole);
+        self.rest.retain(|block| block.len() == BLOCK);
+        let kept = self.first.iter_mut().chain(self.rest.iter_mut().flat_map(|block| block.iter_mut()));
+        kept.for_each(|element| *element = T::default());
+        self.rest.reserve_exact(whole + 1 - self.rest.len());
+        self.rest.resize_with(whole, || block(BLOCK));
+        if last > 0 {
+            self.rest.push(block(last));
+        }
+        self.rest.shrink_to_fit();
         self.len = len;
+    }
+
+    #[inline]
+    fn block(&self, at: usize) -> Option<&[T]> {
+        if at < BLOCK { Some(&self.first) } else { self.rest.get(at / BLOCK - 1).map(|block| &**block) }
     }
 }
 
@@ -125,11 +132,8 @@ mod tests {
                     prop_assert_eq!(blocks.swap_remove(at), Some(vec.swap_remove(at)));
                 }
                 prop_assert_eq!(blocks.len(), vec.len());
-                prop_assert!(blocks.blocks.len() * BLOCK < vec.len() + 2 * BLOCK, "no more than one block is vacant");
-                if blocks.blocks.len() == 1 && add {
-                    let room = blocks.blocks[0].len();
-                    prop_assert!(room <= longest.max(FIRST / 2) * 2, "the first block is as large as it had to be");
-                }
+                prop_assert!(blocks.rest.len() * BLOCK <= vec.len(), "no more than one block is vacant");
+                prop_assert!(blocks.first.len() <= longest.max(FIRST / 2) * 2, "it is as large as it had to be");
                 prop_assert_eq!(blocks.get(vec.len()), None);
                 prop_assert_eq!(blocks.swap_remove(vec.len()), None);
             }
@@ -155,8 +159,9 @@ mod tests {
                 blocks.reset(len);
                 prop_assert_eq!(blocks.len(), len);
                 prop_assert!(blocks.iter().eq(&vec![0; len]));
-                prop_assert_eq!(blocks.blocks.iter().map(|block| block.len()).sum::<usize>(), len);
-                prop_assert!(blocks.blocks.iter().rev().skip(1).all(|block| block.len() == BLOCK));
+                prop_assert_eq!(blocks.first.len(), len.min(BLOCK));
+                prop_assert_eq!(blocks.first.len() + blocks.rest.iter().map(|block| block.len()).sum::<usize>(), len);
+                prop_assert!(blocks.rest.iter().rev().skip(1).all(|block| block.len() == BLOCK));
                 (0..len).for_each(|at| *blocks.get_mut(at).unwrap() = 1);
             }
         }

@@ -298,9 +298,10 @@ impl<F: Family> Inside<F> {
         let result = change(torrent);
         let after = torrent.swarms.counts();
         let forgotten = torrent.is_forgotten(now);
-        self.counts.seeders = self.counts.seeders + after.seeders - before.seeders;
-        self.counts.leechers = self.counts.leechers + after.leechers - before.leechers;
-        if before.peers() != after.peers() {
+        // Most announces change no number. To write one all the same would take a cache line from another worker.
+        if before != after {
+            self.counts.seeders = self.counts.seeders + after.seeders - before.seeders;
+            self.counts.leechers = self.counts.leechers + after.leechers - before.leechers;
             self.peer_room.changed(&store.peers, before.peers(), after.peers());
         }
         if forgotten {
