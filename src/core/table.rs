@@ -3,7 +3,8 @@
 //! A peer sits at or soon after the slot that its keyed hash names, so finding it costs one or two cache lines
 //! however large the swarm (finding that it is not there: a dozen in a row when the array is at its fullest). And the
 //! array is dense enough (86 to 93 per cent while it grows) for a selection to be read straight out of it. Nine bytes
-//! for an IPv4 peer is what this costs; an index beside an array costs sixteen.
+//! for an IPv4 peer is what this costs; an index beside an array costs sixteen. The array stands in blocks,
+//! because swarms that grow in step would leave a sixth of the heap in holes.
 
 use super::blocks::Blocks;
 use super::clock::Minute;
