@@ -87,9 +87,9 @@ impl Udp {
 #[library_benchmark]
 #[bench::connect(args = (), setup = Udp::connects, config = costs(440))]
 #[bench::scrape(args = (), setup = Udp::scrapes, config = costs(807))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_243))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_738))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_279))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_240))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_610))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(2_984))]
 fn over_udp(mut asked: Udp) -> Udp {
     for (datagram, from) in std::mem::take(&mut asked.datagrams) {
         black_box(asked.answer(&datagram, from));
@@ -124,8 +124,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_481))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_126))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_478))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(7_998))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);

@@ -12,8 +12,9 @@ use super::keyed_hash::Key;
 use super::peer::Peer;
 use super::select::Slots;
 
-/// Slots of a block. As 8-byte peers they fill a kilobyte, less the 8 bytes that malloc keeps for itself.
-const BLOCK: usize = 127;
+/// Slots of a block: a power of two, so that a position is taken apart without a division, and so many that what malloc
+/// keeps beside each block counts for little.
+const BLOCK: usize = 256;
 
 /// Peers by endpoint.
 #[derive(Debug)]
