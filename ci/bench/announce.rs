@@ -3,10 +3,10 @@
 //! `cargo bench -p opentracker-bench`. Each announce is that of a peer that is in the swarm already, chosen at
 //! random, and asks for 50 peers: what a tracker does most of the time.
 
+mod asked;
 mod plain;
 
 use std::hint::black_box;
-use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
@@ -18,9 +18,7 @@ const WANTED: usize = 50;
 
 /// The n-th peer; one in four is a seeder.
 fn announce(n: u32, event: Event) -> Announce {
-    // An odd factor maps the first 2^32 numbers to as many addresses that do not follow one another.
-    let address = Ipv4Addr::from(n.wrapping_mul(0x9e37_79b1));
-    Announce { info_hash: TORRENT, endpoint: (address, 6881).into(), seeder: n.is_multiple_of(4), event }
+    Announce { info_hash: TORRENT, endpoint: asked::client(n), seeder: n.is_multiple_of(4), event }
 }
 
 fn swarm(peers: u32) -> Tracker<Plain> {

@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use std::num::NonZero;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -103,7 +103,7 @@ fn work(mut service: Service<Plain>, datagrams: &Datagrams, begin: &Barrier, sec
     let mut announces = 0.0;
     begin.wait();
     let before = usage();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
         for (datagram, n) in datagrams {
             out.clear();

@@ -6,7 +6,6 @@ mod asked;
 mod plain;
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZero;
 use std::time::Duration;
 
@@ -101,10 +100,9 @@ fn selection(criterion: &mut Criterion) {
 fn full(torrents: u32) -> Tracker<Plain> {
     let (tracker, mut rng) = (plain::tracker(), Rng::with_seed(1));
     for n in 0..100_000 {
-        let address = IpAddr::V4(Ipv4Addr::from(n));
         let mut info_hash = InfoHash::default();
         info_hash.0[..4].copy_from_slice(&(n % torrents).to_be_bytes());
-        let announce = Announce { info_hash, endpoint: (address, 1).into(), seeder: n % 4 == 0, event: Event::Update };
+        let announce = Announce { info_hash, endpoint: asked::client(n), seeder: n % 4 == 0, event: Event::Update };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         tracker.announce(&announce, NOW, &mut rng, handout).expect("an open tracker");
     }

@@ -2,7 +2,7 @@
 //!
 //! A vector in one piece moves whenever it outgrows its place. A thousand of them, each as large as the next, leave the
 //! heap full of holes that none of them fits in any more: a quarter of all memory, measured with a million torrents.
-//! Blocks are all of one size, so that each hole fits the next block.
+//! Blocks are all of one size, but for one that is short, so that each hole fits the next block.
 
 /// Elements of the first block to begin with: most shards of a small tracker have a torrent or two.
 const FIRST: usize = 4;
