@@ -24,7 +24,7 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use opentracker::core::Tracker;
 use opentracker::stats::Board;
-use opentracker::udp::{ConnectionIds, Service};
+use opentracker::udp::{ConnectionIds, Question, Service};
 use plain::{NOW, Plain};
 
 /// Datagrams that a worker has ready, and goes through again and again.
@@ -107,7 +107,7 @@ fn work(mut service: Service<Plain>, datagrams: &Datagrams, begin: &Barrier, sec
     loop {
         for (datagram, n) in datagrams {
             out.clear();
-            service.answer(datagram, asked::client(*n), NOW, &mut out);
+            service.answer([Question { datagram, from: asked::client(*n), out: &mut out }], NOW);
             assert_eq!(out.get(..4), Some(&[0, 0, 0, 1][..]), "an announce is answered");
         }
         announces += datagrams.len() as f64;
@@ -152,7 +152,7 @@ fn full(shape: Shape) -> Arc<Tracker<Plain>> {
     let mut out = Vec::with_capacity(2048);
     for n in 0..PEERS {
         out.clear();
-        service.answer(&announce(shape, n), asked::client(n), NOW, &mut out);
+        service.answer([Question { datagram: &announce(shape, n), from: asked::client(n), out: &mut out }], NOW);
     }
     assert_eq!(tracker.store().census().peers.peers(), PEERS as usize);
     tracker

@@ -133,9 +133,12 @@ fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     let totals = Totals { seeders: 12, leechers: 345, downloaded: 6789 };
     let mut out = Vec::with_capacity(2048);
-    group.bench_function("udp-announce-numbers", |bencher| {
-        out.resize(packet::ANNOUNCE_REPLY_LEN, 0);
-        bencher.iter(|| packet::write_announce(black_box(&mut out), 1, 1800, totals));
+    group.bench_function("udp-announce-without-peers", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            packet::begin_announce(&mut out, 1);
+            packet::end_announce(black_box(&mut out), 1800, totals);
+        });
     });
     group.bench_function("udp-connect", |bencher| {
         bencher.iter(|| {

@@ -56,10 +56,12 @@ pub trait Swarms: Default + Send {
     fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp);
     /// Takes the peer at `endpoint` out; says with which stamp.
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp>;
-    /// Warms up what [`Self::hand_out`] will touch, given a generator in the same state: see [`Swarm::look_ahead`].
-    fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>);
+    /// Begins to fetch what the entry points to: see [`Swarm::prefetch`].
+    fn prefetch(&self);
+    /// Begins to fetch what [`Self::upsert`] and [`Self::hand_out`] will look at: see [`Swarm::prefetch_peers`].
+    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng);
     /// Writes a random selection of peers: see [`Swarm::select`]. `asker` is where the asker is, if it is one of them.
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>);
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
     /// Shows the peers in portions: see [`Swarm::walk`].
     fn walk(&self, from: usize, most: usize, show: impl FnMut(SocketAddr)) -> Option<usize>;
     /// Takes expired peers out in portions: see [`Swarm::expire`].
@@ -99,13 +101,20 @@ impl<P: Peer> Swarms for Swarm<P> {
     }
 
     #[inline]
-    fn look_ahead(&self, _: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>) {
-        self.look_ahead(seeder, handout.wanted, rng.clone());
+    fn prefetch(&self) {
+        self.prefetch();
     }
 
     #[inline]
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
-        let out = if P::IPV6 { handout.ipv6 } else { handout.ipv4 };
+    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+        if let Some(peer) = P::at(asker) {
+            self.prefetch_peers(key, &peer, seeder, wanted, rng.clone());
+        }
+    }
+
+    #[inline]
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
+        let out = if P::IPV6 { &mut handout.ipv6 } else { &mut handout.ipv4 };
         if let Some(out) = out {
             self.select(&Asker { endpoint: asker.and_then(P::at), seeder }, handout.wanted, rng, out);
         }

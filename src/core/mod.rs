@@ -7,13 +7,16 @@
 //! - [`family`]: which address families a torrent keeps.
 //! - [`store`]: all torrents, in shards.
 //! - [`flavour`]: the plug points that a build fills.
-//! - [`tracker`]: announce, scrape and sweep, over a store and a flavour.
+//! - [`tracker`], [`announce`]: scrape, sweep and announce, over a store and a flavour.
 
 #[cfg(test)]
 pub(crate) mod model;
 
 mod blocks;
+mod hashed;
+mod prefetch;
 
+pub mod announce;
 pub mod clock;
 pub mod family;
 pub mod flavour;
@@ -27,9 +30,10 @@ pub mod swarm;
 pub mod table;
 pub mod tracker;
 
+pub use announce::{Announce, Asked, Event};
 pub use clock::{Clock, Minute};
 pub use family::{Family, Handout, Ipv4Only, Swarms};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Standalone, Unlogged};
 pub use info_hash::InfoHash;
 pub use limits::Limits;
-pub use tracker::{Announce, Event, Refusal, Totals, Tracker};
+pub use tracker::{Refusal, Totals, Tracker};

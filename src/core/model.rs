@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use fastrand::Rng;
 use proptest::prelude::*;
 
+use super::announce::Announced;
 use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
 use super::family::{Family, Handout, Ipv4Only};
 use super::flavour::{Flavour, Open, Standalone, Unlogged};
@@ -14,7 +15,6 @@ use super::keyed_hash::Key;
 use super::peer::{PeerV6, Stamp};
 use super::store::{Census, Cursor};
 use super::swarm::{Counts, Swarm};
-use super::tracker::Announced;
 use super::{Announce, Event, InfoHash, Limits, Minute, Refusal, Totals, Tracker};
 
 /// A tracker that is open, stands alone and keeps the peers of `F`.

@@ -1,17 +1,16 @@
 //! Which peers are handed out: a random selection that touches few cache lines.
 
-use std::hint::black_box;
-
 use fastrand::Rng;
 
 use super::peer::Peer;
+use super::prefetch::prefetch_lines;
 
 /// Peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
 const RUN: usize = 16;
 /// With at least this many slots for each run, runs are taken from all over the swarm.
 const SPREAD: usize = 4 * RUN;
-/// Arrays of fewer slots stay in a processor's own cache.
-const LARGE: usize = 1 << 15;
+/// Cache lines that a run stands on, vacant slots included, wherever on the first of them it begins.
+const RUN_LINES: usize = 3;
 
 /// What a selection is read from: slots that are peers or vacant, in one piece or in several.
 pub trait Slots<P> {
@@ -74,18 +73,24 @@ pub fn select<P: Peer>(
     out.truncate(start + written);
 }
 
-/// Looks at one slot of each run that [`select`] will take with the same `wanted` and a generator in the same state.
-///
-/// A large swarm is in no cache. Nothing depends on what is seen here, so the processor waits for all those slots at
-/// once, and for whatever else the caller goes on to touch, instead of for each in turn.
-pub fn look_ahead<P: Peer>(slots: &(impl Slots<P> + ?Sized), wanted: usize, rng: &mut Rng) {
-    let runs = wanted.div_ceil(RUN);
-    if runs == 0 || slots.slots() < LARGE.max(runs * SPREAD) {
+/// Begins to fetch what [`select`] will read with the same `wanted` and a generator in the same state.
+pub fn prefetch<P: Peer>(slots: &(impl Slots<P> + ?Sized), wanted: usize, rng: &mut Rng) {
+    if wanted == 0 || slots.slots() == 0 {
         return;
     }
     let begin = rng.usize(..slots.slots());
-    let seen = |seen, first: usize| seen ^ slots.piece(first).first().is_some_and(P::is_vacant);
-    black_box(stretches(slots.slots(), begin, runs, rng).map(|(first, _)| first).fold(false, seen));
+    let runs = wanted.div_ceil(RUN);
+    if slots.slots() >= runs * SPREAD {
+        for (first, _) in stretches(slots.slots(), begin, runs, rng) {
+            prefetch_lines(slots.piece(first), RUN_LINES);
+        }
+    } else {
+        let piece = slots.piece(begin);
+        prefetch_lines(piece.get(..wanted).unwrap_or(piece), usize::MAX);
+        if piece.len() < wanted {
+            prefetch_lines(slots.piece(0), RUN_LINES);
+        }
+    }
 }
 
 /// Where each run begins, and how many slots it may use: at a random place in each of as many stretches as there are

@@ -5,8 +5,9 @@
 //! or a full scrape walks them by position and can stop anywhere.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use fastrand::Rng;
 use hashbrown::hash_table::{HashTable, OccupiedEntry};
 
 use super::InfoHash;
@@ -15,6 +16,7 @@ use super::clock::{Minute, PEER_LIFETIME, TORRENT_LIFETIME};
 use super::family::{Family, Swarms};
 use super::keyed_hash::Key;
 use super::limits::{Limits, Pool, Room};
+use super::prefetch::prefetch;
 use super::swarm::Counts;
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
@@ -82,6 +84,19 @@ struct Inside<F: Family> {
     peer_room: Room,
 }
 
+/// The keyed hash of an info hash.
+#[derive(Debug, Clone, Copy)]
+pub struct Hash(u64);
+
+/// A shard that is locked for one torrent.
+pub struct Locked<'a, F: Family> {
+    store: &'a Store<F>,
+    inside: MutexGuard<'a, Inside<F>>,
+    hash: Hash,
+    /// Where the torrent stands, once it is found.
+    at: Option<usize>,
+}
+
 /// Where a walk over all torrents has got to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor {
@@ -115,42 +130,28 @@ impl<F: Family> Store<F> {
         self.key.id()
     }
 
-    /// Does `change` to the torrent, which is made when there is none. `change` may add one peer, and is told whether
-    /// there is room for it.
-    pub fn upsert<R>(
-        &self,
-        info_hash: &InfoHash,
-        now: Minute,
-        change: impl FnOnce(&mut Torrent<F>, &Key, bool) -> R,
-    ) -> Result<R, Full> {
-        let hash = self.key.info_hash(info_hash);
-        let inside = &mut *self.shard(hash);
-        let at = match inside.position(hash, info_hash) {
-            Some(at) => at,
-            None => inside.add(hash, info_hash, self)?,
-        };
-        let room = inside.peer_room.has_one(&self.peers);
-        inside.change(at, now, self, |torrent| change(torrent, &self.key, room)).ok_or(Full)
+    /// The hash of an info hash. Begins to fetch the shard that it names.
+    pub fn hash(&self, info_hash: &InfoHash) -> Hash {
+        let hash = Hash(self.key.info_hash(info_hash));
+        prefetch(self.shard(hash));
+        hash
     }
 
-    /// Does `change` to the torrent, if there is one. `change` adds no peer.
-    pub fn modify<R>(
-        &self,
-        info_hash: &InfoHash,
-        now: Minute,
-        change: impl FnOnce(&mut Torrent<F>, &Key) -> R,
-    ) -> Option<R> {
-        let hash = self.key.info_hash(info_hash);
-        let inside = &mut *self.shard(hash);
-        let at = inside.position(hash, info_hash)?;
-        inside.change(at, now, self, |torrent| change(torrent, &self.key))
+    /// Locks the shard that a hash names.
+    pub fn lock(&self, hash: Hash) -> Locked<'_, F> {
+        Locked { store: self, inside: self.shard(hash).lock(), hash, at: None }
     }
 
-    /// Looks at the torrent, if there is one.
-    pub fn read<R>(&self, info_hash: &InfoHash, look: impl FnOnce(&Torrent<F>) -> R) -> Option<R> {
-        let hash = self.key.info_hash(info_hash);
-        let inside = self.shard(hash);
-        inside.torrents.get(inside.position(hash, info_hash)?).map(look)
+    /// Locks the shard that a hash names, if nobody else has.
+    pub fn try_lock(&self, hash: Hash) -> Option<Locked<'_, F>> {
+        Some(Locked { store: self, inside: self.shard(hash).try_lock()?, hash, at: None })
+    }
+
+    /// Locks the torrent's shard and finds it there.
+    pub fn find(&self, info_hash: &InfoHash) -> Locked<'_, F> {
+        let mut locked = self.lock(Hash(self.key.info_hash(info_hash)));
+        locked.find(info_hash);
+        locked
     }
 
     /// What all shards hold together, from their own counts.
@@ -251,11 +252,11 @@ impl<F: Family> Store<F> {
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Inside<F>> {
+    fn shard(&self, hash: Hash) -> &Shard<F> {
         // The index takes its bits from both ends.
-        let at = (hash >> 32) as usize % SHARDS;
+        let at = (hash.0 >> 32) as usize % SHARDS;
         #[expect(clippy::indexing_slicing, reason = "the remainder of a division by the number of shards")]
-        self.shards[at].lock()
+        &self.shards[at]
     }
 }
 
@@ -264,15 +265,69 @@ impl<F: Family> Shard<F> {
     fn lock(&self) -> MutexGuard<'_, Inside<F>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Inside<F>>> {
+        match self.0.try_lock() {
+            Ok(inside) => Some(inside),
+            Err(TryLockError::Poisoned(inside)) => Some(inside.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl<F: Family> Locked<'_, F> {
+    /// Finds the torrent, whose info hash has the hash that this was locked by.
+    #[inline]
+    pub fn find(&mut self, info_hash: &InfoHash) {
+        self.at = self.inside.position(self.hash, info_hash);
+    }
+
+    /// The torrent, if it was found.
+    #[inline]
+    pub fn torrent(&self) -> Option<&Torrent<F>> {
+        self.inside.torrents.get(self.at?)
+    }
+
+    /// Begins to fetch what [`Self::upsert`] will look at in the torrent for a peer at `endpoint`, and
+    /// [`Swarms::hand_out`] with a generator in the same state.
+    #[inline]
+    pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+        if let Some(torrent) = self.torrent() {
+            torrent.swarms.prefetch_peers(&self.store.key, endpoint, seeder, wanted, rng);
+        }
+    }
+
+    /// Does `change` to the torrent, which is made under this info hash if none was found. `change` may add one peer,
+    /// and is told whether there is room for it.
+    pub fn upsert<R>(
+        &mut self,
+        info_hash: &InfoHash,
+        now: Minute,
+        change: impl FnOnce(&mut Torrent<F>, &Key, bool) -> R,
+    ) -> Result<R, Full> {
+        let Self { store, inside, hash, at } = self;
+        let at = match *at {
+            Some(at) => at,
+            None => inside.add(*hash, info_hash, store)?,
+        };
+        let room = inside.peer_room.has_one(&store.peers);
+        inside.change(at, now, store, |torrent| change(torrent, &store.key, room)).ok_or(Full)
+    }
+
+    /// Does `change` to the torrent, if it was found. `change` adds no peer.
+    pub fn modify<R>(&mut self, now: Minute, change: impl FnOnce(&mut Torrent<F>, &Key) -> R) -> Option<R> {
+        let Self { store, inside, at, .. } = self;
+        inside.change((*at)?, now, store, |torrent| change(torrent, &store.key))
+    }
 }
 
 impl<F: Family> Inside<F> {
-    fn position(&self, hash: u64, info_hash: &InfoHash) -> Option<usize> {
+    fn position(&self, hash: Hash, info_hash: &InfoHash) -> Option<usize> {
         let is = |&at: &u32| self.torrents.get(at as usize).is_some_and(|torrent| torrent.info_hash == *info_hash);
-        self.index.find(hash, is).map(|&at| at as usize)
+        self.index.find(hash.0, is).map(|&at| at as usize)
     }
 
-    fn add(&mut self, hash: u64, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
+    fn add(&mut self, hash: Hash, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
         let at = self.torrents.len();
         let Ok(short) = u32::try_from(at) else { return Err(Full) };
         if !self.torrent_room.has_one(&store.torrents) {
@@ -281,7 +336,7 @@ impl<F: Family> Inside<F> {
         self.torrents.push(Torrent { info_hash: *info_hash, ..Torrent::default() });
         self.torrent_room.changed(&store.torrents, at, at + 1);
         let Self { index, torrents, .. } = self;
-        index.insert_unique(hash, short, |&at| rehash(torrents, &store.key, at));
+        index.insert_unique(hash.0, short, |&at| rehash(torrents, &store.key, at));
         Ok(at)
     }
 

@@ -13,10 +13,11 @@
 use fastrand::Rng;
 
 use super::clock::{Minute, PEER_LIFETIME};
+use super::hashed::Hashed;
 use super::keyed_hash::Key;
 use super::peer::{Peer, PeerV4, PeerV6, Stamp};
-use super::select::{Slots, look_ahead, select};
-use super::table::Table;
+use super::prefetch::prefetch_lines;
+use super::select::select;
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
 const PACKED_MOST: usize = 64;
@@ -62,12 +63,6 @@ enum Form<P: Peer> {
     Hashed(Box<Hashed<P>>),
 }
 
-#[derive(Debug)]
-struct Hashed<P> {
-    seeders: Table<P>,
-    leechers: Table<P>,
-}
-
 impl<P: Peer> Default for Swarm<P> {
     fn default() -> Self {
         Self(Form::Empty { since: Minute::default() })
@@ -86,7 +81,7 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { seeders, len, .. } => {
                 Counts { seeders: usize::from(*seeders), leechers: usize::from(len - seeders) }
             }
-            Form::Hashed(tables) => Counts { seeders: tables.seeders.len(), leechers: tables.leechers.len() },
+            Form::Hashed(tables) => tables.counts(),
         }
     }
 
@@ -111,14 +106,7 @@ impl<P: Peer> Swarm<P> {
     /// Costs the same in a swarm of a million as in one of a hundred.
     pub fn upsert(&mut self, key: &Key, peer: P, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
         if let Form::Hashed(tables) = &mut self.0 {
-            let (own, other) = tables.of(seeder);
-            if let Some(found) = own.find(key, &peer) {
-                *found = peer.stamped(stamp(Some(found.stamp())));
-            } else {
-                let old = other.remove(key, &peer).map(|peer| peer.stamp());
-                own.insert(key, peer.stamped(stamp(old)));
-            }
-            return;
+            return tables.upsert(key, peer, seeder, stamp);
         }
         match self.slice_mut().iter_mut().find(|found| found.is(&peer)) {
             Some(found) if found.stamp().seeder() == seeder => *found = peer.stamped(stamp(Some(found.stamp()))),
@@ -135,9 +123,7 @@ impl<P: Peer> Swarm<P> {
     /// minute 0: see [`Self::set_empty_since`].
     pub fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
         let removed = match &mut self.0 {
-            Form::Hashed(tables) => {
-                tables.leechers.remove(key, endpoint).or_else(|| tables.seeders.remove(key, endpoint))
-            }
+            Form::Hashed(tables) => tables.remove(key, endpoint),
             _ => {
                 let at = self.slice_mut().iter().position(|peer| peer.is(endpoint))?;
                 Some(self.remove_at(at))
@@ -150,9 +136,7 @@ impl<P: Peer> Swarm<P> {
     /// Is the peer at `endpoint`'s address and port one of them?
     pub fn contains(&mut self, key: &Key, endpoint: &P) -> bool {
         match &mut self.0 {
-            Form::Hashed(tables) => {
-                tables.leechers.find(key, endpoint).is_some() || tables.seeders.find(key, endpoint).is_some()
-            }
+            Form::Hashed(tables) => tables.contains(key, endpoint),
             _ => self.slice_mut().iter().any(|peer| peer.is(endpoint)),
         }
     }
@@ -178,23 +162,27 @@ impl<P: Peer> Swarm<P> {
                 let slots = self.slice().get(if asker.seeder { usize::from(*seeders) } else { 0 }..);
                 select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
             }
-            Form::Hashed(tables) if asker.seeder => {
-                select(&tables.leechers, present, &itself, wanted, rng, out);
-            }
-            Form::Hashed(tables) => tables.select(&itself, present, wanted, rng, out),
+            Form::Hashed(tables) => tables.select(asker, present, wanted, rng, out),
         }
     }
 
-    /// Warms up what [`Self::select`] will touch, given a generator in the same state: see [`look_ahead`].
-    pub fn look_ahead(&self, seeder: bool, wanted: usize, mut rng: Rng) {
+    /// Begins to fetch what the torrent's entry points to.
+    #[inline]
+    pub fn prefetch(&self) {
+        match &self.0 {
+            Form::Empty { .. } | Form::Few { .. } => {}
+            // All of it is looked through.
+            Form::Packed { room, .. } => prefetch_lines(room, usize::MAX),
+            Form::Hashed(tables) => tables.prefetch(),
+        }
+    }
+
+    /// Begins to fetch what [`Self::upsert`] of `peer` will look at, and what [`Self::select`] will with a generator in
+    /// the same state.
+    #[inline]
+    pub fn prefetch_peers(&self, key: &Key, peer: &P, seeder: bool, wanted: usize, rng: Rng) {
         if let Form::Hashed(tables) = &self.0 {
-            let (seeders, leechers) = (tables.seeders.len(), tables.leechers.len());
-            if seeder {
-                return look_ahead(&tables.leechers, wanted.min(leechers), &mut rng);
-            }
-            let share = tables.share_of_seeders(seeders + leechers, wanted, &mut rng);
-            look_ahead(&tables.seeders, share, &mut rng);
-            look_ahead(&tables.leechers, wanted.min(seeders + leechers) - share, &mut rng);
+            tables.prefetch_peers(key, peer, seeder, wanted, rng);
         }
     }
 
@@ -212,13 +200,7 @@ impl<P: Peer> Swarm<P> {
                 self.slice().iter().for_each(show);
                 None
             }
-            Form::Hashed(tables) => {
-                let first = tables.seeders.slots();
-                let end = from.saturating_add(most).min(first + tables.leechers.slots());
-                let peer = |at: usize| tables.seeders.peer(at).or_else(|| tables.leechers.peer(at.checked_sub(first)?));
-                (from..end).filter_map(peer).for_each(show);
-                (end < first + tables.leechers.slots()).then_some(end)
-            }
+            Form::Hashed(tables) => tables.walk(from, most, show),
         }
     }
 
@@ -308,13 +290,13 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, .. } if usize::from(*len) >= PACKED_MOST => {
                 let mut tables = Hashed::with_room_for(self.counts());
                 for old in self.slice_mut() {
-                    tables.of(old.stamp().seeder()).0.insert(key, *old);
+                    tables.insert(key, *old);
                 }
-                tables.of(peer.stamp().seeder()).0.insert(key, peer);
+                tables.insert(key, peer);
                 self.0 = Form::Hashed(Box::new(tables));
             }
             Form::Packed { seeders, len, room } => push(seeders, len, room, peer),
-            Form::Hashed(tables) => tables.of(peer.stamp().seeder()).0.insert(key, peer),
+            Form::Hashed(tables) => tables.insert(key, peer),
         }
     }
 
@@ -355,8 +337,8 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, room, .. } if room.len() > 2 * usize::from(*len) + 2 => {
                 *room = with_room_for(usize::from(*len), room);
             }
-            Form::Hashed(tables) if tables.seeders.len() + tables.leechers.len() < HASHED_LEAST => {
-                let peers: Vec<P> = tables.seeders.peers().chain(tables.leechers.peers()).copied().collect();
+            Form::Hashed(tables) if tables.counts().peers() < HASHED_LEAST => {
+                let peers: Vec<P> = tables.peers().copied().collect();
                 self.0 = Form::packed(&peers);
                 self.settle();
             }
@@ -396,40 +378,4 @@ fn with_room_for<P: Peer>(len: usize, peers: &[P]) -> Box<[P]> {
     let mut room = vec![P::default(); (len + len / 4) | 1].into_boxed_slice();
     room.iter_mut().zip(peers).for_each(|(place, peer)| *place = *peer);
     room
-}
-
-impl<P: Peer> Hashed<P> {
-    fn with_room_for(counts: Counts) -> Self {
-        let (seeders, leechers) = (counts.seeders, counts.leechers);
-        Self { seeders: Table::with_room_for(seeders + 1), leechers: Table::with_room_for(leechers + 1) }
-    }
-
-    /// The table of the kind asked for, and the other.
-    fn of(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
-        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
-    }
-
-    /// For a leecher: seeders and leechers in proportion to their numbers. `present` is how many of both there are
-    /// to choose from.
-    fn select(&self, itself: &P, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
-        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
-        let share = self.share_of_seeders(present, wanted, rng);
-        select(&self.seeders, seeders, itself, share, rng, out);
-        select(&self.leechers, present - seeders, itself, wanted - share, rng, out);
-    }
-
-    /// How many of those wanted are to be seeders. Rounded at random, so that on average it is the exact share.
-    fn share_of_seeders(&self, present: usize, wanted: usize, rng: &mut Rng) -> usize {
-        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
-        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
-        share.clamp(wanted.saturating_sub(present - seeders), seeders.min(wanted))
-    }
-
-    fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
-        let first = self.seeders.slots();
-        if from < first {
-            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots()));
-        }
-        Some(self.leechers.expire(key, now, from - first, budget)? + first)
-    }
 }

@@ -10,6 +10,7 @@ use super::blocks::Blocks;
 use super::clock::Minute;
 use super::keyed_hash::Key;
 use super::peer::Peer;
+use super::prefetch::prefetch_lines;
 use super::select::Slots;
 
 /// Slots of a block: a power of two, so that a position is taken apart without a division, and so many that what malloc
@@ -55,6 +56,12 @@ impl<P: Peer> Table<P> {
     pub fn find(&mut self, key: &Key, endpoint: &P) -> Option<&mut P> {
         let at = self.place(key, endpoint);
         self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
+    }
+
+    /// Begins to fetch where the peer at `endpoint`'s address and port stands, if it does.
+    #[inline]
+    pub fn prefetch(&self, key: &Key, endpoint: &P) {
+        prefetch_lines(self.slots.piece(self.home(key, endpoint)), 2);
     }
 
     /// Adds a peer that is not there yet.

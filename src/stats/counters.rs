@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::Refusal;
+use crate::core::announce::Announced;
 use crate::core::clock::PEER_LIFETIME;
-use crate::core::tracker::Announced;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

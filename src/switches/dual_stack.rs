@@ -132,17 +132,27 @@ impl Swarms for Both {
         }
     }
 
+    fn prefetch(&self) {
+        match &self.0 {
+            Peers::Ipv4(ipv4) => ipv4.prefetch(),
+            Peers::Both(pair) => {
+                pair.ipv4.prefetch();
+                pair.ipv6.prefetch();
+            }
+        }
+    }
+
     /// Only of the asker's own family, which is all that an answer over UDP has.
-    fn look_ahead(&self, asker: SocketAddr, seeder: bool, rng: &Rng, handout: &Handout<'_>) {
+    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
         match self.ipv6() {
-            Some(ipv6) if asker.is_ipv6() => ipv6.look_ahead(seeder, handout.wanted, rng.clone()),
-            _ => self.ipv4().look_ahead(seeder, handout.wanted, rng.clone()),
+            Some(ipv6) if asker.is_ipv6() => Swarms::prefetch_peers(ipv6, key, asker, seeder, wanted, rng),
+            _ => Swarms::prefetch_peers(self.ipv4(), key, asker, seeder, wanted, rng),
         }
     }
 
     /// Each family gets a quarter of what is wanted, if it has so many, and the rest is shared in proportion to what
     /// each has left.
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: Handout<'_>) {
+    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
         let Handout { wanted, ipv4: out_v4, ipv6: out_v6 } = handout;
         let asker_v4 = Asker { endpoint: asker.and_then(PeerV4::at), seeder };
         let asker_v6 = Asker { endpoint: asker.and_then(PeerV6::at), seeder };
@@ -151,7 +161,7 @@ impl Swarms for Both {
             Some(ipv6) if out_v6.is_some() => ipv6.choice(&asker_v6),
             _ => 0,
         };
-        let (share_v4, share_v6) = shares(wanted, choice_v4, choice_v6);
+        let (share_v4, share_v6) = shares(*wanted, choice_v4, choice_v6);
         if let Some(out) = out_v4 {
             self.ipv4().select(&asker_v4, share_v4, rng, out);
         }

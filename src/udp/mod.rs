@@ -9,4 +9,4 @@ pub mod service;
 pub mod socket;
 
 pub use connection_id::ConnectionIds;
-pub use service::Service;
+pub use service::{Question, Service};

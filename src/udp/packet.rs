@@ -119,12 +119,27 @@ pub fn write_connect(out: &mut Vec<u8>, transaction_id: u32, connection_id: u64)
     out.extend_from_slice(&connection_id.to_be_bytes());
 }
 
-/// The beginning of the reply to an announce: `out` has room for it, and behind it the peers in compact form.
-pub fn write_announce(out: &mut [u8], transaction_id: u32, interval: u32, totals: Totals) {
-    let numbers = [ANNOUNCE, transaction_id, interval, totals.leechers, totals.seeders];
-    for (place, number) in out.chunks_exact_mut(4).zip(numbers) {
+/// The beginning of the reply to an announce, before peers in compact form follow. [`end_announce`] fills its numbers in.
+pub fn begin_announce(out: &mut Vec<u8>, transaction_id: u32) {
+    write_header(out, ANNOUNCE, transaction_id);
+    out.resize(ANNOUNCE_REPLY_LEN, 0);
+}
+
+/// Fills in what [`begin_announce`] left open.
+pub fn end_announce(out: &mut [u8], interval: u32, totals: Totals) {
+    let numbers = [interval, totals.leechers, totals.seeders];
+    for (place, number) in out.chunks_exact_mut(4).skip(REPLY_HEADER_LEN / 4).zip(numbers) {
         place.copy_from_slice(&number.to_be_bytes());
     }
+}
+
+/// Makes what [`begin_announce`] began an error, with a text for the client's user.
+pub fn refuse_announce(out: &mut Vec<u8>, text: &str) {
+    out.truncate(REPLY_HEADER_LEN);
+    if let Some(action) = out.first_chunk_mut() {
+        *action = ERROR.to_be_bytes();
+    }
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// The reply to a scrape, with the numbers in the order in which they were asked for.
@@ -232,9 +247,12 @@ pub(super) mod tests {
         write_connect(&mut out, 0x0102_0304, 0x1122_3344_5566_7788);
         assert_eq!(out, [0, 0, 0, 0, 1, 2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
         out.clear();
-        out.resize(ANNOUNCE_REPLY_LEN + 1, 0xff);
-        write_announce(&mut out, 0x0102_0304, 1800, totals);
+        begin_announce(&mut out, 0x0102_0304);
+        out.push(0xff);
+        end_announce(&mut out, 1800, totals);
         assert_eq!(out, [0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 1, 0xff]);
+        refuse_announce(&mut out, "no");
+        assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
         out.clear();
         write_scrape(&mut out, 0x0102_0304, [totals].into_iter());
         assert_eq!(out, [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);

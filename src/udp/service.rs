@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
-use crate::core::{self, Flavour, Handout, Minute, NetworkLog as _, Tracker};
+use crate::core::{self, Asked, Flavour, Handout, Minute, NetworkLog as _, Tracker};
 use crate::stats::{Count, Tally};
 
 use super::connection_id::ConnectionIds;
@@ -25,6 +25,17 @@ pub const REPLY_MOST: usize = ANNOUNCE_REPLY_LEN + PEERS_MOST_IPV4 * 6;
 const MISMATCH: &str = "Connection ID mismatch.";
 const TRUNCATED: &str = "Announce is too short.";
 
+/// A datagram, and where its reply goes.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What came.
+    pub datagram: &'a [u8],
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// What is sent back.
+    pub out: &'a mut Vec<u8>,
+}
+
 /// Answers datagrams; one for each worker.
 pub struct Service<F: Flavour> {
     tracker: Arc<Tracker<F>>,
@@ -39,16 +50,51 @@ impl<F: Flavour> Service<F> {
         Self { tracker, ids, tally, rng }
     }
 
-    /// Writes the reply to `datagram` to `out`, which is empty before; if it is empty after, there is none.
+    /// Writes the reply to each datagram to its `out`, which is empty before; where it is empty after, there is none.
     ///
     /// What has not proved to come from its sender's address (everything before a right connection id) gets nothing
     /// that is longer than itself: a tracker is not to be an amplifier.
-    pub fn answer(&mut self, datagram: &[u8], from: SocketAddr, now: Minute, out: &mut Vec<u8>) {
+    pub fn answer<'a>(&mut self, questions: impl IntoIterator<Item = Question<'a>>, now: Minute) {
+        let Self { tracker, ids, tally, rng } = self;
+        let mut answering = Answering { tracker, ids, tally, rng: rng.fork() };
+        let announces = questions.into_iter().filter_map(|question| answering.at_once(question, now));
+        tracker.announce_all(announces, now, rng, |Asked { announce, handout }, announced, rng| {
+            let Some(out) = handout.ipv4.as_mut().or(handout.ipv6.as_mut()) else { return };
+            let client = announce.endpoint.ip();
+            match announced {
+                Ok(announced) => {
+                    let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+                    packet::end_announce(out, interval, announced.totals);
+                    tally.announced(Count::UdpAnnounced, client, &announced);
+                }
+                Err(refusal) => {
+                    packet::refuse_announce(out, &refusal.to_string());
+                    tally.count_from(Count::refused_over_udp(refusal), client);
+                }
+            }
+        });
+    }
+}
+
+/// All that an answer takes which needs no peers.
+struct Answering<'a, F: Flavour> {
+    tracker: &'a Tracker<F>,
+    ids: &'a ConnectionIds,
+    tally: &'a Tally,
+    rng: Rng,
+}
+
+impl<F: Flavour> Answering<'_, F> {
+    /// Answers, or says what is announced.
+    #[inline(always)]
+    fn at_once<'a>(&mut self, question: Question<'a>, now: Minute) -> Option<Asked<'a>> {
+        let Question { datagram, from, out } = question;
         self.tally.count_from(Count::UdpReceived, from.ip());
         // Nobody can listen on port 0: an answer would only reach the next router.
         let packet = if from.port() == 0 { None } else { packet::parse(datagram) };
         let Some(Packet { connection_id, transaction_id, request }) = packet else {
-            return self.tally.count_from(Count::UdpDropped, from.ip());
+            self.tally.count_from(Count::UdpDropped, from.ip());
+            return None;
         };
         if request == Request::Connect {
             packet::write_connect(out, transaction_id, self.ids.issue(from.ip(), now));
@@ -59,7 +105,7 @@ impl<F: Flavour> Service<F> {
             self.tally.count_from(Count::UdpMismatched, from.ip());
         } else {
             match request {
-                Request::Announce(announce) => self.announce(&announce, from, now, transaction_id, out),
+                Request::Announce(announce) => return Some(asked(&announce, from, transaction_id, out)),
                 Request::Scrape(hashes) => self.scrape(hashes, from, now, transaction_id, out),
                 Request::Truncated | Request::Connect => {
                     packet::write_error(out, transaction_id, TRUNCATED);
@@ -67,35 +113,7 @@ impl<F: Flavour> Service<F> {
                 }
             }
         }
-    }
-
-    fn announce(&mut self, asked: &Announce, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
-        let announce = core::Announce {
-            info_hash: asked.info_hash,
-            endpoint: SocketAddr::new(from.ip(), asked.port),
-            seeder: asked.left == 0,
-            event: asked.event,
-        };
-        // The peers are written straight into the reply; its numbers are known, and filled in, afterwards.
-        out.resize(ANNOUNCE_REPLY_LEN, 0);
-        let most = if from.is_ipv4() { PEERS_MOST_IPV4 } else { PEERS_MOST_IPV6 };
-        let wanted = usize::try_from(asked.num_want).map_or(most, |wanted| wanted.min(most));
-        let handout = match from {
-            SocketAddr::V4(_) => Handout { wanted, ipv4: Some(out), ipv6: None },
-            SocketAddr::V6(_) => Handout { wanted, ipv4: None, ipv6: Some(out) },
-        };
-        match self.tracker.announce(&announce, now, &mut self.rng, handout) {
-            Ok(announced) => {
-                let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
-                packet::write_announce(out, transaction_id, interval, announced.totals);
-                self.tally.announced(Count::UdpAnnounced, from.ip(), &announced);
-            }
-            Err(refusal) => {
-                out.clear();
-                packet::write_error(out, transaction_id, &refusal.to_string());
-                self.tally.count_from(Count::refused_over_udp(refusal), from.ip());
-            }
-        }
+        None
     }
 
     fn scrape(&mut self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
@@ -104,6 +122,25 @@ impl<F: Flavour> Service<F> {
         packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
         self.tally.count_from(Count::UdpScraped, from.ip());
     }
+}
+
+/// The peers are written straight into the reply. Its numbers are filled in afterwards.
+#[inline(always)]
+fn asked<'a>(announce: &Announce, from: SocketAddr, transaction_id: u32, out: &'a mut Vec<u8>) -> Asked<'a> {
+    packet::begin_announce(out, transaction_id);
+    let most = if from.is_ipv4() { PEERS_MOST_IPV4 } else { PEERS_MOST_IPV6 };
+    let wanted = usize::try_from(announce.num_want).map_or(most, |wanted| wanted.min(most));
+    let handout = match from {
+        SocketAddr::V4(_) => Handout { wanted, ipv4: Some(out), ipv6: None },
+        SocketAddr::V6(_) => Handout { wanted, ipv4: None, ipv6: Some(out) },
+    };
+    let announce = core::Announce {
+        info_hash: announce.info_hash,
+        endpoint: SocketAddr::new(from.ip(), announce.port),
+        seeder: announce.left == 0,
+        event: announce.event,
+    };
+    Asked { announce, handout }
 }
 
 #[cfg(test)]
@@ -159,7 +196,7 @@ mod tests {
 
     fn ask(service: &mut Service<TestFlavour>, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
         let mut out = Vec::new();
-        service.answer(datagram, from, NOW, &mut out);
+        service.answer([Question { datagram, from, out: &mut out }], NOW);
         out
     }
 
@@ -196,6 +233,29 @@ mod tests {
 
         let reply = ask(&mut service, &announcing(client(2), seeder, 3), client(2));
         assert_eq!(reply[12..], [0, 0, 0, 1, 0, 0, 0, 0], "who stops is given no peers");
+    }
+
+    #[test]
+    fn each_of_many_gets_its_own_reply() {
+        let mut service = service();
+        let connect = request(PROTOCOL_ID, 0, 5, &[]);
+        let refused = announcing(client(3), Announce { info_hash: REFUSED, ..leecher() }, 0);
+        let scrape = request(ids().issue(client(4).ip(), NOW), 2, 78, &[7; 20]);
+        let announces = (10..40).map(|n| (announcing(client(n), leecher(), 0), client(n)));
+        let others = [(connect, client(1)), (vec![1; 15], client(2)), (refused, client(3)), (scrape, client(4))];
+        let datagrams: Vec<_> = others.into_iter().chain(announces).collect();
+        let mut replies = vec![Vec::new(); datagrams.len()];
+        let questions =
+            datagrams.iter().zip(&mut replies).map(|((datagram, from), out)| Question { datagram, from: *from, out });
+        service.answer(questions, NOW);
+        let begins: Vec<_> = replies.iter().map(|reply| reply.get(..8).unwrap_or_default()).collect();
+        let header = |action, transaction_id| [0, 0, 0, action, 0, 0, 0, transaction_id];
+        assert_eq!(begins[..4], [&header(0, 5)[..], &[], &header(3, 77), &header(2, 78)]);
+        for (known, reply) in replies[4..].iter().enumerate() {
+            assert_eq!(reply[..8], header(1, 77));
+            assert_eq!(reply[12..20], [0, 0, 0, known as u8 + 1, 0, 0, 0, 0]);
+            assert_eq!((reply.len() - 20) / 6, known, "all who came before");
+        }
     }
 
     #[test]

@@ -11,15 +11,15 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, sendmmsg,
-    setsockopt, shutdown, sockopt,
+    self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
+    recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
 };
 use tracing::{debug, warn};
 
 use crate::core::{Clock, Flavour};
 
 use super::packet::{HEADER_LEN, SCRAPE_MOST};
-use super::service::{REPLY_MOST, Service};
+use super::service::{Question, REPLY_MOST, Service};
 
 /// Datagrams received and sent at once.
 const BATCH: usize = 32;
@@ -37,9 +37,19 @@ enum Source {
     V6(libc::in6_pktinfo),
 }
 
+/// A datagram that has been received, and from whom.
+struct Arrived {
+    /// Where it stands.
+    buffer: usize,
+    len: usize,
+    from: SocketAddr,
+    source: Source,
+}
+
 /// A bound UDP socket of one worker.
 pub struct Socket {
     socket: UdpSocket,
+    ipv6: bool,
     /// Bound to all addresses: then a reply's source has to be chosen, or clients would not know it for theirs.
     wildcard: bool,
 }
@@ -58,7 +68,7 @@ impl Socket {
             IpAddr::V6(_) if wildcard => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             _ => {}
         }
-        Ok(Self { socket, wildcard })
+        Ok(Self { socket, ipv6: local.is_ipv6(), wildcard })
     }
 
     /// Ends [`Self::run`] in the thread that is in it, once `stop` is true.
@@ -68,30 +78,35 @@ impl Socket {
     }
 
     /// Answers datagrams until `stop` is true and [`Self::wake`] is called.
-    pub fn run<F: Flavour>(&self, mut service: Service<F>, clock: impl Clock, stop: &AtomicBool) {
+    pub fn run<F: Flavour>(&self, service: Service<F>, clock: impl Clock, stop: &AtomicBool) {
+        if self.ipv6 {
+            self.run_with::<SockaddrIn6, F>(service, clock, stop);
+        } else {
+            self.run_with::<SockaddrIn, F>(service, clock, stop);
+        }
+    }
+
+    fn run_with<A: Address, F: Flavour>(&self, mut service: Service<F>, clock: impl Clock, stop: &AtomicBool) {
         let control = self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
-        let mut receiving = MultiHeaders::preallocate(BATCH, control.clone());
-        let mut sending = MultiHeaders::preallocate(BATCH, control);
+        let mut receiving = MultiHeaders::<A>::preallocate(BATCH, control.clone());
+        let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
         let mut datagrams = vec![[0; DATAGRAM_MOST]; BATCH];
         let mut replies: [Vec<u8>; BATCH] = array::from_fn(|_| Vec::with_capacity(REPLY_MOST));
+        let mut arrived = Vec::with_capacity(BATCH);
         let mut destinations = Vec::with_capacity(BATCH);
-        let mut sources = Vec::with_capacity(BATCH);
         let mut complained = false;
 
         while !stop.load(Ordering::Relaxed) {
+            arrived.clear();
             destinations.clear();
-            sources.clear();
-            let mut now = None;
-            let answered = self.receive(&mut receiving, &mut datagrams, |datagram, from, source| {
-                let Some(reply) = replies.get_mut(destinations.len()) else { return };
-                reply.clear();
-                service.answer(datagram, from, *now.get_or_insert_with(|| clock.now()), reply);
-                if !reply.is_empty() {
-                    destinations.push(Some(SockaddrStorage::from(from)));
-                    sources.push(source);
-                }
+            let received = self.receive(&mut receiving, &mut datagrams, &mut arrived, &mut destinations);
+            let questions = arrived.iter().zip(&mut replies).map(|(arrived, out): (&Arrived, &mut Vec<u8>)| {
+                out.clear();
+                let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
+                Question { datagram: datagram.unwrap_or_default(), from: arrived.from, out }
             });
-            match answered {
+            service.answer(questions, clock.now());
+            match received {
                 Ok(()) => complained = false,
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(error) => {
@@ -102,42 +117,53 @@ impl Socket {
                     thread::sleep(PAUSE);
                 }
             }
-            self.send(&mut sending, &replies, &destinations, &sources);
+            let mut answered = 0;
+            for at in 0..arrived.len() {
+                if replies.get(at).is_some_and(|reply| !reply.is_empty()) {
+                    replies.swap(answered, at);
+                    arrived.swap(answered, at);
+                    destinations.swap(answered, at);
+                    answered += 1;
+                }
+            }
+            arrived.truncate(answered);
+            self.send(&mut sending, &replies, &destinations, &arrived);
         }
     }
 
-    /// Waits for a datagram, takes all that have come, and shows each to `answer`.
-    fn receive(
+    /// Waits for a datagram and takes all that have come.
+    fn receive<A: Address>(
         &self,
-        headers: &mut MultiHeaders<SockaddrStorage>,
+        headers: &mut MultiHeaders<A>,
         datagrams: &mut [[u8; DATAGRAM_MOST]],
-        mut answer: impl FnMut(&[u8], SocketAddr, Source),
+        arrived: &mut Vec<Arrived>,
+        senders: &mut Vec<Option<A>>,
     ) -> nix::Result<()> {
         let mut buffers = datagrams.iter_mut();
         let mut slices: [_; BATCH] = array::from_fn(|_| [IoSliceMut::new(buffers.next().map_or(&mut [], |b| b))]);
         let received = recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
-        for message in received {
-            let from = message.address.as_ref().and_then(socket_address);
+        for (buffer, message) in received.enumerate() {
             let source = if self.wildcard { source(&message) } else { Some(Source::Bound) };
-            if let (Some(from), Some(source)) = (from, source) {
-                answer(message.iovs().next().unwrap_or_default(), from, source);
+            if let (Some(from), Some(source)) = (message.address, source) {
+                arrived.push(Arrived { buffer, len: message.bytes, from: from.socket_address(), source });
+                senders.push(Some(from));
             }
         }
         Ok(())
     }
 
-    fn send(
+    fn send<A: Address>(
         &self,
-        headers: &mut MultiHeaders<SockaddrStorage>,
+        headers: &mut MultiHeaders<A>,
         replies: &[Vec<u8>; BATCH],
-        destinations: &[Option<SockaddrStorage>],
-        sources: &[Source],
+        destinations: &[Option<A>],
+        arrived: &[Arrived],
     ) {
         let slices: [_; BATCH] = array::from_fn(|i| [IoSlice::new(replies.get(i).map_or(&[], |reply| reply))]);
         let mut sent = 0;
-        while let Some(source) = sources.get(sent) {
+        while let Some(Arrived { source, .. }) = arrived.get(sent) {
             // One call has one source: most machines have one address, so this is nearly always the whole batch.
-            let run = sources.iter().skip(sent).take_while(|other| same(source, other)).count();
+            let run = arrived.iter().skip(sent).take_while(|other| same(source, &other.source)).count();
             let (slices, destinations) = (slices.iter().skip(sent).take(run), destinations.get(sent..sent + run));
             let control = source.control_message();
             let socket = self.socket.as_raw_fd();
@@ -153,6 +179,24 @@ impl Socket {
                 }
             }
         }
+    }
+}
+
+/// As the system writes addresses of one family: a batch of them is copied to and fro, and one that fits all families
+/// takes eight times as much as an IPv4 address.
+trait Address: SockaddrLike + Copy {
+    fn socket_address(self) -> SocketAddr;
+}
+
+impl Address for SockaddrIn {
+    fn socket_address(self) -> SocketAddr {
+        SocketAddr::V4(self.into())
+    }
+}
+
+impl Address for SockaddrIn6 {
+    fn socket_address(self) -> SocketAddr {
+        SocketAddr::V6(self.into())
     }
 }
 
@@ -178,7 +222,7 @@ fn same(one: &Source, other: &Source) -> bool {
 }
 
 /// Which of our addresses a datagram was sent to.
-fn source(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Source> {
+fn source<A>(message: &RecvMsg<'_, '_, A>) -> Option<Source> {
     message.cmsgs().ok()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             // The route decides on the interface. For a broadcast, `spec_dst` is our own address.
@@ -192,9 +236,4 @@ fn source(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Source> {
         }
         _ => None,
     })
-}
-
-fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|address| SocketAddr::from(*address));
-    v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::from(*address)))
 }

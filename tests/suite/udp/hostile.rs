@@ -93,6 +93,29 @@ fn unknown_actions_are_dropped() {
 }
 
 #[test]
+fn nonsense_between_requests_changes_no_reply() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let (strange, first, second) = (Client::new(server), Client::new(server), Client::new(server));
+        for round in 0..20 {
+            // So close to each other that they are received at once, or some of them.
+            for n in 0..8 {
+                strange.send(&[0xee; 15]);
+                first.send(&header(MAGIC, CONNECT, 100 * round + n));
+                strange.send(&header(strange.id, 7, 7));
+                strange.send(&header(MAGIC, CONNECT, 100 * round + n));
+                second.send(&Announce::leecher(info_hash(0), 1).packet(second.id, 100 * round + n));
+            }
+            for n in 0..8 {
+                begins_with(&first.receive(), CONNECT, 100 * round + n);
+                begins_with(&strange.receive(), CONNECT, 100 * round + n);
+                begins_with(&second.receive(), ANNOUNCE, 100 * round + n);
+            }
+        }
+    }
+}
+
+#[test]
 fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
     let tracker = Tracker::start(&[]);
     let mut client = Client::new(tracker.udp());

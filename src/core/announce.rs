@@ -1,0 +1,410 @@
+//! What an announce does.
+//!
+//! Most of its time it waits for memory: the shard, its index, the torrent and the peers are in no cache, and each says
+//! where the next one is. So announces that came together are carried out together, in groups: each step begins to
+//! fetch, for the whole group, what the next step looks at.
+
+use std::net::SocketAddr;
+
+use fastrand::Rng;
+
+use super::InfoHash;
+use super::clock::Minute;
+use super::family::{Family, Handout, Swarms};
+use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog};
+use super::keyed_hash::Key;
+use super::peer::Stamp;
+use super::store::{Hash, Locked, Torrent};
+use super::tracker::{Refusal, Totals, Tracker, totals};
+
+/// Announces of a group. Their shards are locked at the same time: a larger one would be in other workers' way, and no
+/// faster, since a processor fetches only so many cache lines at once.
+const GROUP: usize = 8;
+
+/// What happens at the client (BEP 3, `event`; BEP 15, offset 80).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Event {
+    /// Nothing in particular, or something that changes nothing here: `started`, `paused` (BEP 21), anything unknown.
+    #[default]
+    Update,
+    /// The download has just been completed.
+    Completed,
+    /// The client leaves the swarm.
+    Stopped,
+}
+
+/// An announce, whatever protocol it came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announce {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Where the client can be reached.
+    pub endpoint: SocketAddr,
+    /// `left=0`.
+    pub seeder: bool,
+    /// What happened.
+    pub event: Event,
+}
+
+/// An announce, and where the peers go that the client is handed.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// What the client says.
+    pub announce: Announce,
+    /// What it gets.
+    pub handout: Handout<'a>,
+}
+
+/// What an announce has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Announced {
+    /// The torrent's numbers, the client included.
+    pub totals: Totals,
+    /// Minutes since the client's previous announce, if it was known and stays.
+    pub back_after: Option<u32>,
+    /// A download was counted.
+    pub counted_download: bool,
+}
+
+/// One of a group.
+struct Begun<'a> {
+    asked: Asked<'a>,
+    hash: Hash,
+    /// Its own, so that what it will draw is known before its turn comes.
+    rng: Rng,
+    outcome: Outcome,
+}
+
+/// What came of an announce, and whether the cluster is to hear of it.
+type Outcome = Result<(Announced, bool), Refusal>;
+
+impl<F: Flavour> Tracker<F> {
+    /// Takes note of the client and hands it other peers. A client that stops is handed none. One that there is no
+    /// room for is handed peers too, if there are any, but is not remembered.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was done.
+    pub fn announce(
+        &self,
+        announce: &Announce,
+        now: Minute,
+        rng: &mut Rng,
+        mut handout: Handout<'_>,
+    ) -> Result<Announced, Refusal> {
+        self.network_log.saw(announce.endpoint.ip(), now, rng);
+        self.check(announce)?;
+        let mut locked = self.store().find(&announce.info_hash);
+        locked.prefetch(announce.endpoint, announce.seeder, handout.wanted, rng);
+        let (announced, tell) = carry_out::<F>(announce, &mut locked, now, rng, &mut handout)?;
+        drop(locked);
+        if tell {
+            self.tell(announce, announced.counted_download);
+        }
+        Ok(announced)
+    }
+
+    /// Does with each what [`Self::announce`] does, those of one torrent in their order, and tells `done` what came of
+    /// it. Faster than one after the other, the more so the larger the tracker is.
+    ///
+    /// Locks one shard for each, once. None is locked while the next announce is asked for, or `done` is told.
+    pub fn announce_all<'a>(
+        &self,
+        asked: impl IntoIterator<Item = Asked<'a>>,
+        now: Minute,
+        rng: &mut Rng,
+        mut done: impl FnMut(&mut Asked<'a>, Result<Announced, Refusal>, &mut Rng),
+    ) {
+        let mut asked = asked.into_iter().fuse();
+        let mut group = [const { None }; GROUP];
+        loop {
+            let mut begun = 0;
+            while let Some(place) = group.get_mut(begun) {
+                let Some(mut asked) = asked.next() else { break };
+                self.network_log.saw(asked.announce.endpoint.ip(), now, rng);
+                if let Err(refusal) = self.check(&asked.announce) {
+                    done(&mut asked, Err(refusal), rng);
+                    continue;
+                }
+                let hash = self.store().hash(&asked.announce.info_hash);
+                *place = Some(Begun { asked, hash, rng: rng.fork(), outcome: Err(Refusal::Full) });
+                begun += 1;
+            }
+            if begun == 0 {
+                return;
+            }
+            let mut ended = 0;
+            while ended < begun {
+                ended += self.carry_out_group(group.get_mut(ended..begun).unwrap_or_default(), now);
+            }
+            for Begun { asked, outcome, rng, .. } in group.iter_mut().take(begun).flatten() {
+                if let Ok((announced, true)) = outcome {
+                    self.tell(&asked.announce, announced.counted_download);
+                }
+                done(asked, outcome.map(|(announced, _)| announced), rng);
+            }
+        }
+    }
+
+    /// Carries announces out, from the first on, as far as nobody has locked their shards, not even one before in the
+    /// group; for the first it waits. Says how many.
+    ///
+    /// Two workers never wait for each other: whoever waits has locked nothing.
+    fn carry_out_group(&self, group: &mut [Option<Begun<'_>>], now: Minute) -> usize {
+        let mut locked: [_; GROUP] = [const { None }; GROUP];
+        let mut many = 0;
+        for (place, begun) in locked.iter_mut().zip(group.iter().flatten()) {
+            *place = if many == 0 { Some(self.store().lock(begun.hash)) } else { self.store().try_lock(begun.hash) };
+            if place.is_none() {
+                break;
+            }
+            many += 1;
+        }
+        let locked = locked.get_mut(..many).unwrap_or_default();
+        for (locked, begun) in locked.iter_mut().flatten().zip(group.iter().flatten()) {
+            locked.find(&begun.asked.announce.info_hash);
+        }
+        for torrent in locked.iter().flatten().filter_map(Locked::torrent) {
+            torrent.swarms.prefetch();
+        }
+        for (locked, Begun { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
+            let Asked { announce: Announce { endpoint, seeder, .. }, handout } = asked;
+            locked.prefetch(*endpoint, *seeder, handout.wanted, rng);
+        }
+        for (place, Begun { asked, rng, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
+            if let Some(locked) = place {
+                *outcome = carry_out::<F>(&asked.announce, locked, now, rng, &mut asked.handout);
+            }
+            *place = None;
+        }
+        many
+    }
+
+    /// Takes over what another tracker of the cluster tells. It is not told on.
+    ///
+    /// # Errors
+    ///
+    /// What would be refused if the peer itself announced it.
+    pub fn absorb(&self, change: &Change, now: Minute) -> Result<Announced, Refusal> {
+        let event = match change {
+            Change { stopped: true, .. } => Event::Stopped,
+            Change { completed: true, .. } => Event::Completed,
+            _ => Event::Update,
+        };
+        let Change { info_hash, endpoint, seeder, .. } = *change;
+        let announce = Announce { info_hash, endpoint, seeder, event };
+        self.check(&announce)?;
+        if event == Event::Stopped {
+            return Ok(remove(&mut self.store().find(&info_hash), endpoint, now));
+        }
+        let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
+            if !room && !torrent.swarms.contains(key, endpoint) {
+                return Err(Refusal::Full);
+            }
+            Ok(note_peer::<F>(torrent, key, &announce, now).0)
+        };
+        self.store().find(&info_hash).upsert(&info_hash, now, note).unwrap_or(Err(Refusal::Full))
+    }
+
+    fn check(&self, announce: &Announce) -> Result<(), Refusal> {
+        if announce.endpoint.port() == 0 {
+            Err(Refusal::NoPort)
+        } else if !F::Family::serves(announce.endpoint.ip()) {
+            Err(Refusal::FamilyNotServed)
+        } else if !self.admission.admits(&announce.info_hash) {
+            Err(Refusal::NotAdmitted)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tell(&self, announce: &Announce, completed: bool) {
+        self.cluster.tell(Change {
+            info_hash: announce.info_hash,
+            endpoint: announce.endpoint,
+            seeder: announce.seeder,
+            completed,
+            stopped: announce.event == Event::Stopped,
+        });
+    }
+}
+
+/// Does what is announced to the torrent that was found.
+fn carry_out<F: Flavour>(
+    announce: &Announce,
+    locked: &mut Locked<'_, F::Family>,
+    now: Minute,
+    rng: &mut Rng,
+    handout: &mut Handout<'_>,
+) -> Outcome {
+    let Announce { info_hash, endpoint, seeder, event } = *announce;
+    if event == Event::Stopped {
+        // The cluster hears of a peer that is not known here as well: it may have announced itself to another tracker.
+        return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
+    }
+    let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
+        if !room && !torrent.swarms.contains(key, endpoint) {
+            // Whoever fills the tracker up is not to keep others from each other: a client that cannot be remembered
+            // can still be helped.
+            torrent.swarms.hand_out(None, seeder, rng, handout);
+            let known = torrent.swarms.counts().peers() > 0;
+            let announced = Announced { totals: totals(torrent), ..Announced::default() };
+            return if known { Ok((announced, false)) } else { Err(Refusal::Full) };
+        }
+        let noted = note_peer::<F>(torrent, key, announce, now);
+        torrent.swarms.hand_out(Some(endpoint), seeder, rng, handout);
+        Ok(noted)
+    };
+    locked.upsert(&info_hash, now, note).unwrap_or(Err(Refusal::Full))
+}
+
+/// Takes the peer out, if it is there.
+fn remove<F: Family>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, now: Minute) -> Announced {
+    let left = locked.modify(now, |torrent, key| {
+        torrent.swarms.remove(key, endpoint);
+        torrent.swarms.set_empty_since(now);
+        totals(torrent)
+    });
+    Announced { totals: left.unwrap_or_default(), ..Announced::default() }
+}
+
+/// Adds or refreshes the peer and counts a download. Says also whether the cluster is to be told.
+fn note_peer<F: Flavour>(
+    torrent: &mut Torrent<F::Family>,
+    key: &Key,
+    announce: &Announce,
+    now: Minute,
+) -> (Announced, bool) {
+    let mut announced = Announced::default();
+    let mut tell = false;
+    let completes = announce.event == Event::Completed && announce.seeder;
+    torrent.swarms.upsert(key, announce.endpoint, announce.seeder, |old| {
+        let counted_before = old.is_some_and(Stamp::completed);
+        announced.counted_download = completes && !counted_before;
+        announced.back_after = old.map(|old| old.age(now));
+        let stamp = Stamp::new(now, announce.seeder, completes || counted_before);
+        match old {
+            Some(old) if !announced.counted_download && old.told_age(now) < Stamp::TELL_AGAIN => stamp.told_with(old),
+            _ => {
+                tell = F::Cluster::LISTENS;
+                stamp
+            }
+        }
+    });
+    if announced.counted_download {
+        torrent.downloaded = torrent.downloaded.saturating_add(1);
+    }
+    announced.totals = totals(torrent);
+    (announced, tell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::{Plain, config, tracker};
+    use crate::core::{InfoHash, Ipv4Only, Limits};
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+    use std::thread;
+
+    const NOW: Minute = Minute(29_000_191);
+
+    fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> Announce {
+        let endpoint = (Ipv4Addr::new(10, 0, 0, peer), 6881).into();
+        Announce { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
+    }
+
+    /// An announce, what came of it, and all peers that it was handed.
+    type Came = (Announce, Result<Announced, Refusal>, Vec<[u8; 6]>);
+
+    fn together(tracker: &Tracker<Plain<Ipv4Only>>, announces: &[Announce]) -> Vec<Came> {
+        let mut outs = vec![Vec::new(); announces.len()];
+        let asked = announces.iter().zip(&mut outs).map(|(&announce, out)| {
+            let handout = Handout { wanted: usize::MAX, ipv4: Some(out), ipv6: None };
+            Asked { announce, handout }
+        });
+        let mut came = Vec::new();
+        tracker.announce_all(asked, NOW, &mut Rng::with_seed(1), |asked, outcome, _| {
+            came.push((asked.announce, outcome, peers(asked.handout.ipv4.take().unwrap())));
+        });
+        came
+    }
+
+    fn alone(tracker: &Tracker<Plain<Ipv4Only>>, announce: Announce) -> Came {
+        let mut out = Vec::new();
+        let handout = Handout { wanted: usize::MAX, ipv4: Some(&mut out), ipv6: None };
+        let outcome = tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout);
+        (announce, outcome, peers(&out))
+    }
+
+    fn peers(out: &[u8]) -> Vec<[u8; 6]> {
+        let mut peers: Vec<_> = out.chunks(6).map(|peer| peer.try_into().unwrap()).collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    /// By torrent: the order of one torrent's announces is what matters. What is refused may be told of earlier.
+    fn in_order(mut came: Vec<Came>) -> Vec<Came> {
+        came.sort_by_key(|(announce, outcome, _)| (announce.info_hash.0, outcome.is_err()));
+        came
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn together_comes_what_comes_one_by_one(
+            asked in prop::collection::vec((0..30_u8, 0..90_u8, any::<bool>(), 0..9_u8), 0..600),
+            limits in prop_oneof![Just(Limits::NONE), Just(Limits { torrents: 7, peers: 20 })],
+        ) {
+            let announces: Vec<_> = asked
+                .into_iter()
+                .map(|(torrent, peer, seeder, event)| {
+                    let event = [Event::Completed, Event::Stopped].get(usize::from(event)).copied().unwrap_or_default();
+                    // Torrents of few and of many peers; and a port that is refused.
+                    let mut announce = announce(torrent / (1 + peer / 5), peer, seeder, event);
+                    announce.endpoint.set_port(if peer == 13 { 0 } else { 6881 });
+                    announce
+                })
+                .collect();
+            let (one, other) = (tracker::<Ipv4Only>(limits), tracker::<Ipv4Only>(limits));
+            let one_by_one = announces.iter().map(|announce| alone(&one, *announce)).collect();
+            let at_once = together(&other, &announces);
+            // Where there are bounds, which torrent comes first decides which one there is room for.
+            if limits == Limits::NONE {
+                prop_assert_eq!(in_order(at_once), in_order(one_by_one));
+                prop_assert_eq!(one.store().census(), other.store().census());
+            } else {
+                prop_assert_eq!(at_once.len(), announces.len());
+                let census = other.store().census();
+                let most = |limit| usize::try_from(limit).unwrap();
+                prop_assert!(census.torrents <= most(limits.torrents), "{:?}", census);
+                prop_assert!(census.peers.peers() <= most(limits.peers), "{:?}", census);
+            }
+        }
+    }
+
+    #[test]
+    fn workers_that_lock_the_same_shards_in_any_order_all_come_to_an_end() {
+        let tracker = tracker::<Ipv4Only>(Limits::NONE);
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let tracker = &tracker;
+                scope.spawn(move || {
+                    let mut rng = Rng::with_seed(worker);
+                    for round in 0..250 {
+                        let mut torrents: Vec<_> = (0..24).collect();
+                        rng.shuffle(&mut torrents);
+                        let peer = worker as u8 * 8 + round % 8;
+                        let announces: Vec<_> =
+                            torrents.iter().map(|torrent| announce(*torrent, peer, false, Event::Update)).collect();
+                        assert!(together(tracker, &announces).iter().all(|(_, outcome, _)| outcome.is_ok()));
+                    }
+                });
+            }
+        });
+        let census = tracker.store().census();
+        assert_eq!((census.torrents, census.peers.leechers), (24, 24 * 32));
+    }
+}

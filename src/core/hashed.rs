@@ -1,0 +1,121 @@
+//! The peers of a large swarm: a table of seeders and a table of leechers.
+
+use fastrand::Rng;
+
+use super::clock::Minute;
+use super::keyed_hash::Key;
+use super::peer::{Peer, Stamp};
+use super::prefetch::prefetch;
+use super::select::{self, Slots, select};
+use super::swarm::{Asker, Counts};
+use super::table::Table;
+
+/// Seeders and leechers apart. What each function does is said where [`Swarm`](super::swarm::Swarm) has it.
+#[derive(Debug)]
+pub(super) struct Hashed<P> {
+    seeders: Table<P>,
+    leechers: Table<P>,
+}
+
+impl<P: Peer> Hashed<P> {
+    pub(super) fn with_room_for(counts: Counts) -> Self {
+        let Counts { seeders, leechers } = counts;
+        Self { seeders: Table::with_room_for(seeders + 1), leechers: Table::with_room_for(leechers + 1) }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { seeders: self.seeders.len(), leechers: self.leechers.len() }
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = &P> {
+        self.seeders.peers().chain(self.leechers.peers())
+    }
+
+    pub(super) fn contains(&mut self, key: &Key, endpoint: &P) -> bool {
+        self.leechers.find(key, endpoint).is_some() || self.seeders.find(key, endpoint).is_some()
+    }
+
+    /// Adds a peer that is not there yet.
+    pub(super) fn insert(&mut self, key: &Key, peer: P) {
+        self.of(peer.stamp().seeder()).0.insert(key, peer);
+    }
+
+    #[inline]
+    pub(super) fn upsert(&mut self, key: &Key, peer: P, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+        let (own, other) = self.of(seeder);
+        if let Some(found) = own.find(key, &peer) {
+            *found = peer.stamped(stamp(Some(found.stamp())));
+        } else {
+            let old = other.remove(key, &peer).map(|peer| peer.stamp());
+            own.insert(key, peer.stamped(stamp(old)));
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+        self.leechers.remove(key, endpoint).or_else(|| self.seeders.remove(key, endpoint))
+    }
+
+    /// For a seeder: leechers. For a leecher: seeders and leechers in proportion to their numbers. `present` is how
+    /// many there are to choose from.
+    #[inline]
+    pub(super) fn select(&self, asker: &Asker<P>, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+        let itself = asker.endpoint.unwrap_or_default();
+        if asker.seeder {
+            return select(&self.leechers, present, &itself, wanted, rng, out);
+        }
+        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
+        let share = self.share_of_seeders(present, wanted, rng);
+        select(&self.seeders, seeders, &itself, share, rng, out);
+        select(&self.leechers, present - seeders, &itself, wanted - share, rng, out);
+    }
+
+    /// Begins to fetch the tables themselves.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.seeders);
+        prefetch(&self.leechers);
+    }
+
+    #[inline]
+    pub(super) fn prefetch_peers(&self, key: &Key, peer: &P, seeder: bool, wanted: usize, mut rng: Rng) {
+        let Self { seeders, leechers } = self;
+        if seeder {
+            seeders.prefetch(key, peer);
+            select::prefetch(leechers, wanted.min(leechers.len()), &mut rng);
+        } else {
+            leechers.prefetch(key, peer);
+            let present = seeders.len() + leechers.len();
+            let share = self.share_of_seeders(present, wanted, &mut rng);
+            select::prefetch(seeders, share, &mut rng);
+            select::prefetch(leechers, wanted.min(present) - share, &mut rng);
+        }
+    }
+
+    pub(super) fn walk(&self, from: usize, most: usize, show: impl FnMut(&P)) -> Option<usize> {
+        let first = self.seeders.slots();
+        let end = from.saturating_add(most).min(first + self.leechers.slots());
+        let peer = |at: usize| self.seeders.peer(at).or_else(|| self.leechers.peer(at.checked_sub(first)?));
+        (from..end).filter_map(peer).for_each(show);
+        (end < first + self.leechers.slots()).then_some(end)
+    }
+
+    pub(super) fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+        let first = self.seeders.slots();
+        if from < first {
+            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots()));
+        }
+        Some(self.leechers.expire(key, now, from - first, budget)? + first)
+    }
+
+    /// The table of the kind asked for, and the other.
+    fn of(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
+        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
+    }
+
+    /// How many of those wanted are to be seeders. Rounded at random, so that on average it is the exact share.
+    fn share_of_seeders(&self, present: usize, wanted: usize, rng: &mut Rng) -> usize {
+        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
+        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
+        share.clamp(wanted.saturating_sub(present - seeders), seeders.min(wanted))
+    }
+}
