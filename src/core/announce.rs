@@ -161,11 +161,11 @@ impl<F: Flavour> Tracker<F> {
             many += 1;
         }
         let locked = locked.get_mut(..many).unwrap_or_default();
+        locked.iter().flatten().for_each(Locked::prefetch_torrent);
         for (locked, begun) in locked.iter_mut().flatten().zip(group.iter().flatten()) {
-            locked.find(&begun.asked.announce.info_hash);
-        }
-        for torrent in locked.iter().flatten().filter_map(Locked::torrent) {
-            torrent.swarms.prefetch();
+            if let Some(torrent) = locked.find(&begun.asked.announce.info_hash) {
+                torrent.swarms.prefetch();
+            }
         }
         for (locked, Begun { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
             let Asked { announce: Announce { endpoint, seeder, .. }, handout } = asked;

@@ -3,9 +3,10 @@
 //! No I/O, no async, no clock of its own, no `cfg`. From the bottom up:
 //!
 //! - [`info_hash`], [`peer`], [`clock`]: the values.
-//! - [`table`], [`swarm`]: the peers of one torrent, in a form that fits their number.
+//! - `prefetch`, `blocks`: memory that is fetched before it is needed, and that stays where it is.
+//! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
 //! - [`family`]: which address families a torrent keeps.
-//! - [`store`]: all torrents, in shards.
+//! - `index`, [`store`]: all torrents, in shards.
 //! - [`flavour`]: the plug points that a build fills.
 //! - [`tracker`], [`announce`]: scrape, sweep and announce, over a store and a flavour.
 
@@ -14,6 +15,7 @@ pub(crate) mod model;
 
 mod blocks;
 mod hashed;
+mod index;
 mod prefetch;
 
 pub mod announce;

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use fastrand::Rng;
-use hashbrown::hash_table::{HashTable, OccupiedEntry};
 
 use super::InfoHash;
 use super::blocks::Blocks;
 use super::clock::{Minute, PEER_LIFETIME, TORRENT_LIFETIME};
 use super::family::{Family, Swarms};
+use super::index::Index;
 use super::keyed_hash::Key;
 use super::limits::{Limits, Pool, Room};
 use super::prefetch::prefetch;
@@ -77,7 +77,7 @@ struct Shard<F: Family>(Mutex<Inside<F>>);
 
 struct Inside<F: Family> {
     /// Positions in `torrents`.
-    index: HashTable<u32>,
+    index: Index,
     torrents: Blocks<Torrent<F>, BLOCK>,
     counts: Counts,
     torrent_room: Room,
@@ -110,7 +110,7 @@ impl<F: Family> Store<F> {
     pub fn new(key: Key, limits: Limits) -> Self {
         let shard = || {
             Shard(Mutex::new(Inside {
-                index: HashTable::new(),
+                index: Index::default(),
                 torrents: Blocks::default(),
                 counts: Counts::default(),
                 torrent_room: Room::default(),
@@ -139,12 +139,12 @@ impl<F: Family> Store<F> {
 
     /// Locks the shard that a hash names.
     pub fn lock(&self, hash: Hash) -> Locked<'_, F> {
-        Locked { store: self, inside: self.shard(hash).lock(), hash, at: None }
+        self.locked(hash, self.shard(hash).lock())
     }
 
     /// Locks the shard that a hash names, if nobody else has.
     pub fn try_lock(&self, hash: Hash) -> Option<Locked<'_, F>> {
-        Some(Locked { store: self, inside: self.shard(hash).try_lock()?, hash, at: None })
+        Some(self.locked(hash, self.shard(hash).try_lock()?))
     }
 
     /// Locks the torrent's shard and finds it there.
@@ -247,9 +247,16 @@ impl<F: Family> Store<F> {
                 None => (from, at) = (0, at - 1),
             }
         }
-        inside.shrink(&self.key);
+        let Inside { index, torrents, .. } = inside;
+        index.shrink(|at| hash_of(torrents, &self.key, at));
         let shard = cursor.shard + 1;
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
+    }
+
+    #[inline]
+    fn locked<'a>(&'a self, hash: Hash, inside: MutexGuard<'a, Inside<F>>) -> Locked<'a, F> {
+        inside.index.prefetch(hash.0);
+        Locked { store: self, inside, hash, at: None }
     }
 
     fn shard(&self, hash: Hash) -> &Shard<F> {
@@ -276,10 +283,22 @@ impl<F: Family> Shard<F> {
 }
 
 impl<F: Family> Locked<'_, F> {
+    /// Begins to fetch what [`Self::find`] looks at.
+    #[inline]
+    pub fn prefetch_torrent(&self) {
+        let candidate = self.inside.index.candidate(self.hash.0);
+        if let Some(torrent) = candidate.and_then(|at| self.inside.torrents.get(at)) {
+            // Half of all torrents stand on two cache lines.
+            prefetch(&torrent.info_hash);
+            prefetch(&torrent.swarms);
+        }
+    }
+
     /// Finds the torrent, whose info hash has the hash that this was locked by.
     #[inline]
-    pub fn find(&mut self, info_hash: &InfoHash) {
+    pub fn find(&mut self, info_hash: &InfoHash) -> Option<&Torrent<F>> {
         self.at = self.inside.position(self.hash, info_hash);
+        self.torrent()
     }
 
     /// The torrent, if it was found.
@@ -323,20 +342,18 @@ impl<F: Family> Locked<'_, F> {
 
 impl<F: Family> Inside<F> {
     fn position(&self, hash: Hash, info_hash: &InfoHash) -> Option<usize> {
-        let is = |&at: &u32| self.torrents.get(at as usize).is_some_and(|torrent| torrent.info_hash == *info_hash);
-        self.index.find(hash.0, is).map(|&at| at as usize)
+        self.index.find(hash.0, |at| self.torrents.get(at).is_some_and(|torrent| torrent.info_hash == *info_hash))
     }
 
     fn add(&mut self, hash: Hash, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
         let at = self.torrents.len();
-        let Ok(short) = u32::try_from(at) else { return Err(Full) };
-        if !self.torrent_room.has_one(&store.torrents) {
+        if at >= Index::POSITIONS || !self.torrent_room.has_one(&store.torrents) {
             return Err(Full);
         }
         self.torrents.push(Torrent { info_hash: *info_hash, ..Torrent::default() });
         self.torrent_room.changed(&store.torrents, at, at + 1);
         let Self { index, torrents, .. } = self;
-        index.insert_unique(hash.0, short, |&at| rehash(torrents, &store.key, at));
+        index.insert(hash.0, at, |at| hash_of(torrents, &store.key, at));
         Ok(at)
     }
 
@@ -367,37 +384,18 @@ impl<F: Family> Inside<F> {
 
     fn forget(&mut self, at: usize, store: &Store<F>) {
         let Some(last) = self.torrents.len().checked_sub(1) else { return };
-        if let Some(gone) = self.index_entry(at, &store.key) {
-            gone.remove();
-        }
+        let Self { index, torrents, .. } = self;
+        let hash_of = |at| hash_of(torrents, &store.key, at);
+        index.remove(hash_of(at), at, hash_of);
         // The last one moves to the place that becomes free.
-        if let (true, Ok(short)) = (at != last, u32::try_from(at)) {
-            if let Some(mut moved) = self.index_entry(last, &store.key) {
-                *moved.get_mut() = short;
-            }
-        }
-        self.torrents.swap_remove(at);
+        index.replace(hash_of(last), last, at);
+        torrents.swap_remove(at);
         self.torrent_room.changed(&store.torrents, last + 1, last);
-    }
-
-    /// Where the index says that a torrent stands at this position.
-    fn index_entry(&mut self, at: usize, key: &Key) -> Option<OccupiedEntry<'_, u32>> {
-        let hash = key.info_hash(&self.torrents.get(at)?.info_hash);
-        self.index.find_entry(hash, |&found| found as usize == at).ok()
-    }
-
-    /// Gives memory of the index back when less than a quarter is in use.
-    fn shrink(&mut self, key: &Key) {
-        let len = self.torrents.len();
-        if self.index.capacity() > 4 * len + 16 {
-            let Self { index, torrents, .. } = self;
-            index.shrink_to(len, |&at| rehash(torrents, key, at));
-        }
     }
 }
 
 /// The hash of the torrent at a position.
-fn rehash<F: Family>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &Key, at: u32) -> u64 {
+fn hash_of<F: Family>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &Key, at: usize) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
-    torrents.get(at as usize).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
+    torrents.get(at).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
 }
