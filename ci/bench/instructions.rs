@@ -93,11 +93,11 @@ impl Udp {
 }
 
 #[library_benchmark]
-#[bench::connect(args = (), setup = Udp::connects, config = costs(360))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(662))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_511))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_059))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_629))]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(370))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(889))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_568))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_113))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_684))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
@@ -132,8 +132,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_538))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_232))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_568))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_259))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);

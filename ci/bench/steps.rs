@@ -149,7 +149,8 @@ fn encode(criterion: &mut Criterion) {
     group.bench_function("udp-scrape-of-74", |bencher| {
         bencher.iter(|| {
             out.clear();
-            packet::write_scrape(black_box(&mut out), 1, std::iter::repeat_n(totals, packet::SCRAPE_MOST));
+            packet::begin_scrape(&mut out, 1);
+            (0..packet::SCRAPE_MOST).for_each(|_| packet::add_scraped(black_box(&mut out), totals));
         });
     });
     let mut http = plain::http();

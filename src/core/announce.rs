@@ -14,12 +14,8 @@ use super::family::{Family, Handout, Swarms};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog};
 use super::keyed_hash::Key;
 use super::peer::Stamp;
-use super::store::{Hash, Locked, Torrent};
+use super::store::{GROUP, Hash, Locked, Torrent};
 use super::tracker::{Refusal, Totals, Tracker, totals};
-
-/// Announces of a group. Their shards are locked at the same time: a larger one would be in other workers' way, and no
-/// faster, since a processor fetches only so many cache lines at once.
-const GROUP: usize = 8;
 
 /// What happens at the client (BEP 3, `event`; BEP 15, offset 80).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,27 +142,14 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
-    /// Carries announces out, from the first on, as far as nobody has locked their shards, not even one before in the
-    /// group; for the first it waits. Says how many.
-    ///
-    /// Two workers never wait for each other: whoever waits has locked nothing.
+    /// Carries announces out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
+    /// their torrents. Says how many.
     fn carry_out_group(&self, group: &mut [Option<Begun<'_>>], now: Minute) -> usize {
-        let mut locked: [_; GROUP] = [const { None }; GROUP];
-        let mut many = 0;
-        for (place, begun) in locked.iter_mut().zip(group.iter().flatten()) {
-            *place = if many == 0 { Some(self.store().lock(begun.hash)) } else { self.store().try_lock(begun.hash) };
-            if place.is_none() {
-                break;
-            }
-            many += 1;
-        }
+        let mut locked = [const { None }; GROUP];
+        let sought = |n: usize| group.get(n)?.as_ref().map(|begun| (begun.hash, &begun.asked.announce.info_hash));
+        let many = self.store().find_group(sought, &mut locked);
         let locked = locked.get_mut(..many).unwrap_or_default();
-        locked.iter().flatten().for_each(Locked::prefetch_torrent);
-        for (locked, begun) in locked.iter_mut().flatten().zip(group.iter().flatten()) {
-            if let Some(torrent) = locked.find(&begun.asked.announce.info_hash) {
-                torrent.swarms.prefetch();
-            }
-        }
+        locked.iter().flatten().filter_map(Locked::torrent).for_each(|torrent| torrent.swarms.prefetch());
         for (locked, Begun { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
             let Asked { announce: Announce { endpoint, seeder, .. }, handout } = asked;
             locked.prefetch(*endpoint, *seeder, handout.wanted, rng);

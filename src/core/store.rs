@@ -22,6 +22,9 @@ use super::swarm::Counts;
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
 const SHARDS: usize = 1024;
+/// Torrents that are looked for together. Their shards are locked at the same time: a larger group would be in other
+/// threads' way, and no faster, since a processor fetches only so many cache lines at once.
+pub const GROUP: usize = 8;
 /// Torrents of a block: a shard's last one stands half empty.
 const BLOCK: usize = 32;
 
@@ -93,7 +96,7 @@ pub struct Locked<'a, F: Family> {
     store: &'a Store<F>,
     inside: MutexGuard<'a, Inside<F>>,
     hash: Hash,
-    /// Where the torrent stands, once it is found.
+    /// Where the torrent stands, if there is one.
     at: Option<usize>,
 }
 
@@ -137,21 +140,40 @@ impl<F: Family> Store<F> {
         hash
     }
 
-    /// Locks the shard that a hash names.
-    pub fn lock(&self, hash: Hash) -> Locked<'_, F> {
-        self.locked(hash, self.shard(hash).lock())
-    }
-
-    /// Locks the shard that a hash names, if nobody else has.
-    pub fn try_lock(&self, hash: Hash) -> Option<Locked<'_, F>> {
-        Some(self.locked(hash, self.shard(hash).try_lock()?))
-    }
-
     /// Locks the torrent's shard and finds it there.
     pub fn find(&self, info_hash: &InfoHash) -> Locked<'_, F> {
-        let mut locked = self.lock(Hash(self.key.info_hash(info_hash)));
+        let hash = Hash(self.key.info_hash(info_hash));
+        let mut locked = self.locked(hash, self.shard(hash).lock());
         locked.find(info_hash);
         locked
+    }
+
+    /// Does what [`Self::find`] does for as many of those `sought`, from number 0 on, as have shards that nobody has locked,
+    /// not even one before; for the first it waits. Says how many.
+    ///
+    /// Two threads never wait for each other, unless one has something locked already: who waits has nothing.
+    #[inline]
+    pub fn find_group<'a, 'b>(
+        &'a self,
+        sought: impl Fn(usize) -> Option<(Hash, &'b InfoHash)>,
+        found: &mut [Option<Locked<'a, F>>; GROUP],
+    ) -> usize {
+        let mut many = 0;
+        for place in found.iter_mut() {
+            let Some((hash, _)) = sought(many) else { break };
+            let shard = self.shard(hash);
+            let inside = if many == 0 { Some(shard.lock()) } else { shard.try_lock() };
+            let Some(inside) = inside else { break };
+            *place = Some(self.locked(hash, inside));
+            many += 1;
+        }
+        found.iter().take(many).flatten().for_each(Locked::prefetch_torrent);
+        for (n, locked) in found.iter_mut().take(many).flatten().enumerate() {
+            if let Some((_, info_hash)) = sought(n) {
+                locked.find(info_hash);
+            }
+        }
+        many
     }
 
     /// What all shards hold together, from their own counts.
@@ -285,7 +307,7 @@ impl<F: Family> Shard<F> {
 impl<F: Family> Locked<'_, F> {
     /// Begins to fetch what [`Self::find`] looks at.
     #[inline]
-    pub fn prefetch_torrent(&self) {
+    fn prefetch_torrent(&self) {
         let candidate = self.inside.index.candidate(self.hash.0);
         if let Some(torrent) = candidate.and_then(|at| self.inside.torrents.get(at)) {
             // Half of all torrents stand on two cache lines.
@@ -294,11 +316,9 @@ impl<F: Family> Locked<'_, F> {
         }
     }
 
-    /// Finds the torrent, whose info hash has the hash that this was locked by.
     #[inline]
-    pub fn find(&mut self, info_hash: &InfoHash) -> Option<&Torrent<F>> {
+    fn find(&mut self, info_hash: &InfoHash) {
         self.at = self.inside.position(self.hash, info_hash);
-        self.torrent()
     }
 
     /// The torrent, if it was found.

@@ -11,7 +11,7 @@ use super::flavour::{Admission, Cluster, Flavour};
 use super::keyed_hash::Key;
 use super::limits::Limits;
 use super::peer::Stamp;
-use super::store::{Cursor, Full, Store, Torrent};
+use super::store::{Cursor, Full, GROUP, Store, Torrent};
 
 /// Seconds until a client should announce again, in the middle of [`INTERVAL_SPREAD`].
 pub const INTERVAL: u32 = 1800;
@@ -93,6 +93,33 @@ impl<F: Flavour> Tracker<F> {
         self.store.find(info_hash).torrent().map(totals)
     }
 
+    /// Tells `show` of each torrent, in their order, what [`Self::scrape`] says of it: faster than one after the other,
+    /// the more so the larger the tracker is.
+    pub fn scrape_all(&self, info_hashes: impl IntoIterator<Item = InfoHash>, mut show: impl FnMut(Option<Totals>)) {
+        let mut info_hashes = info_hashes.into_iter();
+        loop {
+            let mut group = [const { None }; GROUP];
+            let hashed = (&mut info_hashes).map(|info_hash| (self.store.hash(&info_hash), info_hash));
+            group.iter_mut().zip(hashed).for_each(|(place, sought)| *place = Some(sought));
+            if let [Some((_, info_hash)), None, ..] = &group {
+                return show(self.scrape(info_hash));
+            }
+            let mut rest = group.as_slice();
+            while rest.first().is_some_and(Option::is_some) {
+                let mut found = [const { None }; GROUP];
+                let sought = |n: usize| rest.get(n)?.as_ref().map(|(hash, info_hash)| (*hash, info_hash));
+                let many = self.store.find_group(sought, &mut found);
+                for (found, (_, info_hash)) in found.iter().flatten().zip(rest.iter().flatten()) {
+                    show(found.torrent().filter(|_| self.admission.admits(info_hash)).map(totals));
+                }
+                rest = rest.get(many..).unwrap_or_default();
+            }
+            if group.last().is_none_or(Option::is_none) {
+                return;
+            }
+        }
+    }
+
     /// Forgets peers and torrents that have been silent for too long, and torrents that are no longer served. Made to
     /// be called once a minute; calls `pause` between two portions, while no lock is held.
     pub fn sweep(&self, now: Minute, mut pause: impl FnMut()) {
@@ -131,4 +158,28 @@ pub(super) fn totals<F: Family>(torrent: &Torrent<F>) -> Totals {
     let counts = torrent.swarms.counts();
     let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
     Totals { seeders: number(counts.seeders), leechers: number(counts.leechers), downloaded: torrent.downloaded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::tracker;
+    use crate::core::{Ipv4Only, Limits};
+
+    #[test]
+    fn many_are_scraped_as_one_by_one() {
+        let tracker = tracker::<Ipv4Only>(Limits::NONE);
+        let hash = |torrent: u8| InfoHash([torrent; 20]);
+        for torrent in (0..100).filter(|torrent| torrent % 3 > 0) {
+            tracker.restore(&hash(torrent), u32::from(torrent), Minute(29_000_191), Minute(29_000_191)).unwrap();
+        }
+        for many in (0..20).chain([63, 64, 65, 74]) {
+            // Some of them twice.
+            let asked: Vec<_> = (0..many).map(|n| hash(n % 50 * 2)).collect();
+            let mut shown = Vec::new();
+            tracker.scrape_all(asked.iter().copied(), |totals| shown.push(totals));
+            assert_eq!(shown, asked.iter().map(|info_hash| tracker.scrape(info_hash)).collect::<Vec<_>>());
+            assert!(many < 3 || shown.iter().any(Option::is_some) && shown.iter().any(Option::is_none));
+        }
+    }
 }

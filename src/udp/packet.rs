@@ -142,14 +142,16 @@ pub fn refuse_announce(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The reply to a scrape, with the numbers in the order in which they were asked for.
-pub fn write_scrape(out: &mut Vec<u8>, transaction_id: u32, torrents: impl Iterator<Item = Totals>) {
+/// The beginning of the reply to a scrape, before the numbers of each torrent, in the order in which they were asked for.
+pub fn begin_scrape(out: &mut Vec<u8>, transaction_id: u32) {
     write_header(out, SCRAPE, transaction_id);
-    for totals in torrents {
-        out.extend_from_slice(&totals.seeders.to_be_bytes());
-        out.extend_from_slice(&totals.downloaded.to_be_bytes());
-        out.extend_from_slice(&totals.leechers.to_be_bytes());
-    }
+}
+
+/// One torrent's numbers in the reply to a scrape.
+pub fn add_scraped(out: &mut Vec<u8>, totals: Totals) {
+    out.extend_from_slice(&totals.seeders.to_be_bytes());
+    out.extend_from_slice(&totals.downloaded.to_be_bytes());
+    out.extend_from_slice(&totals.leechers.to_be_bytes());
 }
 
 /// An error, with a text for the client's user.
@@ -254,7 +256,8 @@ pub(super) mod tests {
         refuse_announce(&mut out, "no");
         assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
         out.clear();
-        write_scrape(&mut out, 0x0102_0304, [totals].into_iter());
+        begin_scrape(&mut out, 0x0102_0304);
+        add_scraped(&mut out, totals);
         assert_eq!(out, [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);
         out.clear();
         write_error(&mut out, 0x0102_0304, "no");

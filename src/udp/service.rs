@@ -118,8 +118,8 @@ impl<F: Flavour> Answering<'_, F> {
 
     fn scrape(&mut self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
         self.tracker.network_log.saw(from.ip(), now, &mut self.rng);
-        let totals = |hash| self.tracker.scrape(&hash).unwrap_or_default();
-        packet::write_scrape(out, transaction_id, hashes.iter().map(totals));
+        packet::begin_scrape(out, transaction_id);
+        self.tracker.scrape_all(hashes.iter(), |totals| packet::add_scraped(out, totals.unwrap_or_default()));
         self.tally.count_from(Count::UdpScraped, from.ip());
     }
 }
