@@ -14,6 +14,10 @@ pub const ANNOUNCE_LEN: usize = 98;
 pub const REPLY_HEADER_LEN: usize = 8;
 /// Action, transaction id, interval, leechers, seeders.
 pub const ANNOUNCE_REPLY_LEN: usize = 20;
+/// An IPv4 peer in compact form.
+pub const PEER_LEN: usize = 6;
+/// Seeders, downloaded, leechers: what a scrape tells of each torrent.
+pub const TOTALS_LEN: usize = 12;
 /// Info hashes answered in one scrape (BEP 15, "Scrape").
 pub const SCRAPE_MOST: usize = 74;
 
@@ -160,6 +164,17 @@ pub fn write_error(out: &mut Vec<u8>, transaction_id: u32, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// As much of a reply over IPv4 as fits `most` bytes, 20 or more of them: its last peer or torrent is whole.
+pub fn cut(reply: &[u8], most: usize) -> &[u8] {
+    let (before, each) = match reply.first_chunk().map(|action| u32::from_be_bytes(*action)) {
+        Some(ANNOUNCE) => (ANNOUNCE_REPLY_LEN, PEER_LEN),
+        Some(SCRAPE) => (REPLY_HEADER_LEN, TOTALS_LEN),
+        _ => (0, 1),
+    };
+    let left_over = most.saturating_sub(before) % each;
+    reply.get(..most - left_over).unwrap_or(reply)
+}
+
 fn write_header(out: &mut Vec<u8>, action: u32, transaction_id: u32) {
     out.extend_from_slice(&action.to_be_bytes());
     out.extend_from_slice(&transaction_id.to_be_bytes());
@@ -262,6 +277,36 @@ pub(super) mod tests {
         out.clear();
         write_error(&mut out, 0x0102_0304, "no");
         assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
+    }
+
+    #[test]
+    fn a_reply_is_cut_between_peers_and_between_torrents() {
+        let reply = |action| [&[0, 0, 0, action][..], &[action; 1216]].concat();
+        for (action, most, left) in [
+            (1, 1220, 1220),
+            (1, 1219, 1214),
+            (1, 1214, 1214),
+            (1, 548, 548),
+            (1, 524, 524),
+            (1, 523, 518),
+            (1, 26, 26),
+            (1, 25, 20),
+            (1, 20, 20),
+            (2, 1220, 1220),
+            (2, 548, 548),
+            (2, 524, 524),
+            (2, 523, 512),
+            (2, 20, 20),
+            (2, 19, 8),
+            (0, 523, 523),
+            (3, 523, 523),
+        ] {
+            assert_eq!(cut(&reply(action), most), &reply(action)[..left], "{action}, {most}");
+        }
+        for whole in [0, 1, 4, 20, 518] {
+            let reply = &reply(1)[..whole];
+            assert_eq!(cut(reply, 523), reply, "short enough");
+        }
     }
 
     proptest! {

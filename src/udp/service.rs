@@ -12,15 +12,15 @@ use crate::core::{self, Asked, Flavour, Handout, Minute, NetworkLog as _, Tracke
 use crate::stats::{Count, Tally};
 
 use super::connection_id::ConnectionIds;
-use super::packet::{self, ANNOUNCE_REPLY_LEN, Announce, Hashes, Packet, REPLY_HEADER_LEN, Request};
+use super::packet::{self, ANNOUNCE_REPLY_LEN, Announce, Hashes, PEER_LEN, Packet, REPLY_HEADER_LEN, Request};
 
-/// Peers in one reply at most: 1220 bytes, which no path of today has to cut in pieces.
+/// Peers in one reply at most: 1220 bytes, which every path takes that carries IPv6. The socket cuts it for others.
 pub const PEERS_MOST_IPV4: usize = 200;
 /// The same for IPv6: 1208 bytes.
 pub const PEERS_MOST_IPV6: usize = 66;
 
 /// The longest reply, in bytes.
-pub const REPLY_MOST: usize = ANNOUNCE_REPLY_LEN + PEERS_MOST_IPV4 * 6;
+pub const REPLY_MOST: usize = ANNOUNCE_REPLY_LEN + PEERS_MOST_IPV4 * PEER_LEN;
 
 const MISMATCH: &str = "Connection ID mismatch.";
 const TRUNCATED: &str = "Announce is too short.";

@@ -9,22 +9,25 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{
     self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
     recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
 };
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::{debug, warn};
 
 use crate::core::{Clock, Flavour};
 
-use super::packet::{HEADER_LEN, SCRAPE_MOST};
+use super::packet::{self, HEADER_LEN, SCRAPE_MOST};
 use super::service::{Question, REPLY_MOST, Service};
 
 /// Datagrams received and sent at once.
 const BATCH: usize = 32;
 /// The longest scrape. What is longer is cut: options at the end of an announce (BEP 41) are not looked at anyway.
 const DATAGRAM_MOST: usize = HEADER_LEN + SCRAPE_MOST * 20;
+/// What is left of a reply, in bytes, where the path to its client is too narrow for all of it. Linux takes no path for
+/// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
+const CUT_MOST: usize = 552 - 20 - 8;
 /// How long to wait after an error that is not a datagram's own, such as a machine without memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,6 +70,11 @@ impl Socket {
             IpAddr::V4(_) if wildcard => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
             IpAddr::V6(_) if wildcard => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             _ => {}
+        }
+        if local.is_ipv4() {
+            // Else the kernel draws an identification for each reply, so that it can be sent in pieces. A system that
+            // does not know the option does without.
+            let _ = setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_DO);
         }
         Ok(Self { socket, ipv6: local.is_ipv6(), wildcard })
     }
@@ -159,19 +167,21 @@ impl Socket {
         destinations: &[Option<A>],
         arrived: &[Arrived],
     ) {
-        let slices: [_; BATCH] = array::from_fn(|i| [IoSlice::new(replies.get(i).map_or(&[], |reply| reply))]);
+        let mut slices: [_; BATCH] = array::from_fn(|i| [IoSlice::new(replies.get(i).map_or(&[], |reply| reply))]);
         let mut sent = 0;
         while let Some(Arrived { source, .. }) = arrived.get(sent) {
             // One call has one source: most machines have one address, so this is nearly always the whole batch.
             let run = arrived.iter().skip(sent).take_while(|other| same(source, &other.source)).count();
-            let (slices, destinations) = (slices.iter().skip(sent).take(run), destinations.get(sent..sent + run));
+            let (batch, destinations) = (slices.iter().skip(sent).take(run), destinations.get(sent..sent + run));
             let control = source.control_message();
             let socket = self.socket.as_raw_fd();
             let flags = MsgFlags::empty();
-            match sendmmsg(socket, headers, slices, destinations.unwrap_or_default(), control.as_slice(), flags) {
+            let results = sendmmsg(socket, headers, batch, destinations.unwrap_or_default(), control.as_slice(), flags);
+            match results.map(Iterator::count) {
                 // The kernel stops at the first that it cannot send; the next call says why.
-                Ok(results) => sent += results.count().max(1),
+                Ok(count) => sent += count.max(1),
                 Err(Errno::EINTR) => {}
+                Err(Errno::EMSGSIZE) if !self.ipv6 && cut(&mut slices, replies, sent) => {}
                 Err(error) => {
                     // A client that no route leads to, or that a firewall forbids: the others are answered.
                     debug!("cannot send a reply: {error}");
@@ -180,6 +190,26 @@ impl Socket {
             }
         }
     }
+}
+
+// nix has this macro for options that it does not know itself.
+sockopt_impl!(
+    /// Whether datagrams that are too long for their path are cut in pieces by the kernel, or refused.
+    MtuDiscover,
+    Both,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int
+);
+
+/// Whether there is less of a reply to send now.
+#[cold]
+fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &'a [Vec<u8>], at: usize) -> bool {
+    let (Some([slice]), Some(reply)) = (slices.get_mut(at), replies.get(at)) else { return false };
+    let rest = packet::cut(reply, CUT_MOST);
+    let shorter = rest.len() < slice.len();
+    *slice = IoSlice::new(rest);
+    shorter
 }
 
 /// As the system writes addresses of one family: a batch of them is copied to and fro, and one that fits all families
@@ -236,4 +266,58 @@ fn source<A>(message: &RecvMsg<'_, '_, A>) -> Option<Source> {
         }
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+    use crate::core::Totals;
+
+    fn socket(address: impl Into<IpAddr>) -> Socket {
+        Socket::new(UdpSocket::bind((address.into(), 0)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_kernel_is_not_to_cut_what_it_sends_over_ipv4() {
+        for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+            assert_eq!(getsockopt(&socket(address).socket, MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
+        }
+    }
+
+    #[test]
+    fn a_reply_that_its_path_does_not_take_is_cut_and_the_others_are_sent_whole() {
+        let [mut connected, mut announced, mut scraped, mut endless, mut refused] = [const { Vec::new() }; 5];
+        packet::write_connect(&mut connected, 1, 1);
+        packet::begin_announce(&mut announced, 2);
+        // No IPv4 datagram is as long, so the loopback refuses it.
+        announced.resize(70_000, 7);
+        packet::begin_scrape(&mut scraped, 3);
+        (0..6000).for_each(|_| packet::add_scraped(&mut scraped, Totals::default()));
+        packet::write_error(&mut endless, 4, &"no".repeat(35_000));
+        packet::write_error(&mut refused, 5, "no");
+        let expected =
+            [&connected[..], &announced[..CUT_MOST], &scraped[..8 + 43 * 12], &endless[..CUT_MOST], &refused];
+        let expected = expected.map(<[u8]>::to_vec);
+
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let SocketAddr::V4(from) = client.local_addr().unwrap() else { panic!("not bound to IPv4") };
+        let source = Source::Bound;
+        let arrived = [0; 5].map(|buffer| Arrived { buffer, len: 0, from: from.into(), source });
+        let mut replies = [const { Vec::new() }; BATCH];
+        replies[..5].clone_from_slice(&[connected, announced, scraped, endless, refused]);
+        let mut headers = MultiHeaders::preallocate(BATCH, None);
+        socket(Ipv4Addr::LOCALHOST).send(&mut headers, &replies, &[Some(SockaddrIn::from(from)); 5], &arrived);
+
+        client.set_nonblocking(true).unwrap();
+        let mut received = [0; 1000];
+        for expected in expected {
+            let len = client.recv(&mut received).unwrap();
+            assert_eq!(received[..len], expected);
+        }
+        assert!(client.recv(&mut received).is_err(), "nothing is sent twice");
+    }
 }

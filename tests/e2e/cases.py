@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from clients import Aria2, Libtorrent, Transmission
+from narrow import Narrow
 from stage import StepFailed
 from torrent import Torrent
 from tracker import Tracker
@@ -221,6 +222,7 @@ CASES = [
         tuple(side(client, "http", "ipv4") for client in (Aria2, Transmission, Libtorrent)),
         (side(Aria2, "http", "ipv4"), side(Transmission, "udp", "ipv4"), side(Libtorrent, "udp", "ipv4")),
     ),
+    Narrow("narrow-udp-ipv4@default", "default"),
     _alike(Aria2, "http", "ipv6", "v6"),
     _alike(Transmission, "http", "ipv6", "v6"),
     _alike(Libtorrent, "http", "ipv6", "v6"),
@@ -232,6 +234,7 @@ CASES = [
     _alike(Libtorrent, "udp", "ipv4", "dual-stack"),
     _alike(Libtorrent, "http", "ipv6", "dual-stack"),
     _alike(Libtorrent, "udp", "ipv6", "dual-stack"),
+    Narrow("narrow-udp-ipv4@dual-stack", "dual-stack"),
     _across("http", "ipv6", "ipv4"),
     _across("http", "ipv4", "ipv6"),
 ]

@@ -1,4 +1,4 @@
-"""A cluster of trackers that sync live, clients that announce to it, and whatever else speaks to it."""
+"""A cluster of trackers that sync live, clients that ask trackers, and whatever else speaks to a cluster."""
 
 import ctypes
 import http.client
@@ -8,7 +8,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from tracker import ASK_SECONDS, UDP_CONNECT, UDP_MAGIC, Tracker, exchange
+from tracker import ASK_SECONDS, UDP_CONNECT, UDP_MAGIC, UDP_SCRAPE, Tracker, exchange
 
 GROUP = "224.0.23.5"
 PORT = 9696
@@ -25,7 +25,6 @@ class Node(Tracker):
     """A tracker of a cluster, of which these hosts are."""
 
     def __init__(self, stage, host, binary, members):
-        self.host = host
         self.name = host.name
         believed = [word for member in members for word in ("-A", member.addresses["ipv4"])]
         options = ["-i", host.addresses["ipv4"], "-s", PORT, *believed]
@@ -49,16 +48,16 @@ class Node(Tracker):
 
 
 class Client:
-    """Announces peers at one address, one for each port, to one node."""
+    """Announces peers at one address, one for each port, to one tracker, over UDP."""
 
-    def __init__(self, host, node, family="ipv4", source=None):
+    def __init__(self, host, tracker, family="ipv4", source=None):
         self.address = source or host.addresses[family]
         kind = socket.AF_INET if family == "ipv4" else socket.AF_INET6
         with host.inside():
             self._socket = socket.socket(kind, socket.SOCK_DGRAM)
         self._socket.settimeout(ASK_SECONDS)
         self._socket.bind((self.address, 0))
-        self._socket.connect((node.host.addresses[family], node.udp_port))
+        self._socket.connect((tracker.host.addresses[family], tracker.udp_port))
         self._peer = struct.Struct(">4sH" if family == "ipv4" else ">16sH")
         (self._id,) = struct.unpack(">Q", exchange(self._socket, UDP_MAGIC, UDP_CONNECT, b""))
 
@@ -73,6 +72,11 @@ class Client:
         reply = exchange(self._socket, self._id, UDP_ANNOUNCE, body)
         peers = self._peer.iter_unpack(reply[12:])
         return {(str(ipaddress.ip_address(address)), port) for address, port in peers}
+
+    def scrape(self, info_hashes):
+        """(complete, downloaded, incomplete) for each of them that the reply has."""
+        reply = exchange(self._socket, self._id, UDP_SCRAPE, b"".join(info_hashes))
+        return list(struct.iter_unpack(">III", reply))
 
 
 @dataclass(frozen=True)

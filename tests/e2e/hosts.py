@@ -1,4 +1,4 @@
-"""Hosts of the test's own: network namespaces on one bridge.
+"""Hosts of the test's own: network namespaces on one bridge, or behind one that is on it.
 
 The bridge has a namespace too, so the machine's own network is not touched. All that a killed
 run can leave behind carries its owner in the name, and the next run sweeps it away.
@@ -20,6 +20,7 @@ CLONE_NEWNET = 0x4000_0000
 # Ranges for documentation (RFC 5737, RFC 3849): nobody's real network is ever meant.
 SUBNETS = {"ipv4": "192.0.2.{}/24", "ipv6": "2001:db8::{}/64"}
 UNREACHABLE = "198.51.100.1/32"
+BEHIND = "203.0.113.{}"
 
 
 class CannotRun(Exception):
@@ -32,6 +33,7 @@ class Network:
     def __init__(self, name):
         self.name = name
         self.hosts = []
+        self._links = 0
         self._namespaces = []
         self._bridge = f"{name}-bridge"
 
@@ -88,6 +90,28 @@ class Network:
         self.hosts.append(host)
         return host
 
+    def behind(self, gateway, name, mtu):
+        """A host with an IPv4 address and one link: to the host `gateway`, for packets up to `mtu` bytes."""
+        namespace = f"{self.name}-{name}"
+        self._namespace(namespace)
+        self._links += 1
+        port = f"link{self._links}"
+        near, far = (BEHIND.format(4 * self._links + end) for end in (1, 2))
+        ends = ["name", port, "mtu", mtu], ["name", "eth0", "mtu", mtu, "netns", namespace]
+        _ip("-n", gateway.namespace, "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        for end, device, address in (gateway.namespace, port, near), (namespace, "eth0", far):
+            _ip("-n", end, "addr", "add", f"{address}/30", "dev", device)
+            _ip("-n", end, "link", "set", device, "up")
+        _ip("-n", namespace, "route", "add", "default", "via", near)
+        with gateway.inside():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        return Host(name, namespace, {"ipv4": far})
+
+    def route(self, host, destination, gateway):
+        """`host` sends what it has for the IPv4 address of `destination` by way of `gateway`."""
+        address, via = (there.addresses["ipv4"] for there in (destination, gateway))
+        _ip("-n", host.namespace, "route", "add", address, "via", via)
+
     def unplug(self):
         """Takes every host off the bridge. Returns the host on which the other ends of their links are, named
         port1 and so on, so that a program there can pass frames as it likes."""
@@ -129,6 +153,7 @@ def _set_namespace(file):
 
 
 def _ip(*arguments):
+    arguments = list(map(str, arguments))
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CannotRun(f"`ip {' '.join(arguments)}`: {done.stderr.strip()}")

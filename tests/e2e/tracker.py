@@ -23,7 +23,7 @@ class Tracker:
     """Runs on its host from the constructor on, with an empty folder as its root."""
 
     def __init__(self, stage, host, binary, folder, port_offset=0, options=()):
-        self._host = host
+        self.host = host
         self.http_port = HTTP_PORT + port_offset
         self.udp_port = UDP_PORT + port_offset
         folder.mkdir()
@@ -42,7 +42,7 @@ class Tracker:
             )
 
     def announce_url(self, protocol, family):
-        address = self._host.addresses[family]
+        address = self.host.addresses[family]
         literal = f"[{address}]" if family == "ipv6" else address
         port = self.udp_port if protocol == "udp" else self.http_port
         return f"{protocol}://{literal}:{port}/announce"
@@ -50,17 +50,17 @@ class Tracker:
     def scrape(self, protocol, family, info_hash):
         """(complete, incomplete, downloaded); a torrent that the tracker does not know has (0, 0, 0)."""
         ask = self._scrape_udp if protocol == "udp" else self._scrape_http
-        return ask(self._host.addresses[family], info_hash)
+        return ask(self.host.addresses[family], info_hash)
 
     def _accepts(self, family):
-        with self._host.inside():
-            connection = socket.create_connection((self._host.addresses[family], self.http_port), ASK_SECONDS)
+        with self.host.inside():
+            connection = socket.create_connection((self.host.addresses[family], self.http_port), ASK_SECONDS)
         connection.close()
         return True
 
     def _scrape_http(self, address, info_hash):
         connection = http.client.HTTPConnection(address, self.http_port, timeout=ASK_SECONDS)
-        with self._host.inside():
+        with self.host.inside():
             connection.connect()
         try:
             connection.request("GET", f"/scrape?info_hash={quote_from_bytes(info_hash, safe='')}")
@@ -78,7 +78,7 @@ class Tracker:
     def _scrape_udp(self, address, info_hash):
         """BEP 15: connect, then scrape."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with self._host.inside():
+        with self.host.inside():
             asker = socket.socket(family, socket.SOCK_DGRAM)
         with asker:
             asker.settimeout(ASK_SECONDS)
