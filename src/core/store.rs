@@ -151,7 +151,7 @@ impl<F: Family> Store<F> {
     /// Does what [`Self::find`] does for as many of those `sought`, from number 0 on, as have shards that nobody has locked,
     /// not even one before; for the first it waits. Says how many.
     ///
-    /// Two threads never wait for each other, unless one has something locked already: who waits has nothing.
+    /// So two threads never wait for each other: whoever waits has nothing locked.
     #[inline]
     pub fn find_group<'a, 'b>(
         &'a self,

@@ -1,6 +1,6 @@
 //! The UDP front end (BEP 15).
 //!
-//! A datagram passes through [`socket`] (receives and sends in batches), [`service`] (datagram to reply, pure) and
+//! A datagram passes through [`socket`] (receives and sends in batches), [`service`] (datagrams to replies, pure) and
 //! [`packet`] (bytes to values and back); [`connection_id`] keeps liars about their address from being answered.
 
 pub mod connection_id;

@@ -100,7 +100,7 @@ impl Socket {
         let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
         let mut datagrams = vec![[0; DATAGRAM_MOST]; BATCH];
         let mut replies: [Vec<u8>; BATCH] = array::from_fn(|_| Vec::with_capacity(REPLY_MOST));
-        let mut arrived = Vec::with_capacity(BATCH);
+        let mut arrived: Vec<Arrived> = Vec::with_capacity(BATCH);
         let mut destinations = Vec::with_capacity(BATCH);
         let mut complained = false;
 
@@ -108,7 +108,7 @@ impl Socket {
             arrived.clear();
             destinations.clear();
             let received = self.receive(&mut receiving, &mut datagrams, &mut arrived, &mut destinations);
-            let questions = arrived.iter().zip(&mut replies).map(|(arrived, out): (&Arrived, &mut Vec<u8>)| {
+            let questions = arrived.iter().zip(&mut replies).map(|(arrived, out)| {
                 out.clear();
                 let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
                 Question { datagram: datagram.unwrap_or_default(), from: arrived.from, out }
@@ -125,12 +125,15 @@ impl Socket {
                     thread::sleep(PAUSE);
                 }
             }
+            // Most often all are answered, and none moves.
             let mut answered = 0;
             for at in 0..arrived.len() {
                 if replies.get(at).is_some_and(|reply| !reply.is_empty()) {
-                    replies.swap(answered, at);
-                    arrived.swap(answered, at);
-                    destinations.swap(answered, at);
+                    if answered < at {
+                        replies.swap(answered, at);
+                        arrived.swap(answered, at);
+                        destinations.swap(answered, at);
+                    }
                     answered += 1;
                 }
             }
