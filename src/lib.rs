@@ -10,10 +10,10 @@
 //! - [`stats`]: counters, and the pages that read them.
 //! - [`core`]: torrents, peers, and what an announce does.
 //!
-//! The way of an announce over UDP: `udp::socket` receives it, `udp::packet` reads it, `udp::service` checks its
-//! connection id, `core::tracker` decides, `core::store` locks the torrent's shard, `core::swarm` keeps the peer and
-//! `core::select` chooses others; back the same way. Over HTTP: `http::connection`, `http::request`, `http::service`,
-//! then likewise.
+//! The way of an announce over UDP: `udp::socket` receives it with others, `udp::packet` reads it, `udp::service` checks
+//! its connection id, `core::announce` carries it out with those others, `core::store` locks the torrent's shard,
+//! `core::swarm` keeps the peer and `core::select` chooses others; back the same way. Over HTTP: `http::connection`,
+//! `http::request`, `http::service`, then likewise, but alone.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
 

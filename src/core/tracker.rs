@@ -95,6 +95,8 @@ impl<F: Flavour> Tracker<F> {
 
     /// Tells `show` of each torrent, in their order, what [`Self::scrape`] says of it: faster than one after the other,
     /// the more so the larger the tracker is.
+    ///
+    /// Calls `show` with torrents locked: it is not to ask this tracker anything.
     pub fn scrape_all(&self, info_hashes: impl IntoIterator<Item = InfoHash>, mut show: impl FnMut(Option<Totals>)) {
         let mut info_hashes = info_hashes.into_iter();
         loop {
