@@ -55,15 +55,18 @@ fn a_head_with_many_lines_is_refused() {
 #[test]
 fn when_files_run_out_udp_goes_on_and_http_comes_back() {
     let workers = "listen.tcp_workers 1\nlisten.udp_workers 1\n";
-    let tracker = Start::loopback().config(workers).with_open_files(64).run();
+    let mut tracker = Start::loopback().config(workers).with_open_files(64).run();
     let said_at_the_start = tracker.log().len();
-    let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();
+    let pid = tracker.pid();
+    let open_files = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let at_the_start = open_files();
     let client = Client::new(tracker.udp());
     let mut idle: Vec<_> = (0..150).map(|_| Connection::open(tracker.http())).collect();
     idle.iter_mut().for_each(|connection| connection.send("G"));
     let mut waiting = Connection::open(tracker.http());
     waiting.send(request(&announce_target(0, "port=1"), ""));
+    // The HTTP worker may not have had its turn yet.
+    tracker.wait_for_log("TCP connections are in use");
     for port in 2..=100 {
         let announced = client.announce(&Announce::leecher(info_hash(0), port));
         assert_eq!(announced.leechers, u32::from(port) - 1);
