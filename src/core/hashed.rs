@@ -72,8 +72,7 @@ impl<P: Peer> Hashed<P> {
     /// Begins to fetch the tables themselves.
     #[inline]
     pub(super) fn prefetch(&self) {
-        prefetch(&self.seeders);
-        prefetch(&self.leechers);
+        prefetch(self);
     }
 
     #[inline]

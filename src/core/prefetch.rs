@@ -1,23 +1,41 @@
 //! Fetching memory before it is needed.
 
-/// Begins to fetch the cache line at `place`, and does not wait for it.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Begins to fetch all of `place`, and does not wait for it.
 #[inline(always)]
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "stable Rust has no way to say it there"))]
 pub(super) fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "an intrinsic that is safe but not called so")]
-    // SAFETY: every x86-64 has the instruction, which reads nothing into the program and cannot fault, whatever the
-    // address; this one is even valid.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    let begin = std::ptr::from_ref(place).cast::<u8>();
+    (0..size_of::<T>()).step_by(LINE).for_each(|at| prefetch_line(begin.wrapping_add(at)));
+    // Where the beginning is somewhere on a cache line, the end may be on one more.
+    if const { align_of::<T>() < LINE && align_of::<T>() < size_of::<T>() } {
+        prefetch_line(begin.wrapping_add(size_of::<T>() - 1));
     }
 }
 
-/// Begins to fetch `from` and as many places behind it as stand on `lines` cache lines.
+/// Begins to fetch the first `most` of `places`, or all if there are fewer.
 #[inline]
-pub(super) fn prefetch_lines<T>(from: &[T], lines: usize) {
-    const LINE: usize = 64;
+pub(super) fn prefetch_first<T>(places: &[T], most: usize) {
     const { assert!(size_of::<T>() <= LINE) };
-    from.iter().step_by(const { LINE / size_of::<T>() }).take(lines).for_each(prefetch);
+    let places = places.get(..most).unwrap_or(places);
+    places.iter().step_by(const { LINE / size_of::<T>() }).chain(places.last()).for_each(prefetch_begin);
+}
+
+#[inline(always)]
+fn prefetch_begin<T>(place: &T) {
+    prefetch_line(std::ptr::from_ref(place).cast());
+}
+
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "stable Rust has no way to say it there"))]
+fn prefetch_line(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "an intrinsic that is safe but not called so")]
+    // SAFETY: every x86-64 has the instruction, which reads nothing into the program and cannot fault, whatever the
+    // address; these are even valid.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
 }

@@ -3,14 +3,12 @@
 use fastrand::Rng;
 
 use super::peer::Peer;
-use super::prefetch::prefetch_lines;
+use super::prefetch::prefetch_first;
 
 /// Peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
 const RUN: usize = 16;
 /// With at least this many slots for each run, runs are taken from all over the swarm.
 const SPREAD: usize = 4 * RUN;
-/// Cache lines that a run stands on, vacant slots included, wherever on the first of them it begins.
-const RUN_LINES: usize = 3;
 
 /// What a selection is read from: slots that are peers or vacant, in one piece or in several.
 pub trait Slots<P> {
@@ -82,15 +80,18 @@ pub fn prefetch<P: Peer>(slots: &(impl Slots<P> + ?Sized), wanted: usize, rng: &
     let runs = wanted.div_ceil(RUN);
     if slots.slots() >= runs * SPREAD {
         for (first, _) in stretches(slots.slots(), begin, runs, rng) {
-            prefetch_lines(slots.piece(first), RUN_LINES);
+            prefetch_first(slots.piece(first), with_vacant(RUN));
         }
     } else {
         let piece = slots.piece(begin);
-        prefetch_lines(piece.get(..wanted).unwrap_or(piece), usize::MAX);
-        if piece.len() < wanted {
-            prefetch_lines(slots.piece(0), RUN_LINES);
-        }
+        prefetch_first(piece, with_vacant(wanted));
+        prefetch_first(slots.piece(0), with_vacant(wanted).saturating_sub(piece.len()));
     }
+}
+
+/// About how many slots so many peers stand in.
+fn with_vacant(peers: usize) -> usize {
+    peers + peers / 8 + 1
 }
 
 /// Where each run begins, and how many slots it may use: at a random place in each of as many stretches as there are

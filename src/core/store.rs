@@ -310,9 +310,7 @@ impl<F: Family> Locked<'_, F> {
     fn prefetch_torrent(&self) {
         let candidate = self.inside.index.candidate(self.hash.0);
         if let Some(torrent) = candidate.and_then(|at| self.inside.torrents.get(at)) {
-            // Half of all torrents stand on two cache lines.
-            prefetch(&torrent.info_hash);
-            prefetch(&torrent.swarms);
+            prefetch(torrent);
         }
     }
 

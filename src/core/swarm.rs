@@ -16,7 +16,7 @@ use super::clock::{Minute, PEER_LIFETIME};
 use super::hashed::Hashed;
 use super::keyed_hash::Key;
 use super::peer::{Peer, PeerV4, PeerV6, Stamp};
-use super::prefetch::prefetch_lines;
+use super::prefetch::prefetch_first;
 use super::select::select;
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
@@ -172,7 +172,7 @@ impl<P: Peer> Swarm<P> {
         match &self.0 {
             Form::Empty { .. } | Form::Few { .. } => {}
             // All of it is looked through.
-            Form::Packed { room, .. } => prefetch_lines(room, usize::MAX),
+            Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
             Form::Hashed(tables) => tables.prefetch(),
         }
     }

@@ -10,12 +10,15 @@ use super::blocks::Blocks;
 use super::clock::Minute;
 use super::keyed_hash::Key;
 use super::peer::Peer;
-use super::prefetch::prefetch_lines;
+use super::prefetch::prefetch_first;
 use super::select::Slots;
 
 /// Slots of a block: a power of two, so that a position is taken apart without a division, and so many that what malloc
 /// keeps beside each block counts for little.
 const BLOCK: usize = 256;
+
+/// Slots from its home on within which most peers are found.
+const PROBED: usize = 8;
 
 /// Peers by endpoint.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl<P: Peer> Table<P> {
     /// Begins to fetch where the peer at `endpoint`'s address and port stands, if it does.
     #[inline]
     pub fn prefetch(&self, key: &Key, endpoint: &P) {
-        prefetch_lines(self.slots.piece(self.home(key, endpoint)), 2);
+        prefetch_first(self.slots.piece(self.home(key, endpoint)), PROBED);
     }
 
     /// Adds a peer that is not there yet.
