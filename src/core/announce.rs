@@ -149,7 +149,6 @@ impl<F: Flavour> Tracker<F> {
         let sought = |n: usize| group.get(n)?.as_ref().map(|begun| (begun.hash, &begun.asked.announce.info_hash));
         let many = self.store().find_group(sought, &mut locked);
         let locked = locked.get_mut(..many).unwrap_or_default();
-        locked.iter().flatten().filter_map(Locked::torrent).for_each(|torrent| torrent.swarms.prefetch());
         for (locked, Begun { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
             let Asked { announce: Announce { endpoint, seeder, .. }, handout } = asked;
             locked.prefetch(*endpoint, *seeder, handout.wanted, rng);

@@ -5,7 +5,6 @@ use fastrand::Rng;
 use super::clock::Minute;
 use super::keyed_hash::Key;
 use super::peer::{Peer, Stamp};
-use super::prefetch::prefetch;
 use super::select::{self, Slots, select};
 use super::swarm::{Asker, Counts};
 use super::table::Table;
@@ -67,12 +66,6 @@ impl<P: Peer> Hashed<P> {
         let share = self.share_of_seeders(present, wanted, rng);
         select(&self.seeders, seeders, &itself, share, rng, out);
         select(&self.leechers, present - seeders, &itself, wanted - share, rng, out);
-    }
-
-    /// Begins to fetch the tables themselves.
-    #[inline]
-    pub(super) fn prefetch(&self) {
-        prefetch(self);
     }
 
     #[inline]

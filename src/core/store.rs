@@ -171,6 +171,9 @@ impl<F: Family> Store<F> {
         for (n, locked) in found.iter_mut().take(many).flatten().enumerate() {
             if let Some((_, info_hash)) = sought(n) {
                 locked.find(info_hash);
+                if let Some(torrent) = locked.torrent() {
+                    torrent.swarms.prefetch();
+                }
             }
         }
         many

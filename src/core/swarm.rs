@@ -16,7 +16,7 @@ use super::clock::{Minute, PEER_LIFETIME};
 use super::hashed::Hashed;
 use super::keyed_hash::Key;
 use super::peer::{Peer, PeerV4, PeerV6, Stamp};
-use super::prefetch::prefetch_first;
+use super::prefetch::{prefetch, prefetch_first};
 use super::select::select;
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
@@ -166,14 +166,11 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Begins to fetch what the torrent's entry points to.
+    /// Begins to fetch what says where the peers of a large swarm stand, and how many they are.
     #[inline]
     pub fn prefetch(&self) {
-        match &self.0 {
-            Form::Empty { .. } | Form::Few { .. } => {}
-            // All of it is looked through.
-            Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
-            Form::Hashed(tables) => tables.prefetch(),
+        if let Form::Hashed(tables) = &self.0 {
+            prefetch(&**tables);
         }
     }
 
@@ -181,8 +178,11 @@ impl<P: Peer> Swarm<P> {
     /// the same state.
     #[inline]
     pub fn prefetch_peers(&self, key: &Key, peer: &P, seeder: bool, wanted: usize, rng: Rng) {
-        if let Form::Hashed(tables) = &self.0 {
-            tables.prefetch_peers(key, peer, seeder, wanted, rng);
+        match &self.0 {
+            Form::Empty { .. } | Form::Few { .. } => {}
+            // All of it is looked through.
+            Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
+            Form::Hashed(tables) => tables.prefetch_peers(key, peer, seeder, wanted, rng),
         }
     }
 
