@@ -21,7 +21,7 @@ use opentracker::udp::{ConnectionIds, Question, Service};
 use plain::{NOW, Plain};
 
 /// Datagrams that are received, answered and sent together.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 const DATAGRAMS: usize = 200_000;
 const ROUNDS: u32 = 8;
 /// Bytes written over between two batches, and the size of a cache line.

@@ -29,7 +29,7 @@ use plain::{NOW, Plain};
 
 const REQUESTS: u32 = 1000;
 /// Datagrams that are received, answered and sent together.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 const TORRENT: [u8; 20] = [7; 20];
 
 /// A tracker over UDP, and what it is to be asked.
@@ -93,11 +93,11 @@ impl Udp {
 }
 
 #[library_benchmark]
-#[bench::connect(args = (), setup = Udp::connects, config = costs(370))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(889))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_568))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_113))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_684))]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(363))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(890))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_534))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_115))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_737))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
@@ -132,8 +132,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_568))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_259))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_569))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_295))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);

@@ -30,7 +30,7 @@ use plain::{NOW, Plain};
 /// Datagrams that a worker has ready, and goes through again and again.
 const READY: usize = 20_000;
 /// Datagrams that are received, answered and sent together.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 const PEERS: u32 = 200_000;
 const SECONDS: u64 = 2;
 

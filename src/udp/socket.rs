@@ -22,7 +22,7 @@ use super::packet::{self, HEADER_LEN, SCRAPE_MOST};
 use super::service::{Question, REPLY_MOST, Service};
 
 /// Datagrams received and sent at once.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// The longest scrape. What is longer is cut: options at the end of an announce (BEP 41) are not looked at anyway.
 const DATAGRAM_MOST: usize = HEADER_LEN + SCRAPE_MOST * 20;
 /// What is left of a reply, in bytes, where the path to its client is too narrow for all of it. Linux takes no path for
