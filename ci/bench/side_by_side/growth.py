@@ -20,7 +20,7 @@ QUICK_SWARMS = {"swarm_small": (100, 100), "swarm_large": (1, 10_000)}
 def measure(sides, options, results, say):
     sizes = SIZES[:3] if options.quick else SIZES
     totals = {f"growth_{size}": (size // PEERS, PEERS) for size in sizes}
-    command = f"udp_load mix --to {{address}} --seconds {options.seconds:g} --connects 0 --scrapes 0 --skew 1"
+    command = f"udp_load mix --to {{address}} --seconds {options.seconds:g} --connects 0 --scrapes 0 --skew 1 --spins"
     results.command("growth", f"{command} --torrents {{peers / 10}} --peers 10")
     results.command("swarms", f"{command} --torrents {{10000|1}} --peers {{100|1000000}} --sockets 16 --in-flight 16")
     swarms = QUICK_SWARMS if options.quick else SWARMS
@@ -42,7 +42,7 @@ def compare(side, key, shapes, wide, options, results, say):
                 meter = servers[name].meter()
                 load = loader.mix(
                     servers[name], options.seconds, torrents=torrents, peers=peers, connects=0, scrapes=0, skew=1,
-                    seed=2 + number, spins=options.spins, **wide,
+                    seed=2 + number, spins=True, **wide,
                 )
                 cpu = meter.stop()
                 results.add(name, key, load["announces"] / cpu.total)

@@ -152,7 +152,7 @@ def markdown(results, sides):
 def head(results):
     options = results.options
     versions = "; ".join(f"{name} {version}" for name, version in results.built.versions.items())
-    command = "ci/bench/run" + " --quick" * options.quick + " --spins" * options.spins
+    command = "ci/bench/run" + " --quick" * options.quick
     command += f" --rounds {options.rounds} --seconds {options.seconds:g} --only {','.join(options.only)}"
     return [
         f"Measured with `{command}` on {time.strftime('%Y-%m-%d')}: {machine()}.",
