@@ -94,7 +94,7 @@ impl Udp {
 
 #[library_benchmark]
 #[bench::connect(args = (), setup = Udp::connects, config = costs(363))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(890))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(913))]
 #[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_534))]
 #[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_115))]
 #[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_737))]
@@ -132,8 +132,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_569))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_295))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_587))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_318))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);

@@ -56,9 +56,10 @@ pub trait Swarms: Default + Send {
     fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp);
     /// Takes the peer at `endpoint` out; says with which stamp.
     fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp>;
-    /// Begins to fetch what the entry points to: see [`Swarm::prefetch`].
+    /// Begins to fetch what says where the peers stand: see [`Swarm::prefetch`].
     fn prefetch(&self);
-    /// Begins to fetch what [`Self::upsert`] and [`Self::hand_out`] will look at: see [`Swarm::prefetch_peers`].
+    /// Begins to fetch the peers that [`Self::upsert`] and [`Self::hand_out`] will look at: see
+    /// [`Swarm::prefetch_peers`].
     fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng);
     /// Writes a random selection of peers: see [`Swarm::select`]. `asker` is where the asker is, if it is one of them.
     fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);

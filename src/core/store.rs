@@ -171,9 +171,6 @@ impl<F: Family> Store<F> {
         for (n, locked) in found.iter_mut().take(many).flatten().enumerate() {
             if let Some((_, info_hash)) = sought(n) {
                 locked.find(info_hash);
-                if let Some(torrent) = locked.torrent() {
-                    torrent.swarms.prefetch();
-                }
             }
         }
         many
@@ -317,9 +314,13 @@ impl<F: Family> Locked<'_, F> {
         }
     }
 
+    /// Finds the torrent, if it is there, and begins to fetch what says where its peers stand.
     #[inline]
     fn find(&mut self, info_hash: &InfoHash) {
         self.at = self.inside.position(self.hash, info_hash);
+        if let Some(torrent) = self.torrent() {
+            torrent.swarms.prefetch();
+        }
     }
 
     /// The torrent, if it was found.
