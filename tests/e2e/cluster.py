@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 import socket
 import struct
+import time
 from dataclasses import dataclass
 
 from tracker import ASK_SECONDS, UDP_CONNECT, UDP_MAGIC, UDP_SCRAPE, Tracker, exchange
@@ -18,6 +19,8 @@ UPDATE, COMPLETED, STARTED, STOPPED = range(4)
 FLAG_SEEDING, FLAG_COMPLETED, FLAG_STOPPED = 0x80, 0x40, 0x20
 
 UDP_ANNOUNCE = 1
+# A connection id is used for so long. The tracker accepts it for 120 s at least.
+RENEW_SECONDS = 60
 IP_RECVTTL = 12
 
 
@@ -50,16 +53,25 @@ class Node(Tracker):
 class Client:
     """Announces peers at one address, one for each port, to one tracker, over UDP."""
 
-    def __init__(self, host, tracker, family="ipv4", source=None):
+    def __init__(self, host, tracker, family="ipv4", source=None, seconds=ASK_SECONDS):
         self.address = source or host.addresses[family]
         kind = socket.AF_INET if family == "ipv4" else socket.AF_INET6
         with host.inside():
             self._socket = socket.socket(kind, socket.SOCK_DGRAM)
-        self._socket.settimeout(ASK_SECONDS)
+        self._socket.settimeout(seconds)
         self._socket.bind((self.address, 0))
         self._socket.connect((tracker.host.addresses[family], tracker.udp_port))
         self._peer = struct.Struct(">4sH" if family == "ipv4" else ">16sH")
+        self._connect()
+
+    def _connect(self):
+        self._connected = time.monotonic()
         (self._id,) = struct.unpack(">Q", exchange(self._socket, UDP_MAGIC, UDP_CONNECT, b""))
+
+    def _ask(self, action, body):
+        if time.monotonic() - self._connected > RENEW_SECONDS:
+            self._connect()
+        return exchange(self._socket, self._id, action, body)
 
     def close(self):
         self._socket.close()
@@ -69,13 +81,13 @@ class Client:
         body = struct.pack(
             ">20s20sQQQIIIiH", info_hash, b"-TEST00-abcdefghijkl", 0, left, 0, event, 0, 0, -1, port
         )
-        reply = exchange(self._socket, self._id, UDP_ANNOUNCE, body)
+        reply = self._ask(UDP_ANNOUNCE, body)
         peers = self._peer.iter_unpack(reply[12:])
         return {(str(ipaddress.ip_address(address)), port) for address, port in peers}
 
     def scrape(self, info_hashes):
         """(complete, downloaded, incomplete) for each of them that the reply has."""
-        reply = exchange(self._socket, self._id, UDP_SCRAPE, b"".join(info_hashes))
+        reply = self._ask(UDP_SCRAPE, b"".join(info_hashes))
         return list(struct.iter_unpack(">III", reply))
 
 

@@ -1,6 +1,7 @@
 //! A directory for one tracker.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,10 +13,17 @@ pub(crate) struct Directory(pub(crate) PathBuf);
 impl Directory {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("opentracker-suite-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let temporary: &Path = &std::env::temp_dir().canonicalize().unwrap();
-        let path = temporary.join(name);
-        fs::create_dir(&path).unwrap();
+        let path = loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = temporary.join(format!("opentracker-suite-{}-{count}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                // Left behind by a process of the same number that was killed.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        };
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }

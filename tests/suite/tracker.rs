@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -337,6 +337,11 @@ pub(crate) fn waiting<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<
             result => return result,
         }
     }
+}
+
+/// A port that the system gives nobody who does not ask for it, and that no other process of these tests asks for.
+pub(crate) fn unasked_port() -> u16 {
+    10_000 + (process::id() % 20_000) as u16
 }
 
 /// Asks again and again until there is an answer, and gives up after a while.

@@ -17,9 +17,13 @@ struct Listed {
 impl Listed {
     fn new(torrents: &[u8]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("opentracker-lists-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir(&directory).expect("a temporary directory");
+        let directory = || {
+            let name = format!("opentracker-lists-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            std::env::temp_dir().join(name)
+        };
+        // One may be left behind by a process of the same number that was killed.
+        let mut directories = std::iter::repeat_with(directory).take(100);
+        let directory = directories.find(|path| fs::create_dir(path).is_ok()).expect("a temporary directory");
         let path = directory.join("list");
         fs::write(&path, text(torrents)).expect("a temporary file");
         let list = AccessList::open("access.whitelist", path).expect("a list");

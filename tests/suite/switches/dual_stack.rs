@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::clients::udp::{Announce, Client, STOPPED, compact_ipv4, compact_ipv6};
 use crate::flavour::{has, info_hash, loopbacks, wildcard};
 use crate::http::{announce, counts};
-use crate::tracker::{Start, Tracker};
+use crate::tracker::{Start, Tracker, unasked_port};
 
 /// A client of each family, at a tracker with so many leechers of each, on ports from 1 on.
 fn with_leechers(ipv4: u16, ipv6: u16) -> (Tracker, [Client; 2]) {
@@ -37,8 +37,7 @@ fn it_listens_on_both_families() {
         assert_eq!(ips, loopbacks());
     }
     // The same port of both families: the IPv6 socket leaves IPv4 alone.
-    let port = tracker.udp().port();
-    tracker.stop();
+    let port = unasked_port();
     let words =
         loopbacks().iter().flat_map(|&ip| ["-i".into(), wildcard(ip).to_string(), "-P".into(), port.to_string()]);
     let _tracker = Start::bare().args(words).run();

@@ -178,7 +178,9 @@ fn what_the_cluster_tells_is_counted() {
     // One peer more.
     all_seen(&member, &client);
     let page = |mode: &str| get(tracker.http(), &format!("/stats?mode={mode}")).text();
-    assert!(page("syncs").starts_with("4\n0\n"), "{}", page("syncs"));
+    // It is counted just after it can be seen.
+    let counted = until(PATIENCE, || page("syncs").starts_with("4\n0\n").then_some(()));
+    assert!(counted.is_some(), "{}", page("syncs"));
     assert!(page("everything").contains("<livesync>\n      <count>4</count>"), "{}", page("everything"));
     assert!(page("completed").starts_with("1\n0\n"), "{}", page("completed"));
     assert!(page("peer").starts_with("3\n1\n"), "{}", page("peer"));

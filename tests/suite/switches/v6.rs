@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use super::needs;
 use crate::clients::udp::{CONNECT, Client, MAGIC, header};
 use crate::flavour::{has, loopback};
-use crate::tracker::{PATIENCE, Start, Tracker, waiting};
+use crate::tracker::{PATIENCE, Start, Tracker, unasked_port, waiting};
 
 #[test]
 fn without_it_ipv6_addresses_are_refused() {
@@ -45,7 +45,8 @@ fn with_it_alone_ipv4_clients_are_not_heard() {
     if !has("v6") || has("dual-stack") {
         return;
     }
-    let tracker = Start::bare().listen(Ipv6Addr::UNSPECIFIED.into()).run();
+    let port = unasked_port();
+    let tracker = Start::bare().args(["-i", "::", "-p", &port.to_string(), "-P", &port.to_string()]).run();
     let error = TcpStream::connect((Ipv4Addr::LOCALHOST, tracker.http().port())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
