@@ -8,12 +8,12 @@
 //! - [`server`]: settings become a running tracker, in stages; signals. It is told which build it runs.
 //! - [`http`], [`udp`]: the front ends: bytes to requests, replies to bytes.
 //! - [`stats`]: counters, and the pages that read them.
-//! - [`core`]: torrents, peers, and what an announce does.
+//! - [`tracker`]: torrents, peers, and what an announce does.
 //!
 //! The way of an announce over UDP: `udp::socket` receives it with others, `udp::packet` reads it, `udp::service` checks
-//! its connection id, `core::announce` carries it out with those others, `core::store` locks the torrent's shard,
-//! `core::swarm` keeps the peer and `core::select` chooses others; back the same way. Over HTTP: `http::connection`,
-//! `http::request`, `http::service`, then likewise, but alone.
+//! its connection id, `tracker::announce` carries it out with those others, `tracker::store` locks the torrent's shard,
+//! `tracker::swarm` keeps the peer and `tracker::select` chooses others; back the same way. Over HTTP:
+//! `http::connection`, `http::request`, `http::service`, then likewise, but alone.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
 
@@ -25,9 +25,9 @@ compile_error!(
 
 pub mod cli;
 pub mod config;
-pub mod core;
 pub mod http;
 pub mod server;
 pub mod stats;
 pub mod switches;
+pub mod tracker;
 pub mod udp;

@@ -10,15 +10,15 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
-use opentracker::core::{Announce, Event, Handout, InfoHash, Tracker};
+use opentracker::tracker::{AnnounceRequest, Event, Handout, InfoHash, Tracker};
 use plain::{NOW, Plain};
 
 const TORRENT: InfoHash = InfoHash([7; 20]);
 const WANTED: usize = 50;
 
 /// The n-th peer; one in four is a seeder.
-fn announce(n: u32, event: Event) -> Announce {
-    Announce { info_hash: TORRENT, endpoint: asked::client(n), seeder: n.is_multiple_of(4), event }
+fn announce(n: u32, event: Event) -> AnnounceRequest {
+    AnnounceRequest { info_hash: TORRENT, endpoint: asked::client(n), seeder: n.is_multiple_of(4), event }
 }
 
 fn swarm(peers: u32) -> Tracker<Plain> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use opentracker::stats::Board;
+use opentracker::stats::Counters;
 use opentracker::udp::{ConnectionIds, Question, Service};
 use plain::{NOW, Plain};
 
@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
 
 fn measure(torrents: u32, peers: u32, datagrams: usize, rounds: u32) -> f64 {
     let tracker = Arc::new(plain::tracker());
-    let mut service = Service::new(tracker, ids(), Board::default().tally(), Rng::with_seed(1));
+    let mut service = Service::new(tracker, ids(), Counters::default().for_worker(), Rng::with_seed(1));
     let mut outs: Vec<_> = (0..BATCH).map(|_| Vec::with_capacity(2048)).collect();
     for peer in 0..peers {
         for torrent in 0..torrents {

@@ -22,8 +22,8 @@ use fastrand::Rng;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use opentracker::http;
 use opentracker::http::request::Request;
-use opentracker::http::service::Moment;
-use opentracker::stats::Board;
+use opentracker::http::service::RequestTime;
+use opentracker::stats::Counters;
 use opentracker::udp::{self, ConnectionIds, Question};
 use plain::{NOW, Plain};
 
@@ -42,7 +42,8 @@ struct Udp {
 impl Udp {
     fn new() -> Self {
         let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
-        let service = udp::Service::new(Arc::new(plain::tracker()), ids, Board::default().tally(), Rng::with_seed(2));
+        let service =
+            udp::Service::new(Arc::new(plain::tracker()), ids, Counters::default().for_worker(), Rng::with_seed(2));
         Self { service, datagrams: Vec::new(), outs: (0..BATCH).map(|_| Vec::with_capacity(2048)).collect() }
     }
 
@@ -126,7 +127,7 @@ impl Http {
         self.out.clear();
         let mut room = Request::room();
         let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
-        let now = Moment { minute: NOW, uptime: Duration::ZERO };
+        let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
         self.service.answer(&request, from.ip(), now, &mut self.out);
     }
 }

@@ -13,9 +13,9 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use opentracker::config::Settings;
-use opentracker::core::{Admission as _, Flavour, InfoHash};
 use opentracker::server::Plug as _;
 use opentracker::switches::ThisBuild;
+use opentracker::tracker::{Admission as _, Flavour, InfoHash};
 
 type Admission = <ThisBuild as Flavour>::Admission;
 

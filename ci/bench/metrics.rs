@@ -14,15 +14,15 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use opentracker::config::Settings;
-use opentracker::core::keyed_hash::Key;
-use opentracker::core::{Flavour, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged};
 use opentracker::http::flavour::{Connected, Durations as _, Everyone, Metrics, NoFullScrape, NoMetrics};
 use opentracker::http::request::Request;
-use opentracker::http::service::Moment;
+use opentracker::http::service::RequestTime;
 use opentracker::http::{HttpFlavour, Service, Shared};
 use opentracker::server::Plug as _;
-use opentracker::stats::Board;
+use opentracker::stats::Counters;
 use opentracker::switches::ThisBuild;
+use opentracker::tracker::keyed_hash::HashKey;
+use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
 
 type Exporter = <ThisBuild as HttpFlavour>::Metrics;
 
@@ -36,7 +36,7 @@ const PEERS: u32 = 1000;
 struct With<M>(PhantomData<M>);
 
 impl<M: Metrics> Flavour for With<M> {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -51,12 +51,12 @@ impl<M: Metrics> HttpFlavour for With<M> {
 
 fn service<M: Metrics>(metrics: M) -> Service<With<M>> {
     let mut rng = Rng::with_seed(1);
-    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    let board = Arc::<Board>::default();
-    let tally = board.tally();
+    let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
+    let counters = Arc::<Counters>::default();
+    let worker_counters = counters.for_worker();
     let shared = Shared {
-        tracker: Arc::new(Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged)),
-        board,
+        tracker: Arc::new(Tracker::new(key, Capacity::NONE, NOW, Open, Standalone, Unlogged)),
+        counters,
         client_address: Connected,
         stats_access: Everyone,
         full_scrape: NoFullScrape,
@@ -64,7 +64,7 @@ fn service<M: Metrics>(metrics: M) -> Service<With<M>> {
         stats_path: "stats".into(),
         redirect_url: None,
     };
-    Service::new(Arc::new(shared), tally, rng)
+    Service::new(Arc::new(shared), worker_counters, rng)
 }
 
 /// Answers as a worker of the tracker does.
@@ -79,7 +79,7 @@ fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
         out.clear();
         let mut room = Request::room();
         let Ok(Some((request, _))) = Request::parse(black_box(HEAD), &mut room) else { panic!("no request") };
-        let now = Moment { minute: NOW, uptime: started.elapsed() };
+        let now = RequestTime { minute: NOW, uptime: started.elapsed() };
         let next = service.answer(&request, client, now, &mut out);
         durations.add(|| started.elapsed().saturating_sub(now.uptime));
         black_box((next.keep_alive, out.len()))

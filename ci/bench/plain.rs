@@ -5,18 +5,18 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use opentracker::core::keyed_hash::Key;
-use opentracker::core::{Flavour, Ipv4Only, Limits, Minute, Open, Standalone, Tracker, Unlogged};
 use opentracker::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use opentracker::http::{self, HttpFlavour};
-use opentracker::stats::Board;
+use opentracker::stats::Counters;
+use opentracker::tracker::keyed_hash::HashKey;
+use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
 
 pub(crate) struct Plain;
 
 impl Flavour for Plain {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -31,17 +31,17 @@ impl HttpFlavour for Plain {
 
 pub(crate) fn tracker() -> Tracker<Plain> {
     let mut rng = Rng::with_seed(1);
-    let key = Key::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Tracker::new(key, Limits::NONE, NOW, Open, Standalone, Unlogged)
+    let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
+    Tracker::new(key, Capacity::NONE, NOW, Open, Standalone, Unlogged)
 }
 
 /// Such a tracker over HTTP.
 pub(crate) fn http() -> http::Service<Plain> {
-    let board = Arc::<Board>::default();
-    let tally = board.tally();
+    let counters = Arc::<Counters>::default();
+    let worker_counters = counters.for_worker();
     let shared = http::Shared {
         tracker: Arc::new(tracker()),
-        board,
+        counters,
         client_address: Connected,
         stats_access: Everyone,
         full_scrape: NoFullScrape,
@@ -49,5 +49,5 @@ pub(crate) fn http() -> http::Service<Plain> {
         stats_path: "stats".into(),
         redirect_url: None,
     };
-    http::Service::new(Arc::new(shared), tally, Rng::with_seed(2))
+    http::Service::new(Arc::new(shared), worker_counters, Rng::with_seed(2))
 }

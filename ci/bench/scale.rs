@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use opentracker::core::Tracker;
-use opentracker::stats::Board;
+use opentracker::stats::Counters;
+use opentracker::tracker::Tracker;
 use opentracker::udp::{ConnectionIds, Question, Service};
 use plain::{NOW, Plain};
 
@@ -75,12 +75,12 @@ fn main() -> io::Result<()> {
 /// Announces for each second of processor time, and waits for each million.
 fn measure(shape: Shape, workers: usize, seconds: Duration, shared: bool) -> (f64, f64) {
     let tracker = full(shape);
-    let board = Board::default();
+    let counters = Counters::default();
     let begin = Arc::new(Barrier::new(workers));
     let workers: Vec<_> = (0..workers)
         .map(|n| {
             let tracker = if shared { tracker.clone() } else { full(shape) };
-            let service = Service::new(tracker, ids(), board.tally(), Rng::with_seed(n as u64));
+            let service = Service::new(tracker, ids(), counters.for_worker(), Rng::with_seed(n as u64));
             let datagrams = datagrams(shape, n as u64);
             let begin = begin.clone();
             thread::spawn(move || work(service, &datagrams, &begin, seconds))
@@ -153,7 +153,7 @@ fn datagrams(shape: Shape, seed: u64) -> Datagrams {
 
 fn full(shape: Shape) -> Arc<Tracker<Plain>> {
     let tracker = Arc::new(plain::tracker());
-    let mut service = Service::new(tracker.clone(), ids(), Board::default().tally(), Rng::with_seed(1));
+    let mut service = Service::new(tracker.clone(), ids(), Counters::default().for_worker(), Rng::with_seed(1));
     let mut out = Vec::with_capacity(2048);
     for n in 0..PEERS {
         out.clear();

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
-use opentracker::core::keyed_hash::Key;
-use opentracker::core::peer::{Peer as _, PeerV4, Stamp};
-use opentracker::core::select::select;
-use opentracker::core::table::Table;
-use opentracker::core::tracker::Totals;
-use opentracker::core::{Announce, Event, Handout, InfoHash, Minute, Tracker};
 use opentracker::http::request::Request;
-use opentracker::http::service::Moment;
+use opentracker::http::service::RequestTime;
+use opentracker::tracker::ScrapeCounts;
+use opentracker::tracker::keyed_hash::HashKey;
+use opentracker::tracker::peer::{Peer as _, PeerState, PeerV4};
+use opentracker::tracker::select::select;
+use opentracker::tracker::table::Table;
+use opentracker::tracker::{AnnounceRequest, Event, Handout, InfoHash, Minute, Tracker};
 use opentracker::udp::{ConnectionIds, packet};
 use plain::{NOW, Plain};
 
@@ -30,8 +30,8 @@ fn parse(criterion: &mut Criterion) {
     group.bench_function("udp-announce", |bencher| bencher.iter(|| packet::parse(black_box(&datagram))));
     let scrape = [&datagram[..8], &2_u32.to_be_bytes(), &[0; 4 + 74 * 20]].concat();
     group.bench_function("udp-scrape-of-74", |bencher| {
-        bencher.iter(|| match packet::parse(black_box(&scrape)).map(|packet| packet.request) {
-            Some(packet::Request::Scrape(hashes)) => hashes.iter().map(|hash| hash.0[19]).fold(0, u8::wrapping_add),
+        bencher.iter(|| match packet::parse(black_box(&scrape)).map(|request| request.action) {
+            Some(packet::Action::Scrape(hashes)) => hashes.iter().map(|hash| hash.0[19]).fold(0, u8::wrapping_add),
             other => panic!("{other:?}"),
         });
     });
@@ -65,13 +65,13 @@ fn connection_ids(criterion: &mut Criterion) {
 }
 
 fn peer(n: u32, minute: Minute) -> PeerV4 {
-    PeerV4::at(asked::client(n)).expect("an IPv4 peer").stamped(Stamp::new(minute, false, false))
+    PeerV4::at(asked::client(n)).expect("an IPv4 peer").with_state(PeerState::new(minute, false, false))
 }
 
 /// From an array, as small swarms have, and from the blocks of large ones.
 fn selection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("select");
-    let key = Key::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8));
+    let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8));
     let mut rng = Rng::with_seed(1);
     let mut out = Vec::with_capacity(WANTED * 8);
     for peers in [10, 64] {
@@ -102,7 +102,8 @@ fn full(torrents: u32) -> Tracker<Plain> {
     for n in 0..100_000 {
         let mut info_hash = InfoHash::default();
         info_hash.0[..4].copy_from_slice(&(n % torrents).to_be_bytes());
-        let announce = Announce { info_hash, endpoint: asked::client(n), seeder: n % 4 == 0, event: Event::Update };
+        let announce =
+            AnnounceRequest { info_hash, endpoint: asked::client(n), seeder: n % 4 == 0, event: Event::Update };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         tracker.announce(&announce, NOW, &mut rng, handout).expect("an open tracker");
     }
@@ -131,13 +132,13 @@ fn expire(criterion: &mut Criterion) {
 
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
-    let totals = Totals { seeders: 12, leechers: 345, downloaded: 6789 };
+    let counts = ScrapeCounts { seeders: 12, leechers: 345, downloaded: 6789 };
     let mut out = Vec::with_capacity(2048);
     group.bench_function("udp-announce-without-peers", |bencher| {
         bencher.iter(|| {
             out.clear();
             packet::begin_announce(&mut out, 1);
-            packet::end_announce(black_box(&mut out), 1800, totals);
+            packet::end_announce(black_box(&mut out), 1800, counts);
         });
     });
     group.bench_function("udp-connect", |bencher| {
@@ -150,7 +151,7 @@ fn encode(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             packet::begin_scrape(&mut out, 1);
-            (0..packet::SCRAPE_MOST).for_each(|_| packet::add_scraped(black_box(&mut out), totals));
+            (0..packet::MAX_SCRAPE).for_each(|_| packet::add_scraped(black_box(&mut out), counts));
         });
     });
     let mut http = plain::http();
@@ -159,7 +160,7 @@ fn encode(criterion: &mut Criterion) {
     group.bench_function("http-announce-answered", |bencher| {
         let mut room = Request::room();
         let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
-        let now = Moment { minute: NOW, uptime: Duration::ZERO };
+        let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
         bencher.iter(|| {
             out.clear();
             black_box(http.answer(&request, asked::client(3).ip(), now, &mut out));

@@ -16,14 +16,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::core::Clock;
-use crate::stats::Count;
+use crate::stats::Counter;
+use crate::tracker::Clock;
 
 use super::flavour::{HttpFlavour, Stream};
 use super::incoming::Incoming;
-use super::page;
+use super::page_cache;
 use super::reply::Error;
-use super::request::{HEAD_MOST, Malformed, Request};
+use super::request::{MAX_HEAD, Malformed, Request};
 use super::service::{Body, Next, StreamOf};
 use super::worker::Worker;
 
@@ -37,26 +37,26 @@ pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Bytes that are read from such a client.
-const LINGER_MOST: u64 = 64 * 1024;
+const MAX_LINGER: u64 = 64 * 1024;
 
 /// Room for a head at first: most announces have less than half of it.
-const INPUT_FIRST: usize = 1024;
+const INITIAL_INPUT: usize = 1024;
 
 /// Room that a connection keeps while it waits for another request: enough for most replies.
-const OUTPUT_KEPT: usize = 2048;
+const MAX_KEPT_OUTPUT: usize = 2048;
 
 /// A request has been read and its reply, or the beginning of it, written to the output.
-struct Turn<S> {
+struct Reply<S> {
     next: Next<S>,
     /// More may come that nobody is going to read.
     unread: bool,
 }
 
 /// What a first look at a connection has left to be done.
-pub(super) struct Begun<S> {
+pub(super) struct OpenConnection<S> {
     buffers: Buffers,
     /// Of the request that was answered, if one was.
-    turn: Option<Turn<S>>,
+    turn: Option<Reply<S>>,
 }
 
 struct Buffers {
@@ -68,20 +68,20 @@ struct Buffers {
 
 /// What a connection that waits for a request does not wait beyond. Both are made once for a connection: to move a
 /// deadline and to go on waiting costs less than to begin.
-struct Patience<'a, S> {
+struct Deadlines<'a, S> {
     deadline: Pin<&'a mut Sleep>,
     stopping: Pin<&'a mut S>,
 }
 
 /// Where connections are looked at for the first time, one after the other.
-pub(super) struct FirstLook {
-    input: [u8; INPUT_FIRST],
+pub(super) struct FastPath {
+    input: [u8; INITIAL_INPUT],
     output: Vec<u8>,
 }
 
-impl FirstLook {
+impl FastPath {
     pub(super) fn new() -> Self {
-        Self { input: [0; INPUT_FIRST], output: Vec::new() }
+        Self { input: [0; INITIAL_INPUT], output: Vec::new() }
     }
 
     /// Does what can be done without waiting. `None` if that was all, and the connection is to be closed.
@@ -90,28 +90,28 @@ impl FirstLook {
         incoming: &mut impl Incoming,
         from: IpAddr,
         worker: &Worker<F, C>,
-    ) -> Option<Begun<StreamOf<F>>> {
+    ) -> Option<OpenConnection<StreamOf<F>>> {
         let received = match at_once(incoming.receive(&mut self.input)) {
             Ok(Some(0)) | Err(_) => return None,
             Ok(received) => self.input.get(..received.unwrap_or(0)).unwrap_or_default(),
         };
         self.output.clear();
-        self.output.shrink_to(OUTPUT_KEPT);
+        self.output.shrink_to(MAX_KEPT_OUTPUT);
         let Some((turn, taken)) = answer(from, worker, received, &mut self.output) else {
             let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
-            return Some(Begun { buffers, turn: None });
+            return Some(OpenConnection { buffers, turn: None });
         };
         let input = received.get(taken..).unwrap_or_default();
         let more = turn.unread || turn.next.keep_alive || turn.next.body.is_some();
         // Who stays is answered only when he has a place: else, for a moment, one more than may be would have come in.
-        let stays = more || !input.is_empty() || received.len() == INPUT_FIRST;
+        let stays = more || !input.is_empty() || received.len() == INITIAL_INPUT;
         let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
         let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
         // Else it is closed at once: what comes in this moment would be one request more of a client that did not ask
         // to send another.
         if stays || !output.is_empty() {
             let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
-            return Some(Begun { buffers, turn: Some(turn) });
+            return Some(OpenConnection { buffers, turn: Some(turn) });
         }
         None
     }
@@ -131,15 +131,15 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     from: IpAddr,
     worker: &Worker<F, C>,
-    begun: Begun<StreamOf<F>>,
+    begun: OpenConnection<StreamOf<F>>,
 ) {
-    let Begun { mut buffers, mut turn } = begun;
+    let OpenConnection { mut buffers, mut turn } = begun;
     let (deadline, stopping) = (pin!(sleep(HEAD_TIME)), pin!(worker.stopping()));
-    let mut patience = Patience { deadline, stopping };
+    let mut deadlines = Deadlines { deadline, stopping };
     loop {
         let turn = match turn.take() {
             Some(turn) => turn,
-            None => match receive(&mut stream, from, worker, &mut buffers, &mut patience).await {
+            None => match receive(&mut stream, from, worker, &mut buffers, &mut deadlines).await {
                 Some(turn) => turn,
                 None => return,
             },
@@ -153,8 +153,8 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
         }
         output.clear();
         if input.is_empty() {
-            input.shrink_to(INPUT_FIRST);
-            output.shrink_to(OUTPUT_KEPT);
+            input.shrink_to(INITIAL_INPUT);
+            output.shrink_to(MAX_KEPT_OUTPUT);
         }
     }
 }
@@ -165,8 +165,8 @@ async fn receive<F: HttpFlavour, C: Clock>(
     from: IpAddr,
     worker: &Worker<F, C>,
     Buffers { input, output }: &mut Buffers,
-    Patience { deadline, stopping }: &mut Patience<'_, impl Future<Output = ()>>,
-) -> Option<Turn<StreamOf<F>>> {
+    Deadlines { deadline, stopping }: &mut Deadlines<'_, impl Future<Output = ()>>,
+) -> Option<Reply<StreamOf<F>>> {
     deadline.as_mut().reset(Instant::now() + HEAD_TIME);
     loop {
         let begun = !input.is_empty();
@@ -188,7 +188,7 @@ async fn receive<F: HttpFlavour, C: Clock>(
 /// Reads some bytes. The room for them grows as they come, up to that for the longest head.
 async fn read(stream: &mut (impl AsyncRead + Unpin), input: &mut Vec<u8>) -> io::Result<usize> {
     if input.len() == input.capacity() {
-        input.reserve_exact(input.len().clamp(INPUT_FIRST, HEAD_MOST / 2));
+        input.reserve_exact(input.len().clamp(INITIAL_INPUT, MAX_HEAD / 2));
     }
     stream.read_buf(input).await
 }
@@ -199,21 +199,21 @@ fn answer<F: HttpFlavour, C: Clock>(
     worker: &Worker<F, C>,
     input: &[u8],
     output: &mut Vec<u8>,
-) -> Option<(Turn<StreamOf<F>>, usize)> {
+) -> Option<(Reply<StreamOf<F>>, usize)> {
     let mut room = Request::room();
     match Request::parse(input, &mut room) {
         Ok(Some((request, len))) => {
             let next = worker.answer(&request, from, output);
-            Some((Turn { next, unread: request.has_body() }, len))
+            Some((Reply { next, unread: request.has_body() }, len))
         }
         Ok(None) => None,
         Err(Malformed) => Some((refuse(from, worker, output), 0)),
     }
 }
 
-fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Turn<StreamOf<F>> {
+fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<StreamOf<F>> {
     worker.service.borrow_mut().refuse(Error::Malformed, from, false, output);
-    Turn { next: Next { body: None, keep_alive: false }, unread: true }
+    Reply { next: Next { body: None, keep_alive: false }, unread: true }
 }
 
 /// Sends what is in `output`, and then the body that is made piece by piece. Others have their turn between two
@@ -228,14 +228,14 @@ async fn send<F: HttpFlavour, C: Clock>(
     let (mut pieces, chunked) = match body {
         None => return Ok(()),
         Some(Body::Page(walk)) => {
-            page::make(walk, worker, output).await;
+            page_cache::make(walk, worker, output).await;
             return write(stream, output).await;
         }
         Some(Body::Stream { stream, chunked }) => (stream, chunked),
     };
-    let (shared, tally) = {
+    let (shared, worker_counters) = {
         let service = worker.service.borrow();
-        (service.shared().clone(), service.tally().clone())
+        (service.shared().clone(), service.for_worker().clone())
     };
     let mut more = true;
     while more {
@@ -246,7 +246,7 @@ async fn send<F: HttpFlavour, C: Clock>(
         // An empty chunk would be the last one.
         if len > 0 {
             write(stream, piece(output, len, chunked)).await?;
-            tally.add(Count::FullScrapeBytes, len as u64);
+            worker_counters.add(Counter::FullScrapeBytes, len as u64);
         }
         yield_now().await;
     }
@@ -296,7 +296,7 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin, unread: bool) {
     if unread || has_more(&mut stream).await {
         let linger = async {
             stream.shutdown().await?;
-            tokio::io::copy(&mut stream.take(LINGER_MOST), &mut tokio::io::sink()).await
+            tokio::io::copy(&mut stream.take(MAX_LINGER), &mut tokio::io::sink()).await
         };
         // Whatever comes of it, the client has had its time.
         let _ = timeout(LINGER_TIME, linger).await;

@@ -4,18 +4,18 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 /// Digits of the greatest number.
-const DIGITS_MOST: usize = 20;
+const MAX_DIGITS: usize = 20;
 
 /// A number in decimal digits, without leading zeros.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Decimal {
-    digits: [u8; DIGITS_MOST],
+    digits: [u8; MAX_DIGITS],
     start: usize,
 }
 
 impl Decimal {
     pub(super) fn new(number: impl Into<u64>) -> Self {
-        let (mut digits, mut start, mut rest) = ([b'0'; DIGITS_MOST], DIGITS_MOST, number.into());
+        let (mut digits, mut start, mut rest) = ([b'0'; MAX_DIGITS], MAX_DIGITS, number.into());
         for place in digits.iter_mut().rev() {
             *place += (rest % 10) as u8;
             rest /= 10;

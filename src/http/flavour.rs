@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::core::clock::Minute;
-use crate::core::family::Family;
-use crate::core::flavour::Flavour;
-use crate::core::store::Store;
-use crate::core::tracker::Tracker;
-use crate::stats::Board;
+use crate::stats::Counters;
+use crate::tracker::Tracker;
+use crate::tracker::clock::Minute;
+use crate::tracker::families::AddressFamilies;
+use crate::tracker::flavour::Flavour;
+use crate::tracker::store::Store;
 
 use super::query::Query;
 use super::request::Request;
@@ -117,7 +117,7 @@ pub trait Stream: Send + 'static {
 
     /// Appends the next piece, of bounded size and perhaps empty, to `out`; says whether there is more. Locks one shard
     /// at a time, each for some microseconds.
-    fn next<F: Family>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool;
+    fn next<F: AddressFamilies>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool;
 }
 
 /// Stands where `fullscrape` is off.
@@ -143,7 +143,7 @@ impl Stream for NoStream {
         match *self {}
     }
 
-    fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, _: &mut Vec<u8>) -> bool {
+    fn next<F: AddressFamilies>(&mut self, _: &Store<F>, _: Minute, _: &mut Vec<u8>) -> bool {
         match *self {}
     }
 }
@@ -157,7 +157,7 @@ pub trait Metrics: Send + Sync + 'static {
     fn durations(&self) -> Self::Durations;
 
     /// The page; `None` where there is none.
-    fn page<F: Flavour>(&self, tracker: &Tracker<F>, board: &Board) -> Option<String>;
+    fn page<F: Flavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> Option<String>;
 }
 
 /// How long the requests of one worker took.
@@ -177,7 +177,7 @@ impl Metrics for NoMetrics {
         NoDurations
     }
 
-    fn page<F: Flavour>(&self, _: &Tracker<F>, _: &Board) -> Option<String> {
+    fn page<F: Flavour>(&self, _: &Tracker<F>, _: &Counters) -> Option<String> {
         None
     }
 }

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::core::Clock;
-use crate::stats::Count;
+use crate::stats::Counter;
+use crate::tracker::Clock;
 
-use super::connection::{FirstLook, WRITE_TIME, drive, race};
+use super::connection::{FastPath, WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
 use super::worker::Worker;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const EPISODE: Duration = Duration::from_secs(60);
 
 /// Bytes of a reply that the system holds for a client beside those on their way: enough to keep it busy.
-const UNSENT_MOST: u32 = 128 * 1024;
+const MAX_UNSENT: u32 = 128 * 1024;
 
 /// For requests under way to be finished when the tracker stops.
 const FINISH_TIME: Duration = Duration::from_secs(3);
@@ -75,13 +75,13 @@ fn tune(listener: &TcpListener) {
     // A reply is written at once, so there is nothing to wait for and collect.
     let _ = listener.set_tcp_nodelay(true);
     // Else the system takes megabytes of a full scrape from us that the client does not take from it.
-    let _ = listener.set_tcp_notsent_lowat(UNSENT_MOST);
+    let _ = listener.set_tcp_notsent_lowat(MAX_UNSENT);
     // Else the system keeps, for minutes after the close, what a client that was cut off has not taken.
     let _ = listener.set_tcp_user_timeout(Some(WRITE_TIME));
 }
 
 /// Connections answered at once, one after the other, before those that wait have a turn.
-const AT_ONCE_MOST: usize = 16;
+const MAX_AT_ONCE: usize = 16;
 
 /// Returns only when no connection can have a place any more.
 async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
@@ -89,13 +89,13 @@ async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
 ) {
     let mut last_failure: Option<Instant> = None;
-    let mut first_look = FirstLook::new();
+    let mut fast_path = FastPath::new();
     for accepted in 1_usize.. {
-        if accepted % AT_ONCE_MOST == 0 {
+        if accepted % MAX_AT_ONCE == 0 {
             yield_now().await;
         }
         let taken_in = match accept().await {
-            Ok((incoming, from)) => take_in(worker, incoming, from, &mut first_look).await,
+            Ok((incoming, from)) => take_in(worker, incoming, from, &mut fast_path).await,
             Err(error) => Err(error),
         };
         match taken_in {
@@ -119,14 +119,14 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut incoming: I,
     from: SocketAddr,
-    first_look: &mut FirstLook,
+    fast_path: &mut FastPath,
 ) -> io::Result<ControlFlow<()>> {
-    worker.service.borrow().tally().count_from(Count::TcpAccepted, from.ip());
+    worker.service.borrow().for_worker().count_from(Counter::TcpAccepted, from.ip());
     let mut place = None;
     if worker.is_full() {
         place = worker.place().await;
     }
-    let Some(begun) = first_look.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
+    let Some(begun) = fast_path.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
     if place.is_none() {
         place = worker.place().await;
     }
@@ -152,7 +152,7 @@ mod tests {
     use std::cell::RefCell;
     use std::future::pending;
 
-    use crate::http::worker::Places;
+    use crate::http::worker::ConnectionLimit;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
 
@@ -207,7 +207,7 @@ mod tests {
             let (accepted, _) = listener.accept().await.unwrap();
             let socket = SockRef::from(&accepted);
             assert!(socket.tcp_nodelay().unwrap());
-            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_MOST);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(WRITE_TIME));
         });
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn no_failure_ends_the_accepting() {
         run(true, async {
-            let worker = worker(plain(), &Places::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9));
             let (client, accepted) = connection();
             let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
             let aborted = Err(ErrorKind::ConnectionAborted.into());
@@ -244,15 +244,15 @@ mod tests {
             let begun = Instant::now();
             assert!(reply(client).await.starts_with("HTTP/1.1 404"));
             assert_eq!(begun.elapsed().as_millis() / 100, 3, "a pause after each time that there was no room");
-            assert_eq!(worker.service.borrow().shared().board.total(Count::TcpAccepted), 1);
+            assert_eq!(worker.service.borrow().shared().counters.total(Counter::TcpAccepted), 1);
         });
     }
 
     #[test]
     fn when_all_places_are_taken_others_wait_for_one() {
         run(true, async {
-            let places = Places::new(1);
-            let (one, two) = (worker(plain(), &places), worker(plain(), &places));
+            let connection_limit = ConnectionLimit::new(1);
+            let (one, two) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
             let (idle, accepted) = connection();
             accept_in_background(&one, vec![accepted]);
             yield_now().await;
@@ -271,11 +271,11 @@ mod tests {
     fn who_is_answered_at_once_takes_no_place() {
         run(false, async {
             let (listener, address) = listener();
-            let worker = worker(plain(), &Places::new(1));
+            let worker = worker(plain(), &ConnectionLimit::new(1));
             let mut client = TcpStream::connect(address).await.unwrap();
             client.write_all(REQUEST).await.unwrap();
             let (incoming, from) = listener.accept().await.unwrap();
-            assert!(take_in(&worker, incoming, from, &mut FirstLook::new()).await.unwrap().is_continue());
+            assert!(take_in(&worker, incoming, from, &mut FastPath::new()).await.unwrap().is_continue());
             let mut reply = String::new();
             client.read_to_string(&mut reply).await.unwrap();
             assert!(reply.starts_with("HTTP/1.1 404"));
@@ -285,11 +285,11 @@ mod tests {
             let _place = worker.place().await;
             let (mut client, accepted) = connection();
             client.write_all(REQUEST).await.unwrap();
-            let mut first_look = FirstLook::new();
-            let second = take_in(&worker, accepted.unwrap().0, address, &mut first_look);
+            let mut fast_path = FastPath::new();
+            let second = take_in(&worker, accepted.unwrap().0, address, &mut fast_path);
             let waited = timeout(Duration::ZERO, second).await;
             assert!(waited.is_err(), "but waits where there is none");
-            assert_eq!(worker.service.borrow().shared().board.total(Count::Http404), 1);
+            assert_eq!(worker.service.borrow().shared().counters.total(Counter::Http404), 1);
         });
     }
 
@@ -297,7 +297,7 @@ mod tests {
     fn a_listener_serves_until_it_is_told_to_stop() {
         run(false, async {
             let (listener, address) = listener();
-            let worker = worker(plain(), &Places::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9));
             let (stop, stopped) = watch::channel(false);
             let served = spawn_local(serve(listener, Rc::clone(&worker), stopped));
             for _ in 0..3 {
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_request_that_is_never_finished_does_not_hold_up_the_end() {
         run(true, async {
-            let worker = worker(plain(), &Places::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9));
             let (mut client, accepted) = connection();
             accept_in_background(&worker, vec![accepted]);
             client.write_all(b"GET /").await.unwrap();

@@ -4,18 +4,18 @@
 //!   wait; `worker` is what those of one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands.
 //! - [`service`]: from a request to its reply; no socket, no clock. `page` makes what takes longer.
-//! - `parameters`: what an announce or a scrape asks for.
+//! - `announce_query`: what an announce or a scrape asks for.
 //! - [`reply`]: what is sent back, every error included; `announced` is what most clients come for.
 //! - [`flavour`]: the plug points that a build fills.
 
-mod announced;
+mod announce_query;
+mod announce_reply;
 mod connection;
 mod decimal;
 pub mod flavour;
 mod incoming;
 mod listener;
-mod page;
-mod parameters;
+mod page_cache;
 pub mod query;
 pub mod reply;
 pub mod request;
@@ -28,4 +28,4 @@ pub use flavour::HttpFlavour;
 pub use incoming::Listener;
 pub use listener::serve;
 pub use service::{Service, Shared};
-pub use worker::{Places, Worker};
+pub use worker::{ConnectionLimit, Worker};

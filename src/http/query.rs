@@ -2,7 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use crate::core::info_hash::hex_value;
+use crate::tracker::info_hash::hex_value;
 
 /// A query: `key=value` pairs with `&` between them, percent-encoded (RFC 3986, section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

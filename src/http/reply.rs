@@ -7,8 +7,8 @@ use std::fmt::Display;
 use bendy::encoding::{Encoder, SingleItemEncoder};
 use thiserror::Error;
 
-use crate::core::{InfoHash, Refusal, Totals};
-use crate::stats::Count;
+use crate::stats::Counter;
+use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
 use super::decimal::Decimal;
 
@@ -26,7 +26,7 @@ pub enum Error {
     NoInfoHash,
     /// The tracker refuses the announce.
     #[error("{0}")]
-    Refused(#[from] Refusal),
+    Refused(#[from] AnnounceError),
     /// Statistics, from where they are not allowed.
     #[error("403 Access Denied")]
     StatsDenied,
@@ -49,15 +49,15 @@ pub enum Error {
 
 impl Error {
     /// Where it is counted. A refused announce is counted by who knows the client.
-    pub(super) fn count(self) -> Option<Count> {
+    pub(super) fn count(self) -> Option<Counter> {
         match self {
             Self::Refused(_) => None,
-            Self::NoInfoHash => Some(Count::TcpNoInfoHash),
-            Self::Malformed => Some(Count::Http400Parse),
-            Self::Parameter => Some(Count::Http400Parameter),
-            Self::StatsDenied => Some(Count::Http403),
-            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Count::Http404),
-            Self::Internal => Some(Count::Http500),
+            Self::NoInfoHash => Some(Counter::TcpNoInfoHash),
+            Self::Malformed => Some(Counter::Http400Parse),
+            Self::Parameter => Some(Counter::Http400Parameter),
+            Self::StatsDenied => Some(Counter::Http403),
+            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Counter::Http404),
+            Self::Internal => Some(Counter::Http500),
             // The original has no row for it.
             Self::Busy => None,
         }
@@ -160,15 +160,15 @@ fn title(text: impl Display) -> String {
 }
 
 /// The body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
-pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, Totals)>) -> Result<Vec<u8>, Error> {
+pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeCounts)>) -> Result<Vec<u8>, Error> {
     let files = |value: SingleItemEncoder<'_>| {
         value.emit_dict(|mut dict| {
-            for (info_hash, totals) in files {
+            for (info_hash, counts) in files {
                 dict.emit_pair_with(&info_hash.0, |value| {
                     value.emit_dict(|mut dict| {
-                        dict.emit_pair(b"complete", totals.seeders)?;
-                        dict.emit_pair(b"downloaded", totals.downloaded)?;
-                        dict.emit_pair(b"incomplete", totals.leechers)
+                        dict.emit_pair(b"complete", counts.seeders)?;
+                        dict.emit_pair(b"downloaded", counts.downloaded)?;
+                        dict.emit_pair(b"incomplete", counts.leechers)
                     })
                 })?;
             }
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn a_scrape_lists_files() {
         let (one, two) = (InfoHash([b'1'; 20]), InfoHash([b'2'; 20]));
-        let totals = Totals { seeders: 4, leechers: 5, downloaded: 6 };
-        let body = scraped([(&one, totals), (&two, Totals::default())].into_iter()).unwrap();
+        let counts = ScrapeCounts { seeders: 4, leechers: 5, downloaded: 6 };
+        let body = scraped([(&one, counts), (&two, ScrapeCounts::default())].into_iter()).unwrap();
         let expected = "d5:filesd20:11111111111111111111d8:completei4e10:downloadedi6e10:incompletei5ee\
                         20:22222222222222222222d8:completei0e10:downloadedi0e10:incompletei0eeee";
         assert_eq!(String::from_utf8(body).unwrap(), expected);
@@ -213,14 +213,14 @@ mod tests {
     #[test]
     fn unsorted_keys_are_a_defect_that_is_noticed() {
         let (one, two) = (InfoHash([1; 20]), InfoHash([2; 20]));
-        let files = [(&two, Totals::default()), (&one, Totals::default())];
+        let files = [(&two, ScrapeCounts::default()), (&one, ScrapeCounts::default())];
         assert_eq!(scraped(files.into_iter()), Err(Error::Internal));
     }
 
     #[test]
     fn a_refused_announce_is_a_failure_reason_and_not_an_error_of_http() {
         assert_eq!(
-            text(|out| Error::Refused(Refusal::NotAdmitted).write(false, out)),
+            text(|out| Error::Refused(AnnounceError::NotAdmitted).write(false, out)),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 85\r\nConnection: close\r\n\r\n\
              d14:failure reason63:Requested download is not authorized for use with this tracker.e"
         );
@@ -229,31 +229,31 @@ mod tests {
              Your client forgot to send your torrent's info_hash. Please upgrade your client.e"
         ));
         assert_eq!(
-            (Error::NoInfoHash.count(), Error::Refused(Refusal::Full).count()),
-            (Some(Count::TcpNoInfoHash), None)
+            (Error::NoInfoHash.count(), Error::Refused(AnnounceError::Full).count()),
+            (Some(Counter::TcpNoInfoHash), None)
         );
     }
 
     #[test]
     fn an_error_is_a_title() {
         for (error, status, title, count) in [
-            (Error::Malformed, "400 Invalid Request", "400 Invalid Request", Count::Http400Parse),
-            (Error::Parameter, "400 Invalid Parameter", "400 Invalid Parameter", Count::Http400Parameter),
-            (Error::StatsDenied, "403 Access Denied", "403 Access Denied", Count::Http403),
-            (Error::NotFound, "404 Not Found", "404 Not Found", Count::Http404),
+            (Error::Malformed, "400 Invalid Request", "400 Invalid Request", Counter::Http400Parse),
+            (Error::Parameter, "400 Invalid Parameter", "400 Invalid Parameter", Counter::Http400Parameter),
+            (Error::StatsDenied, "403 Access Denied", "403 Access Denied", Counter::Http403),
+            (Error::NotFound, "404 Not Found", "404 Not Found", Counter::Http404),
             (
                 Error::NoFullScrape,
                 "404 Not Found",
                 "404 Not Found: this build has no full scrape (feature fullscrape)",
-                Count::Http404,
+                Counter::Http404,
             ),
             (
                 Error::NeedsFeature("log-networks"),
                 "404 Not Found",
                 "404 Not Found: this build does not have the feature log-networks",
-                Count::Http404,
+                Counter::Http404,
             ),
-            (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Count::Http500),
+            (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Counter::Http500),
         ] {
             let len = title.len() + "<title></title>\n".len();
             assert_eq!(

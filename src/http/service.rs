@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::core::tracker::{INTERVAL, INTERVAL_SPREAD};
-use crate::core::{Announce, Family, Flavour, Handout, Minute, NetworkLog, Tracker};
 use crate::stats::pages::{NoPage, Page, Report, Walk};
-use crate::stats::{Board, Count, Tally};
+use crate::stats::{Counter, Counters, WorkerCounters};
+use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
+use crate::tracker::{AddressFamilies, AnnounceRequest, Flavour, Handout, Minute, NetworkLog, Tracker};
 
-use super::announced::Announced;
+use super::announce_query;
+use super::announce_reply::AnnounceReply;
 use super::flavour::{
     BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, Metrics, StatsAccess, Stream, TpbsFormat,
 };
-use super::parameters;
 use super::query::{Encoded, Query};
 use super::reply::{self, Error};
 use super::request::{Request, Version};
@@ -27,7 +27,7 @@ pub struct Shared<F: HttpFlavour> {
     /// The torrents.
     pub tracker: Arc<Tracker<F>>,
     /// The counters of all workers.
-    pub board: Arc<Board>,
+    pub counters: Arc<Counters>,
     /// Whose announce is it?
     pub client_address: F::ClientAddress,
     /// Who may read the statistics?
@@ -44,7 +44,7 @@ pub struct Shared<F: HttpFlavour> {
 
 /// When a request came.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct RequestTime {
     /// The minute, for the core.
     pub minute: Minute,
     /// Since the process started, for the statistics.
@@ -82,16 +82,16 @@ type Answer<F> = Result<Next<StreamOf<F>>, Error>;
 /// One worker's part of the HTTP side.
 pub struct Service<F: HttpFlavour> {
     shared: Arc<Shared<F>>,
-    tally: Arc<Tally>,
+    worker_counters: Arc<WorkerCounters>,
     rng: Rng,
     ipv4: Vec<u8>,
     ipv6: Vec<u8>,
 }
 
 impl<F: HttpFlavour> Service<F> {
-    /// A worker's part. `tally` is that worker's own.
-    pub fn new(shared: Arc<Shared<F>>, tally: Arc<Tally>, rng: Rng) -> Self {
-        Self { shared, tally, rng, ipv4: Vec::new(), ipv6: Vec::new() }
+    /// A worker's part. `worker_counters` is that worker's own.
+    pub fn new(shared: Arc<Shared<F>>, worker_counters: Arc<WorkerCounters>, rng: Rng) -> Self {
+        Self { shared, worker_counters, rng, ipv4: Vec::new(), ipv6: Vec::new() }
     }
 
     /// What all workers share.
@@ -100,12 +100,18 @@ impl<F: HttpFlavour> Service<F> {
     }
 
     /// The counters of this worker.
-    pub fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+    pub fn for_worker(&self) -> &Arc<WorkerCounters> {
+        &self.worker_counters
     }
 
     /// Appends the reply to `request`, which came from `from`, to `out`.
-    pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: Moment, out: &mut Vec<u8>) -> Next<StreamOf<F>> {
+    pub fn answer(
+        &mut self,
+        request: &Request<'_>,
+        from: IpAddr,
+        now: RequestTime,
+        out: &mut Vec<u8>,
+    ) -> Next<StreamOf<F>> {
         let stats = request.path_is(&self.shared.stats_path);
         // Some monitors read the statistics to the end of the connection. A body is not read, so nothing that comes
         // after it can be understood.
@@ -132,7 +138,7 @@ impl<F: HttpFlavour> Service<F> {
     /// Appends the reply that says what is wrong, and counts it as that of a connection from `from`.
     pub fn refuse(&mut self, error: Error, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) {
         if let Some(count) = error.count() {
-            self.tally.count_from(count, from);
+            self.worker_counters.count_from(count, from);
         }
         error.write(keep_alive, out);
     }
@@ -145,11 +151,11 @@ impl<F: HttpFlavour> Service<F> {
         keep_alive: bool,
         out: &mut Vec<u8>,
     ) -> Answer<F> {
-        let Self { shared, tally, rng, ipv4, ipv6 } = self;
+        let Self { shared, worker_counters, rng, ipv4, ipv6 } = self;
         let query = request.query().unwrap_or(Query::EMPTY);
-        let wants = parameters::Announce::read(query)?;
+        let wants = announce_query::AnnounceQuery::read(query)?;
         let client = shared.client_address.of(from, request, &query)?;
-        let announce = Announce {
+        let announce = AnnounceRequest {
             info_hash: wants.info_hash,
             endpoint: SocketAddr::new(client, wants.port),
             seeder: wants.seeder,
@@ -159,20 +165,20 @@ impl<F: HttpFlavour> Service<F> {
         ipv6.clear();
         let handout = Handout { wanted: wants.wanted, ipv4: Some(ipv4), ipv6: Some(ipv6) };
         let announced = shared.tracker.announce(&announce, now, rng, handout).inspect_err(|refusal| {
-            tally.count_from(Count::refused_over_http(*refusal), client);
+            worker_counters.count_from(Counter::refused_over_http(*refusal), client);
         })?;
 
         let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
-        let serves_ipv6 = <F as Flavour>::Family::serves(Ipv6Addr::LOCALHOST.into());
-        let reply = Announced {
-            totals: announced.totals,
+        let serves_ipv6 = <F as Flavour>::Families::serves(Ipv6Addr::LOCALHOST.into());
+        let reply = AnnounceReply {
+            counts: announced.counts,
             interval,
             min_interval: interval / 2,
             peers: ipv4,
             peers6: serves_ipv6.then_some(ipv6),
         };
         reply.write(keep_alive, out);
-        tally.announced(Count::TcpAnnounced, client, &announced);
+        worker_counters.announced(Counter::TcpAnnounced, client, &announced);
         Ok(Next { body: None, keep_alive })
     }
 
@@ -186,28 +192,28 @@ impl<F: HttpFlavour> Service<F> {
     ) -> Answer<F> {
         let client = self.client(request, from)?;
         let tracker = &self.shared.tracker;
-        tracker.network_log.saw(client, now, &mut self.rng);
+        tracker.network_log.record(client, now, &mut self.rng);
         let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
-        let wants = parameters::Scrape::read(query)?;
+        let wants = announce_query::ScrapeQuery::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
         reply::write(reply::OK, reply::TEXT, keep_alive, &reply::scraped(known)?, out);
-        self.tally.count_from(Count::TcpScraped, client);
+        self.worker_counters.count_from(Counter::TcpScraped, client);
         Ok(Next { body: None, keep_alive })
     }
 
-    fn stats(&mut self, request: &Request<'_>, from: IpAddr, now: Moment, out: &mut Vec<u8>) -> Answer<F> {
-        let Shared { tracker, board, stats_access, .. } = &*self.shared;
+    fn stats(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Answer<F> {
+        let Shared { tracker, counters, stats_access, .. } = &*self.shared;
         if !stats_access.allows(self.client(request, from)?) {
             return Err(Error::StatsDenied);
         }
         let query = request.query().unwrap_or(Query::EMPTY);
-        let mut room = [0; LONGEST_WORD];
+        let mut room = [0; MAX_WORD];
         let mode = word(query.last("mode"), "peer", &mut room)?;
         let listing = match mode {
             "tpbs" => Listing::Tpbs(tpbs_format(query)?),
             "statedump" => Listing::Statedump,
             _ => {
-                let page = Report { tracker, board, now: now.minute, uptime: now.uptime }.page(mode)?;
+                let page = Report { tracker, counters, now: now.minute, uptime: now.uptime }.page(mode)?;
                 let walk = match page {
                     Page::Ready(page) => {
                         reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), out);
@@ -223,11 +229,11 @@ impl<F: HttpFlavour> Service<F> {
 
     /// The page for Prometheus is guarded like the statistics, and has one path in every tracker, as scrapers expect.
     fn metrics(&self, request: &Request<'_>, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
-        let Shared { tracker, board, stats_access, metrics, .. } = &*self.shared;
+        let Shared { tracker, counters, stats_access, metrics, .. } = &*self.shared;
         if !stats_access.allows(self.client(request, from)?) {
             return Err(Error::StatsDenied);
         }
-        let page = metrics.page(tracker, board).ok_or(Error::NeedsFeature("metrics"))?;
+        let page = metrics.page(tracker, counters).ok_or(Error::NeedsFeature("metrics"))?;
         reply::write(reply::OK, reply::OPENMETRICS, keep_alive, page.as_bytes(), out);
         Ok(Next { body: None, keep_alive })
     }
@@ -235,7 +241,7 @@ impl<F: HttpFlavour> Service<F> {
     /// Begins a page that names every torrent.
     fn list(&self, listing: Listing, request: &Request<'_>, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
         let stream = self.shared.full_scrape.open(listing, request).ok_or(Error::NoFullScrape)?;
-        self.tally.count(Count::FullScraped);
+        self.worker_counters.count(Counter::FullScraped);
         let chunked = request.version() >= Version::Http11;
         let keep_alive = keep_alive && chunked;
         let varies = F::FullScrape::NEGOTIATES;
@@ -245,7 +251,7 @@ impl<F: HttpFlavour> Service<F> {
 
     fn redirect(&self, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
         let url = self.shared.redirect_url.as_ref().ok_or(Error::NotFound)?;
-        self.tally.count_from(Count::Http302, from);
+        self.worker_counters.count_from(Counter::Http302, from);
         reply::write_redirect(url, keep_alive, out);
         Ok(Next { body: None, keep_alive })
     }
@@ -272,7 +278,7 @@ impl From<BadAddress> for Error {
 }
 
 /// More bytes than any mode or format of the statistics has.
-const LONGEST_WORD: usize = 16;
+const MAX_WORD: usize = 16;
 
 fn word<'a>(value: Option<Encoded<'a>>, default: &'a str, room: &'a mut [u8]) -> Result<&'a str, Error> {
     let Some(value) = value else { return Ok(default) };
@@ -281,7 +287,7 @@ fn word<'a>(value: Option<Encoded<'a>>, default: &'a str, room: &'a mut [u8]) ->
 }
 
 fn tpbs_format(query: Query<'_>) -> Result<TpbsFormat, Error> {
-    let mut room = [0; LONGEST_WORD];
+    let mut room = [0; MAX_WORD];
     match word(query.last("format"), "ben", &mut room)? {
         "ben" => Ok(TpbsFormat::Ben),
         "bin" => Ok(TpbsFormat::Bin),

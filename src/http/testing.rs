@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::http::worker::Places;
+use crate::http::worker::ConnectionLimit;
 use fastrand::Rng;
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use crate::core::keyed_hash::Key;
-use crate::core::peer::PeerV6;
-use crate::core::store::Store;
-use crate::core::swarm::Swarm;
-use crate::core::{
-    Admission, Announce, Clock, Event, Family, Flavour, Handout, InfoHash, Ipv4Only, Limits, Minute, Open, Standalone,
-    Tracker, Unlogged,
+use crate::stats::{Counter, Counters};
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::peer::PeerV6;
+use crate::tracker::store::Store;
+use crate::tracker::swarm::Swarm;
+use crate::tracker::{
+    AddressFamilies, Admission, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Ipv4Only, Minute,
+    Open, Standalone, Tracker, Unlogged,
 };
-use crate::stats::{Board, Count};
 
 use super::flavour::{
     BadAddress, ClientAddress, Connected, Durations, Everyone, FullScrape, HttpFlavour, Listing, Metrics, NoFullScrape,
@@ -40,7 +40,7 @@ pub(super) const NOW: Minute = Minute(29_000_000);
 pub(super) struct Plain;
 
 impl Flavour for Plain {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -57,7 +57,7 @@ impl HttpFlavour for Plain {
 pub(super) struct Fancy;
 
 impl Flavour for Fancy {
-    type Family = Ipv6Only;
+    type Families = Ipv6Only;
     type Admission = NotThatOne;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -72,8 +72,8 @@ impl HttpFlavour for Fancy {
 
 pub(super) struct Ipv6Only;
 
-impl Family for Ipv6Only {
-    type Swarms = Swarm<PeerV6>;
+impl AddressFamilies for Ipv6Only {
+    type Peers = Swarm<PeerV6>;
 
     fn serves(address: IpAddr) -> bool {
         address.is_ipv6()
@@ -142,7 +142,7 @@ impl Stream for Pieces {
         self.encoding
     }
 
-    fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
+    fn next<F: AddressFamilies>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
         out.append(&mut self.pieces.remove(0));
         !self.pieces.is_empty()
     }
@@ -159,8 +159,8 @@ impl Metrics for Counted {
         self.clone()
     }
 
-    fn page<F: Flavour>(&self, _: &Tracker<F>, board: &Board) -> Option<String> {
-        Some(format!("{} {}\n", self.0.load(Ordering::Relaxed), board.total(Count::TcpAccepted)))
+    fn page<F: Flavour>(&self, _: &Tracker<F>, counters: &Counters) -> Option<String> {
+        Some(format!("{} {}\n", self.0.load(Ordering::Relaxed), counters.total(Counter::TcpAccepted)))
     }
 }
 
@@ -172,13 +172,13 @@ impl Durations for Counted {
 }
 
 fn tracker<F: Flavour<Cluster = Standalone, NetworkLog = Unlogged>>(admission: F::Admission) -> Arc<Tracker<F>> {
-    Arc::new(Tracker::new(Key::from_bytes(&[7; 48]), Limits::NONE, NOW, admission, Standalone, Unlogged))
+    Arc::new(Tracker::new(HashKey::from_bytes(&[7; 48]), Capacity::NONE, NOW, admission, Standalone, Unlogged))
 }
 
 pub(super) fn plain() -> Service<Plain> {
     service(Shared {
         tracker: tracker(Open),
-        board: Arc::default(),
+        counters: Arc::default(),
         client_address: Connected,
         stats_access: Everyone,
         full_scrape: NoFullScrape,
@@ -191,7 +191,7 @@ pub(super) fn plain() -> Service<Plain> {
 pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
     service(Shared {
         tracker: tracker(NotThatOne),
-        board: Arc::new(Board::default()),
+        counters: Arc::new(Counters::default()),
         client_address: Told,
         stats_access: Loopback,
         full_scrape,
@@ -202,14 +202,14 @@ pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
 }
 
 fn service<F: HttpFlavour>(shared: Shared<F>) -> Service<F> {
-    let tally = shared.board.tally();
-    Service::new(Arc::new(shared), tally, Rng::with_seed(1))
+    let worker_counters = shared.counters.for_worker();
+    Service::new(Arc::new(shared), worker_counters, Rng::with_seed(1))
 }
 
 /// A peer that the tracker knows already.
 pub(super) fn add_peer<F: HttpFlavour>(service: &Service<F>, info_hash: InfoHash, endpoint: &str, seeder: bool) {
     let endpoint: SocketAddr = endpoint.parse().unwrap();
-    let announce = Announce { info_hash, endpoint, seeder, event: Event::Update };
+    let announce = AnnounceRequest { info_hash, endpoint, seeder, event: Event::Update };
     let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
     service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
 }
@@ -241,9 +241,12 @@ impl Clock for Still {
     }
 }
 
-/// A worker whose connections, like those of any other worker with these `places`, find a place there.
-pub(super) fn worker<F: HttpFlavour>(service: Service<F>, places: &Arc<Places>) -> Rc<Worker<F, Still>> {
-    Rc::new(Worker::new(service, Still, Instant::now(), Arc::clone(places)))
+/// A worker whose connections, like those of any other worker with these `connection_limit`, find a place there.
+pub(super) fn worker<F: HttpFlavour>(
+    service: Service<F>,
+    connection_limit: &Arc<ConnectionLimit>,
+) -> Rc<Worker<F, Still>> {
+    Rc::new(Worker::new(service, Still, Instant::now(), Arc::clone(connection_limit)))
 }
 
 /// Runs a test as a worker is run. With `paused`, time passes at once whenever everything waits for it; that suits

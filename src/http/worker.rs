@@ -8,26 +8,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{self, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::core::Clock;
+use crate::tracker::Clock;
 
 use super::flavour::{Durations as _, HttpFlavour, Metrics};
-use super::page::Made;
+use super::page_cache::PageCache;
 use super::request::Request;
-use super::service::{Moment, Next, Service, StreamOf};
+use super::service::{Next, RequestTime, Service, StreamOf};
 
 /// Times without a place less than this apart are told as one.
 const EPISODE: Duration = Duration::from_secs(60);
 
 /// Places for connections: as many as all workers may have open together. One of them may walk over all torrents.
 #[derive(Debug)]
-pub struct Places {
+pub struct ConnectionLimit {
     free: Arc<Semaphore>,
-    walking: sync::Mutex<Made>,
+    walking: sync::Mutex<PageCache>,
     most: usize,
     last_full: Mutex<Option<Instant>>,
 }
 
-impl Places {
+impl ConnectionLimit {
     /// Room for `most` connections.
     pub fn new(most: usize) -> Arc<Self> {
         let most = most.min(Semaphore::MAX_PERMITS);
@@ -67,7 +67,7 @@ pub struct Worker<F: HttpFlavour, C> {
     durations: <F::Metrics as Metrics>::Durations,
     clock: C,
     started: Instant,
-    places: Arc<Places>,
+    connection_limit: Arc<ConnectionLimit>,
     open: Cell<usize>,
     stopping: Cell<bool>,
     /// The worker begins to stop, or its last connection is closed.
@@ -75,23 +75,23 @@ pub struct Worker<F: HttpFlavour, C> {
 }
 
 impl<F: HttpFlavour, C: Clock> Worker<F, C> {
-    /// A worker without connections. `started` is when the process was; `places` bounds the number of connections
-    /// that all workers have open together.
-    pub fn new(service: Service<F>, clock: C, started: Instant, places: Arc<Places>) -> Self {
+    /// A worker without connections. `started` is when the process was; `connection_limit` bounds how many connections
+    /// all workers have open together.
+    pub fn new(service: Service<F>, clock: C, started: Instant, connection_limit: Arc<ConnectionLimit>) -> Self {
         Self {
             durations: service.shared().metrics.durations(),
             service: RefCell::new(service),
             clock,
             started,
-            places,
+            connection_limit,
             open: Cell::new(0),
             stopping: Cell::new(false),
             changed: Notify::new(),
         }
     }
 
-    pub(super) fn now(&self) -> Moment {
-        Moment { minute: self.clock.now(), uptime: self.started.elapsed() }
+    pub(super) fn now(&self) -> RequestTime {
+        RequestTime { minute: self.clock.now(), uptime: self.started.elapsed() }
     }
 
     /// Appends the reply to a request to `out`.
@@ -104,20 +104,20 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
 
     /// Is every place taken? Reads what all workers share and writes nothing to it.
     pub(super) fn is_full(&self) -> bool {
-        self.places.free.available_permits() == 0
+        self.connection_limit.free.available_permits() == 0
     }
 
     /// Waits until there is a place for one more connection. `None` when there will never be one.
-    pub(super) async fn place(self: &Rc<Self>) -> Option<Place<F, C>> {
-        let permit = self.places.take().await?;
+    pub(super) async fn place(self: &Rc<Self>) -> Option<ConnectionPermit<F, C>> {
+        let permit = self.connection_limit.take().await?;
         self.open.set(self.open.get() + 1);
-        Some(Place { worker: Rc::clone(self), _permit: permit })
+        Some(ConnectionPermit { worker: Rc::clone(self), _permit: permit })
     }
 
     /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is
     /// dropped.
-    pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, Made> {
-        self.places.walking.lock().await
+    pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, PageCache> {
+        self.connection_limit.walking.lock().await
     }
 
     /// From now on, connections are closed as soon as nothing is under way.
@@ -146,12 +146,12 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
 }
 
 /// A connection's place among those that may be open.
-pub(super) struct Place<F: HttpFlavour, C> {
+pub(super) struct ConnectionPermit<F: HttpFlavour, C> {
     pub(super) worker: Rc<Worker<F, C>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl<F: HttpFlavour, C> Drop for Place<F, C> {
+impl<F: HttpFlavour, C> Drop for ConnectionPermit<F, C> {
     fn drop(&mut self) {
         let worker = &self.worker;
         worker.open.set(worker.open.get().saturating_sub(1));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::core::{Clock, Minute};
+use crate::tracker::{Clock, Minute};
 
 /// Begins with the wall clock and goes on with the monotonic one: whoever sets the wall clock right while the tracker
 /// runs makes no peer older or younger.

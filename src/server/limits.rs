@@ -9,8 +9,8 @@ use nix::sys::sysinfo::sysinfo;
 use tracing::warn;
 
 use crate::config;
-use crate::core::store::Torrent;
-use crate::core::{Family, Limits};
+use crate::tracker::store::Torrent;
+use crate::tracker::{AddressFamilies, Capacity};
 
 /// What a torrent takes beside its entry, in bytes: its part of the index, which can stand half empty, and of a block.
 const TORRENT_EXTRA: u64 = 16;
@@ -39,11 +39,11 @@ fn control_group() -> Option<u64> {
 }
 
 /// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
-pub(super) fn store<F: Family>(limits: &config::Limits, memory: u64) -> Limits {
+pub(super) fn store<F: AddressFamilies>(limits: &config::Limits, memory: u64) -> Capacity {
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
     let peer = if F::serves(Ipv6Addr::LOCALHOST.into()) { IPV6_PEER } else { IPV4_PEER };
     let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
-    Limits { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
+    Capacity { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
 }
 
 /// How many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::core::{Flavour, Open, Standalone, Tracker, Unlogged};
 use crate::http::flavour::{Connected, Everyone, HttpFlavour, NoFullScrape, NoMetrics};
-use crate::stats::Board;
+use crate::stats::Counters;
+use crate::tracker::{Flavour, Open, Standalone, Tracker, Unlogged};
 
 use super::StartError;
 use super::clock::MonotonicClock;
@@ -27,7 +27,7 @@ pub struct Beginning<'a, F: Flavour> {
     /// The tracker, still without peers.
     pub tracker: &'a Arc<Tracker<F>>,
     /// Where a new thread gets counters of its own.
-    pub board: &'a Board,
+    pub counters: &'a Counters,
     /// The time.
     pub clock: MonotonicClock,
     /// Where a new thread is started.

@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::config::Settings;
-use crate::core::keyed_hash::Key;
-use crate::core::{Clock as _, Tracker};
 use crate::http;
-use crate::stats::Board;
+use crate::stats::Counters;
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::{Clock as _, Tracker};
 use crate::udp::{self, ConnectionIds};
 
 use super::bound::{Bound, Listener};
@@ -51,12 +51,12 @@ impl Jailed {
         let clock = MonotonicClock::start();
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
         let tracker = Arc::new(new_tracker::<B>(&settings, clock, memory)?);
-        let board = Arc::new(Board::default());
-        let http = Arc::new(new_http(&settings, &tracker, &board)?);
+        let counters = Arc::new(Counters::default());
+        let http = Arc::new(new_http(&settings, &tracker, &counters)?);
 
         let mut threads = Threads::new();
         let mut beginning =
-            Beginning { settings: &settings, tracker: &tracker, board: &board, clock, threads: &mut threads };
+            Beginning { settings: &settings, tracker: &tracker, counters: &counters, clock, threads: &mut threads };
         tracker.admission.begin(&mut beginning)?;
         tracker.cluster.begin(&mut beginning)?;
         tracker.network_log.begin(&mut beginning)?;
@@ -68,14 +68,14 @@ impl Jailed {
         for listener in udp {
             info!("listening on udp {}", listener.address);
             for socket in listener.sockets {
-                let service = udp::Service::new(Arc::clone(&tracker), ids, board.tally(), new_rng()?);
+                let service = udp::Service::new(Arc::clone(&tracker), ids, counters.for_worker(), new_rng()?);
                 threads.answer_udp(socket, service, clock)?;
             }
         }
-        let places = http::Places::new(connections);
+        let connection_limit = http::ConnectionLimit::new(connections);
         for listeners in one_for_each_worker(tcp) {
-            let service = http::Service::new(Arc::clone(&http), board.tally(), new_rng()?);
-            threads.answer_http(listeners, service, clock, Arc::clone(&places))?;
+            let service = http::Service::new(Arc::clone(&http), counters.for_worker(), new_rng()?);
+            threads.answer_http(listeners, service, clock, Arc::clone(&connection_limit))?;
         }
         threads.sweep(Arc::clone(&tracker), clock)?;
         info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
@@ -90,8 +90,8 @@ impl<B: Build> Running<B> {
     pub fn wait(mut self) {
         loop {
             match self.runtime.block_on(self.signals.next()) {
-                Told::Reload => self.reload(),
-                Told::Stop(by) => {
+                Instruction::Reload => self.reload(),
+                Instruction::Stop(by) => {
                     info!("{by}: stopping");
                     self.notifier.stopping();
                     return self.threads.stop();
@@ -115,8 +115,8 @@ fn new_tracker<B: Build>(settings: &Settings, clock: MonotonicClock, memory: u64
     let mut key = [0; 48];
     random(&mut key)?;
     Ok(Tracker::new(
-        Key::from_bytes(&key),
-        limits::store::<B::Family>(&settings.limits, memory),
+        HashKey::from_bytes(&key),
+        limits::store::<B::Families>(&settings.limits, memory),
         clock.now(),
         B::Admission::plug(settings)?,
         B::Cluster::plug(settings)?,
@@ -127,11 +127,11 @@ fn new_tracker<B: Build>(settings: &Settings, clock: MonotonicClock, memory: u64
 fn new_http<B: Build>(
     settings: &Settings,
     tracker: &Arc<Tracker<B>>,
-    board: &Arc<Board>,
+    counters: &Arc<Counters>,
 ) -> Result<http::Shared<B>, StartError> {
     Ok(http::Shared {
         tracker: Arc::clone(tracker),
-        board: Arc::clone(board),
+        counters: Arc::clone(counters),
         client_address: B::ClientAddress::plug(settings)?,
         stats_access: B::StatsAccess::plug(settings)?,
         full_scrape: B::FullScrape::plug(settings)?,
@@ -174,7 +174,7 @@ struct Signals {
 }
 
 /// What a signal means.
-enum Told {
+enum Instruction {
     Stop(&'static str),
     Reload,
 }
@@ -188,14 +188,14 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Instruction {
         poll_fn(|context| {
             if self.terminate.poll_recv(context).is_ready() {
-                Poll::Ready(Told::Stop("SIGTERM"))
+                Poll::Ready(Instruction::Stop("SIGTERM"))
             } else if self.interrupt.poll_recv(context).is_ready() {
-                Poll::Ready(Told::Stop("SIGINT"))
+                Poll::Ready(Instruction::Stop("SIGINT"))
             } else {
-                self.hangup.poll_recv(context).map(|_| Told::Reload)
+                self.hangup.poll_recv(context).map(|_| Instruction::Reload)
             }
         })
         .await

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::warn;
 
-use crate::core::{Clock, Flavour, Tracker};
 use crate::http::{self, HttpFlavour};
+use crate::tracker::{Clock, Flavour, Tracker};
 use crate::udp;
 use crate::udp::socket::Socket;
 
@@ -68,7 +68,7 @@ impl Threads {
         listeners: Vec<TcpListener>,
         service: http::Service<F>,
         clock: MonotonicClock,
-        places: Arc<http::Places>,
+        connection_limit: Arc<http::ConnectionLimit>,
     ) -> Result<(), StartError> {
         let runtime = new_runtime()?;
         let listeners = {
@@ -78,7 +78,7 @@ impl Threads {
         };
         let shutdown = self.http.subscribe();
         self.spawn("http", move || {
-            let worker = Rc::new(http::Worker::new(service, clock, clock.started(), places));
+            let worker = Rc::new(http::Worker::new(service, clock, clock.started(), connection_limit));
             let tasks = LocalSet::new();
             let serve = |listener| tasks.spawn_local(http::serve(listener, Rc::clone(&worker), shutdown.clone()));
             let serving: Vec<_> = listeners.into_iter().map(serve).collect();

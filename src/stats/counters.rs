@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::core::Refusal;
-use crate::core::announce::Announced;
-use crate::core::clock::PEER_LIFETIME;
+use crate::tracker::AnnounceError;
+use crate::tracker::announce::AnnounceOutcome;
+use crate::tracker::clock::PEER_LIFETIME;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Count {
+pub enum Counter {
     /// TCP connections accepted.
     TcpAccepted,
     /// Announces answered over HTTP.
@@ -20,7 +20,7 @@ pub enum Count {
     TcpScraped,
     /// Announces over HTTP without a torrent.
     TcpNoInfoHash,
-    /// Announces over HTTP that are refused: see [`Refusal`].
+    /// Announces over HTTP that are refused: see [`AnnounceError`].
     TcpNotAdmitted,
     /// The same, for port 0.
     TcpNoPort,
@@ -46,7 +46,7 @@ pub enum Count {
     UdpDropped,
     /// Announces over UDP that are too short.
     UdpTruncated,
-    /// Announces over UDP that are refused: see [`Refusal`].
+    /// Announces over UDP that are refused: see [`AnnounceError`].
     UdpNotAdmitted,
     /// The same, for port 0.
     UdpNoPort,
@@ -91,27 +91,27 @@ pub enum Count {
 }
 
 /// How many kinds of things are counted.
-pub(crate) const COUNTS: usize = Count::SyncRecordsRefused as usize + 1;
+pub(crate) const COUNTS: usize = Counter::SyncRecordsRefused as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
-impl Count {
+impl Counter {
     /// Where an announce over HTTP that is refused is counted.
-    pub fn refused_over_http(refusal: Refusal) -> Self {
+    pub fn refused_over_http(refusal: AnnounceError) -> Self {
         match refusal {
-            Refusal::NotAdmitted => Self::TcpNotAdmitted,
-            Refusal::NoPort => Self::TcpNoPort,
-            Refusal::FamilyNotServed => Self::TcpFamilyNotServed,
-            Refusal::Full => Self::TcpFull,
+            AnnounceError::NotAdmitted => Self::TcpNotAdmitted,
+            AnnounceError::NoPort => Self::TcpNoPort,
+            AnnounceError::FamilyNotServed => Self::TcpFamilyNotServed,
+            AnnounceError::Full => Self::TcpFull,
         }
     }
 
     /// The same over UDP.
-    pub fn refused_over_udp(refusal: Refusal) -> Self {
+    pub fn refused_over_udp(refusal: AnnounceError) -> Self {
         match refusal {
-            Refusal::NotAdmitted => Self::UdpNotAdmitted,
-            Refusal::NoPort => Self::UdpNoPort,
-            Refusal::FamilyNotServed => Self::UdpFamilyNotServed,
-            Refusal::Full => Self::UdpFull,
+            AnnounceError::NotAdmitted => Self::UdpNotAdmitted,
+            AnnounceError::NoPort => Self::UdpNoPort,
+            AnnounceError::FamilyNotServed => Self::UdpFamilyNotServed,
+            AnnounceError::Full => Self::UdpFull,
         }
     }
 }
@@ -119,14 +119,14 @@ impl Count {
 /// Address families, for counts that are kept apart by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Family {
+pub enum AddressFamily {
     /// IPv4, and what is counted whatever the family.
     Ipv4,
     /// IPv6.
     Ipv6,
 }
 
-impl Family {
+impl AddressFamily {
     /// The family of an address, which is not an IPv4 address in IPv6 form.
     #[inline]
     pub fn of(address: IpAddr) -> Self {
@@ -137,13 +137,13 @@ impl Family {
 /// The counters of one worker, which alone may add to them, on cache lines of their own.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Tally {
+pub struct WorkerCounters {
     /// A row for each family, so that a worker which sees one of them writes no more lines than it would without.
     counts: [[AtomicU64; COUNTS]; 2],
     renewals: [AtomicU64; RENEWALS],
 }
 
-impl Default for Tally {
+impl Default for WorkerCounters {
     fn default() -> Self {
         Self {
             counts: [const { [const { AtomicU64::new(0) }; COUNTS] }; 2],
@@ -152,32 +152,32 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl WorkerCounters {
     /// Counts one, of whatever family.
     #[inline]
-    pub fn count(&self, count: Count) {
+    pub fn count(&self, count: Counter) {
         self.add(count, 1);
     }
 
     /// Counts several, of whatever family.
     #[inline]
-    pub fn add(&self, count: Count, n: u64) {
-        add(self.counter(count, Family::Ipv4), n);
+    pub fn add(&self, count: Counter, n: u64) {
+        add(self.counter(count, AddressFamily::Ipv4), n);
     }
 
     /// Counts one that came from `address`.
     #[inline]
-    pub fn count_from(&self, count: Count, address: IpAddr) {
-        add(self.counter(count, Family::of(address)), 1);
+    pub fn count_from(&self, count: Counter, address: IpAddr) {
+        add(self.counter(count, AddressFamily::of(address)), 1);
     }
 
     /// Counts an announce of the client at `address` that was answered, by the protocol's own `count`, and what it has
     /// done.
     #[inline]
-    pub fn announced(&self, count: Count, address: IpAddr, announced: &Announced) {
+    pub fn announced(&self, count: Counter, address: IpAddr, announced: &AnnounceOutcome) {
         self.count_from(count, address);
         if announced.counted_download {
-            self.count_from(Count::Completed, address);
+            self.count_from(Counter::Completed, address);
         }
         if let Some(minutes) = announced.back_after {
             add(self.renewals.get(minutes as usize).or(self.renewals.last()), 1);
@@ -185,7 +185,7 @@ impl Tally {
     }
 
     #[inline]
-    fn counter(&self, count: Count, family: Family) -> Option<&AtomicU64> {
+    fn counter(&self, count: Counter, family: AddressFamily) -> Option<&AtomicU64> {
         self.counts.get(family as usize)?.get(count as usize)
     }
 }
@@ -200,34 +200,38 @@ pub(crate) fn add(counter: Option<&AtomicU64>, n: u64) {
 
 /// All workers' counters.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<Vec<Arc<Tally>>>);
+pub struct Counters(Mutex<Vec<Arc<WorkerCounters>>>);
 
-impl Board {
+impl Counters {
     /// Counters for one more worker.
-    pub fn tally(&self) -> Arc<Tally> {
-        let tally = Arc::new(Tally::default());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
-        tally
+    pub fn for_worker(&self) -> Arc<WorkerCounters> {
+        let worker_counters = Arc::new(WorkerCounters::default());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&worker_counters));
+        worker_counters
     }
 
     /// The sum over all workers and both families.
-    pub fn total(&self, count: Count) -> u64 {
-        self.of(count, Family::Ipv4) + self.of(count, Family::Ipv6)
+    pub fn total(&self, count: Counter) -> u64 {
+        self.of(count, AddressFamily::Ipv4) + self.of(count, AddressFamily::Ipv6)
     }
 
     /// The sum over all workers, of one family. What is counted whatever the family is under IPv4.
-    pub fn of(&self, count: Count, family: Family) -> u64 {
-        self.sum(|tally| tally.counter(count, family))
+    pub fn of(&self, count: Counter, family: AddressFamily) -> u64 {
+        self.sum(|worker_counters| worker_counters.counter(count, family))
     }
 
     /// How many peers came back so many minutes after their previous announce.
     pub fn renewals(&self, minutes: usize) -> u64 {
-        self.sum(|tally| tally.renewals.get(minutes))
+        self.sum(|worker_counters| worker_counters.renewals.get(minutes))
     }
 
-    fn sum(&self, counter: impl Fn(&Tally) -> Option<&AtomicU64>) -> u64 {
-        let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tallies.iter().filter_map(|tally| counter(tally)).map(|counter| counter.load(Ordering::Relaxed)).sum()
+    fn sum(&self, counter: impl Fn(&WorkerCounters) -> Option<&AtomicU64>) -> u64 {
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers
+            .iter()
+            .filter_map(|worker_counters| counter(worker_counters))
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -241,45 +245,53 @@ mod tests {
 
     #[test]
     fn what_workers_count_adds_up() {
-        let board = Board::default();
-        let (one, two) = (board.tally(), board.tally());
-        one.count_from(Count::UdpAnnounced, V4);
-        two.add(Count::UdpAnnounced, 2);
-        two.count(Count::Http500);
-        one.announced(Count::TcpAnnounced, V4, &Announced { back_after: Some(44), ..Announced::default() });
-        let completed = Announced { back_after: Some(46), counted_download: true, ..Announced::default() };
-        two.announced(Count::UdpAnnounced, V6, &completed);
-        assert_eq!(board.total(Count::UdpAnnounced), 4);
-        assert_eq!(board.total(Count::Completed), 1);
-        assert_eq!(board.total(Count::Http500), 1);
-        assert_eq!(board.total(Count::TcpAccepted), 0);
-        assert_eq!(board.renewals(44), 2, "what is later than the last row belongs to it");
-        assert_eq!(board.renewals(45), 0);
+        let counters = Counters::default();
+        let (one, two) = (counters.for_worker(), counters.for_worker());
+        one.count_from(Counter::UdpAnnounced, V4);
+        two.add(Counter::UdpAnnounced, 2);
+        two.count(Counter::Http500);
+        one.announced(
+            Counter::TcpAnnounced,
+            V4,
+            &AnnounceOutcome { back_after: Some(44), ..AnnounceOutcome::default() },
+        );
+        let completed = AnnounceOutcome { back_after: Some(46), counted_download: true, ..AnnounceOutcome::default() };
+        two.announced(Counter::UdpAnnounced, V6, &completed);
+        assert_eq!(counters.total(Counter::UdpAnnounced), 4);
+        assert_eq!(counters.total(Counter::Completed), 1);
+        assert_eq!(counters.total(Counter::Http500), 1);
+        assert_eq!(counters.total(Counter::TcpAccepted), 0);
+        assert_eq!(counters.renewals(44), 2, "what is later than the last row belongs to it");
+        assert_eq!(counters.renewals(45), 0);
     }
 
     #[test]
     fn families_are_counted_apart() {
-        let board = Board::default();
-        let tally = board.tally();
-        tally.count_from(Count::SyncRecordsRefused, V6);
-        tally.count_from(Count::TcpAccepted, V6);
-        tally.count_from(Count::TcpAccepted, V4);
-        tally.count_from(Count::TcpAccepted, V6);
-        tally.announced(Count::UdpAnnounced, V6, &Announced { counted_download: true, ..Announced::default() });
-        let both = |count| (board.of(count, Family::Ipv4), board.of(count, Family::Ipv6));
-        assert_eq!(both(Count::TcpAccepted), (1, 2));
-        assert_eq!(both(Count::UdpAnnounced), (0, 1));
-        assert_eq!(both(Count::Completed), (0, 1));
-        assert_eq!(both(Count::SyncRecordsRefused), (0, 1), "the last of the row");
-        assert_eq!(both(Count::TcpAnnounced), (0, 0));
-        assert_eq!(board.total(Count::TcpAccepted), 3);
+        let counters = Counters::default();
+        let worker_counters = counters.for_worker();
+        worker_counters.count_from(Counter::SyncRecordsRefused, V6);
+        worker_counters.count_from(Counter::TcpAccepted, V6);
+        worker_counters.count_from(Counter::TcpAccepted, V4);
+        worker_counters.count_from(Counter::TcpAccepted, V6);
+        worker_counters.announced(
+            Counter::UdpAnnounced,
+            V6,
+            &AnnounceOutcome { counted_download: true, ..AnnounceOutcome::default() },
+        );
+        let both = |count| (counters.of(count, AddressFamily::Ipv4), counters.of(count, AddressFamily::Ipv6));
+        assert_eq!(both(Counter::TcpAccepted), (1, 2));
+        assert_eq!(both(Counter::UdpAnnounced), (0, 1));
+        assert_eq!(both(Counter::Completed), (0, 1));
+        assert_eq!(both(Counter::SyncRecordsRefused), (0, 1), "the last of the row");
+        assert_eq!(both(Counter::TcpAnnounced), (0, 0));
+        assert_eq!(counters.total(Counter::TcpAccepted), 3);
     }
 
     #[test]
     fn every_refusal_has_a_counter_of_its_own() {
-        use Refusal::{FamilyNotServed, Full, NoPort, NotAdmitted};
+        use AnnounceError::{FamilyNotServed, Full, NoPort, NotAdmitted};
         let refusals = [NotAdmitted, NoPort, FamilyNotServed, Full];
-        let counts = refusals.map(|refusal| [Count::refused_over_http(refusal), Count::refused_over_udp(refusal)]);
+        let counts = refusals.map(|refusal| [Counter::refused_over_http(refusal), Counter::refused_over_udp(refusal)]);
         for (at, count) in counts.iter().flatten().enumerate() {
             assert_eq!(counts.iter().flatten().position(|other| other == count), Some(at), "{count:?}");
         }

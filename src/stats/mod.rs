@@ -6,4 +6,4 @@
 pub mod counters;
 pub mod pages;
 
-pub use counters::{Board, Count, Family, Tally};
+pub use counters::{AddressFamily, Counter, Counters, WorkerCounters};

@@ -16,19 +16,19 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
-use crate::core::InfoHash;
-use crate::core::flavour::ListState;
 use crate::server::StartError;
+use crate::tracker::InfoHash;
+use crate::tracker::flavour::ListStatus;
 
 use file::{Contents, Error};
 use list::List;
 
 /// The list in force, and where it comes from.
 #[derive(Debug)]
-pub(super) struct AccessList(Arc<Inside>);
+pub(super) struct AccessList(Arc<SharedList>);
 
 #[derive(Debug)]
-struct Inside {
+struct SharedList {
     /// The key of the configuration, for messages.
     key: &'static str,
     path: PathBuf,
@@ -61,7 +61,7 @@ impl AccessList {
     ///
     /// Whatever is wrong with the file as a whole: see [`Error`].
     pub(super) fn open(key: &'static str, path: PathBuf) -> Result<Self, StartError> {
-        let inside = Inside {
+        let shared = SharedList {
             key,
             path,
             in_force: ArcSwap::default(),
@@ -69,13 +69,13 @@ impl AccessList {
             history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
         };
         let began = Instant::now();
-        match file::read(&inside.path) {
-            Ok(contents) => inside.take_over(contents, began),
+        match file::read(&shared.path) {
+            Ok(contents) => shared.take_over(contents, began),
             Err(error) => {
-                return Err(StartError::File { key, path: inside.path, error: io::Error::other(error) });
+                return Err(StartError::File { key, path: shared.path, error: io::Error::other(error) });
             }
         }
-        Ok(Self(Arc::new(inside)))
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Is the torrent on the list? Takes no lock, and writes nothing that another thread reads often.
@@ -84,9 +84,9 @@ impl AccessList {
     }
 
     /// How long it is, and what has come of readings.
-    pub(super) fn state(&self) -> ListState {
+    pub(super) fn state(&self) -> ListStatus {
         let History { since, failures } = *self.0.history();
-        ListState { torrents: self.0.in_force.load().len(), since, failures }
+        ListStatus { torrents: self.0.in_force.load().len(), since, failures }
     }
 
     /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
@@ -97,15 +97,15 @@ impl AccessList {
             *reading = Reading::Again;
             return;
         }
-        let inside = Arc::clone(&self.0);
-        match thread::Builder::new().name("list".into()).spawn(move || inside.read_while_asked()) {
+        let shared = Arc::clone(&self.0);
+        match thread::Builder::new().name("list".into()).spawn(move || shared.read_while_asked()) {
             Ok(_) => *reading = Reading::Yes,
             Err(error) => self.0.refuse(&Error::System(error)),
         }
     }
 }
 
-impl Inside {
+impl SharedList {
     fn read_while_asked(&self) {
         loop {
             self.read_again();

@@ -3,9 +3,9 @@
 use tracing::warn;
 
 use crate::config::Settings;
-use crate::core::flavour::ListState;
-use crate::core::{Admission, InfoHash};
 use crate::server::{Plug, StartError};
+use crate::tracker::flavour::ListStatus;
+use crate::tracker::{Admission, InfoHash};
 
 use super::access_list::AccessList;
 
@@ -22,7 +22,7 @@ impl Admission for Black {
         !self.0.as_ref().is_some_and(|list| list.contains(info_hash))
     }
 
-    fn list(&self) -> Option<ListState> {
+    fn list(&self) -> Option<ListStatus> {
         self.0.as_ref().map(AccessList::state)
     }
 }

@@ -1,9 +1,9 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::Settings;
-use crate::core::flavour::ListState;
-use crate::core::{Admission, InfoHash};
 use crate::server::{Plug, StartError};
+use crate::tracker::flavour::ListStatus;
+use crate::tracker::{Admission, InfoHash};
 
 use super::access_list::AccessList;
 
@@ -20,7 +20,7 @@ impl Admission for White {
         self.0.contains(info_hash)
     }
 
-    fn list(&self) -> Option<ListState> {
+    fn list(&self) -> Option<ListStatus> {
         Some(self.0.state())
     }
 }

@@ -4,19 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 
-use crate::core::clock::Minute;
-use crate::core::family::{Family, Handout, Ipv4Only, Swarms};
-use crate::core::keyed_hash::Key;
-use crate::core::peer::{Peer, PeerV4, PeerV6, Stamp};
-use crate::core::store::Torrent;
-use crate::core::swarm::{Asker, Counts, Swarm};
+use crate::tracker::SwarmCounts;
+use crate::tracker::clock::Minute;
+use crate::tracker::families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::peer::{Peer, PeerState, PeerV4, PeerV6};
+use crate::tracker::select::Requester;
+use crate::tracker::store::Torrent;
+use crate::tracker::swarm::Swarm;
 
 /// Peers of both families.
 #[derive(Debug)]
 pub struct BothFamilies;
 
-impl Family for BothFamilies {
-    type Swarms = Both;
+impl AddressFamilies for BothFamilies {
+    type Peers = Both;
 
     fn serves(_: IpAddr) -> bool {
         true
@@ -94,11 +96,11 @@ impl Both {
     }
 }
 
-impl Swarms for Both {
-    fn counts(&self) -> Counts {
+impl TorrentPeers for Both {
+    fn counts(&self) -> SwarmCounts {
         let ipv4 = self.ipv4().counts();
         let ipv6 = self.ipv6().map(Swarm::counts).unwrap_or_default();
-        Counts { seeders: ipv4.seeders + ipv6.seeders, leechers: ipv4.leechers + ipv6.leechers }
+        SwarmCounts { seeders: ipv4.seeders + ipv6.seeders, leechers: ipv4.leechers + ipv6.leechers }
     }
 
     fn empty_since(&self) -> Option<Minute> {
@@ -109,26 +111,32 @@ impl Swarms for Both {
         self.ipv4_mut().set_empty_since(minute);
     }
 
-    fn contains(&mut self, key: &Key, endpoint: SocketAddr) -> bool {
+    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::contains(self.ipv4_mut(), key, endpoint),
-            SocketAddr::V6(_) => self.with_ipv6(|ipv6| Swarms::contains(ipv6, key, endpoint)).unwrap_or_default(),
+            SocketAddr::V4(_) => TorrentPeers::contains(self.ipv4_mut(), key, endpoint),
+            SocketAddr::V6(_) => self.with_ipv6(|ipv6| TorrentPeers::contains(ipv6, key, endpoint)).unwrap_or_default(),
         }
     }
 
-    fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+    fn upsert(
+        &mut self,
+        key: &HashKey,
+        endpoint: SocketAddr,
+        seeder: bool,
+        state: impl FnOnce(Option<PeerState>) -> PeerState,
+    ) {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::upsert(self.ipv4_mut(), key, endpoint, seeder, stamp),
+            SocketAddr::V4(_) => TorrentPeers::upsert(self.ipv4_mut(), key, endpoint, seeder, state),
             SocketAddr::V6(_) => {
-                self.make_ipv6(|ipv6| Swarms::upsert(ipv6, key, endpoint, seeder, stamp));
+                self.make_ipv6(|ipv6| TorrentPeers::upsert(ipv6, key, endpoint, seeder, state));
             }
         }
     }
 
-    fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp> {
+    fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState> {
         match endpoint {
-            SocketAddr::V4(_) => Swarms::remove(self.ipv4_mut(), key, endpoint),
-            SocketAddr::V6(_) => self.with_ipv6(|ipv6| Swarms::remove(ipv6, key, endpoint)).flatten(),
+            SocketAddr::V4(_) => TorrentPeers::remove(self.ipv4_mut(), key, endpoint),
+            SocketAddr::V6(_) => self.with_ipv6(|ipv6| TorrentPeers::remove(ipv6, key, endpoint)).flatten(),
         }
     }
 
@@ -143,46 +151,48 @@ impl Swarms for Both {
     }
 
     /// Only of the asker's own family, which is all that an answer over UDP has.
-    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
         match self.ipv6() {
-            Some(ipv6) if asker.is_ipv6() => Swarms::prefetch_peers(ipv6, key, asker, seeder, wanted, rng),
-            _ => Swarms::prefetch_peers(self.ipv4(), key, asker, seeder, wanted, rng),
+            Some(ipv6) if requester.is_ipv6() => {
+                TorrentPeers::prefetch_peers(ipv6, key, requester, seeder, wanted, rng)
+            }
+            _ => TorrentPeers::prefetch_peers(self.ipv4(), key, requester, seeder, wanted, rng),
         }
     }
 
     /// Each family gets a quarter of what is wanted, if it has so many, and the rest is shared in proportion to what
     /// each has left.
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
+    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
         let Handout { wanted, ipv4: out_v4, ipv6: out_v6 } = handout;
-        let asker_v4 = Asker { endpoint: asker.and_then(PeerV4::at), seeder };
-        let asker_v6 = Asker { endpoint: asker.and_then(PeerV6::at), seeder };
-        let choice_v4 = if out_v4.is_some() { self.ipv4().choice(&asker_v4) } else { 0 };
+        let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), seeder };
+        let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), seeder };
+        let choice_v4 = if out_v4.is_some() { self.ipv4().choice(&requester_v4) } else { 0 };
         let choice_v6 = match self.ipv6() {
-            Some(ipv6) if out_v6.is_some() => ipv6.choice(&asker_v6),
+            Some(ipv6) if out_v6.is_some() => ipv6.choice(&requester_v6),
             _ => 0,
         };
         let (share_v4, share_v6) = shares(*wanted, choice_v4, choice_v6);
         if let Some(out) = out_v4 {
-            self.ipv4().select(&asker_v4, share_v4, rng, out);
+            self.ipv4().select(&requester_v4, share_v4, rng, out);
         }
         if let (Some(out), Some(ipv6)) = (out_v6, self.ipv6()) {
-            ipv6.select(&asker_v6, share_v6, rng, out);
+            ipv6.select(&requester_v6, share_v6, rng, out);
         }
     }
 
     /// Positions are as in [`Self::expire`].
-    fn walk(&self, from: usize, most: usize, mut show: impl FnMut(SocketAddr)) -> Option<usize> {
+    fn walk(&self, from: usize, most: usize, mut visit: impl FnMut(SocketAddr)) -> Option<usize> {
         if from % 2 == 0 {
-            if let Some(next) = Swarms::walk(self.ipv4(), from / 2, most, &mut show) {
+            if let Some(next) = TorrentPeers::walk(self.ipv4(), from / 2, most, &mut visit) {
                 return Some(next * 2);
             }
         }
-        let next = Swarms::walk(self.ipv6()?, from / 2 * (from % 2), most, show)?;
+        let next = TorrentPeers::walk(self.ipv6()?, from / 2 * (from % 2), most, visit)?;
         Some(next * 2 + 1)
     }
 
     /// Positions of the IPv4 swarm are even, those of the IPv6 swarm odd.
-    fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         if from % 2 == 0 {
             let rest = self.ipv4_mut().expire(key, now, from / 2, budget);
             if let Some(next) = rest {
@@ -225,7 +235,7 @@ fn shares(wanted: usize, ipv4: usize, ipv6: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model;
+    use crate::tracker::model;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 

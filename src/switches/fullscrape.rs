@@ -8,11 +8,11 @@ mod row;
 mod statefile;
 
 use crate::config::Settings;
-use crate::core::store::{Cursor, Store};
-use crate::core::{Clock as _, Family, Flavour, Minute};
 use crate::http::flavour::{FullScrape, Listing, Stream};
 use crate::http::request::Request;
 use crate::server::{Beginning, Plug, StartError};
+use crate::tracker::store::{Cursor, Store};
+use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
 
 use row::Row;
 
@@ -66,7 +66,7 @@ impl Stream for Page {
         None
     }
 
-    fn next<F: Family>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
+    fn next<F: AddressFamilies>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
         let (before, behind) = row::frame(self.listing);
         if !self.begun {
             self.begun = true;

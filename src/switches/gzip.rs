@@ -11,11 +11,11 @@ use flate2::write::GzEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Settings;
-use crate::core::store::Store;
-use crate::core::{Family, Flavour, Minute};
 use crate::http::flavour::{FullScrape, Listing, Stream};
 use crate::http::request::Request;
 use crate::server::{Beginning, Plug, StartError};
+use crate::tracker::store::Store;
+use crate::tracker::{AddressFamilies, Flavour, Minute};
 
 /// Seven tenths of what is then left of a page are info hashes, which nothing makes shorter: the levels above save an
 /// eighth at most, at two to thirty times the cost.
@@ -23,7 +23,7 @@ const LEVEL: Compression = Compression::fast();
 
 /// Pages that are compressed at a time. Each takes some 400 KB for as long as its client is slow, which is more than
 /// strangers may have as often as they like. Further pages are sent as they are.
-const AT_A_TIME: usize = 16;
+const MAX_AT_A_TIME: usize = 16;
 
 /// The pages of `P`, compressed where the client wants it.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Compressed<P> {
 
 impl<P> Compressed<P> {
     fn new(pages: P) -> Self {
-        Self { pages, places: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self { pages, places: Arc::new(Semaphore::new(MAX_AT_A_TIME)) }
     }
 }
 
@@ -77,7 +77,7 @@ impl<S: Stream> Stream for Coded<S> {
         self.gzip.is_some().then_some("gzip")
     }
 
-    fn next<F: Family>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
+    fn next<F: AddressFamilies>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
         let Some(gzip) = &mut self.gzip else { return self.page.next(store, now, out) };
         let more = self.page.next(store, now, &mut gzip.plain);
         gzip.compress(more, out);
@@ -168,9 +168,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::Ipv4Only;
-    use crate::core::Limits;
-    use crate::core::keyed_hash::Key;
+    use crate::tracker::Capacity;
+    use crate::tracker::Ipv4Only;
+    use crate::tracker::keyed_hash::HashKey;
 
     /// Pages that consist of these pieces.
     #[derive(Clone, Default)]
@@ -191,7 +191,7 @@ mod tests {
             None
         }
 
-        fn next<F: Family>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
+        fn next<F: AddressFamilies>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
             out.append(&mut self.0.remove(0));
             !self.0.is_empty()
         }
@@ -206,7 +206,7 @@ mod tests {
 
     /// What is sent for each piece.
     fn sent(page: &mut Coded<Pieces>) -> Vec<Vec<u8>> {
-        let store = Store::<Ipv4Only>::new(Key::from_bytes(&[7; 48]), Limits::NONE);
+        let store = Store::<Ipv4Only>::new(HashKey::from_bytes(&[7; 48]), Capacity::NONE);
         let mut sent = Vec::new();
         loop {
             let mut out = b"head".to_vec();
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn so_many_pages_are_compressed_at_a_time_and_no_more() {
         let pages = Compressed::new(Pieces(vec![b"x".to_vec()]));
-        let mut open_pages: Vec<_> = (0..AT_A_TIME).map(|_| open(&pages, GZIP)).collect();
+        let mut open_pages: Vec<_> = (0..MAX_AT_A_TIME).map(|_| open(&pages, GZIP)).collect();
         assert!(open_pages.iter().all(|page| page.gzip.is_some()));
         let mut further = open(&pages, GZIP);
         assert_eq!(further.content_encoding(), None);

@@ -8,11 +8,11 @@
 use std::net::IpAddr;
 
 use crate::config::Settings;
-use crate::core::Flavour;
 use crate::http::flavour::{BadAddress, ClientAddress, address};
 use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::{Beginning, Plug, StartError};
+use crate::tracker::Flavour;
 
 /// Bytes in the longest address: IPv6 that ends in the form of IPv4, in brackets.
 const LONGEST: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]".len();

@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use fastrand::Rng;
 
 use crate::config::Settings;
-use crate::core::keyed_hash::Key;
-use crate::core::{Family, Minute, NetworkLog};
 use crate::server::{Plug, StartError};
 use crate::stats::pages::networks::{Prefix, network_of};
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::{AddressFamilies, Minute, NetworkLog};
 
 use table::Table;
 
@@ -34,16 +34,16 @@ const LOT: u32 = 16;
 
 /// The networks that ask a tracker which serves the family `F`.
 pub struct Networks<F> {
-    key: Key,
+    key: HashKey,
     pace: Pace,
     ipv4: Vec<Table>,
     ipv6: Vec<Table>,
     family: PhantomData<F>,
 }
 
-impl<F: Family> Networks<F> {
+impl<F: AddressFamilies> Networks<F> {
     /// No network has asked yet. The key is secret: with it, strangers could choose networks that share one bucket.
-    fn new(key: Key) -> Self {
+    fn new(key: HashKey) -> Self {
         let tables = |serves: bool, prefixes: [Prefix; 2]| {
             if serves { prefixes.map(Table::new).into() } else { Vec::new() }
         };
@@ -57,8 +57,8 @@ impl<F: Family> Networks<F> {
     }
 }
 
-impl<F: Family> NetworkLog for Networks<F> {
-    fn saw(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
+impl<F: AddressFamilies> NetworkLog for Networks<F> {
+    fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
         let Some(requests) = self.pace.requests(now, rng) else { return };
         let network = network_of(address);
         for table in if address.is_ipv4() { &self.ipv4 } else { &self.ipv6 } {
@@ -75,12 +75,12 @@ impl<F: Family> NetworkLog for Networks<F> {
     }
 }
 
-impl<F: Family> Plug for Networks<F> {
+impl<F: AddressFamilies> Plug for Networks<F> {
     fn plug(_: &Settings) -> Result<Self, StartError> {
         let mut key = [0; 48];
         getrandom::fill(&mut key)
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
-        Ok(Self::new(Key::from_bytes(&key)))
+        Ok(Self::new(HashKey::from_bytes(&key)))
     }
 }
 
@@ -112,37 +112,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::Ipv4Only;
     use crate::stats::pages::networks::ROWS;
+    use crate::tracker::Ipv4Only;
 
     const NOW: Minute = Minute(29_000_000);
 
     struct Ipv6Only;
     struct Both;
 
-    impl Family for Ipv6Only {
-        type Swarms = <Ipv4Only as Family>::Swarms;
+    impl AddressFamilies for Ipv6Only {
+        type Peers = <Ipv4Only as AddressFamilies>::Peers;
 
         fn serves(address: IpAddr) -> bool {
             address.is_ipv6()
         }
     }
 
-    impl Family for Both {
-        type Swarms = <Ipv4Only as Family>::Swarms;
+    impl AddressFamilies for Both {
+        type Peers = <Ipv4Only as AddressFamilies>::Peers;
 
         fn serves(_: IpAddr) -> bool {
             true
         }
     }
 
-    fn networks<F: Family>() -> Networks<F> {
-        Networks::new(Key::from_bytes(&[7; 48]))
+    fn networks<F: AddressFamilies>() -> Networks<F> {
+        Networks::new(HashKey::from_bytes(&[7; 48]))
     }
 
-    fn saw<F: Family>(networks: &Networks<F>, addresses: &[(&str, u32)]) {
+    fn all_ask<F: AddressFamilies>(networks: &Networks<F>, addresses: &[(&str, u32)]) {
         for (address, times) in addresses {
-            (0..*times).for_each(|_| networks.saw(address.parse().unwrap(), NOW, &mut Rng::with_seed(1)));
+            (0..*times).for_each(|_| networks.record(address.parse().unwrap(), NOW, &mut Rng::with_seed(1)));
         }
     }
 
@@ -158,9 +158,9 @@ mod tests {
                        Networks, limit /32:\n00000012: fe80::\n00000003: 2001:db8::\n00000001: ::\n\n";
         let (one, other, both) = (networks::<Ipv4Only>(), networks::<Ipv6Only>(), networks::<Both>());
         for addresses in [&ipv4, &ipv6] {
-            saw(&one, addresses);
-            saw(&other, addresses);
-            saw(&both, addresses);
+            all_ask(&one, addresses);
+            all_ask(&other, addresses);
+            all_ask(&both, addresses);
         }
         assert_eq!(one.busy(NOW).unwrap(), page_v4);
         assert_eq!(other.busy(NOW).unwrap(), page_v6);
@@ -194,7 +194,7 @@ mod tests {
         for _ in 0..20 {
             networks.ipv4[0].count(network_of([192, 0, 2, 0].into()), 10_000_000, NOW, &networks.key, &mut rng);
         }
-        (0..1000).for_each(|n| networks.saw(Ipv4Addr::from_bits(n << 8).into(), NOW, &mut rng));
+        (0..1000).for_each(|n| networks.record(Ipv4Addr::from_bits(n << 8).into(), NOW, &mut rng));
         let page = networks.busy(NOW).unwrap();
         assert!(page.starts_with("Networks, limit /24:\n99999999: 192.0.2.0\n00000001: 0.0.0.0\n"), "{page}");
         assert_eq!(page.lines().count(), (1 + 256 + 1) + (1 + 4 + 1));
@@ -212,7 +212,7 @@ mod tests {
             let mut now = NOW;
             for (address, minutes) in &asked {
                 now = now + *minutes;
-                networks.saw(*address, now, &mut rng);
+                networks.record(*address, now, &mut rng);
             }
             let page = networks.busy(now).unwrap();
             prop_assert!(page.lines().count() <= 4 * (ROWS + 2));

@@ -4,9 +4,9 @@
 //! off, the twin that does nothing and is declared beside the plug point. A new switch is a new file, its row in
 //! `Cargo.toml`, its lines here and its row in `FEATURES.md`.
 
-use crate::core::Flavour;
 use crate::http::flavour::HttpFlavour;
 use crate::server::Build;
+use crate::tracker::Flavour;
 
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
 mod access_list;
@@ -36,14 +36,14 @@ mod sync_live;
 mod v6;
 
 #[cfg(not(feature = "v6"))]
-type Family = crate::core::Ipv4Only;
+type Families = crate::tracker::Ipv4Only;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
-type Family = v6::Ipv6Only;
+type Families = v6::Ipv6Only;
 #[cfg(feature = "dual-stack")]
-type Family = dual_stack::BothFamilies;
+type Families = dual_stack::BothFamilies;
 
 #[cfg(not(any(feature = "accesslist-black", feature = "accesslist-white")))]
-type Admission = crate::core::Open;
+type Admission = crate::tracker::Open;
 #[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
 type Admission = accesslist_black::Black;
 #[cfg(feature = "accesslist-white")]
@@ -52,22 +52,22 @@ type Admission = accesslist_white::White;
 #[cfg(feature = "sync-live")]
 type Cluster = sync_live::Node;
 #[cfg(not(feature = "sync-live"))]
-type Cluster = crate::core::Standalone;
+type Cluster = crate::tracker::Standalone;
 
 #[cfg(feature = "log-networks")]
-type NetworkLog = log_networks::Networks<Family>;
+type NetworkLog = log_networks::Networks<Families>;
 #[cfg(not(feature = "log-networks"))]
-type NetworkLog = crate::core::Unlogged;
+type NetworkLog = crate::tracker::Unlogged;
 
 #[cfg(feature = "ip-from-proxy")]
-type Asker = ip_from_proxy::FromProxy;
+type ConnectionClient = ip_from_proxy::FromProxy;
 #[cfg(not(feature = "ip-from-proxy"))]
-type Asker = crate::http::flavour::Connected;
+type ConnectionClient = crate::http::flavour::Connected;
 
 #[cfg(feature = "ip-from-query")]
-type ClientAddress = ip_from_query::FromQuery<Asker>;
+type ClientAddress = ip_from_query::FromQuery<ConnectionClient>;
 #[cfg(not(feature = "ip-from-query"))]
-type ClientAddress = Asker;
+type ClientAddress = ConnectionClient;
 
 #[cfg(feature = "restrict-stats")]
 type StatsAccess = restrict_stats::Blessed;
@@ -119,7 +119,7 @@ pub const FEATURES: &[&str] = &[
 pub struct ThisBuild;
 
 impl Flavour for ThisBuild {
-    type Family = Family;
+    type Families = Families;
     type Admission = Admission;
     type Cluster = Cluster;
     type NetworkLog = NetworkLog;

@@ -2,16 +2,16 @@
 
 use std::net::IpAddr;
 
-use crate::core::family::Family;
-use crate::core::peer::PeerV6;
-use crate::core::swarm::Swarm;
+use crate::tracker::families::AddressFamilies;
+use crate::tracker::peer::PeerV6;
+use crate::tracker::swarm::Swarm;
 
 /// IPv6 peers only.
 #[derive(Debug)]
 pub struct Ipv6Only;
 
-impl Family for Ipv6Only {
-    type Swarms = Swarm<PeerV6>;
+impl AddressFamilies for Ipv6Only {
+    type Peers = Swarm<PeerV6>;
 
     fn serves(address: IpAddr) -> bool {
         address.is_ipv6()

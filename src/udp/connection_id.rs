@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 
 use siphasher::sip::SipHasher24;
 
-use crate::core::Minute;
+use crate::tracker::Minute;
 
 /// Makes and checks connection ids. An id is a keyed hash of the client's address and a slot of time, so nothing is
 /// stored for a client that has only connected.

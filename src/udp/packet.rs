@@ -2,7 +2,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
-use crate::core::{Event, InfoHash, Totals};
+use crate::tracker::{Event, InfoHash, ScrapeCounts};
 
 /// What a connect has in the place of a connection id (BEP 15, "Connect").
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
@@ -19,7 +19,7 @@ pub const PEER_LEN: usize = 6;
 /// Seeders, downloaded, leechers: what a scrape tells of each torrent.
 pub const TOTALS_LEN: usize = 12;
 /// Info hashes answered in one scrape (BEP 15, "Scrape").
-pub const SCRAPE_MOST: usize = 74;
+pub const MAX_SCRAPE: usize = 74;
 
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
@@ -28,22 +28,22 @@ const ERROR: u32 = 3;
 
 /// A datagram that may be answered. Whether it will be depends on its connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet<'a> {
+pub struct UdpRequest<'a> {
     /// Given out in the reply to a connect.
     pub connection_id: u64,
     /// Comes back in the reply.
     pub transaction_id: u32,
     /// What is asked.
-    pub request: Request<'a>,
+    pub action: Action<'a>,
 }
 
 /// What a client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request<'a> {
+pub enum Action<'a> {
     /// For a connection id.
     Connect,
     /// For peers.
-    Announce(Announce),
+    Announce(AnnounceBody),
     /// For the numbers of torrents.
     Scrape(Hashes<'a>),
     /// Something that has a known action, but is too short for it.
@@ -55,9 +55,9 @@ pub enum Request<'a> {
 pub struct Hashes<'a>(&'a [u8]);
 
 impl Hashes<'_> {
-    /// At most [`SCRAPE_MOST`] of them.
+    /// At most [`MAX_SCRAPE`] of them.
     pub fn iter(&self) -> impl Iterator<Item = InfoHash> {
-        let whole = self.0.chunks_exact(InfoHash::LEN).take(SCRAPE_MOST);
+        let whole = self.0.chunks_exact(InfoHash::LEN).take(MAX_SCRAPE);
         whole.filter_map(|chunk| chunk.try_into().ok()).map(InfoHash)
     }
 }
@@ -65,7 +65,7 @@ impl Hashes<'_> {
 /// What is read of an announce. Its address field is not: the sender's address counts. Nor are the peer id, the key,
 /// the amounts transferred and the options of BEP 41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announce {
+pub struct AnnounceBody {
     /// The torrent.
     pub info_hash: InfoHash,
     /// Bytes left to download.
@@ -79,20 +79,20 @@ pub struct Announce {
 }
 
 /// Reads a datagram. `None`: it is not a tracker's business, drop it.
-pub fn parse(datagram: &[u8]) -> Option<Packet<'_>> {
+pub fn parse(datagram: &[u8]) -> Option<UdpRequest<'_>> {
     let (header, body) = datagram.split_first_chunk::<HEADER_LEN>()?;
     let [a, b, c, d, e, f, g, h, action @ .., t, u, v, w] = *header;
     let connection_id = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let request = match u32::from_be_bytes(action) {
-        CONNECT if connection_id == PROTOCOL_ID => Request::Connect,
-        ANNOUNCE => parse_announce(body).map_or(Request::Truncated, Request::Announce),
-        SCRAPE => Request::Scrape(Hashes(body)),
+    let action = match u32::from_be_bytes(action) {
+        CONNECT if connection_id == PROTOCOL_ID => Action::Connect,
+        ANNOUNCE => parse_announce(body).map_or(Action::Truncated, Action::Announce),
+        SCRAPE => Action::Scrape(Hashes(body)),
         _ => return None,
     };
-    Some(Packet { connection_id, transaction_id: u32::from_be_bytes([t, u, v, w]), request })
+    Some(UdpRequest { connection_id, transaction_id: u32::from_be_bytes([t, u, v, w]), action })
 }
 
-fn parse_announce(body: &[u8]) -> Option<Announce> {
+fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     let mut body = body.get(..ANNOUNCE_LEN - HEADER_LEN)?;
     let info_hash = InfoHash(take(&mut body)?);
     let _peer_id: [u8; 20] = take(&mut body)?;
@@ -108,7 +108,7 @@ fn parse_announce(body: &[u8]) -> Option<Announce> {
     let _key: [u8; 4] = take(&mut body)?;
     let num_want = i32::from_be_bytes(take(&mut body)?);
     let port = u16::from_be_bytes(take(&mut body)?);
-    Some(Announce { info_hash, left, event, num_want, port })
+    Some(AnnounceBody { info_hash, left, event, num_want, port })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -130,8 +130,8 @@ pub fn begin_announce(out: &mut Vec<u8>, transaction_id: u32) {
 }
 
 /// Fills in what [`begin_announce`] left open.
-pub fn end_announce(out: &mut [u8], interval: u32, totals: Totals) {
-    let numbers = [interval, totals.leechers, totals.seeders];
+pub fn end_announce(out: &mut [u8], interval: u32, counts: ScrapeCounts) {
+    let numbers = [interval, counts.leechers, counts.seeders];
     for (place, number) in out.chunks_exact_mut(4).skip(REPLY_HEADER_LEN / 4).zip(numbers) {
         place.copy_from_slice(&number.to_be_bytes());
     }
@@ -152,10 +152,10 @@ pub fn begin_scrape(out: &mut Vec<u8>, transaction_id: u32) {
 }
 
 /// One torrent's numbers in the reply to a scrape.
-pub fn add_scraped(out: &mut Vec<u8>, totals: Totals) {
-    out.extend_from_slice(&totals.seeders.to_be_bytes());
-    out.extend_from_slice(&totals.downloaded.to_be_bytes());
-    out.extend_from_slice(&totals.leechers.to_be_bytes());
+pub fn add_scraped(out: &mut Vec<u8>, counts: ScrapeCounts) {
+    out.extend_from_slice(&counts.seeders.to_be_bytes());
+    out.extend_from_slice(&counts.downloaded.to_be_bytes());
+    out.extend_from_slice(&counts.leechers.to_be_bytes());
 }
 
 /// An error, with a text for the client's user.
@@ -191,7 +191,7 @@ pub(super) mod tests {
     }
 
     /// The body of an announce as a client writes it.
-    pub(crate) fn announce_body(announce: &Announce, event: u32) -> Vec<u8> {
+    pub(crate) fn announce_body(announce: &AnnounceBody, event: u32) -> Vec<u8> {
         let mut body = announce.info_hash.0.to_vec();
         body.extend([0xaa; 20]); // peer id
         body.extend([0xbb; 8]); // downloaded
@@ -206,15 +206,15 @@ pub(super) mod tests {
         body
     }
 
-    fn announce() -> Announce {
-        Announce { info_hash: InfoHash([7; 20]), left: 1 << 32, event: Event::Update, num_want: -1, port: 6881 }
+    fn announce() -> AnnounceBody {
+        AnnounceBody { info_hash: InfoHash([7; 20]), left: 1 << 32, event: Event::Update, num_want: -1, port: 6881 }
     }
 
     #[test]
     fn a_connect_is_known_by_its_magic_number() {
         let connect = request(PROTOCOL_ID, 0, 5, &[]);
         assert_eq!(connect.len(), 16);
-        let packet = Packet { connection_id: PROTOCOL_ID, transaction_id: 5, request: Request::Connect };
+        let packet = UdpRequest { connection_id: PROTOCOL_ID, transaction_id: 5, action: Action::Connect };
         assert_eq!(parse(&connect), Some(packet));
         assert_eq!(parse(&request(PROTOCOL_ID + 1, 0, 5, &[])), None);
     }
@@ -223,9 +223,9 @@ pub(super) mod tests {
     fn every_field_of_an_announce_is_read_from_its_place() {
         let events = [Event::Update, Event::Completed, Event::Update, Event::Stopped, Event::Update];
         for (number, event) in (0..).zip(events) {
-            let expected = Announce { event, ..announce() };
+            let expected = AnnounceBody { event, ..announce() };
             let mut datagram = request(42, 1, 5, &announce_body(&expected, number));
-            let packet = Packet { connection_id: 42, transaction_id: 5, request: Request::Announce(expected) };
+            let packet = UdpRequest { connection_id: 42, transaction_id: 5, action: Action::Announce(expected) };
             assert_eq!(parse(&datagram), Some(packet));
             datagram.extend(*b"\x02\x04/abc"); // BEP 41
             assert_eq!(parse(&datagram), Some(packet));
@@ -236,8 +236,8 @@ pub(super) mod tests {
     fn what_is_too_short_says_so_or_is_dropped() {
         let datagram = request(42, 1, 5, &announce_body(&announce(), 0));
         for len in 0..datagram.len() {
-            let parsed = parse(&datagram[..len]).map(|packet| packet.request);
-            assert_eq!(parsed, (len >= HEADER_LEN).then_some(Request::Truncated), "{len}");
+            let parsed = parse(&datagram[..len]).map(|request| request.action);
+            assert_eq!(parsed, (len >= HEADER_LEN).then_some(Action::Truncated), "{len}");
         }
     }
 
@@ -252,27 +252,27 @@ pub(super) mod tests {
     fn a_scrape_is_cut_after_74_whole_hashes() {
         for len in [0, 19, 20, 39, 40, 74 * 20 - 1, 74 * 20, 74 * 20 + 1, 100 * 20] {
             let datagram = request(42, 2, 5, &vec![1; len]);
-            let Some(Packet { request: Request::Scrape(hashes), .. }) = parse(&datagram) else { panic!("{len}") };
+            let Some(UdpRequest { action: Action::Scrape(hashes), .. }) = parse(&datagram) else { panic!("{len}") };
             assert_eq!(hashes.iter().count(), (len / 20).min(74));
         }
     }
 
     #[test]
     fn replies_are_written_as_bep_15_says() {
-        let totals = Totals { seeders: 1, leechers: 2, downloaded: 3 };
+        let counts = ScrapeCounts { seeders: 1, leechers: 2, downloaded: 3 };
         let mut out = Vec::new();
         write_connect(&mut out, 0x0102_0304, 0x1122_3344_5566_7788);
         assert_eq!(out, [0, 0, 0, 0, 1, 2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
         out.clear();
         begin_announce(&mut out, 0x0102_0304);
         out.push(0xff);
-        end_announce(&mut out, 1800, totals);
+        end_announce(&mut out, 1800, counts);
         assert_eq!(out, [0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 1, 0xff]);
         refuse_announce(&mut out, "no");
         assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
         out.clear();
         begin_scrape(&mut out, 0x0102_0304);
-        add_scraped(&mut out, totals);
+        add_scraped(&mut out, counts);
         assert_eq!(out, [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);
         out.clear();
         write_error(&mut out, 0x0102_0304, "no");

@@ -16,18 +16,18 @@ use nix::sys::socket::{
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::{debug, warn};
 
-use crate::core::{Clock, Flavour};
+use crate::tracker::{Clock, Flavour};
 
-use super::packet::{self, HEADER_LEN, SCRAPE_MOST};
-use super::service::{Question, REPLY_MOST, Service};
+use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
+use super::service::{MAX_REPLY, Question, Service};
 
 /// Datagrams received and sent at once.
 const BATCH: usize = 64;
 /// The longest scrape. What is longer is cut: options at the end of an announce (BEP 41) are not looked at anyway.
-const DATAGRAM_MOST: usize = HEADER_LEN + SCRAPE_MOST * 20;
+const MAX_DATAGRAM: usize = HEADER_LEN + MAX_SCRAPE * 20;
 /// What is left of a reply, in bytes, where the path to its client is too narrow for all of it. Linux takes no path for
 /// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
-const CUT_MOST: usize = 552 - 20 - 8;
+const MAX_CUT: usize = 552 - 20 - 8;
 /// How long to wait after an error that is not a datagram's own, such as a machine without memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,8 +98,8 @@ impl Socket {
         let control = self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
         let mut receiving = MultiHeaders::<A>::preallocate(BATCH, control.clone());
         let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
-        let mut datagrams = vec![[0; DATAGRAM_MOST]; BATCH];
-        let mut replies: [Vec<u8>; BATCH] = array::from_fn(|_| Vec::with_capacity(REPLY_MOST));
+        let mut datagrams = vec![[0; MAX_DATAGRAM]; BATCH];
+        let mut replies: [Vec<u8>; BATCH] = array::from_fn(|_| Vec::with_capacity(MAX_REPLY));
         let mut arrived: Vec<Arrived> = Vec::with_capacity(BATCH);
         let mut destinations = Vec::with_capacity(BATCH);
         let mut complained = false;
@@ -146,7 +146,7 @@ impl Socket {
     fn receive<A: Address>(
         &self,
         headers: &mut MultiHeaders<A>,
-        datagrams: &mut [[u8; DATAGRAM_MOST]],
+        datagrams: &mut [[u8; MAX_DATAGRAM]],
         arrived: &mut Vec<Arrived>,
         senders: &mut Vec<Option<A>>,
     ) -> nix::Result<()> {
@@ -209,7 +209,7 @@ sockopt_impl!(
 #[cold]
 fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &'a [Vec<u8>], at: usize) -> bool {
     let (Some([slice]), Some(reply)) = (slices.get_mut(at), replies.get(at)) else { return false };
-    let rest = packet::cut(reply, CUT_MOST);
+    let rest = packet::cut(reply, MAX_CUT);
     let shorter = rest.len() < slice.len();
     *slice = IoSlice::new(rest);
     shorter
@@ -278,7 +278,7 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
-    use crate::core::Totals;
+    use crate::tracker::ScrapeCounts;
 
     fn socket(address: impl Into<IpAddr>) -> Socket {
         Socket::new(UdpSocket::bind((address.into(), 0)).unwrap()).unwrap()
@@ -299,11 +299,10 @@ mod tests {
         // No IPv4 datagram is as long, so the loopback refuses it.
         announced.resize(70_000, 7);
         packet::begin_scrape(&mut scraped, 3);
-        (0..6000).for_each(|_| packet::add_scraped(&mut scraped, Totals::default()));
+        (0..6000).for_each(|_| packet::add_scraped(&mut scraped, ScrapeCounts::default()));
         packet::write_error(&mut endless, 4, &"no".repeat(35_000));
         packet::write_error(&mut refused, 5, "no");
-        let expected =
-            [&connected[..], &announced[..CUT_MOST], &scraped[..8 + 43 * 12], &endless[..CUT_MOST], &refused];
+        let expected = [&connected[..], &announced[..MAX_CUT], &scraped[..8 + 43 * 12], &endless[..MAX_CUT], &refused];
         let expected = expected.map(<[u8]>::to_vec);
 
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

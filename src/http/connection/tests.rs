@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
-use crate::http::worker::Places;
+use crate::http::worker::ConnectionLimit;
 use tokio::io::{DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
@@ -18,8 +18,8 @@ const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
 const KEEP: &str = "Connection: keep-alive\r\n\r\n";
 
 /// What a first look leaves when nothing has come.
-fn nothing<S>() -> Begun<S> {
-    Begun { buffers: Buffers { input: Vec::new(), output: Vec::new() }, turn: None }
+fn nothing<S>() -> OpenConnection<S> {
+    OpenConnection { buffers: Buffers { input: Vec::new(), output: Vec::new() }, turn: None }
 }
 
 /// A connection that is driven, with room for `buffer` bytes on its way in each direction.
@@ -33,7 +33,7 @@ struct Driven<F: HttpFlavour> {
 impl<F: HttpFlavour> Driven<F> {
     fn new(service: Service<F>, buffer: usize) -> Self {
         let (client, server) = duplex(buffer);
-        let worker = worker(service, &Places::new(1));
+        let worker = worker(service, &ConnectionLimit::new(1));
         let driver = Rc::clone(&worker);
         let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, nothing()).await });
         Self { client, worker, end, begun: Instant::now() }
@@ -65,8 +65,8 @@ impl<F: HttpFlavour> Driven<F> {
         self.begun.elapsed().as_secs()
     }
 
-    fn count(&self, count: Count) -> u64 {
-        self.worker.service.borrow().shared().board.total(count)
+    fn count(&self, count: Counter) -> u64 {
+        self.worker.service.borrow().shared().counters.total(count)
     }
 }
 
@@ -99,11 +99,11 @@ impl Incoming for Arrived<'_> {
 
 /// What one look sends, and what it leaves: to be answered, to be sent, and whether a request was answered.
 fn look(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
-    let worker = worker(plain(), &Places::new(1));
+    let worker = worker(plain(), &ConnectionLimit::new(1));
     let mut arrived = Arrived { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    let begun = FirstLook::new().at(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
-        let Begun { buffers: Buffers { input, output }, turn } = begun;
+    let begun = FastPath::new().at(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
+        let OpenConnection { buffers: Buffers { input, output }, turn } = begun;
         (text(input), text(output), turn.is_some())
     });
     (text(arrived.sent), begun)
@@ -137,7 +137,7 @@ fn a_first_look_leaves_what_has_to_be_waited_for() {
     let (sent, begun) = look("POST / HTTP/1.1\r\n\r\nbody", 1000);
     let (_, unsent, answered) = begun.unwrap();
     assert_eq!((sent, unsent.as_str(), answered), (nothing(), BAD_REQUEST, true), "a body that is not read");
-    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(INPUT_FIRST - 18));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(INITIAL_INPUT - 18));
     assert!(look(&long, 1000).1.is_some(), "perhaps more has come");
     assert!(look(&long.replacen('a', "", 1), 1000).1.is_none());
 }
@@ -145,10 +145,10 @@ fn a_first_look_leaves_what_has_to_be_waited_for() {
 #[test]
 fn what_the_first_look_could_not_send_is_sent_before_all_else() {
     run(true, async {
-        let worker = worker(plain(), &Places::new(1));
+        let worker = worker(plain(), &ConnectionLimit::new(1));
         let requests = format!("{SCRAPE}{KEEP}{SCRAPE}\r\n");
         let mut arrived = Arrived { input: requests.as_bytes(), room: 7, sent: Vec::new() };
-        let begun = FirstLook::new().at(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
+        let begun = FastPath::new().at(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
         let (mut client, server) = duplex(1000);
         let driver = Rc::clone(&worker);
         spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, begun).await });
@@ -167,7 +167,7 @@ fn one_request_is_answered_and_no_more() {
         driven.send(&format!("{SCRAPE}\r\n{SCRAPE}\r\n")).await;
         let reply = driven.read_to_end().await;
         assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("\r\nConnection: close\r\n\r\nd5:filesdee"));
-        assert_eq!(driven.count(Count::TcpScraped), 1);
+        assert_eq!(driven.count(Counter::TcpScraped), 1);
     });
 }
 
@@ -209,7 +209,7 @@ fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
         let replies = driven.read_to_end().await;
         let statuses: Vec<_> = replies.split("HTTP/1.1 ").skip(1).map(|reply| &reply[..3]).collect();
         assert_eq!(statuses, ["404", "200", "400"], "{replies}");
-        assert_eq!(driven.count(Count::TcpScraped), 2);
+        assert_eq!(driven.count(Counter::TcpScraped), 2);
     });
 }
 
@@ -218,7 +218,7 @@ fn a_connection_without_a_request_is_closed_after_30_s() {
     run(true, async {
         let mut silent = Driven::new(plain(), 100);
         assert_eq!(silent.read_to_end().await, "");
-        assert_eq!(silent.count(Count::Http400Parse), 0);
+        assert_eq!(silent.count(Counter::Http400Parse), 0);
         assert_eq!(silent.seconds().await, 30);
 
         let mut idle = Driven::new(plain(), 1000);
@@ -240,7 +240,7 @@ fn a_head_that_comes_too_slowly_is_refused_after_30_s() {
         driven.send(" /").await;
         assert_eq!(driven.read_to_end().await, BAD_REQUEST);
         assert_eq!(driven.begun.elapsed().as_secs(), 30);
-        assert_eq!(driven.count(Count::Http400Parse), 1);
+        assert_eq!(driven.count(Counter::Http400Parse), 1);
     });
 }
 
@@ -258,7 +258,7 @@ fn a_head_that_ends_too_early_is_refused() {
 #[test]
 fn a_head_of_more_than_8_kib_is_refused() {
     run(true, async {
-        for (len, expected) in [(HEAD_MOST, "HTTP/1.1 404"), (HEAD_MOST + 1, "HTTP/1.1 400 Invalid Request")] {
+        for (len, expected) in [(MAX_HEAD, "HTTP/1.1 404"), (MAX_HEAD + 1, "HTTP/1.1 400 Invalid Request")] {
             let mut driven = Driven::new(plain(), 100_000);
             driven.send(&format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(len - 18))).await;
             let reply = driven.read_to_end().await;
@@ -285,8 +285,8 @@ fn a_full_scrape_is_chunked_for_those_who_know_chunks() {
         driven.send(&format!("GET /scrape HTTP/1.1\r\n{KEEP}")).await;
         let chunks = format!("00000008\r\nd5:files\r\n0000012c\r\n{long}\r\n00000006\r\nScrape\r\n0\r\n\r\n");
         assert!(driven.read_until("\r\n0\r\n\r\n").await.ends_with(&format!("keep-alive\r\n\r\n{chunks}")));
-        assert_eq!(driven.count(Count::FullScraped), 1);
-        assert_eq!(driven.count(Count::FullScrapeBytes), 314);
+        assert_eq!(driven.count(Counter::FullScraped), 1);
+        assert_eq!(driven.count(Counter::FullScrapeBytes), 314);
         driven.send("GET /scrape HTTP/1.0\r\n\r\n").await;
         assert!(driven.read_to_end().await.ends_with(&format!("close\r\n\r\nd5:files{long}Scrape")));
     });
@@ -350,7 +350,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, from) = listener.accept().await.unwrap();
-            let worker = worker(plain(), &Places::new(1));
+            let worker = worker(plain(), &ConnectionLimit::new(1));
             let end = spawn_local(async move { drive(server, from.ip(), &worker, nothing()).await });
             client.write_all(request.as_bytes()).await.unwrap();
             // The client reads only when it has written everything; the reply must be there still.

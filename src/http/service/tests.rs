@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::{InfoHash, Totals};
 use crate::http::testing::{NOW, Pieces, THAT_ONE, add_peer, fancy, plain};
+use crate::tracker::{InfoHash, ScrapeCounts};
 
 const HASH: InfoHash = InfoHash([b'h'; 20]);
 const IS_HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
@@ -14,7 +14,7 @@ const BAD_PARAMETER: &str = "400 Invalid Parameter";
 fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<StreamOf<F>>) {
     let mut room = Request::room();
     let (request, _) = Request::parse(head.as_bytes(), &mut room).unwrap().expect("a whole head");
-    let now = Moment { minute: NOW, uptime: Duration::from_secs(7200) };
+    let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
     let mut out = Vec::new();
     let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
     // Peers are no text; what is not ASCII is not looked at.
@@ -33,8 +33,8 @@ fn get<F: HttpFlavour>(service: &mut Service<F>, from: &str, target: &str) -> (S
     (status.into(), body.into())
 }
 
-fn count<F: HttpFlavour>(service: &Service<F>, count: Count) -> u64 {
-    service.shared().board.total(count)
+fn count<F: HttpFlavour>(service: &Service<F>, count: Counter) -> u64 {
+    service.shared().counters.total(count)
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn an_announce_is_answered_to_the_byte() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\nConnection: close");
     assert_eq!(reply, format!("{head}\r\n\r\n{body}"));
     assert!(next.body.is_none() && !next.keep_alive);
-    assert_eq!(service.shared().tracker.scrape(&HASH), Some(Totals { seeders: 1, leechers: 1, downloaded: 0 }));
-    assert_eq!(count(&service, Count::TcpAnnounced), 1);
+    assert_eq!(service.shared().tracker.scrape(&HASH), Some(ScrapeCounts { seeders: 1, leechers: 1, downloaded: 0 }));
+    assert_eq!(count(&service, Counter::TcpAnnounced), 1);
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn a_peer_comes_completes_and_leaves() {
         // A seeder is given no seeders, and who leaves is given nobody.
         assert_eq!(body.ends_with("5:peers0:e"), rest.starts_with("left=0"), "{rest}");
     }
-    assert_eq!(count(&service, Count::TcpAnnounced), 4);
-    assert_eq!(count(&service, Count::Completed), 1);
-    assert_eq!(service.shared().board.renewals(0), 2, "the second and the third");
+    assert_eq!(count(&service, Counter::TcpAnnounced), 4);
+    assert_eq!(count(&service, Counter::Completed), 1);
+    assert_eq!(service.shared().counters.renewals(0), 2, "the second and the third");
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn a_refused_announce_gets_a_failure_reason() {
     }
     let expected = format!("d14:failure reason80:{no_info_hash}e");
     assert_eq!(get(&mut service, "::1", "/announce"), ("200 OK".into(), expected));
-    assert_eq!(count(&service, Count::TcpAnnounced), 0);
-    assert_eq!(count(&service, Count::Http400Parameter), 0);
+    assert_eq!(count(&service, Counter::TcpAnnounced), 0);
+    assert_eq!(count(&service, Counter::Http400Parameter), 0);
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn a_scrape_tells_of_torrents_that_are_known_and_served() {
     assert_eq!(get(&mut service, "::1", &format!("/scrape?{query}")), ("200 OK".into(), expected.into()));
     assert_eq!(get(&mut service, "::1", &format!("/scrape/?{}", name("c"))).1, "d5:filesdee");
     assert_eq!(service.shared().tracker.scrape(&THAT_ONE), None);
-    assert_eq!(count(&service, Count::TcpScraped), 2);
-    assert_eq!(count(&service, Count::FullScraped), 0);
+    assert_eq!(count(&service, Counter::TcpScraped), 2);
+    assert_eq!(count(&service, Counter::FullScraped), 0);
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn a_scrape_without_a_query_is_a_full_scrape() {
     assert!(reply.ends_with("Content-Encoding: gzip\r\nVary: Accept-Encoding\r\nConnection: close\r\n\r\n"));
     assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive);
     assert!(matches!(next.body, Some(Body::Stream { chunked: false, .. })));
-    assert_eq!(count(&service, Count::FullScraped), 3);
-    assert_eq!(count(&service, Count::TcpScraped), 0);
+    assert_eq!(count(&service, Counter::FullScraped), 3);
+    assert_eq!(count(&service, Counter::TcpScraped), 0);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn statistics_are_for_whom_the_build_allows_whatever_the_query_says() {
     assert!(ask(&mut service, "::1", &from_proxy("2001:db8::1")).0.starts_with("HTTP/1.1 403"));
     assert!(ask(&mut service, "::2", &from_proxy("::1")).0.starts_with("HTTP/1.1 200"));
     assert!(ask(&mut service, "::1", &from_proxy("nobody")).0.starts_with("HTTP/1.1 400"));
-    assert_eq!(count(&service, Count::Http403), 4);
+    assert_eq!(count(&service, Counter::Http403), 4);
 }
 
 #[test]
@@ -254,8 +254,8 @@ fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
     for target in ["/scrape", "/stats?mode=tpbs", "/stats?mode=statedump"] {
         assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), absent.into()), "{target}");
     }
-    assert_eq!(count(&service, Count::Http404), 9);
-    assert_eq!(count(&service, Count::FullScraped), 0);
+    assert_eq!(count(&service, Counter::Http404), 9);
+    assert_eq!(count(&service, Counter::FullScraped), 0);
 }
 
 #[test]
@@ -273,8 +273,8 @@ fn a_malformed_parameter_is_400() {
     ] {
         assert_eq!(get(&mut service, CLIENT, target), expected, "{target}");
     }
-    assert_eq!(count(&service, Count::Http400Parameter), 7);
-    assert_eq!(count(&service, Count::TcpScraped) + count(&service, Count::TcpAnnounced), 0);
+    assert_eq!(count(&service, Counter::Http400Parameter), 7);
+    assert_eq!(count(&service, Counter::TcpScraped) + count(&service, Counter::TcpAnnounced), 0);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn the_root_leads_elsewhere() {
     let (reply, next) = ask(&mut service, "::2", "GET /?x HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
     assert!(reply.starts_with("HTTP/1.1 302 Found\r\nLocation: https://a.example/\r\n"), "{reply}");
     assert!(next.keep_alive);
-    assert_eq!(count(&service, Count::Http302), 1);
+    assert_eq!(count(&service, Counter::Http302), 1);
 }
 
 #[test]
@@ -315,7 +315,7 @@ proptest! {
         head.extend([b" HTTP/1.1\r\n", fields.as_bytes(), b"\r\n"].concat());
         let mut room = Request::room();
         if let Ok(Some((request, _))) = Request::parse(&head, &mut room) {
-            let now = Moment { minute: NOW, uptime: Duration::ZERO };
+            let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
             let mut out = Vec::new();
             fancy(Pieces::default()).answer(&request, "::1".parse().unwrap(), now, &mut out);
             prop_assert!(out.starts_with(b"HTTP/1.1 "));
@@ -345,24 +345,28 @@ fn the_page_for_prometheus_is_guarded_like_the_statistics_but_does_not_end_the_c
 #[test]
 fn what_is_refused_is_counted_for_the_family_of_the_client() {
     let mut service = fancy(Pieces::default());
-    let target = |parameters: &str| format!("/announce?{IS_HASH}&{parameters}");
+    let target = |announce_query: &str| format!("/announce?{IS_HASH}&{announce_query}");
     get(&mut service, "::1", &target("port=1&ip=10.0.0.9"));
     get(&mut service, "::1", &target("port=0"));
     get(&mut service, "::1", "/announce?info_hash=!!!!!!!!!!!!!!!!!!!!&port=1");
     get(&mut service, "::1", "/announce?port=1");
     // Who sends no number is not asked who he is.
     get(&mut service, CLIENT, &target("port=x&ip=::1"));
-    let board = &service.shared().board;
+    let counters = &service.shared().counters;
     for (count, expected) in [
-        (Count::TcpFamilyNotServed, (1, 0)),
-        (Count::TcpNoPort, (0, 1)),
-        (Count::TcpNotAdmitted, (0, 1)),
-        (Count::TcpNoInfoHash, (0, 1)),
-        (Count::Http400Parameter, (1, 0)),
-        (Count::TcpFull, (0, 0)),
-        (Count::TcpAnnounced, (0, 0)),
+        (Counter::TcpFamilyNotServed, (1, 0)),
+        (Counter::TcpNoPort, (0, 1)),
+        (Counter::TcpNotAdmitted, (0, 1)),
+        (Counter::TcpNoInfoHash, (0, 1)),
+        (Counter::Http400Parameter, (1, 0)),
+        (Counter::TcpFull, (0, 0)),
+        (Counter::TcpAnnounced, (0, 0)),
     ] {
-        let of = |family| board.of(count, family);
-        assert_eq!((of(crate::stats::Family::Ipv4), of(crate::stats::Family::Ipv6)), expected, "{count:?}");
+        let of = |family| counters.of(count, family);
+        assert_eq!(
+            (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
+            expected,
+            "{count:?}"
+        );
     }
 }

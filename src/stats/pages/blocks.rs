@@ -3,9 +3,9 @@
 //!
 //! What counts as accepted and as successful is what counted as such in the original, so that its graphs go on.
 
-use crate::core::Flavour;
+use crate::tracker::Flavour;
 
-use super::{Count, Report};
+use super::{Counter, Report};
 
 impl<F: Flavour> Report<'_, F> {
     pub(super) fn peers(&self) -> String {
@@ -36,13 +36,13 @@ impl<F: Flavour> Report<'_, F> {
     }
 
     pub(super) fn scrapes(&self) -> String {
-        let (tcp, udp) = (self.board.total(Count::TcpScraped), self.board.total(Count::UdpScraped));
+        let (tcp, udp) = (self.counters.total(Counter::TcpScraped), self.counters.total(Counter::UdpScraped));
         let rate = self.each_second(tcp + udp);
         self.block(tcp, udp, &format!("opentracker scrape stats, {rate} scrape/s (tcp and udp)"))
     }
 
     pub(super) fn full_scrapes(&self) -> String {
-        let (count, bytes) = (self.board.total(Count::FullScraped), self.board.total(Count::FullScrapeBytes));
+        let (count, bytes) = (self.counters.total(Counter::FullScraped), self.counters.total(Counter::FullScrapeBytes));
         let (count_rate, byte_rate) = (self.each_second(count), self.each_second(bytes));
         let last = format!("opentracker full scrape stats, {count_rate} conns/s :: {byte_rate} bytes/s.");
         // Graphs of rates have no room for what is so rare.
@@ -50,7 +50,7 @@ impl<F: Flavour> Report<'_, F> {
     }
 
     pub(super) fn completed(&self) -> String {
-        let completed = self.board.total(Count::Completed);
+        let completed = self.counters.total(Counter::Completed);
         let each_hour = self.each_second(completed.saturating_mul(3600));
         self.block(completed, 0, &format!("opentracker, {each_hour} completed/h."))
     }
@@ -63,13 +63,13 @@ impl<F: Flavour> Report<'_, F> {
 
     /// Connections, and announces that were answered.
     fn tcp(&self) -> (u64, u64) {
-        (self.board.total(Count::TcpAccepted), self.board.total(Count::TcpAnnounced))
+        (self.counters.total(Counter::TcpAccepted), self.counters.total(Counter::TcpAnnounced))
     }
 
     /// Datagrams, and announces and connects that were answered.
     fn udp(&self) -> (u64, u64) {
-        let answered = self.board.total(Count::UdpAnnounced) + self.board.total(Count::UdpConnected);
-        (self.board.total(Count::UdpReceived), answered)
+        let answered = self.counters.total(Counter::UdpAnnounced) + self.counters.total(Counter::UdpConnected);
+        (self.counters.total(Counter::UdpReceived), answered)
     }
 
     fn rates(&self, what: &str, accepted: u64, successful: u64) -> String {

@@ -3,22 +3,22 @@
 
 use std::fmt::Write as _;
 
-use crate::core::Flavour;
-use crate::core::clock::PEER_LIFETIME;
+use crate::tracker::Flavour;
+use crate::tracker::clock::PEER_LIFETIME;
 
-use super::{Count, Report, version};
+use super::{Counter, Report, version};
 
 /// The attribute `code` of each count of errors, in the original's words.
-const HTTP_ERRORS: [(&str, Count); 9] = [
-    ("302 Redirect", Count::Http302),
-    ("400 Parse Error", Count::Http400Parse),
-    ("400 Invalid Parameter", Count::Http400Parameter),
-    ("400 Invalid Parameter (compact=0)", Count::Http400Compact),
-    ("400 Not Modest", Count::Http400NotModest),
-    ("402 Payment Required", Count::Http402),
-    ("403 Access Denied", Count::Http403),
-    ("404 Not found", Count::Http404),
-    ("500 Internal Server Error", Count::Http500),
+const HTTP_ERRORS: [(&str, Counter); 9] = [
+    ("302 Redirect", Counter::Http302),
+    ("400 Parse Error", Counter::Http400Parse),
+    ("400 Invalid Parameter", Counter::Http400Parameter),
+    ("400 Invalid Parameter (compact=0)", Counter::Http400Compact),
+    ("400 Not Modest", Counter::Http400NotModest),
+    ("402 Payment Required", Counter::Http402),
+    ("403 Access Denied", Counter::Http403),
+    ("404 Not found", Counter::Http404),
+    ("500 Internal Server Error", Counter::Http500),
 ];
 
 /// The original counted how often it waited for a lock, but has not done so since its locks are the system's. Nor is it
@@ -29,7 +29,7 @@ impl<F: Flavour> Report<'_, F> {
     /// The page, where a walk has found so many torrents.
     pub(super) fn everything(&self, walked: u64) -> String {
         let census = self.tracker.store().census();
-        let total = |count| self.board.total(count);
+        let total = |count| self.counters.total(count);
         let mut page = Xml(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<stats>\n"));
         page.line(1, "tracker_id", self.tracker.id());
         page.nested(1, "version", |page| page.0 += &version());
@@ -40,26 +40,26 @@ impl<F: Flavour> Report<'_, F> {
         });
         page.nested(1, "peers", |page| page.line(2, "count", census.peers.peers()));
         page.nested(1, "seeds", |page| page.line(2, "count", census.peers.seeders));
-        page.nested(1, "completed", |page| page.line(2, "count", total(Count::Completed)));
+        page.nested(1, "completed", |page| page.line(2, "count", total(Counter::Completed)));
         page.nested(1, "connections", |page| {
             page.nested(2, "tcp", |page| {
-                page.line(3, "accept", total(Count::TcpAccepted));
-                page.line(3, "announce", total(Count::TcpAnnounced));
-                page.line(3, "scrape", total(Count::TcpScraped));
+                page.line(3, "accept", total(Counter::TcpAccepted));
+                page.line(3, "announce", total(Counter::TcpAnnounced));
+                page.line(3, "scrape", total(Counter::TcpScraped));
             });
             page.nested(2, "udp", |page| {
-                page.line(3, "overall", total(Count::UdpReceived));
-                page.line(3, "connect", total(Count::UdpConnected));
-                page.line(3, "announce", total(Count::UdpAnnounced));
-                page.line(3, "scrape", total(Count::UdpScraped));
-                page.line(3, "missmatch", total(Count::UdpMismatched));
+                page.line(3, "overall", total(Counter::UdpReceived));
+                page.line(3, "connect", total(Counter::UdpConnected));
+                page.line(3, "announce", total(Counter::UdpAnnounced));
+                page.line(3, "scrape", total(Counter::UdpScraped));
+                page.line(3, "missmatch", total(Counter::UdpMismatched));
             });
             page.nested(2, "livesync", |page| page.line(3, "count", self.synced()));
         });
         page.nested(1, "debug", |page| {
             page.nested(2, "renew", |page| {
                 (0..PEER_LIFETIME as usize).for_each(|minutes| {
-                    page.count(3, "interval", format_args!("{minutes:02}"), self.board.renewals(minutes));
+                    page.count(3, "interval", format_args!("{minutes:02}"), self.counters.renewals(minutes));
                 });
             });
             page.nested(2, "http_error", |page| {

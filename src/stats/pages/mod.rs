@@ -16,10 +16,10 @@ mod top;
 
 use std::time::Duration;
 
-use crate::core::store::{Cursor, Store};
-use crate::core::{Family, Flavour, Minute, NetworkLog as _, Tracker};
+use crate::tracker::store::{Cursor, Store};
+use crate::tracker::{AddressFamilies, Flavour, Minute, NetworkLog as _, Tracker};
 
-use super::counters::{Board, Count};
+use super::counters::{Counter, Counters};
 
 use networks::Networks;
 use top::Top;
@@ -33,7 +33,7 @@ pub struct Report<'a, F: Flavour> {
     /// The torrents.
     pub tracker: &'a Tracker<F>,
     /// The counters.
-    pub board: &'a Board,
+    pub counters: &'a Counters,
     /// The minute in which it is asked for.
     pub now: Minute,
     /// Since the start.
@@ -56,12 +56,12 @@ pub struct Walk {
     mode: &'static str,
     /// Where to go on; `None` at the end.
     cursor: Option<Cursor>,
-    finds: Finds,
+    state: WalkState,
 }
 
 /// What is found on the way.
 #[derive(Debug)]
-enum Finds {
+enum WalkState {
     /// So many torrents.
     Everything(u64),
     Top(Top),
@@ -84,14 +84,14 @@ impl<F: Flavour> Report<'_, F> {
     ///
     /// There is no such page, in this build or in any.
     pub fn page(&self, mode: &str) -> Result<Page, NoPage> {
-        let (mode, finds) = match mode {
-            "everything" => ("everything", Finds::Everything(0)),
-            "top10" => ("top10", Finds::Top(Top::new(10))),
-            "top100" => ("top100", Finds::Top(Top::new(100))),
-            "s24s" => ("s24s", Finds::Networks(Networks::of(self.tracker.store()))),
+        let (mode, state) = match mode {
+            "everything" => ("everything", WalkState::Everything(0)),
+            "top10" => ("top10", WalkState::Top(Top::new(10))),
+            "top100" => ("top100", WalkState::Top(Top::new(100))),
+            "s24s" => ("s24s", WalkState::Networks(Networks::of(self.tracker.store()))),
             _ => return self.ready(mode).map(Page::Ready),
         };
-        Ok(Page::Walk(Walk { mode, cursor: Some(Cursor::default()), finds }))
+        Ok(Page::Walk(Walk { mode, cursor: Some(Cursor::default()), state }))
     }
 
     fn ready(&self, mode: &str) -> Result<String, NoPage> {
@@ -115,7 +115,7 @@ impl<F: Flavour> Report<'_, F> {
 
     /// What other trackers of the cluster have told of peers, whatever became of it.
     fn synced(&self) -> u64 {
-        self.board.total(Count::SyncRecordsIn) + self.board.total(Count::SyncRecordsRefused)
+        self.counters.total(Counter::SyncRecordsIn) + self.counters.total(Counter::SyncRecordsRefused)
     }
 }
 
@@ -135,16 +135,16 @@ impl Walk {
         let mut budget = STEP;
         // Most shards of a small tracker are empty: a step goes over several.
         while let Some(cursor) = self.cursor.filter(|_| budget > 0) {
-            self.cursor = self.finds.look(store, cursor, &mut budget);
+            self.cursor = self.state.look(store, cursor, &mut budget);
             budget = budget.saturating_sub(1);
         }
         if self.cursor.is_some() {
             return None;
         }
-        match &mut self.finds {
-            Finds::Everything(torrents) => Some(report.everything(*torrents)),
-            Finds::Top(top) => Some(top.page()),
-            Finds::Networks(networks) => {
+        match &mut self.state {
+            WalkState::Everything(torrents) => Some(report.everything(*torrents)),
+            WalkState::Top(top) => Some(top.page()),
+            WalkState::Networks(networks) => {
                 if networks.finish_walk() {
                     self.cursor = Some(Cursor::default());
                     return None;
@@ -155,9 +155,9 @@ impl Walk {
     }
 }
 
-impl Finds {
+impl WalkState {
     /// Looks at one shard from `cursor` on, as far as the budget goes. Says where to go on.
-    fn look<F: Family>(&mut self, store: &Store<F>, cursor: Cursor, budget: &mut usize) -> Option<Cursor> {
+    fn look<F: AddressFamilies>(&mut self, store: &Store<F>, cursor: Cursor, budget: &mut usize) -> Option<Cursor> {
         let mut seen = 0;
         let next = match self {
             Self::Everything(torrents) => {
@@ -170,7 +170,7 @@ impl Finds {
                 top.offer(torrent);
             }),
             Self::Networks(networks) => {
-                let next = store.walk_peers(cursor, budget, |endpoint| networks.show(endpoint.ip()));
+                let next = store.walk_peers(cursor, budget, |endpoint| networks.visit(endpoint.ip()));
                 networks.count();
                 return next;
             }

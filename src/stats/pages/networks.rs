@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::core::Family;
-use crate::core::store::Store;
+use crate::tracker::AddressFamilies;
+use crate::tracker::store::Store;
 
 /// Networks on a page at most, for each length of prefix.
 pub const ROWS: usize = 256;
 /// The greatest number that a row has room for.
-const MOST_SHOWN: u32 = 99_999_999;
+const MAX_SHOWN: u32 = 99_999_999;
 
 /// A table has room for one network for so many peers that the tracker keeps: at most some two bytes for each of them.
 const PEERS_PER_ROOM: usize = 16;
 /// It has room for so many networks at least.
 const LEAST_ROOM: usize = 4096;
 /// And at most: room is made in one step, which is to be short.
-const MOST_ROOM: usize = 65_536;
+const MAX_ROOM: usize = 65_536;
 
 /// Where a network of either family begins: the first 64 bits of its address, IPv4 filled up with zeros.
 pub type Network = u64;
@@ -69,7 +69,7 @@ impl Prefix {
         // Writing to a string does not fail.
         let _ = writeln!(page, "Networks, limit /{}:", self.bits);
         for (network, number) in rows.into_iter().take(ROWS) {
-            let _ = writeln!(page, "{:08}: {}", number.min(MOST_SHOWN), self.address(network));
+            let _ = writeln!(page, "{:08}: {}", number.min(MAX_SHOWN), self.address(network));
         }
         page.push('\n');
     }
@@ -93,8 +93,8 @@ pub(super) struct Networks {
 
 impl Networks {
     /// No peer of the store has been seen.
-    pub(super) fn of<F: Family>(store: &Store<F>) -> Self {
-        let room = (store.census().peers.peers() / PEERS_PER_ROOM).clamp(LEAST_ROOM, MOST_ROOM);
+    pub(super) fn of<F: AddressFamilies>(store: &Store<F>) -> Self {
+        let room = (store.census().peers.peers() / PEERS_PER_ROOM).clamp(LEAST_ROOM, MAX_ROOM);
         let ipv4 = F::serves(Ipv4Addr::UNSPECIFIED.into()).then_some(Prefix::IPV4);
         let ipv6 = F::serves(Ipv6Addr::UNSPECIFIED.into()).then_some(Prefix::IPV6);
         let prefixes = ipv4.into_iter().chain(ipv6).flatten();
@@ -102,7 +102,7 @@ impl Networks {
     }
 
     /// Takes note of a peer: a copy, so that a lock is not held for longer than that takes.
-    pub(super) fn show(&mut self, ip: IpAddr) {
+    pub(super) fn visit(&mut self, ip: IpAddr) {
         self.shown.push(ip);
     }
 
@@ -137,7 +137,7 @@ impl Networks {
 /// Strangers can have as many networks as they have peers, so there may not be room for all. Then each network is
 /// counted less what the one in the middle has, and those that have nothing left make room (Misra and Gries). What one
 /// network loses so, half of those that there is room for lose with it: no more than twice [`PEERS_PER_ROOM`], or, where
-/// there are millions of peers, two of [`MOST_ROOM`] parts of them. So whoever has more than that stays, and a second
+/// there are millions of peers, two of [`MAX_ROOM`] parts of them. So whoever has more than that stays, and a second
 /// walk finds out how many peers those that stayed really have.
 #[derive(Debug)]
 struct Table {

@@ -3,10 +3,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use fastrand::Rng;
 
 use super::*;
-use crate::core::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
-use crate::core::model::{self, Plain};
-use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits};
-use crate::stats::Tally;
+use crate::stats::WorkerCounters;
+use crate::tracker::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
+use crate::tracker::model::{self, Plain};
+use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only};
 
 const START: Minute = Minute(29_000_000);
 const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
@@ -14,29 +14,29 @@ const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
 /// A tracker, and the counters of its one worker.
 struct Tracked {
     tracker: Tracker<Plain<Ipv4Only>>,
-    board: Board,
-    tally: std::sync::Arc<Tally>,
+    counters: Counters,
+    worker_counters: std::sync::Arc<WorkerCounters>,
 }
 
 impl Tracked {
     fn new() -> Self {
-        let board = Board::default();
-        let tally = board.tally();
-        let tracker = model::tracker(Limits::NONE);
+        let counters = Counters::default();
+        let worker_counters = counters.for_worker();
+        let tracker = model::tracker(Capacity::NONE);
         tracker.sweep(START, || {});
-        Self { tracker, board, tally }
+        Self { tracker, counters, worker_counters }
     }
 
     fn report(&self, now: Minute) -> Report<'_, Plain<Ipv4Only>> {
-        Report { tracker: &self.tracker, board: &self.board, now, uptime: HOURS }
+        Report { tracker: &self.tracker, counters: &self.counters, now, uptime: HOURS }
     }
 
     /// An announce that is counted like one over UDP.
     fn announce(&self, torrent: u32, peer: u32, (seeder, event): (bool, Event), now: Minute) {
-        let announce = Announce { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
+        let announce = AnnounceRequest { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         let announced = self.tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
-        self.tally.announced(Count::UdpAnnounced, announce.endpoint.ip(), &announced);
+        self.worker_counters.announced(Counter::UdpAnnounced, announce.endpoint.ip(), &announced);
     }
 
     /// The page of a mode, and in how many steps it was made.
@@ -81,28 +81,28 @@ const STOPS: (bool, Event) = (false, Event::Stopped);
 fn counted() -> Tracked {
     let tracked = Tracked::new();
     let counts = [
-        Count::TcpAccepted,
-        Count::TcpAnnounced,
-        Count::TcpScraped,
-        Count::UdpReceived,
-        Count::UdpConnected,
-        Count::UdpAnnounced,
-        Count::UdpScraped,
-        Count::UdpMismatched,
-        Count::Completed,
-        Count::FullScraped,
-        Count::FullScrapeBytes,
-        Count::SyncRecordsIn,
-        Count::SyncRecordsRefused,
-        Count::Http302,
-        Count::Http400Parse,
-        Count::Http400Parameter,
-        Count::Http403,
-        Count::Http404,
-        Count::Http500,
+        Counter::TcpAccepted,
+        Counter::TcpAnnounced,
+        Counter::TcpScraped,
+        Counter::UdpReceived,
+        Counter::UdpConnected,
+        Counter::UdpAnnounced,
+        Counter::UdpScraped,
+        Counter::UdpMismatched,
+        Counter::Completed,
+        Counter::FullScraped,
+        Counter::FullScrapeBytes,
+        Counter::SyncRecordsIn,
+        Counter::SyncRecordsRefused,
+        Counter::Http302,
+        Counter::Http400Parse,
+        Counter::Http400Parameter,
+        Counter::Http403,
+        Counter::Http404,
+        Counter::Http500,
     ];
     for (count, n) in counts.into_iter().zip(1..) {
-        tracked.tally.add(count, n * 10_000);
+        tracked.worker_counters.add(count, n * 10_000);
     }
     tracked
 }
@@ -221,29 +221,29 @@ opentracker {}
 
 /// The numbers that come and go: torrents as kept and as walked, peers and seeds.
 #[track_caller]
-fn totals(tracked: &Tracked, now: Minute) -> [String; 4] {
+fn counts(tracked: &Tracked, now: Minute) -> [String; 4] {
     let page = tracked.made("everything", now).0;
     let value = |before: &str| page.split(before).nth(1).unwrap().split('<').next().unwrap().to_owned();
-    let totals = ["<count_mutex>", "<count_iterator>", "<peers>\n    <count>", "<seeds>\n    <count>"].map(value);
-    let [torrents, _, peers, seeds] = &totals;
+    let counts = ["<count_mutex>", "<count_iterator>", "<peers>\n    <count>", "<seeds>\n    <count>"].map(value);
+    let [torrents, _, peers, seeds] = &counts;
     let block = format!("opentracker serving {torrents} torrents\nopentracker");
     assert_eq!(tracked.made("peer", now).0, format!("{peers}\n{seeds}\n{block}"));
     assert_eq!(tracked.made("torr", now).0, format!("{torrents}\n0\n{block}"));
-    totals
+    counts
 }
 
 #[test]
 fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     let tracked = Tracked::new();
     let peer = |n: u32| 0x0a00_0000 + n;
-    assert_eq!(totals(&tracked, START), ["0", "0", "0", "0"]);
+    assert_eq!(counts(&tracked, START), ["0", "0", "0", "0"]);
     tracked.announce(1, peer(1), LEECHES, START);
     tracked.announce(1, peer(2), COMPLETES, START);
     tracked.announce(1, peer(300), SEEDS, START + 10);
     tracked.announce(2, peer(1), LEECHES, START);
     tracked.announce(3, peer(1), SEEDS, START);
     tracked.announce(3, peer(1), STOPS, START);
-    assert_eq!(totals(&tracked, START), ["2", "2", "4", "2"]);
+    assert_eq!(counts(&tracked, START), ["2", "2", "4", "2"]);
     let (one, two) = (info_hash(1), info_hash(2));
     let expected = format!(
         "Top 10 torrents by peers:\n\t3\t{one}\n\t1\t{two}\nTop 10 torrents by seeds:\n\t2\t{one}\n\
@@ -259,7 +259,7 @@ fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     let late = START + PEER_LIFETIME + 1;
     tracked.announce(1, peer(300), LEECHES, START + 30);
     tracked.tracker.sweep(late, || {});
-    assert_eq!(totals(&tracked, late), ["1", "1", "1", "0"]);
+    assert_eq!(counts(&tracked, late), ["1", "1", "1", "0"]);
     let rows = format!("\t1\t{one}\n");
     let expected =
         format!("Top 10 torrents by peers:\n{rows}Top 10 torrents by seeds:\nTop 10 torrents by leechers:\n{rows}");
@@ -270,7 +270,7 @@ fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     // Nobody is left, but the torrent is known for its download; in the end it is forgotten, and the counts stay.
     let later = START + 30 + PEER_LIFETIME + 1;
     tracked.tracker.sweep(later, || {});
-    assert_eq!(totals(&tracked, later), ["1", "1", "0", "0"]);
+    assert_eq!(counts(&tracked, later), ["1", "1", "0", "0"]);
     let (top, networks) = (
         "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n",
         "Networks, limit /24:\n\nNetworks, limit /16:\n\n",
@@ -278,9 +278,9 @@ fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     assert_eq!((tracked.page("top10").as_str(), tracked.page("s24s").as_str()), (top, networks));
     let end = later + TORRENT_LIFETIME + 1;
     tracked.tracker.sweep(end, || {});
-    assert_eq!(totals(&tracked, end), ["0", "0", "0", "0"]);
+    assert_eq!(counts(&tracked, end), ["0", "0", "0", "0"]);
     assert!(tracked.page("completed").starts_with("1\n0\n"));
-    assert_eq!(tracked.board.total(Count::UdpAnnounced), 7);
+    assert_eq!(tracked.counters.total(Counter::UdpAnnounced), 7);
     assert!(tracked.page("renew").contains("\n20 1\n"));
 }
 
@@ -296,7 +296,7 @@ fn a_walk_takes_many_short_steps_and_announces_go_on_between_them() {
         let Ok(Page::Walk(mut walk)) = report.page(mode) else { panic!("{mode}") };
         assert!(walk.step(&report).is_none());
         tracked.announce(7, 9999, SEEDS, START);
-        assert_eq!(tracked.tracker.scrape(&info_hash(7)).map(|totals| totals.seeders), Some(1), "no lock is held");
+        assert_eq!(tracked.tracker.scrape(&info_hash(7)).map(|counts| counts.seeders), Some(1), "no lock is held");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use crate::core::store::Torrent;
-use crate::core::{Family, InfoHash, Swarms as _};
+use crate::tracker::store::Torrent;
+use crate::tracker::{AddressFamilies, InfoHash, TorrentPeers as _};
 
 /// The lists so far. They hold no more torrents than the page has rows.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ impl Top {
     }
 
     /// Takes a torrent where it belongs.
-    pub(super) fn offer<F: Family>(&mut self, torrent: &Torrent<F>) {
-        let counts = torrent.swarms.counts();
+    pub(super) fn offer<F: AddressFamilies>(&mut self, torrent: &Torrent<F>) {
+        let counts = torrent.peers.counts();
         self.by_peers.offer(counts.peers(), &torrent.info_hash);
         self.by_seeds.offer(counts.seeders, &torrent.info_hash);
         self.by_leechers.offer(counts.leechers, &torrent.info_hash);

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::TryReserveError;
 
-use crate::core::InfoHash;
+use crate::tracker::InfoHash;
 
 /// The hashes in order, with an index over their first bits: a look-up takes one step in the index and a search among
 /// the ten hashes or so that share those bits. Takes at most 20.5 bytes for each hash, but for a list of a few.

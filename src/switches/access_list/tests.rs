@@ -1,7 +1,8 @@
 use super::*;
-use crate::core::keyed_hash::Key;
-use crate::core::{
-    Admission, Announce, Event, Flavour, Handout, Ipv4Only, Limits, Minute, Refusal, Standalone, Tracker, Unlogged,
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::{
+    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Flavour, Handout, Ipv4Only, Minute, Standalone,
+    Tracker, Unlogged,
 };
 use fastrand::Rng;
 use std::fs;
@@ -144,7 +145,7 @@ fn a_list_can_be_asked_while_it_is_replaced() {
 struct Closed;
 
 impl Flavour for Closed {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Arc<Listed>;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -162,21 +163,21 @@ impl Admission for Arc<Listed> {
 fn torrents_that_fall_off_the_list_are_dropped() {
     let now = Minute(29_000_000);
     let listed = Arc::new(Listed::new(&[1, 2]));
-    let key = Key::from_bytes(&[7; 48]);
-    let tracker = Tracker::<Closed>::new(key, Limits::NONE, now, Arc::clone(&listed), Standalone, Unlogged);
+    let key = HashKey::from_bytes(&[7; 48]);
+    let tracker = Tracker::<Closed>::new(key, Capacity::NONE, now, Arc::clone(&listed), Standalone, Unlogged);
     let announce = |n: u8| {
         let endpoint = (Ipv4Addr::LOCALHOST, 1000).into();
-        let announce = Announce { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };
+        let announce = AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).map(|announced| announced.totals.downloaded)
+        tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).map(|announced| announced.counts.downloaded)
     };
     let torrents = || tracker.store().census().torrents;
-    assert_eq!((announce(1), announce(2), announce(3)), (Ok(1), Ok(1), Err(Refusal::NotAdmitted)));
+    assert_eq!((announce(1), announce(2), announce(3)), (Ok(1), Ok(1), Err(AnnounceError::NotAdmitted)));
     assert_eq!(torrents(), 2);
 
     listed.write(&text(&[2, 3]));
     listed.list.0.read_again();
-    assert_eq!((announce(1), announce(3)), (Err(Refusal::NotAdmitted), Ok(1)));
+    assert_eq!((announce(1), announce(3)), (Err(AnnounceError::NotAdmitted), Ok(1)));
     assert!(tracker.scrape(&hash(1)).is_none() && tracker.scrape(&hash(2)).is_some());
     assert_eq!(torrents(), 3);
     tracker.sweep(now + 1, || {});

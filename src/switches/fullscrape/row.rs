@@ -2,27 +2,27 @@
 
 use std::io::Write as _;
 
-use crate::core::store::Torrent;
-use crate::core::swarm::Counts;
-use crate::core::{Family, InfoHash, Minute, Swarms};
 use crate::http::flavour::{Listing, TpbsFormat};
+use crate::tracker::SwarmCounts;
+use crate::tracker::store::Torrent;
+use crate::tracker::{AddressFamilies, InfoHash, Minute, TorrentPeers};
 
 /// What is told of a torrent: a copy, so that its shard can be unlocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) info_hash: InfoHash,
-    pub(super) peers: Counts,
+    pub(super) peers: SwarmCounts,
     pub(super) downloaded: u32,
     /// When a peer was last heard of; only in a state dump, where it is told.
     pub(super) touched: Minute,
 }
 
 impl Row {
-    pub(super) fn of<F: Family>(torrent: &Torrent<F>, listing: Listing, now: Minute) -> Self {
-        let quiet = if listing == Listing::Statedump { torrent.swarms.quiet_for(now) } else { 0 };
+    pub(super) fn of<F: AddressFamilies>(torrent: &Torrent<F>, listing: Listing, now: Minute) -> Self {
+        let quiet = if listing == Listing::Statedump { torrent.peers.quiet_for(now) } else { 0 };
         Self {
             info_hash: torrent.info_hash,
-            peers: torrent.swarms.counts(),
+            peers: torrent.peers.counts(),
             downloaded: torrent.downloaded,
             touched: Minute(now.0.saturating_sub(quiet)),
         }
@@ -30,7 +30,7 @@ impl Row {
 
     /// Appends the torrent's part of the page.
     pub(super) fn write(&self, listing: Listing, out: &mut Vec<u8>) {
-        let Self { info_hash, peers: Counts { seeders, leechers }, downloaded, touched } = self;
+        let Self { info_hash, peers: SwarmCounts { seeders, leechers }, downloaded, touched } = self;
         // Writing to a vector does not fail.
         let _ = match listing {
             Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => {
@@ -99,7 +99,7 @@ mod tests {
     fn written(listing: Listing) -> Vec<u8> {
         let row = Row {
             info_hash: InfoHash(*b"AZaz09$/.=~-_:% \0\x0a\xab\xff"),
-            peers: Counts { seeders: 12, leechers: 0 },
+            peers: SwarmCounts { seeders: 12, leechers: 0 },
             downloaded: u32::MAX,
             touched: Minute(29_000_000),
         };
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn more_peers_than_a_binary_number_holds_are_the_most_that_it_holds() {
-        let peers = Counts { seeders: 1 << 40, leechers: u32::MAX as usize };
+        let peers = SwarmCounts { seeders: 1 << 40, leechers: u32::MAX as usize };
         let row = Row { info_hash: InfoHash::default(), peers, downloaded: 0, touched: Minute(0) };
         let mut out = Vec::new();
         row.write(Listing::Tpbs(TpbsFormat::Bin), &mut out);

@@ -12,12 +12,12 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
-use crate::core::clock::TORRENT_LIFETIME;
-use crate::core::{Flavour, InfoHash, Minute, Refusal, Tracker};
 use crate::server::StartError;
+use crate::tracker::clock::TORRENT_LIFETIME;
+use crate::tracker::{AnnounceError, Flavour, InfoHash, Minute, Tracker};
 
 /// Bytes that a line may have, its end included: nearly twice as many as any has.
-const LINE_MOST: usize = 128;
+const MAX_LINE: usize = 128;
 
 /// Bad lines that are reported one by one.
 const REPORTED: u64 = 10;
@@ -75,11 +75,11 @@ fn read<F: Flavour>(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if input.by_ref().take(LINE_MOST as u64).read_until(b'\n', &mut line)? == 0 {
+        if input.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)? == 0 {
             break;
         }
         // What goes on behind the most that is read is not parsed, so it is no good line.
-        let whole = line.len() < LINE_MOST || line.ends_with(b"\n") || input.skip_until(b'\n')? == 0;
+        let whole = line.len() < MAX_LINE || line.ends_with(b"\n") || input.skip_until(b'\n')? == 0;
         match Entry::parse(&line).filter(|_| whole) {
             None if whole && line.trim_ascii().is_empty() => (),
             None => {
@@ -94,7 +94,7 @@ fn read<F: Flavour>(
             Some(Entry { info_hash, touched, downloaded }) => {
                 match tracker.restore(&info_hash, downloaded, touched, now) {
                     Ok(()) => outcome.restored += 1,
-                    Err(Refusal::Full) => outcome.no_room += 1,
+                    Err(AnnounceError::Full) => outcome.no_room += 1,
                     Err(_) => outcome.not_served += 1,
                 }
             }
@@ -136,8 +136,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::Totals;
     use crate::switches::fullscrape::tests::{NOW, Plain, limited, tracker};
+    use crate::tracker::ScrapeCounts;
 
     const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
 
@@ -148,9 +148,9 @@ mod tests {
     }
 
     fn downloaded(tracker: &Tracker<Plain>, hash: &str) -> Option<u32> {
-        let totals = tracker.scrape(&InfoHash::from_hex(hash.as_bytes()).unwrap())?;
-        assert_eq!((totals.seeders, totals.leechers), (0, 0));
-        Some(totals.downloaded)
+        let counts = tracker.scrape(&InfoHash::from_hex(hash.as_bytes()).unwrap())?;
+        assert_eq!((counts.seeders, counts.leechers), (0, 0));
+        Some(counts.downloaded)
     }
 
     #[test]
@@ -211,11 +211,11 @@ mod tests {
     #[test]
     fn a_line_of_the_greatest_length_is_whole() {
         let tracker = tracker();
-        for spaces in [LINE_MOST - 1, LINE_MOST] {
+        for spaces in [MAX_LINE - 1, MAX_LINE] {
             let line = format!("{HASH}:{}:6", NOW.0);
             let text = format!("{line:spaces$}");
             assert_eq!(read_text(&text, &tracker).0.restored, 1);
-            assert_eq!(read_text(format!("{text}\n{text}\n"), &tracker).0.bad, 2 * u64::from(spaces == LINE_MOST));
+            assert_eq!(read_text(format!("{text}\n{text}\n"), &tracker).0.bad, 2 * u64::from(spaces == MAX_LINE));
         }
     }
 
@@ -228,11 +228,11 @@ mod tests {
         let (outcome, _) = read_text(text(5), &tracker);
         assert_eq!(outcome, Outcome { restored: 2, no_room: 1, ..Outcome::default() });
         read_text(text(6), &tracker);
-        let total: u32 = tracker_totals(&tracker).map(|totals| totals.downloaded).sum();
+        let total: u32 = tracker_totals(&tracker).map(|counts| counts.downloaded).sum();
         assert_eq!(total, 10);
     }
 
-    fn tracker_totals(tracker: &Tracker<Plain>) -> impl Iterator<Item = Totals> {
+    fn tracker_totals(tracker: &Tracker<Plain>) -> impl Iterator<Item = ScrapeCounts> {
         (1..=3).filter_map(|n: u32| tracker.scrape(&InfoHash::from_hex(n.to_string().repeat(40).as_bytes()).unwrap()))
     }
 

@@ -4,10 +4,12 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::keyed_hash::Key;
-use crate::core::swarm::Counts;
-use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits, Open, Standalone, Tracker, Unlogged};
 use crate::http::flavour::TpbsFormat;
+use crate::tracker::SwarmCounts;
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::{
+    AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open, Standalone, Tracker, Unlogged,
+};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 
@@ -22,12 +24,12 @@ const LISTINGS: [Listing; 7] = [
 ];
 
 /// More bytes than any torrent takes in any format.
-const ROW_MOST: usize = 110;
+const MAX_ROW: usize = 110;
 
 pub(super) struct Plain;
 
 impl Flavour for Plain {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -38,14 +40,16 @@ pub(super) fn tracker() -> Tracker<Plain> {
 }
 
 pub(super) fn limited(torrents: u64) -> Tracker<Plain> {
-    let limits = Limits { torrents, ..Limits::NONE };
-    Tracker::new(Key::from_bytes(&[7; 48]), limits, NOW, Open, Standalone, Unlogged)
+    let limits = Capacity { torrents, ..Capacity::NONE };
+    Tracker::new(HashKey::from_bytes(&[7; 48]), limits, NOW, Open, Standalone, Unlogged)
 }
 
 fn announce(tracker: &Tracker<Plain>, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
     let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
     let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-    tracker.announce(&Announce { info_hash, endpoint, seeder, event }, now, &mut Rng::with_seed(1), handout).unwrap();
+    tracker
+        .announce(&AnnounceRequest { info_hash, endpoint, seeder, event }, now, &mut Rng::with_seed(1), handout)
+        .unwrap();
 }
 
 fn nth(n: u32) -> InfoHash {
@@ -128,7 +132,7 @@ fn a_piece_is_bounded_and_but_for_the_last_one_full() {
     assert_eq!(torrents, [PORTION, PORTION, PORTION, 5]);
     for listing in LISTINGS {
         let longest = super::tests::pieces(&tracker, listing).iter().map(Vec::len).max().unwrap();
-        assert!(longest <= PORTION * ROW_MOST + 20, "{longest}");
+        assert!(longest <= PORTION * MAX_ROW + 20, "{longest}");
     }
 }
 
@@ -195,12 +199,12 @@ proptest! {
             for port in 0..leechers {
                 announce(&tracker, InfoHash(hash), 100 + port, touched, false, Event::Completed);
             }
-            let peers = Counts { seeders: seeders.into(), leechers: leechers.into() };
+            let peers = SwarmCounts { seeders: seeders.into(), leechers: leechers.into() };
             rows.push(Row { info_hash: InfoHash(hash), peers, downloaded: seeders.into(), touched });
         }
         for n in 0..more {
             announce(&tracker, nth(n), 1, NOW, false, Event::Update);
-            let peers = Counts { seeders: 0, leechers: 1 };
+            let peers = SwarmCounts { seeders: 0, leechers: 1 };
             rows.push(Row { info_hash: nth(n), peers, downloaded: 0, touched: NOW });
         }
         for listing in LISTINGS {

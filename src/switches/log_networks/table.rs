@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use fastrand::Rng;
 
-use crate::core::Minute;
-use crate::core::keyed_hash::Key;
 use crate::stats::pages::networks::{Network, Prefix};
+use crate::tracker::Minute;
+use crate::tracker::keyed_hash::HashKey;
 
 /// Buckets in a table.
 const BUCKETS: usize = 512;
@@ -24,7 +24,7 @@ const SLOTS: usize = 10;
 /// One request, as it is counted: in sixteenths, so that what a minute takes away from small counts is not nothing.
 const ONE: u32 = 16;
 /// Far from what a count has room for, since threads look first and add then.
-const MOST_COUNTED: u32 = u32::MAX / 2;
+const MAX_COUNTED: u32 = u32::MAX / 2;
 
 /// The counts for one length of prefix.
 pub(super) struct Table {
@@ -45,7 +45,7 @@ impl Table {
 
     /// Counts requests from somewhere in `network`, of which only the prefix counts.
     #[inline]
-    pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &Key, rng: &mut Rng) {
+    pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &HashKey, rng: &mut Rng) {
         let network = self.prefix.around(network);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
         let at = key.endpoint(0, network) as usize % BUCKETS;
@@ -78,7 +78,7 @@ impl Bucket {
     fn count(&self, network: Network, weight: u32, rng: &mut Rng) {
         let slot = self.slots().find(|(held, _)| held.load(Relaxed) == network);
         let Some((_, count)) = slot else { return self.admit(network, weight, rng) };
-        if count.load(Relaxed) < MOST_COUNTED {
+        if count.load(Relaxed) < MAX_COUNTED {
             count.fetch_add(weight, Relaxed);
         }
     }
@@ -137,8 +137,8 @@ mod tests {
 
     const NOW: Minute = Minute(29_000_000);
 
-    fn key() -> Key {
-        Key::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8))
+    fn key() -> HashKey {
+        HashKey::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8))
     }
 
     /// A table for /24 whose networks are called by the numbers that their first 24 bits are.
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_count_that_is_full_stays_full() {
         let bucket = Bucket::default();
-        bucket.counts[0].store(MOST_COUNTED, Relaxed);
+        bucket.counts[0].store(MAX_COUNTED, Relaxed);
         (0..1000).for_each(|_| bucket.count(0, ONE, &mut Rng::with_seed(1)));
-        assert_eq!(bucket.counts[0].load(Relaxed), MOST_COUNTED);
+        assert_eq!(bucket.counts[0].load(Relaxed), MAX_COUNTED);
     }
 
     #[test]

@@ -15,13 +15,13 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::encoding::text;
 
 use crate::config::Settings;
-use crate::core::{Flavour, Tracker};
 use crate::http::flavour::{Durations, Metrics};
 use crate::server::{Plug, StartError};
-use crate::stats::Board;
+use crate::stats::Counters;
+use crate::tracker::{Flavour, Tracker};
 
 use histogram::{Histogram, Sum};
-use page::Moment;
+use page::Snapshot;
 
 /// What makes the page.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ impl Metrics for Exporter {
         Worker(histogram)
     }
 
-    fn page<F: Flavour>(&self, tracker: &Tracker<F>, board: &Board) -> Option<String> {
+    fn page<F: Flavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> Option<String> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let durations = Sum::of(workers.iter().map(|histogram| &**histogram));
-        let moment = Moment { tracker, board, durations, started: self.started };
+        let snapshot = Snapshot { tracker, counters, durations, started: self.started };
         let mut page = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut page, &moment.registry());
+        let _ = text::encode(&mut page, &snapshot.registry());
         Some(page)
     }
 }

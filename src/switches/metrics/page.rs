@@ -15,9 +15,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::core::flavour::ListState;
-use crate::core::{Admission as _, Cluster as _, Family as _, Flavour, Tracker};
-use crate::stats::{Board, Count, Family};
+use crate::stats::{AddressFamily, Counter, Counters};
+use crate::tracker::flavour::ListStatus;
+use crate::tracker::{AddressFamilies as _, Admission as _, Cluster as _, Flavour, Tracker};
 
 use super::super::FEATURES;
 use super::histogram::Sum;
@@ -26,63 +26,63 @@ const HTTP: &str = "http";
 const UDP: &str = "udp";
 
 /// A counter for each protocol that has one.
-type OfProtocols = &'static [(&'static str, Count)];
+type OfProtocols = &'static [(&'static str, Counter)];
 
 /// Requests of each family: the name, what is counted, and where.
 pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
-    ("announces", "Announces answered", &[(HTTP, Count::TcpAnnounced), (UDP, Count::UdpAnnounced)]),
-    ("scrapes", "Scrapes answered", &[(HTTP, Count::TcpScraped), (UDP, Count::UdpScraped)]),
-    ("connects", "Connection ids given", &[(UDP, Count::UdpConnected)]),
-    ("connections", "TCP connections accepted", &[(HTTP, Count::TcpAccepted)]),
-    ("datagrams", "UDP datagrams received", &[(UDP, Count::UdpReceived)]),
-    ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Count::Http302)]),
+    ("announces", "Announces answered", &[(HTTP, Counter::TcpAnnounced), (UDP, Counter::UdpAnnounced)]),
+    ("scrapes", "Scrapes answered", &[(HTTP, Counter::TcpScraped), (UDP, Counter::UdpScraped)]),
+    ("connects", "Connection ids given", &[(UDP, Counter::UdpConnected)]),
+    ("connections", "TCP connections accepted", &[(HTTP, Counter::TcpAccepted)]),
+    ("datagrams", "UDP datagrams received", &[(UDP, Counter::UdpReceived)]),
+    ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
 
 /// What went wrong: the protocol, the label, and the counter.
-pub(super) const ERRORS: [(&str, &str, Count); 17] = [
-    (HTTP, "malformed", Count::Http400Parse),
-    (HTTP, "invalid_parameter", Count::Http400Parameter),
-    (HTTP, "access_denied", Count::Http403),
-    (HTTP, "not_found", Count::Http404),
-    (HTTP, "internal", Count::Http500),
-    (HTTP, "no_info_hash", Count::TcpNoInfoHash),
-    (HTTP, "not_admitted", Count::TcpNotAdmitted),
-    (HTTP, "no_port", Count::TcpNoPort),
-    (HTTP, "family_not_served", Count::TcpFamilyNotServed),
-    (HTTP, "full", Count::TcpFull),
-    (UDP, "dropped", Count::UdpDropped),
-    (UDP, "truncated", Count::UdpTruncated),
-    (UDP, "connection_id_mismatch", Count::UdpMismatched),
-    (UDP, "not_admitted", Count::UdpNotAdmitted),
-    (UDP, "no_port", Count::UdpNoPort),
-    (UDP, "family_not_served", Count::UdpFamilyNotServed),
-    (UDP, "full", Count::UdpFull),
+pub(super) const ERRORS: [(&str, &str, Counter); 17] = [
+    (HTTP, "malformed", Counter::Http400Parse),
+    (HTTP, "invalid_parameter", Counter::Http400Parameter),
+    (HTTP, "access_denied", Counter::Http403),
+    (HTTP, "not_found", Counter::Http404),
+    (HTTP, "internal", Counter::Http500),
+    (HTTP, "no_info_hash", Counter::TcpNoInfoHash),
+    (HTTP, "not_admitted", Counter::TcpNotAdmitted),
+    (HTTP, "no_port", Counter::TcpNoPort),
+    (HTTP, "family_not_served", Counter::TcpFamilyNotServed),
+    (HTTP, "full", Counter::TcpFull),
+    (UDP, "dropped", Counter::UdpDropped),
+    (UDP, "truncated", Counter::UdpTruncated),
+    (UDP, "connection_id_mismatch", Counter::UdpMismatched),
+    (UDP, "not_admitted", Counter::UdpNotAdmitted),
+    (UDP, "no_port", Counter::UdpNoPort),
+    (UDP, "family_not_served", Counter::UdpFamilyNotServed),
+    (UDP, "full", Counter::UdpFull),
 ];
 
 /// Live sync: the name, what is counted, and the counter.
-pub(super) const SYNC: [(&str, &str, Count); 7] = [
-    ("sync_packets_received", "Live sync packets taken over", Count::SyncPacketsIn),
-    ("sync_packets_sent", "Live sync packets sent", Count::SyncPacketsOut),
+pub(super) const SYNC: [(&str, &str, Counter); 7] = [
+    ("sync_packets_received", "Live sync packets taken over", Counter::SyncPacketsIn),
+    ("sync_packets_sent", "Live sync packets sent", Counter::SyncPacketsOut),
     (
         "sync_packets_refused",
         "Live sync packets from strangers, from ourselves or malformed",
-        Count::SyncPacketsRefused,
+        Counter::SyncPacketsRefused,
     ),
-    ("sync_packets_lost", "Live sync packets that could not be sent", Count::SyncPacketsLost),
-    ("sync_records_received", "Changes that other trackers told and that were taken over", Count::SyncRecordsIn),
-    ("sync_records_sent", "Changes told to other trackers", Count::SyncRecordsOut),
-    ("sync_records_refused", "Changes told by other trackers and not taken over", Count::SyncRecordsRefused),
+    ("sync_packets_lost", "Live sync packets that could not be sent", Counter::SyncPacketsLost),
+    ("sync_records_received", "Changes that other trackers told and that were taken over", Counter::SyncRecordsIn),
+    ("sync_records_sent", "Changes told to other trackers", Counter::SyncRecordsOut),
+    ("sync_records_refused", "Changes told by other trackers and not taken over", Counter::SyncRecordsRefused),
 ];
 
 /// What a page is made from.
-pub(super) struct Moment<'a, F: Flavour> {
+pub(super) struct Snapshot<'a, F: Flavour> {
     pub(super) tracker: &'a Tracker<F>,
-    pub(super) board: &'a Board,
+    pub(super) counters: &'a Counters,
     pub(super) durations: Sum,
     pub(super) started: SystemTime,
 }
 
-impl<F: Flavour> Moment<'_, F> {
+impl<F: Flavour> Snapshot<'_, F> {
     /// All that is on the page.
     pub(super) fn registry(self) -> Registry {
         let mut page = Registry::default();
@@ -102,7 +102,7 @@ impl<F: Flavour> Moment<'_, F> {
         }
         if F::Cluster::LISTENS {
             for (name, help, count) in SYNC {
-                ours.register(name, help, ConstCounter::new(self.board.total(count)));
+                ours.register(name, help, ConstCounter::new(self.counters.total(count)));
             }
         }
         ours.register_with_unit(
@@ -119,41 +119,45 @@ impl<F: Flavour> Moment<'_, F> {
         ours.register("torrents", "Torrents", gauge(census.torrents));
         ours.register("peers", "Peers of all torrents, seeders included", gauge(census.peers.peers()));
         ours.register("seeders", "Peers that have everything", gauge(census.peers.seeders));
-        let downloads = self.each_family(&[], Count::Completed).collect();
-        ours.register("completed_downloads", "Downloads that clients have completed", Counters(downloads));
+        let downloads = self.each_family(&[], Counter::Completed).collect();
+        ours.register("completed_downloads", "Downloads that clients have completed", Rows(downloads));
     }
 
     fn requests(&self, ours: &mut Registry) {
         for (name, help, protocols) in REQUESTS {
             let rows =
                 protocols.iter().flat_map(|&(protocol, count)| self.each_family(&[("protocol", protocol)], count));
-            ours.register(name, help, Counters(rows.collect()));
+            ours.register(name, help, Rows(rows.collect()));
         }
         let errors = ERRORS
             .iter()
             .flat_map(|&(protocol, kind, count)| self.each_family(&[("protocol", protocol), ("kind", kind)], count));
-        ours.register("errors", "Requests and datagrams not served", Counters(errors.collect()));
-        ours.register("full_scrapes", "Full scrapes begun", ConstCounter::new(self.board.total(Count::FullScraped)));
-        let bytes = ConstCounter::new(self.board.total(Count::FullScrapeBytes));
+        ours.register("errors", "Requests and datagrams not served", Rows(errors.collect()));
+        ours.register(
+            "full_scrapes",
+            "Full scrapes begun",
+            ConstCounter::new(self.counters.total(Counter::FullScraped)),
+        );
+        let bytes = ConstCounter::new(self.counters.total(Counter::FullScrapeBytes));
         ours.register_with_unit("full_scrape", "Bytes of full scrapes as sent", Unit::Bytes, bytes);
     }
 
     /// The rows of a counter, with these labels and the family.
-    fn each_family(&self, labels: &[Label], count: Count) -> impl Iterator<Item = (Vec<Label>, u64)> + use<F> {
+    fn each_family(&self, labels: &[Label], count: Counter) -> impl Iterator<Item = (Vec<Label>, u64)> + use<F> {
         let rows = [
-            ("ipv4", Family::Ipv4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            ("ipv6", Family::Ipv6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            ("ipv4", AddressFamily::Ipv4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ("ipv6", AddressFamily::Ipv6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
         ]
         .map(|(name, family, address)| {
-            let value = self.board.of(count, family);
-            let is_there = F::Family::serves(address) || value > 0;
+            let value = self.counters.of(count, family);
+            let is_there = F::Families::serves(address) || value > 0;
             is_there.then(|| (labels.iter().copied().chain([("family", name)]).collect(), value))
         });
         rows.into_iter().flatten()
     }
 }
 
-fn access_list(list: &ListState, ours: &mut Registry) {
+fn access_list(list: &ListStatus, ours: &mut Registry) {
     ours.register("access_list_torrents", "Torrents on the access list in force", gauge(list.torrents));
     ours.register_with_unit(
         "access_list_last_reload_success_timestamp",
@@ -184,9 +188,9 @@ type Label = (&'static str, &'static str);
 
 /// The counters of one name, each with its labels.
 #[derive(Debug)]
-struct Counters(Vec<(Vec<Label>, u64)>);
+struct Rows(Vec<(Vec<Label>, u64)>);
 
-impl EncodeMetric for Counters {
+impl EncodeMetric for Rows {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|(labels, value)| {
             encoder.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use super::page::{ERRORS, REQUESTS, SYNC};
 use super::*;
-use crate::core::flavour::{Admission, Change, Cluster, ListState, Unlogged};
-use crate::core::keyed_hash::Key;
-use crate::core::{InfoHash, Ipv4Only, Limits, Minute, Open, Standalone};
-use crate::stats::Count;
+use crate::stats::Counter;
 use crate::stats::counters::COUNTS;
+use crate::tracker::flavour::{Admission, Change, Cluster, ListStatus, Unlogged};
+use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::{Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -16,7 +16,7 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 struct Plain;
 
 impl Flavour for Plain {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -26,7 +26,7 @@ impl Flavour for Plain {
 struct Fancy;
 
 impl Flavour for Fancy {
-    type Family = Ipv4Only;
+    type Families = Ipv4Only;
     type Admission = Listed;
     type Cluster = Ear;
     type NetworkLog = Unlogged;
@@ -41,9 +41,9 @@ impl Admission for Listed {
         true
     }
 
-    fn list(&self) -> Option<ListState> {
+    fn list(&self) -> Option<ListStatus> {
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
-        Some(ListState { torrents: 12, since, failures: 3 })
+        Some(ListStatus { torrents: 12, since, failures: 3 })
     }
 }
 
@@ -52,11 +52,11 @@ struct Ear;
 impl Cluster for Ear {
     const LISTENS: bool = true;
 
-    fn tell(&self, _: Change) {}
+    fn publish(&self, _: Change) {}
 }
 
 fn tracker<F: Flavour<NetworkLog = Unlogged>>(admission: F::Admission, cluster: F::Cluster) -> Tracker<F> {
-    Tracker::new(Key::from_bytes(&[7; 48]), Limits::NONE, Minute(1), admission, cluster, Unlogged)
+    Tracker::new(HashKey::from_bytes(&[7; 48]), Capacity::NONE, Minute(1), admission, cluster, Unlogged)
 }
 
 fn exporter() -> Exporter {
@@ -72,7 +72,7 @@ fn samples(page: &str) -> BTreeMap<&str, &str> {
 #[test]
 fn every_counter_is_on_the_page_under_its_own_name() {
     let requests = REQUESTS.iter().flat_map(|(_, _, protocols)| protocols.iter().map(|(_, count)| *count));
-    let others = [Count::FullScraped, Count::FullScrapeBytes, Count::Completed];
+    let others = [Counter::FullScraped, Counter::FullScrapeBytes, Counter::Completed];
     let counts: Vec<_> = requests
         .chain(ERRORS.iter().map(|(_, _, count)| *count))
         .chain(SYNC.iter().map(|(_, _, count)| *count))
@@ -80,12 +80,12 @@ fn every_counter_is_on_the_page_under_its_own_name() {
         .collect();
     // Http400Compact, Http400NotModest and Http402 are always 0.
     assert_eq!(counts.len(), COUNTS - 3, "somebody counts what is not on the page");
-    let board = Board::default();
-    let tally = board.tally();
+    let counters = Counters::default();
+    let worker_counters = counters.for_worker();
     for (n, count) in counts.iter().enumerate() {
-        tally.add(*count, 1000 + n as u64);
+        worker_counters.add(*count, 1000 + n as u64);
     }
-    let page = exporter().page(&tracker::<Fancy>(Listed, Ear), &board).unwrap();
+    let page = exporter().page(&tracker::<Fancy>(Listed, Ear), &counters).unwrap();
     let samples = samples(&page);
     for (n, count) in counts.iter().enumerate() {
         let value = (1000 + n).to_string();
@@ -93,16 +93,19 @@ fn every_counter_is_on_the_page_under_its_own_name() {
         assert_eq!(found, 1, "{count:?}");
     }
     let announces = samples["opentracker_announces_total{protocol=\"udp\",family=\"ipv4\"}"];
-    assert_eq!(announces, (1000 + counts.iter().position(|count| *count == Count::UdpAnnounced).unwrap()).to_string());
+    assert_eq!(
+        announces,
+        (1000 + counts.iter().position(|count| *count == Counter::UdpAnnounced).unwrap()).to_string()
+    );
 }
 
 #[test]
 fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
-    let (board, tracker) = (Board::default(), tracker::<Plain>(Open, Standalone));
-    let page = exporter().page(&tracker, &board).unwrap();
+    let (counters, tracker) = (Counters::default(), tracker::<Plain>(Open, Standalone));
+    let page = exporter().page(&tracker, &counters).unwrap();
     assert!(page.contains("family=\"ipv4\"} 0\n") && !page.contains("ipv6"), "{page}");
-    board.tally().count_from(Count::TcpFamilyNotServed, V6);
-    let page = exporter().page(&tracker, &board).unwrap();
+    counters.for_worker().count_from(Counter::TcpFamilyNotServed, V6);
+    let page = exporter().page(&tracker, &counters).unwrap();
     let ipv6: Vec<_> = page.lines().filter(|line| line.contains("ipv6")).collect();
     assert_eq!(ipv6, ["opentracker_errors_total{protocol=\"http\",kind=\"family_not_served\",family=\"ipv6\"} 1"]);
 }
@@ -110,9 +113,9 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
 #[test]
 fn lists_and_clusters_are_there_where_they_are() {
     let belongs_to_switches = |name: &&&str| name.contains("_list_") || name.contains("_sync_");
-    let plain = exporter().page(&tracker::<Plain>(Open, Standalone), &Board::default()).unwrap();
+    let plain = exporter().page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);
-    let fancy = exporter().page(&tracker::<Fancy>(Listed, Ear), &Board::default()).unwrap();
+    let fancy = exporter().page(&tracker::<Fancy>(Listed, Ear), &Counters::default()).unwrap();
     let samples = samples(&fancy);
     assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + SYNC.len());
     assert_eq!(samples["opentracker_access_list_torrents"], "12");
@@ -122,7 +125,7 @@ fn lists_and_clusters_are_there_where_they_are() {
 
 #[test]
 fn the_page_says_when_the_process_was_started_and_ends_with_its_end() {
-    let page = exporter().page(&tracker::<Plain>(Open, Standalone), &Board::default()).unwrap();
+    let page = exporter().page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
     assert_eq!(samples(&page)["process_start_time_seconds"], "1600000000.25");
     assert!(page.ends_with("\n# EOF\n") && page.matches("# EOF").count() == 1);
 }
@@ -134,7 +137,7 @@ fn durations_of_all_workers_are_in_one_histogram() {
     one.add(|| Duration::from_micros(3));
     other.add(|| Duration::from_micros(4));
     other.add(|| Duration::from_secs(3));
-    let page = exporter.page(&tracker::<Plain>(Open, Standalone), &Board::default()).unwrap();
+    let page = exporter.page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
     let samples = samples(&page);
     let sample = |what: &str| samples[&*format!("opentracker_http_request_duration_seconds_{what}")];
     assert_eq!((sample("count"), sample("sum")), ("3", "3.000007"));
@@ -144,7 +147,7 @@ fn durations_of_all_workers_are_in_one_histogram() {
 
 #[test]
 fn pages_count_for_nothing_themselves() {
-    let (exporter, tracker, board) = (exporter(), tracker::<Plain>(Open, Standalone), Board::default());
-    board.tally().count_from(Count::TcpAccepted, V4);
-    assert_eq!(exporter.page(&tracker, &board), exporter.page(&tracker, &board));
+    let (exporter, tracker, counters) = (exporter(), tracker::<Plain>(Open, Standalone), Counters::default());
+    counters.for_worker().count_from(Counter::TcpAccepted, V4);
+    assert_eq!(exporter.page(&tracker, &counters), exporter.page(&tracker, &counters));
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::core::{Flavour, Minute, Tracker};
-use crate::stats::{Count, Tally};
+use crate::stats::{Counter, WorkerCounters};
+use crate::tracker::{Flavour, Minute, Tracker};
 
 use super::packet::{self, Malformed, TrackerId};
 
@@ -42,22 +42,22 @@ impl Inbox {
         from: IpAddr,
         tracker: &Tracker<F>,
         now: Minute,
-        tally: &Tally,
+        worker_counters: &WorkerCounters,
     ) -> Result<(), Refused> {
-        let packet = self.check(datagram, from).inspect_err(|_| tally.count(Count::SyncPacketsRefused))?;
-        tally.count(Count::SyncPacketsIn);
+        let packet = self.check(datagram, from).inspect_err(|_| worker_counters.count(Counter::SyncPacketsRefused))?;
+        worker_counters.count(Counter::SyncPacketsIn);
         for change in packet.changes() {
             let absorbed = change.and_then(|change| Some((change.endpoint.ip(), tracker.absorb(&change, now).ok()?)));
             match absorbed {
                 // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
-                Some((peer, announced)) => tally.announced(Count::SyncRecordsIn, peer, &announced),
-                None => tally.count(Count::SyncRecordsRefused),
+                Some((peer, announced)) => worker_counters.announced(Counter::SyncRecordsIn, peer, &announced),
+                None => worker_counters.count(Counter::SyncRecordsRefused),
             }
         }
         Ok(())
     }
 
-    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::Packet<'a>, Refused> {
+    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::SyncPacket<'a>, Refused> {
         if !self.believed.iter().any(|network| network.contains(&from)) {
             return Err(Refused::Stranger);
         }
@@ -70,10 +70,10 @@ impl Inbox {
 mod tests {
     use super::super::packet::tests::{SENDER, change, packet};
     use super::*;
-    use crate::core::flavour::{Admission, Change, Cluster, Unlogged};
-    use crate::core::keyed_hash::Key;
-    use crate::core::{Announce, Event, Handout, InfoHash, Ipv4Only, Limits, Totals};
-    use crate::stats::Board;
+    use crate::stats::Counters;
+    use crate::tracker::flavour::{Admission, Change, Cluster, Unlogged};
+    use crate::tracker::keyed_hash::HashKey;
+    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, ScrapeCounts};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::sync::Mutex;
@@ -100,7 +100,7 @@ mod tests {
     impl Cluster for Ear {
         const LISTENS: bool = true;
 
-        fn tell(&self, change: Change) {
+        fn publish(&self, change: Change) {
             self.0.lock().unwrap().push(change);
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     struct TestFlavour;
 
     impl Flavour for TestFlavour {
-        type Family = Ipv4Only;
+        type Families = Ipv4Only;
         type Admission = NotThatOne;
         type Cluster = Ear;
         type NetworkLog = Unlogged;
@@ -118,17 +118,17 @@ mod tests {
     struct Node {
         inbox: Inbox,
         tracker: Tracker<TestFlavour>,
-        board: Board,
-        tally: std::sync::Arc<Tally>,
+        counters: Counters,
+        worker_counters: std::sync::Arc<WorkerCounters>,
     }
 
     impl Node {
         fn new() -> Self {
-            let key = Key::from_bytes(&[0; 48]);
-            let tracker = Tracker::new(key, Limits::NONE, NOW, NotThatOne, Ear::default(), Unlogged);
-            let board = Board::default();
+            let key = HashKey::from_bytes(&[0; 48]);
+            let tracker = Tracker::new(key, Capacity::NONE, NOW, NotThatOne, Ear::default(), Unlogged);
+            let counters = Counters::default();
             let inbox = Inbox { own: OWN, believed: vec!["192.0.2.0/24".parse().unwrap()] };
-            Self { inbox, tracker, tally: board.tally(), board }
+            Self { inbox, tracker, worker_counters: counters.for_worker(), counters }
         }
 
         fn take(&self, datagram: &[u8]) -> Result<(), Refused> {
@@ -136,7 +136,7 @@ mod tests {
         }
 
         fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), Refused> {
-            self.inbox.take(datagram, from.parse().unwrap(), &self.tracker, NOW, &self.tally)
+            self.inbox.take(datagram, from.parse().unwrap(), &self.tracker, NOW, &self.worker_counters)
         }
 
         fn hears(&self, changes: &[Change]) {
@@ -144,21 +144,22 @@ mod tests {
         }
 
         /// Seeders, leechers, downloaded.
-        fn totals(&self) -> (u32, u32, u32) {
-            let Totals { seeders, leechers, downloaded } = self.tracker.scrape(&TORRENT).unwrap_or_default();
+        fn counts(&self) -> (u32, u32, u32) {
+            let ScrapeCounts { seeders, leechers, downloaded } = self.tracker.scrape(&TORRENT).unwrap_or_default();
             (seeders, leechers, downloaded)
         }
 
         fn announced(&self, event: Event, seeder: bool) {
-            let announce = Announce { info_hash: TORRENT, endpoint: peer().endpoint, seeder, event };
+            let announce = AnnounceRequest { info_hash: TORRENT, endpoint: peer().endpoint, seeder, event };
             let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
             self.tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
         }
 
         /// Packets and records in, packets and records refused.
         fn counted(&self) -> [u64; 4] {
-            use Count::{SyncPacketsIn, SyncPacketsRefused, SyncRecordsIn, SyncRecordsRefused};
-            [SyncPacketsIn, SyncRecordsIn, SyncPacketsRefused, SyncRecordsRefused].map(|count| self.board.total(count))
+            use Counter::{SyncPacketsIn, SyncPacketsRefused, SyncRecordsIn, SyncRecordsRefused};
+            [SyncPacketsIn, SyncRecordsIn, SyncPacketsRefused, SyncRecordsRefused]
+                .map(|count| self.counters.total(count))
         }
     }
 
@@ -174,14 +175,14 @@ mod tests {
     fn peers_come_complete_and_leave_and_nothing_is_told_on() {
         let node = Node::new();
         node.hears(&[peer(), change("198.51.100.2:1")]);
-        assert_eq!(node.totals(), (0, 2, 0));
+        assert_eq!(node.counts(), (0, 2, 0));
         node.hears(&[completed()]);
-        assert_eq!(node.totals(), (1, 1, 1));
+        assert_eq!(node.counts(), (1, 1, 1));
         node.hears(&[Change { stopped: true, ..completed() }]);
-        assert_eq!(node.totals(), (0, 1, 1));
+        assert_eq!(node.counts(), (0, 1, 1));
         assert_eq!(*node.tracker.cluster.0.lock().unwrap(), []);
         assert_eq!(node.counted(), [3, 4, 0, 0]);
-        assert_eq!(node.board.total(Count::Completed), 1);
+        assert_eq!(node.counters.total(Counter::Completed), 1);
     }
 
     #[test]
@@ -194,7 +195,11 @@ mod tests {
         node.announced(Event::Completed, true);
         assert_eq!(told(), [completed()]);
         node.hears(&[completed()]);
-        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((1, 0, 1), 0), "it is known here already");
+        assert_eq!(
+            (node.counts(), node.counters.total(Counter::Completed)),
+            ((1, 0, 1), 0),
+            "it is known here already"
+        );
     }
 
     #[test]
@@ -211,18 +216,18 @@ mod tests {
         for _ in 0..3 {
             node.hears(&[completed(), peer(), completed(), peer()]);
         }
-        assert_eq!(node.totals(), (0, 1, 1), "the last word holds, and the download is counted once");
+        assert_eq!(node.counts(), (0, 1, 1), "the last word holds, and the download is counted once");
         for _ in 0..3 {
             node.hears(&[Change { stopped: true, ..peer() }]);
         }
-        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((0, 0, 1), 1));
+        assert_eq!((node.counts(), node.counters.total(Counter::Completed)), ((0, 0, 1), 1));
     }
 
     #[test]
     fn who_completes_has_everything() {
         let node = Node::new();
         node.hears(&[Change { completed: true, ..peer() }]);
-        assert_eq!((node.totals(), node.board.total(Count::Completed)), ((0, 1, 0), 0));
+        assert_eq!((node.counts(), node.counters.total(Counter::Completed)), ((0, 1, 0), 0));
     }
 
     #[test]
@@ -238,7 +243,7 @@ mod tests {
 
         let nobody = Inbox { own: OWN, believed: Vec::new() };
         let from = "192.0.2.9".parse().unwrap();
-        assert_eq!(nobody.take(&whole, from, &node.tracker, NOW, &node.tally), Err(Refused::Stranger));
+        assert_eq!(nobody.take(&whole, from, &node.tracker, NOW, &node.worker_counters), Err(Refused::Stranger));
     }
 
     #[test]
@@ -250,19 +255,19 @@ mod tests {
         let mut datagram = packet(SENDER, &[change("198.51.100.2:1")]);
         datagram[34] = 0x81;
         node.take(&datagram).unwrap();
-        assert_eq!(node.totals(), (0, 1, 0));
+        assert_eq!(node.counts(), (0, 1, 0));
         assert_eq!(node.tracker.store().census().torrents, 1);
         assert_eq!(node.counted(), [3, 1, 0, 5]);
     }
 
     #[test]
     fn a_full_tracker_takes_no_more() {
-        let limits = Limits { torrents: 100, peers: 1 };
-        let key = Key::from_bytes(&[0; 48]);
+        let limits = Capacity { torrents: 100, peers: 1 };
+        let key = HashKey::from_bytes(&[0; 48]);
         let tracker = Tracker::new(key, limits, NOW, NotThatOne, Ear::default(), Unlogged);
         let node = Node { tracker, ..Node::new() };
         node.hears(&[peer(), change("198.51.100.2:1")]);
-        assert_eq!((node.totals(), node.counted()), ((0, 1, 0), [1, 1, 0, 1]));
+        assert_eq!((node.counts(), node.counted()), ((0, 1, 0), [1, 1, 0, 1]));
     }
 
     proptest! {

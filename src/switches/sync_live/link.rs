@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::server::StartError;
 
-use super::packet::PACKET_MOST;
+use super::packet::MAX_PACKET;
 
 /// Of the cluster. IPv4 in every build, whatever the peers are.
 pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 23, 5);
@@ -58,11 +58,11 @@ impl Link {
 }
 
 /// One byte longer than any packet, so that a datagram which is too long is seen to be.
-pub(super) struct Buffer([u8; PACKET_MOST + 1]);
+pub(super) struct Buffer([u8; MAX_PACKET + 1]);
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self([0; PACKET_MOST + 1])
+        Self([0; MAX_PACKET + 1])
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         let other = open(&format!("127.0.0.1:{}", one.group.port())).unwrap();
         assert_eq!(one.group, other.group);
         let mut buffer = Buffer::default();
-        for (len, received) in [(100, 100), (PACKET_MOST, PACKET_MOST), (PACKET_MOST + 9, PACKET_MOST + 1)] {
+        for (len, received) in [(100, 100), (MAX_PACKET, MAX_PACKET), (MAX_PACKET + 9, MAX_PACKET + 1)] {
             one.send(&vec![7; len]).unwrap();
             let (datagram, from) = other.receive(&mut buffer).unwrap().unwrap();
             assert_eq!((datagram, from), (&vec![7; received][..], Ipv4Addr::LOCALHOST.into()));

@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use crate::config::Settings;
-use crate::core::{Change, Clock, Cluster, Flavour, Tracker};
 use crate::server::{Beginning, Plug, StartError};
-use crate::stats::{Count, Tally};
+use crate::stats::{Counter, WorkerCounters};
+use crate::tracker::{Change, Clock, Cluster, Flavour, Tracker};
 
 use inbox::Inbox;
 use link::{Buffer, Link};
-use outbox::{Outbox, Packet};
+use outbox::{Outbox, OutgoingPacket};
 use packet::TrackerId;
 
 /// How long a thread may take to see that it is to end, or that a packet is due.
@@ -55,7 +55,7 @@ impl Cluster for Node {
         Some(u32::from_be_bytes(self.0.inbox.own.0))
     }
 
-    fn tell(&self, change: Change) {
+    fn publish(&self, change: Change) {
         let now = Instant::now();
         if self.0.outbox().add(&change, now) {
             self.0.filled.notify_one();
@@ -86,12 +86,13 @@ impl Plug for Node {
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
         let stop = beginning.threads.stop_flag();
-        let (shared, tally, stopped) = (Arc::clone(&self.0), beginning.board.tally(), Arc::clone(&stop));
-        beginning.threads.spawn("sync-out", move || shared.send(&tally, &stopped))?;
+        let (shared, worker_counters, stopped) =
+            (Arc::clone(&self.0), beginning.counters.for_worker(), Arc::clone(&stop));
+        beginning.threads.spawn("sync-out", move || shared.send(&worker_counters, &stopped))?;
 
-        let (shared, tally) = (Arc::clone(&self.0), beginning.board.tally());
+        let (shared, worker_counters) = (Arc::clone(&self.0), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
-        beginning.threads.spawn("sync-in", move || shared.receive(&tracker, clock, &tally, &stop))
+        beginning.threads.spawn("sync-in", move || shared.receive(&tracker, clock, &worker_counters, &stop))
     }
 }
 
@@ -123,20 +124,20 @@ impl Shared {
     }
 
     /// Sends what becomes full or due until `stop` is true.
-    fn send(&self, tally: &Tally, stop: &AtomicBool) {
+    fn send(&self, worker_counters: &WorkerCounters, stop: &AtomicBool) {
         let mut complaints = Complaints::default();
         while !stop.load(Ordering::Relaxed) {
-            match self.next_packet(tally) {
+            match self.next_packet(worker_counters) {
                 None => {}
                 Some(packet) => match self.link.send(&packet.bytes) {
                     Ok(()) => {
                         complaints.end();
-                        tally.count(Count::SyncPacketsOut);
-                        tally.add(Count::SyncRecordsOut, packet.records as u64);
+                        worker_counters.count(Counter::SyncPacketsOut);
+                        worker_counters.add(Counter::SyncRecordsOut, packet.records as u64);
                     }
                     Err(error) => {
                         complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
-                        tally.count(Count::SyncPacketsLost);
+                        worker_counters.count(Counter::SyncPacketsLost);
                     }
                 },
             }
@@ -144,15 +145,21 @@ impl Shared {
     }
 
     /// Waits for a packet to send, but no longer than [`TICK`].
-    fn next_packet(&self, tally: &Tally) -> Option<Packet> {
+    fn next_packet(&self, worker_counters: &WorkerCounters) -> Option<OutgoingPacket> {
         let waiting = self.filled.wait_timeout_while(self.outbox(), TICK, |outbox| !outbox.is_waiting());
         let (mut outbox, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-        tally.add(Count::SyncPacketsLost, outbox.take_lost() as u64);
+        worker_counters.add(Counter::SyncPacketsLost, outbox.take_lost() as u64);
         outbox.take(Instant::now())
     }
 
     /// Takes over what is received until `stop` is true.
-    fn receive<F: Flavour>(&self, tracker: &Tracker<F>, clock: impl Clock, tally: &Tally, stop: &AtomicBool) {
+    fn receive<F: Flavour>(
+        &self,
+        tracker: &Tracker<F>,
+        clock: impl Clock,
+        worker_counters: &WorkerCounters,
+        stop: &AtomicBool,
+    ) {
         let mut buffer = Buffer::default();
         let mut complaints = Complaints::default();
         while !stop.load(Ordering::Relaxed) {
@@ -160,7 +167,7 @@ impl Shared {
                 Ok(None) => {}
                 Ok(Some((datagram, from))) => {
                     complaints.end();
-                    if let Err(refused) = self.inbox.take(datagram, from, tracker, clock.now(), tally) {
+                    if let Err(refused) = self.inbox.take(datagram, from, tracker, clock.now(), worker_counters) {
                         debug!("a live sync packet from {from} is refused: {refused}");
                     }
                 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::core::Change;
+use crate::tracker::Change;
 
 use super::packet::{self, Kind, TrackerId};
 
@@ -12,7 +12,7 @@ use super::packet::{self, Kind, TrackerId};
 pub(super) const DELAY: Duration = Duration::from_secs(15);
 
 /// Full packets that wait to be sent, at most: a third of a megabyte. A cluster that cannot keep up loses the rest.
-const WAITING_MOST: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// Gathers changes. Each family has packets of its own, and its changes go out in the order in which they came.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ pub(super) struct Outbox {
     sender: TrackerId,
     drafts: [Draft; 2],
     /// Full, or due.
-    waiting: VecDeque<Packet>,
+    waiting: VecDeque<OutgoingPacket>,
     lost: usize,
 }
 
 /// A packet to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Packet {
+pub(super) struct OutgoingPacket {
     pub(super) bytes: Vec<u8>,
     /// How many there are in it.
     pub(super) records: usize,
@@ -60,7 +60,7 @@ impl Outbox {
         let full = packet::is_full(&draft.bytes, draft.kind);
         if full {
             let packet = draft.finish(*sender, now);
-            if waiting.len() < WAITING_MOST {
+            if waiting.len() < MAX_WAITING {
                 waiting.push_back(packet);
             } else {
                 *lost += 1;
@@ -70,7 +70,7 @@ impl Outbox {
     }
 
     /// The next packet that is full or due.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Packet> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<OutgoingPacket> {
         self.waiting.pop_front().or_else(|| {
             let due = |draft: &&mut Draft| now >= draft.due && !packet::is_blank(&draft.bytes);
             self.drafts.iter_mut().find(due).map(|draft| draft.finish(self.sender, now))
@@ -78,7 +78,7 @@ impl Outbox {
     }
 
     /// Whatever there is, full and due or not.
-    pub(super) fn take_any(&mut self, now: Instant) -> Option<Packet> {
+    pub(super) fn take_any(&mut self, now: Instant) -> Option<OutgoingPacket> {
         self.drafts.iter_mut().for_each(|draft| draft.due = now);
         self.take(now)
     }
@@ -95,10 +95,10 @@ impl Outbox {
 }
 
 impl Draft {
-    fn finish(&mut self, sender: TrackerId, now: Instant) -> Packet {
+    fn finish(&mut self, sender: TrackerId, now: Instant) -> OutgoingPacket {
         self.due = now + DELAY;
         let bytes = mem::replace(&mut self.bytes, packet::begin(sender, self.kind));
-        Packet { records: packet::records(&bytes, self.kind), bytes }
+        OutgoingPacket { records: packet::records(&bytes, self.kind), bytes }
     }
 }
 
@@ -121,13 +121,13 @@ mod tests {
 
         assert!(!outbox.add(&peer(1), start));
         let first = outbox.take(start).unwrap();
-        assert_eq!(first, Packet { bytes: packet(SENDER, &[peer(1)]), records: 1 });
+        assert_eq!(first, OutgoingPacket { bytes: packet(SENDER, &[peer(1)]), records: 1 });
 
         outbox.add(&peer(2), start + SECOND);
         outbox.add(&peer(3), start + 14 * SECOND);
         assert_eq!(outbox.take(start + DELAY - Duration::from_millis(1)), None);
         let second = outbox.take(start + DELAY).unwrap();
-        assert_eq!(second, Packet { bytes: packet(SENDER, &[peer(2), peer(3)]), records: 2 });
+        assert_eq!(second, OutgoingPacket { bytes: packet(SENDER, &[peer(2), peer(3)]), records: 2 });
         assert_eq!(outbox.take(start + 2 * DELAY), None);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let full: Vec<_> = peers.iter().map(|peer| outbox.add(peer, now)).collect();
         assert_eq!(full.iter().position(|full| *full), Some(51));
         assert!(outbox.is_waiting());
-        assert_eq!(outbox.take(now), Some(Packet { bytes: packet(SENDER, &peers[..52]), records: 52 }));
+        assert_eq!(outbox.take(now), Some(OutgoingPacket { bytes: packet(SENDER, &peers[..52]), records: 52 }));
         assert!(!outbox.is_waiting());
         assert_eq!(outbox.take(now), None, "the 53rd waits");
         assert_eq!(outbox.take(now + DELAY).map(|packet| packet.records), Some(1));
@@ -164,12 +164,12 @@ mod tests {
     fn what_nobody_takes_is_bounded_and_the_rest_is_counted() {
         let now = Instant::now();
         let mut outbox = Outbox::new(SENDER, now);
-        for n in 0..52 * (WAITING_MOST as u16 + 3) {
+        for n in 0..52 * (MAX_WAITING as u16 + 3) {
             outbox.add(&peer(n), now);
         }
         assert_eq!((outbox.take_lost(), outbox.take_lost()), (3, 0));
         let taken: Vec<_> = std::iter::from_fn(|| outbox.take(now)).collect();
-        assert_eq!(taken.len(), WAITING_MOST);
+        assert_eq!(taken.len(), MAX_WAITING);
         assert!(taken[0].bytes.starts_with(&packet(SENDER, &[peer(0), peer(1)])), "the first to come are told");
     }
 

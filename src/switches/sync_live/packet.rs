@@ -10,10 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::core::{Change, InfoHash};
+use crate::tracker::{Change, InfoHash};
 
 /// Bytes in a packet at most: with the headers of IP and UDP, what an Ethernet frame holds.
-pub(super) const PACKET_MOST: usize = 1480;
+pub(super) const MAX_PACKET: usize = 1480;
 
 const HEADER_LEN: usize = 8;
 const SEEDING: u8 = 0x80;
@@ -41,7 +41,7 @@ pub(super) enum Kind {
 
 /// A packet that is well-formed as a whole. Its records may still be refused, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packet<'a> {
+pub(super) struct SyncPacket<'a> {
     pub(super) sender: TrackerId,
     pub(super) kind: Kind,
     /// At least one, all of them whole.
@@ -51,7 +51,7 @@ pub(super) struct Packet<'a> {
 /// Why a packet is refused as a whole. For the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Malformed {
-    #[error("it is longer than {PACKET_MOST} bytes")]
+    #[error("it is longer than {MAX_PACKET} bytes")]
     TooLong,
     #[error("it ends within its first {HEADER_LEN} bytes")]
     TooShort,
@@ -63,8 +63,8 @@ pub(super) enum Malformed {
 
 /// Reads a packet's header. The original takes the whole records of a packet that ends within one; nobody sends such
 /// packets, so one that comes is damaged, and is refused.
-pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, Malformed> {
-    if datagram.len() > PACKET_MOST {
+pub(super) fn parse(datagram: &[u8]) -> Result<SyncPacket<'_>, Malformed> {
+    if datagram.len() > MAX_PACKET {
         return Err(Malformed::TooLong);
     }
     let (sender, rest) = datagram.split_first_chunk().ok_or(Malformed::TooShort)?;
@@ -77,7 +77,7 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, Malformed> {
     if records.is_empty() || records.len() % kind.record_len() != 0 {
         return Err(Malformed::PartialRecord);
     }
-    Ok(Packet { sender: TrackerId(*sender), kind, records })
+    Ok(SyncPacket { sender: TrackerId(*sender), kind, records })
 }
 
 /// A packet without records yet.
@@ -86,7 +86,7 @@ pub(super) fn begin(sender: TrackerId, kind: Kind) -> Vec<u8> {
         Kind::Ipv4 => 0,
         Kind::Ipv6 => 1,
     };
-    let mut packet = Vec::with_capacity(PACKET_MOST);
+    let mut packet = Vec::with_capacity(MAX_PACKET);
     packet.extend(sender.0);
     packet.extend(code.to_be_bytes());
     packet
@@ -112,7 +112,7 @@ pub(super) fn is_blank(packet: &[u8]) -> bool {
 
 /// Is there no room for one more record?
 pub(super) fn is_full(packet: &[u8], kind: Kind) -> bool {
-    packet.len() + kind.record_len() > PACKET_MOST
+    packet.len() + kind.record_len() > MAX_PACKET
 }
 
 /// How many records a packet of ours has.
@@ -120,7 +120,7 @@ pub(super) fn records(packet: &[u8], kind: Kind) -> usize {
     packet.len().saturating_sub(HEADER_LEN) / kind.record_len()
 }
 
-impl Packet<'_> {
+impl SyncPacket<'_> {
     /// What each record says; `None` for one whose flags nobody has given a meaning yet.
     pub(super) fn changes(&self) -> impl Iterator<Item = Option<Change>> + '_ {
         self.records.chunks_exact(self.kind.record_len()).map(|record| read(record, self.kind))

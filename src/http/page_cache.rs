@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
-use crate::core::Clock;
 use crate::stats::pages::{Report, Walk};
+use crate::tracker::Clock;
 
 use super::flavour::HttpFlavour;
 use super::reply::{self, Error};
-use super::service::Moment;
+use super::service::RequestTime;
 use super::worker::Worker;
 
 /// For those who asked earlier to get their pages. Whoever waits for longer than that gets none.
@@ -25,22 +25,22 @@ pub(super) const TURN_TIME: Duration = Duration::from_secs(30);
 
 /// The last page of each mode that takes a walk. Whoever has it to himself may walk.
 #[derive(Debug, Default)]
-pub(super) struct Made(Vec<Last>);
+pub(super) struct PageCache(Vec<CachedPage>);
 
 #[derive(Debug)]
-struct Last {
+struct CachedPage {
     mode: &'static str,
     begun: Instant,
     page: String,
 }
 
-impl Made {
+impl PageCache {
     /// The page, if its walk began no earlier than it was asked for.
     fn since(&self, asked: Instant, mode: &str) -> Option<&str> {
         self.0.iter().find(|last| last.mode == mode && last.begun >= asked).map(|last| last.page.as_str())
     }
 
-    fn put(&mut self, last: Last) {
+    fn put(&mut self, last: CachedPage) {
         self.0.retain(|earlier| earlier.mode != last.mode);
         self.0.push(last);
     }
@@ -57,7 +57,7 @@ pub(super) async fn make<F: HttpFlavour, C: Clock>(walk: Walk, worker: &Worker<F
     if made.since(asked, mode).is_none() {
         let begun = Instant::now();
         let page = taken(walk, worker).await;
-        made.put(Last { mode, begun, page });
+        made.put(CachedPage { mode, begun, page });
     }
     let page = made.since(asked, mode).unwrap_or_default();
     reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
@@ -67,8 +67,8 @@ pub(super) async fn make<F: HttpFlavour, C: Clock>(walk: Walk, worker: &Worker<F
 async fn taken<F: HttpFlavour, C: Clock>(mut walk: Walk, worker: &Worker<F, C>) -> String {
     let shared = Arc::clone(worker.service.borrow().shared());
     loop {
-        let Moment { minute, uptime } = worker.now();
-        let report = Report { tracker: &shared.tracker, board: &shared.board, now: minute, uptime };
+        let RequestTime { minute, uptime } = worker.now();
+        let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: minute, uptime };
         if let Some(page) = walk.step(&report) {
             return page;
         }
@@ -86,14 +86,14 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::core::InfoHash;
     use crate::http::testing::{NOW, Plain, Still, add_peer, plain, run, worker};
-    use crate::http::worker::Places;
+    use crate::http::worker::ConnectionLimit;
     use crate::stats::pages::Page;
+    use crate::tracker::InfoHash;
 
     fn walk(worker: &Worker<Plain, Still>, mode: &str) -> Walk {
         let shared = Arc::clone(worker.service.borrow().shared());
-        let report = Report { tracker: &shared.tracker, board: &shared.board, now: NOW, uptime: Duration::ZERO };
+        let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: NOW, uptime: Duration::ZERO };
         match report.page(mode) {
             Ok(Page::Walk(walk)) => walk,
             other => panic!("{other:?}"),
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_page_is_sent_whole_and_gives_way_to_others_while_it_is_made() {
         run(true, async {
-            let worker = worker(plain(), &Places::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9));
             for n in 0..5000_u32 {
                 let mut info_hash = InfoHash::default();
                 info_hash.0[..4].copy_from_slice(&n.to_be_bytes());
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn all_who_wait_are_given_what_comes_of_one_walk() {
         run(true, async {
-            let worker = worker(plain(), &Places::new(9));
-            let peers = |made: &Made| made.since(made.0[0].begun, "everything").unwrap().to_owned();
+            let worker = worker(plain(), &ConnectionLimit::new(9));
+            let peers = |made: &PageCache| made.since(made.0[0].begun, "everything").unwrap().to_owned();
             let turn = worker.turn_to_walk().await;
             let ask = || {
                 let worker = Rc::clone(&worker);
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn all_workers_walk_one_at_a_time_and_nobody_waits_for_ever() {
         run(true, async {
-            let places = Places::new(9);
-            let (one, other) = (worker(plain(), &places), worker(plain(), &places));
+            let connection_limit = ConnectionLimit::new(9);
+            let (one, other) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
             for (seconds, is_made) in [(10, true), (40, false)] {
                 let turn = one.turn_to_walk().await;
                 let (other, begun) = (Rc::clone(&other), Instant::now());

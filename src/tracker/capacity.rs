@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many torrents and peers a tracker holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct Capacity {
     /// Torrents.
     pub torrents: u64,
     /// Peers, over all torrents.
     pub peers: u64,
 }
 
-impl Limits {
+impl Capacity {
     /// No bound but the memory.
     pub const NONE: Self = Self { torrents: u64::MAX, peers: u64::MAX };
 }
@@ -22,12 +22,12 @@ impl Limits {
 /// What is left for all shards. On cache lines of its own: what is written here stands beside what all workers read.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Pool {
+pub struct SharedAllowance {
     left: AtomicU64,
     block: u64,
 }
 
-impl Pool {
+impl SharedAllowance {
     /// Room for `limit`, to be shared by `shards`. Shards keep at most a tenth of it unused to themselves.
     pub fn new(limit: u64, shards: usize) -> Self {
         Self { left: AtomicU64::new(limit), block: (limit / shards as u64 / 20).clamp(1, 256) }
@@ -44,13 +44,13 @@ impl Pool {
     }
 }
 
-/// What one shard has taken from a [`Pool`] and not used yet.
+/// What one shard has taken from a [`SharedAllowance`] and not used yet.
 #[derive(Debug, Default)]
-pub struct Room(u64);
+pub struct Allowance(u64);
 
-impl Room {
+impl Allowance {
     /// Is there room for one more?
-    pub fn has_one(&mut self, pool: &Pool) -> bool {
+    pub fn has_one(&mut self, pool: &SharedAllowance) -> bool {
         if self.0 == 0 {
             self.0 = pool.take_block();
         }
@@ -58,7 +58,7 @@ impl Room {
     }
 
     /// `before` are now `after`. What was taken in was asked for with [`Self::has_one`].
-    pub fn changed(&mut self, pool: &Pool, before: usize, after: usize) {
+    pub fn changed(&mut self, pool: &SharedAllowance, before: usize, after: usize) {
         self.0 = (self.0 + before as u64).saturating_sub(after as u64);
         if self.0 >= 2 * pool.block - 1 {
             let kept = pool.block - 1;
@@ -75,10 +75,10 @@ mod tests {
     #[test]
     fn what_is_given_back_by_one_shard_can_be_taken_by_another() {
         for limit in [1, 3, 100, 100_000] {
-            let pool = Pool::new(limit, 4);
-            let mut shards: [Room; 4] = Default::default();
+            let pool = SharedAllowance::new(limit, 4);
+            let mut shards: [Allowance; 4] = Default::default();
             let mut held = [0; 4];
-            let fill = |shards: &mut [Room; 4], held: &mut [usize; 4], order: &[usize]| {
+            let fill = |shards: &mut [Allowance; 4], held: &mut [usize; 4], order: &[usize]| {
                 for &i in order {
                     while shards[i].has_one(&pool) {
                         shards[i].changed(&pool, held[i], held[i] + 1);

@@ -5,15 +5,15 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use crate::core::Totals;
+use crate::tracker::ScrapeCounts;
 
 use super::decimal::Decimal;
 use super::reply;
 
 /// The body of a reply to an announce, in compact form (BEP 23, BEP 7).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Announced<'a> {
-    pub(super) totals: Totals,
+pub(super) struct AnnounceReply<'a> {
+    pub(super) counts: ScrapeCounts,
     /// Seconds until the next announce is due.
     pub(super) interval: u32,
     /// Seconds before which another announce is not welcome.
@@ -24,11 +24,11 @@ pub(super) struct Announced<'a> {
     pub(super) peers6: Option<&'a [u8]>,
 }
 
-impl Announced<'_> {
+impl AnnounceReply<'_> {
     /// Appends the reply.
     pub(super) fn write(&self, keep_alive: bool, out: &mut Vec<u8>) {
-        let Self { totals, peers, .. } = *self;
-        let numbers = [totals.seeders, totals.downloaded, totals.leechers, self.interval, self.min_interval];
+        let Self { counts, peers, .. } = *self;
+        let numbers = [counts.seeders, counts.downloaded, counts.leechers, self.interval, self.min_interval];
         let [complete, downloaded, incomplete, interval, min_interval] = numbers.map(Decimal::new);
         let peers_len = Decimal::new(peers.len() as u64);
         let peers6_len = Decimal::new(self.peers6.map_or(0, <[u8]>::len) as u64);
@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn body(announced: &Announced<'_>) -> Vec<u8> {
+    fn body(announced: &AnnounceReply<'_>) -> Vec<u8> {
         let mut reply = Vec::new();
         announced.write(true, &mut reply);
         let at = reply.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
@@ -88,11 +88,16 @@ mod tests {
 
     #[test]
     fn there_are_always_peers_and_peers6_where_they_are_served() {
-        let totals = Totals { seeders: 1, leechers: 2, downloaded: 3 };
-        let mut announced =
-            Announced { totals, interval: 1800, min_interval: 900, peers: b"", peers6: Some(b"eighteen bytes...#") };
+        let counts = ScrapeCounts { seeders: 1, leechers: 2, downloaded: 3 };
+        let mut announced = AnnounceReply {
+            counts,
+            interval: 1800,
+            min_interval: 900,
+            peers: b"",
+            peers6: Some(b"eighteen bytes...#"),
+        };
         let start = "d8:completei1e10:downloadedi3e10:incompletei2e8:intervali1800e12:min intervali900e";
-        let text = |announced: &Announced<'_>| String::from_utf8(body(announced)).unwrap();
+        let text = |announced: &AnnounceReply<'_>| String::from_utf8(body(announced)).unwrap();
         assert_eq!(text(&announced), format!("{start}5:peers0:6:peers618:eighteen bytes...#e"));
         announced.peers6 = Some(b"");
         assert_eq!(text(&announced), format!("{start}5:peers0:6:peers60:e"));
@@ -102,12 +107,12 @@ mod tests {
     }
 
     /// What `bendy` makes of it, which sees to the order of keys.
-    fn encoded(announced: &Announced<'_>) -> Result<Vec<u8>, Error> {
+    fn encoded(announced: &AnnounceReply<'_>) -> Result<Vec<u8>, Error> {
         let mut encoder = Encoder::new();
         encoder.emit_dict(|mut dict| {
-            dict.emit_pair(b"complete", announced.totals.seeders)?;
-            dict.emit_pair(b"downloaded", announced.totals.downloaded)?;
-            dict.emit_pair(b"incomplete", announced.totals.leechers)?;
+            dict.emit_pair(b"complete", announced.counts.seeders)?;
+            dict.emit_pair(b"downloaded", announced.counts.downloaded)?;
+            dict.emit_pair(b"incomplete", announced.counts.leechers)?;
             dict.emit_pair(b"interval", announced.interval)?;
             dict.emit_pair(b"min interval", announced.min_interval)?;
             dict.emit_pair_with(b"peers", |value| value.emit_bytes(announced.peers))?;
@@ -123,8 +128,8 @@ mod tests {
             peers in any::<Vec<u8>>(),
             peers6 in option::of(any::<Vec<u8>>()),
         ) {
-            let totals = Totals { seeders, leechers, downloaded };
-            let announced = Announced { totals, interval, min_interval, peers: &peers, peers6: peers6.as_deref() };
+            let counts = ScrapeCounts { seeders, leechers, downloaded };
+            let announced = AnnounceReply { counts, interval, min_interval, peers: &peers, peers6: peers6.as_deref() };
             let body = body(&announced);
             prop_assert_eq!(&body, &encoded(&announced).unwrap());
 

@@ -10,13 +10,13 @@ use fastrand::Rng;
 
 use super::InfoHash;
 use super::clock::Minute;
-use super::family::Family;
+use super::families::AddressFamilies;
 
 /// One choice for each plug point of the core. [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's
 /// features make; tests make others.
 pub trait Flavour: Send + Sync + 'static {
     /// Which address families are kept.
-    type Family: Family;
+    type Families: AddressFamilies;
     /// Which torrents are served.
     type Admission: Admission;
     /// Who else hears of a change.
@@ -34,14 +34,14 @@ pub trait Admission: Send + Sync + 'static {
     fn admits(&self, info_hash: &InfoHash) -> bool;
 
     /// The list that decides, for monitors; `None` where there is none.
-    fn list(&self) -> Option<ListState> {
+    fn list(&self) -> Option<ListStatus> {
         None
     }
 }
 
 /// What monitors are told of a list of torrents that is read from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListState {
+pub struct ListStatus {
     /// Torrents on the list in force.
     pub torrents: usize,
     /// When it took effect.
@@ -87,9 +87,9 @@ pub trait Cluster: Send + Sync + 'static {
         None
     }
 
-    /// A peer came, came back after [`Stamp::TELL_AGAIN`](super::peer::Stamp::TELL_AGAIN) minutes, completed, or left
-    /// (known here or not).
-    fn tell(&self, change: Change);
+    /// A peer came, came back after [`PeerState::TELL_AGAIN`](super::peer::PeerState::TELL_AGAIN) minutes, completed, or
+    /// left (known here or not).
+    fn publish(&self, change: Change);
 }
 
 /// Stands where `sync-live` is off.
@@ -99,13 +99,13 @@ pub struct Standalone;
 impl Cluster for Standalone {
     const LISTENS: bool = false;
 
-    fn tell(&self, _: Change) {}
+    fn publish(&self, _: Change) {}
 }
 
 /// Who counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
     /// A client at `address` announced or scraped. Called for every request, by many threads.
-    fn saw(&self, address: IpAddr, now: Minute, rng: &mut Rng);
+    fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
     /// The page that lists the busiest networks; `None` where nobody counts them.
     fn busy(&self, now: Minute) -> Option<String>;
@@ -116,7 +116,7 @@ pub trait NetworkLog: Send + Sync + 'static {
 pub struct Unlogged;
 
 impl NetworkLog for Unlogged {
-    fn saw(&self, _: IpAddr, _: Minute, _: &mut Rng) {}
+    fn record(&self, _: IpAddr, _: Minute, _: &mut Rng) {}
 
     fn busy(&self, _: Minute) -> Option<String> {
         None

@@ -2,27 +2,27 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use crate::core::{Event, InfoHash};
+use crate::tracker::{Event, InfoHash};
 
 use super::query::{BadEscape, Encoded, Number, Query};
 use super::reply::Error;
 
 /// Peers handed out to a client that does not say how many it wants.
-const WANTED_BY_DEFAULT: usize = 50;
+const DEFAULT_WANTED: usize = 50;
 
 /// Peers handed out to a client that wants as many as it can get.
-const WANTED_MOST: usize = 200;
+const MAX_WANTED: usize = 200;
 
 /// Hashes looked at in one scrape; the rest is ignored.
-const SCRAPED_MOST: usize = 64;
+const MAX_SCRAPED: usize = 64;
 
 /// Bytes in the longest words that matter in an announce: `info_hash` and `completed`.
-const LONGEST_WORD: usize = 9;
+const MAX_WORD: usize = 9;
 
 /// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `uploaded`, `peer_id`, ...) are
 /// skipped, and so is `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Announce {
+pub(super) struct AnnounceQuery {
     pub(super) info_hash: InfoHash,
     /// 0 where there is none.
     pub(super) port: u16,
@@ -31,12 +31,12 @@ pub(super) struct Announce {
     pub(super) wanted: usize,
 }
 
-impl Announce {
+impl AnnounceQuery {
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
         let mut info_hash = None;
-        let (mut port, mut seeder, mut event, mut wanted) = (0, false, Event::Update, WANTED_BY_DEFAULT);
+        let (mut port, mut seeder, mut event, mut wanted) = (0, false, Event::Update, DEFAULT_WANTED);
         for (key, value) in query.pairs() {
-            let mut room = [0; LONGEST_WORD];
+            let mut room = [0; MAX_WORD];
             match key.decode(&mut room) {
                 Ok(Some(b"info_hash")) if info_hash.is_none() => info_hash = Some(read_info_hash(value)?),
                 Ok(Some(b"info_hash")) => return Err(Error::Parameter),
@@ -46,8 +46,8 @@ impl Announce {
                 Ok(Some(b"event")) => event = read_event(value)?,
                 Ok(Some(b"numwant")) => {
                     wanted = match value.number()?.ok_or(Error::Parameter)? {
-                        Number::Negative => WANTED_BY_DEFAULT,
-                        Number::Natural(wanted) => usize::try_from(wanted).unwrap_or(WANTED_MOST).min(WANTED_MOST),
+                        Number::Negative => DEFAULT_WANTED,
+                        Number::Natural(wanted) => usize::try_from(wanted).unwrap_or(MAX_WANTED).min(MAX_WANTED),
                     }
                 }
                 // Every reply is in compact form; BEP 23 allows that whatever the client prefers.
@@ -63,14 +63,14 @@ impl Announce {
 }
 
 /// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
-pub(super) struct Scrape {
-    room: [InfoHash; SCRAPED_MOST],
+pub(super) struct ScrapeQuery {
+    room: [InfoHash; MAX_SCRAPED],
     len: usize,
 }
 
-impl Scrape {
+impl ScrapeQuery {
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
-        let mut scrape = Self { room: [InfoHash::default(); SCRAPED_MOST], len: 0 };
+        let mut scrape = Self { room: [InfoHash::default(); MAX_SCRAPED], len: 0 };
         let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
         for (place, (_, value)) in scrape.room.iter_mut().zip(hashes) {
             *place = read_info_hash(value)?;
@@ -101,7 +101,7 @@ fn read_info_hash(value: Encoded<'_>) -> Result<InfoHash, Error> {
 }
 
 fn read_event(value: Encoded<'_>) -> Result<Event, Error> {
-    let mut room = [0; LONGEST_WORD];
+    let mut room = [0; MAX_WORD];
     Ok(match value.decode(&mut room)? {
         Some(b"completed") => Event::Completed,
         Some(b"stopped") => Event::Stopped,
@@ -124,11 +124,11 @@ mod tests {
     const HASH: &str = "info_hash=%00%01abcdefghijklmnop%FE%ff";
 
     /// An announce with `HASH` and `rest`.
-    fn announce(rest: &str) -> Result<Announce, Error> {
-        Announce::read(Query::new(format!("{HASH}&{rest}").as_bytes()))
+    fn announce(rest: &str) -> Result<AnnounceQuery, Error> {
+        AnnounceQuery::read(Query::new(format!("{HASH}&{rest}").as_bytes()))
     }
 
-    fn ok(rest: &str) -> Announce {
+    fn ok(rest: &str) -> AnnounceQuery {
         announce(rest).expect(rest)
     }
 
@@ -136,19 +136,19 @@ mod tests {
     fn an_announce_is_read_in_any_order_and_what_is_unknown_is_skipped() {
         let query = "peer_id=%zz&left=0&%zz=1&numwant=7&key=%4&event=completed&compact=1&supportcrypto=1&\
                      info%5fhash=aaaaaaaaaaaaaaaaaaa+&uploaded=x&ip=nonsense&p%6frt=68%381";
-        let expected = Announce {
+        let expected = AnnounceQuery {
             info_hash: InfoHash(*b"aaaaaaaaaaaaaaaaaaa+"),
             port: 6881,
             seeder: true,
             event: Event::Completed,
             wanted: 7,
         };
-        assert_eq!(Announce::read(Query::new(query.as_bytes())), Ok(expected));
+        assert_eq!(AnnounceQuery::read(Query::new(query.as_bytes())), Ok(expected));
     }
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let expected = Announce {
+        let expected = AnnounceQuery {
             info_hash: InfoHash(*b"\x00\x01abcdefghijklmnop\xfe\xff"),
             port: 0,
             seeder: false,
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_info_hash_has_20_bytes_and_comes_once() {
-        let read = |query: &str| Announce::read(Query::new(query.as_bytes())).map(|announce| announce.info_hash);
+        let read = |query: &str| AnnounceQuery::read(Query::new(query.as_bytes())).map(|announce| announce.info_hash);
         assert_eq!(read("port=1"), Err(Error::NoInfoHash));
         assert_eq!(read(""), Err(Error::NoInfoHash));
         for query in [
@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn scraped(query: &str) -> Result<Vec<InfoHash>, Error> {
-        Scrape::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
+        ScrapeQuery::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
     }
 
     #[test]

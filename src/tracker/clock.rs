@@ -31,3 +31,8 @@ pub const PEER_LIFETIME: u32 = 45;
 
 /// A torrent without peers that was ever completed is forgotten this long after its last announce.
 pub const TORRENT_LIFETIME: u32 = 24 * 60;
+
+/// Seconds until a client should announce again, in the middle of [`INTERVAL_SPREAD`].
+pub const INTERVAL: u32 = 1800;
+/// Seconds by which the interval differs at random, so that clients that came together do not come back together.
+pub const INTERVAL_SPREAD: u32 = 180;

@@ -7,21 +7,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::announce::Announced;
+use super::announce::AnnounceOutcome;
 use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
-use super::family::{Family, Handout, Ipv4Only};
+use super::counts::SwarmCounts;
+use super::families::{AddressFamilies, Handout, Ipv4Only};
 use super::flavour::{Flavour, Open, Standalone, Unlogged};
-use super::keyed_hash::Key;
-use super::peer::{PeerV6, Stamp};
+use super::keyed_hash::HashKey;
+use super::peer::{PeerState, PeerV6};
 use super::store::{Census, Cursor};
-use super::swarm::{Counts, Swarm};
-use super::{Announce, Event, InfoHash, Limits, Minute, Refusal, Totals, Tracker};
+use super::swarm::Swarm;
+use super::{AnnounceError, AnnounceRequest, Capacity, Event, InfoHash, Minute, ScrapeCounts, Tracker};
 
 /// A tracker that is open, stands alone and keeps the peers of `F`.
 pub(crate) struct Plain<F>(PhantomData<F>);
 
-impl<F: Family> Flavour for Plain<F> {
-    type Family = F;
+impl<F: AddressFamilies> Flavour for Plain<F> {
+    type Families = F;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
@@ -29,16 +30,16 @@ impl<F: Family> Flavour for Plain<F> {
 
 struct Ipv6Family;
 
-impl Family for Ipv6Family {
-    type Swarms = Swarm<PeerV6>;
+impl AddressFamilies for Ipv6Family {
+    type Peers = Swarm<PeerV6>;
 
     fn serves(address: IpAddr) -> bool {
         address.is_ipv6()
     }
 }
 
-pub(crate) fn tracker<F: Family>(limits: Limits) -> Tracker<Plain<F>> {
-    let key = Key::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
+pub(crate) fn tracker<F: AddressFamilies>(limits: Capacity) -> Tracker<Plain<F>> {
+    let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
     Tracker::new(key, limits, Minute(START), Open, Standalone, Unlogged)
 }
 
@@ -78,21 +79,21 @@ struct ModelPeer {
 }
 
 impl ModelTorrent {
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> SwarmCounts {
         let seeders = self.peers.values().filter(|peer| peer.seeder).count();
-        Counts { seeders, leechers: self.peers.len() - seeders }
+        SwarmCounts { seeders, leechers: self.peers.len() - seeders }
     }
 
-    fn totals(&self) -> Totals {
-        let Counts { seeders, leechers } = self.counts();
-        Totals { seeders: seeders as u32, leechers: leechers as u32, downloaded: self.downloaded }
+    fn scrape_counts(&self) -> ScrapeCounts {
+        let SwarmCounts { seeders, leechers } = self.counts();
+        ScrapeCounts { seeders: seeders as u32, leechers: leechers as u32, downloaded: self.downloaded }
     }
 }
 
 /// Runs a history through a tracker and through the model, and compares every answer. `endpoint` says where the
 /// n-th peer is.
-pub(crate) fn holds_like_the_model<F: Family>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
-    let tracker = tracker::<F>(Limits::NONE);
+pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
+    let tracker = tracker::<F>(Capacity::NONE);
     let mut model = BTreeMap::<u8, ModelTorrent>::new();
     let mut now = START;
     let mut rng = Rng::with_seed(3);
@@ -100,7 +101,7 @@ pub(crate) fn holds_like_the_model<F: Family>(steps: &[Step], endpoint: impl Fn(
         match *step {
             Step::Announce { torrent, peer, seeder, event, wanted } => {
                 let at = endpoint(peer);
-                let announce = Announce { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, event };
+                let announce = AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, event };
                 let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
                 let handout = Handout { wanted, ipv4: Some(&mut ipv4), ipv6: Some(&mut ipv6) };
                 let announced = tracker.announce(&announce, Minute(now), &mut rng, handout).unwrap();
@@ -109,7 +110,7 @@ pub(crate) fn holds_like_the_model<F: Family>(steps: &[Step], endpoint: impl Fn(
                 check_handout(model.get(&torrent), &announce, wanted, &ipv4, &ipv6);
             }
             Step::Scrape { torrent } => {
-                let expected = model.get(&torrent).map(ModelTorrent::totals);
+                let expected = model.get(&torrent).map(ModelTorrent::scrape_counts);
                 assert_eq!(tracker.scrape(&InfoHash([torrent; 20])), expected);
             }
             Step::Wait { minutes } => {
@@ -125,8 +126,13 @@ pub(crate) fn holds_like_the_model<F: Family>(steps: &[Step], endpoint: impl Fn(
     }
 }
 
-fn model_announce(model: &mut BTreeMap<u8, ModelTorrent>, name: u8, announce: &Announce, now: u32) -> Announced {
-    let mut announced = Announced::default();
+fn model_announce(
+    model: &mut BTreeMap<u8, ModelTorrent>,
+    name: u8,
+    announce: &AnnounceRequest,
+    now: u32,
+) -> AnnounceOutcome {
+    let mut announced = AnnounceOutcome::default();
     if announce.event == Event::Stopped && !model.contains_key(&name) {
         return announced;
     }
@@ -142,7 +148,7 @@ fn model_announce(model: &mut BTreeMap<u8, ModelTorrent>, name: u8, announce: &A
         let peer = ModelPeer { seeder: announce.seeder, counted: counted || completes, seen: now };
         torrent.peers.insert(announce.endpoint, peer);
     }
-    announced.totals = torrent.totals();
+    announced.counts = torrent.scrape_counts();
     if torrent.peers.is_empty() && torrent.downloaded == 0 {
         model.remove(&name);
     }
@@ -162,7 +168,7 @@ fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
 }
 
 /// What is handed out is as much as is wanted and there is, of the right kind, without the asker and no peer twice.
-fn check_handout(torrent: Option<&ModelTorrent>, announce: &Announce, wanted: usize, ipv4: &[u8], ipv6: &[u8]) {
+fn check_handout(torrent: Option<&ModelTorrent>, announce: &AnnounceRequest, wanted: usize, ipv4: &[u8], ipv6: &[u8]) {
     let none = BTreeMap::new();
     let peers = torrent.filter(|_| announce.event != Event::Stopped).map_or(&none, |torrent| &torrent.peers);
     let eligible =
@@ -182,7 +188,7 @@ fn endpoint_of(compact: &[u8]) -> SocketAddr {
     }
 }
 
-fn compare<F: Family>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTorrent>) {
+fn compare<F: AddressFamilies>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTorrent>) {
     let mut census = Census { torrents: model.len(), ..Census::default() };
     for torrent in model.values() {
         census.peers.seeders += torrent.counts().seeders;
@@ -242,17 +248,22 @@ proptest! {
     }
 }
 
-fn come<F: Flavour>(tracker: &Tracker<F>, torrent: u16, peer: u16, event: Event) -> Result<Announced, Refusal> {
+fn come<F: Flavour>(
+    tracker: &Tracker<F>,
+    torrent: u16,
+    peer: u16,
+    event: Event,
+) -> Result<AnnounceOutcome, AnnounceError> {
     let mut info_hash = InfoHash([0; 20]);
     info_hash.0[..2].copy_from_slice(&torrent.to_be_bytes());
-    let announce = Announce { info_hash, endpoint: v4(peer), seeder: false, event };
+    let announce = AnnounceRequest { info_hash, endpoint: v4(peer), seeder: false, event };
     let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
     tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout)
 }
 
 #[test]
 fn many_torrents_are_all_found_and_all_forgotten() {
-    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
     for torrent in 0..20_000 {
         come(&tracker, torrent, 1, Event::Update).unwrap();
     }
@@ -274,7 +285,7 @@ fn many_torrents_are_all_found_and_all_forgotten() {
 
 #[test]
 fn a_swarm_is_swept_in_portions() {
-    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
     for peer in 0..60_000 {
         come(&tracker, 1, peer, Event::Update).unwrap();
     }
@@ -286,47 +297,52 @@ fn a_swarm_is_swept_in_portions() {
 
 #[test]
 fn limits_hold_and_what_is_known_stays_welcome() {
-    let tracker = tracker::<Ipv4Only>(Limits { torrents: 3, peers: 5 });
+    let tracker = tracker::<Ipv4Only>(Capacity { torrents: 3, peers: 5 });
     for torrent in 0..3 {
         come(&tracker, torrent, 1, Event::Update).unwrap();
     }
-    assert_eq!(come(&tracker, 3, 1, Event::Update), Err(Refusal::Full), "a fourth torrent");
+    assert_eq!(come(&tracker, 3, 1, Event::Update), Err(AnnounceError::Full), "a fourth torrent");
     come(&tracker, 0, 2, Event::Update).unwrap();
     come(&tracker, 0, 3, Event::Update).unwrap();
     let sixth = come(&tracker, 0, 4, Event::Update).expect("there are peers to hand out");
-    assert_eq!((sixth.totals.leechers, tracker.store().census().peers.leechers), (3, 5), "a sixth peer is not kept");
+    assert_eq!((sixth.counts.leechers, tracker.store().census().peers.leechers), (3, 5), "a sixth peer is not kept");
     assert!(come(&tracker, 0, 3, Event::Update).unwrap().back_after.is_some());
     come(&tracker, 2, 1, Event::Stopped).unwrap();
     come(&tracker, 3, 4, Event::Update).expect("a torrent and a peer have left");
-    assert_eq!(come(&tracker, 3, 5, Event::Update).map(|announced| announced.totals.leechers), Ok(1));
+    assert_eq!(come(&tracker, 3, 5, Event::Update).map(|announced| announced.counts.leechers), Ok(1));
     assert_eq!(tracker.store().census().peers.leechers, 5);
     assert_eq!(tracker.store().census().torrents, 3);
 }
 
 #[test]
 fn what_can_never_be_reached_is_refused() {
-    let tracker = tracker::<Ipv4Only>(Limits::NONE);
+    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
     let announce = |endpoint: &str| {
         let endpoint = endpoint.parse().unwrap();
-        let announce = Announce { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
+        let announce = AnnounceRequest { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout).unwrap_err()
     };
-    assert_eq!(announce("10.0.0.1:0"), Refusal::NoPort);
-    assert_eq!(announce("[2001:db8::1]:80"), Refusal::FamilyNotServed);
+    assert_eq!(announce("10.0.0.1:0"), AnnounceError::NoPort);
+    assert_eq!(announce("[2001:db8::1]:80"), AnnounceError::FamilyNotServed);
     assert_eq!(tracker.store().census().torrents, 0);
 }
 
 #[test]
 fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_downloads() {
-    for gap in [Stamp::LONGEST_SWEEP_GAP, Stamp::LONGEST_SWEEP_GAP + 1, 256, 300, 512] {
-        let tracker = tracker::<Ipv4Only>(Limits::NONE);
-        let seeder = Announce { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
+    for gap in [PeerState::MAX_SWEEP_GAP, PeerState::MAX_SWEEP_GAP + 1, 256, 300, 512] {
+        let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+        let seeder =
+            AnnounceRequest { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
         tracker.announce(&seeder, Minute(START), &mut Rng::with_seed(1), handout).unwrap();
         come(&tracker, 1, 1, Event::Update).unwrap();
         tracker.sweep(Minute(START + gap), || {});
-        assert_eq!(tracker.store().census(), Census { torrents: 1, peers: Counts::default() }, "after {gap} minutes");
-        assert_eq!(tracker.scrape(&InfoHash([0; 20])).map(|totals| totals.downloaded), Some(1));
+        assert_eq!(
+            tracker.store().census(),
+            Census { torrents: 1, peers: SwarmCounts::default() },
+            "after {gap} minutes"
+        );
+        assert_eq!(tracker.scrape(&InfoHash([0; 20])).map(|counts| counts.downloaded), Some(1));
     }
 }

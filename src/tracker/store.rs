@@ -11,13 +11,13 @@ use fastrand::Rng;
 
 use super::InfoHash;
 use super::blocks::Blocks;
+use super::capacity::{Allowance, Capacity, SharedAllowance};
 use super::clock::{Minute, PEER_LIFETIME, TORRENT_LIFETIME};
-use super::family::{Family, Swarms};
+use super::counts::{ScrapeCounts, SwarmCounts};
+use super::families::{AddressFamilies, TorrentPeers};
 use super::index::Index;
-use super::keyed_hash::Key;
-use super::limits::{Limits, Pool, Room};
+use super::keyed_hash::HashKey;
 use super::prefetch::prefetch;
-use super::swarm::Counts;
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
@@ -29,27 +29,34 @@ pub const GROUP: usize = 8;
 const BLOCK: usize = 32;
 
 /// A torrent: 48 bytes.
-pub struct Torrent<F: Family> {
+pub struct Torrent<F: AddressFamilies> {
     /// Its name.
     pub info_hash: InfoHash,
     /// Completed downloads.
     pub downloaded: u32,
     /// Its peers.
-    pub swarms: F::Swarms,
+    pub peers: F::Peers,
 }
 
 const _: () = assert!(size_of::<Torrent<super::Ipv4Only>>() <= 48);
 
-impl<F: Family> Default for Torrent<F> {
+impl<F: AddressFamilies> Default for Torrent<F> {
     fn default() -> Self {
-        Self { info_hash: InfoHash::default(), downloaded: 0, swarms: F::Swarms::default() }
+        Self { info_hash: InfoHash::default(), downloaded: 0, peers: F::Peers::default() }
     }
 }
 
-impl<F: Family> Torrent<F> {
+impl<F: AddressFamilies> Torrent<F> {
+    /// What a scrape tells of it.
+    pub fn scrape_counts(&self) -> ScrapeCounts {
+        let SwarmCounts { seeders, leechers } = self.peers.counts();
+        let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
+        ScrapeCounts { seeders: number(seeders), leechers: number(leechers), downloaded: self.downloaded }
+    }
+
     /// Is there nothing left to remember?
     fn is_forgotten(&self, now: Minute) -> bool {
-        self.swarms.empty_since().is_some_and(|since| self.downloaded == 0 || now.since(since) > TORRENT_LIFETIME)
+        self.peers.empty_since().is_some_and(|since| self.downloaded == 0 || now.since(since) > TORRENT_LIFETIME)
     }
 }
 
@@ -59,7 +66,7 @@ pub struct Census {
     /// Torrents.
     pub torrents: usize,
     /// Peers of all torrents.
-    pub peers: Counts,
+    pub peers: SwarmCounts,
 }
 
 /// There is room for no more torrents or no more peers.
@@ -67,24 +74,24 @@ pub struct Census {
 pub struct Full;
 
 /// All torrents.
-pub struct Store<F: Family> {
-    key: Key,
-    torrents: Pool,
-    peers: Pool,
+pub struct Store<F: AddressFamilies> {
+    key: HashKey,
+    torrents: SharedAllowance,
+    peers: SharedAllowance,
     shards: Box<[Shard<F>]>,
 }
 
 /// Two cache lines to itself: processors fetch lines in pairs.
 #[repr(align(128))]
-struct Shard<F: Family>(Mutex<Inside<F>>);
+struct Shard<F: AddressFamilies>(Mutex<ShardState<F>>);
 
-struct Inside<F: Family> {
+struct ShardState<F: AddressFamilies> {
     /// Positions in `torrents`.
     index: Index,
     torrents: Blocks<Torrent<F>, BLOCK>,
-    counts: Counts,
-    torrent_room: Room,
-    peer_room: Room,
+    counts: SwarmCounts,
+    torrent_room: Allowance,
+    peer_room: Allowance,
 }
 
 /// The keyed hash of an info hash.
@@ -92,9 +99,9 @@ struct Inside<F: Family> {
 pub struct Hash(u64);
 
 /// A shard that is locked for one torrent.
-pub struct Locked<'a, F: Family> {
+pub struct Locked<'a, F: AddressFamilies> {
     store: &'a Store<F>,
-    inside: MutexGuard<'a, Inside<F>>,
+    state: MutexGuard<'a, ShardState<F>>,
     hash: Hash,
     /// Where the torrent stands, if there is one.
     at: Option<usize>,
@@ -108,22 +115,22 @@ pub struct Cursor {
     peer: usize,
 }
 
-impl<F: Family> Store<F> {
-    /// An empty store. The key is secret: see [`Key`].
-    pub fn new(key: Key, limits: Limits) -> Self {
+impl<F: AddressFamilies> Store<F> {
+    /// An empty store. The key is secret: see [`HashKey`].
+    pub fn new(key: HashKey, limits: Capacity) -> Self {
         let shard = || {
-            Shard(Mutex::new(Inside {
+            Shard(Mutex::new(ShardState {
                 index: Index::default(),
                 torrents: Blocks::default(),
-                counts: Counts::default(),
-                torrent_room: Room::default(),
-                peer_room: Room::default(),
+                counts: SwarmCounts::default(),
+                torrent_room: Allowance::default(),
+                peer_room: Allowance::default(),
             }))
         };
         Self {
             key,
-            torrents: Pool::new(limits.torrents, SHARDS),
-            peers: Pool::new(limits.peers, SHARDS),
+            torrents: SharedAllowance::new(limits.torrents, SHARDS),
+            peers: SharedAllowance::new(limits.peers, SHARDS),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
     }
@@ -162,9 +169,9 @@ impl<F: Family> Store<F> {
         for place in found.iter_mut() {
             let Some((hash, _)) = sought(many) else { break };
             let shard = self.shard(hash);
-            let inside = if many == 0 { Some(shard.lock()) } else { shard.try_lock() };
-            let Some(inside) = inside else { break };
-            *place = Some(self.locked(hash, inside));
+            let state = if many == 0 { Some(shard.lock()) } else { shard.try_lock() };
+            let Some(state) = state else { break };
+            *place = Some(self.locked(hash, state));
             many += 1;
         }
         found.iter().take(many).flatten().for_each(Locked::prefetch_torrent);
@@ -179,12 +186,12 @@ impl<F: Family> Store<F> {
     /// What all shards hold together, from their own counts.
     pub fn census(&self) -> Census {
         self.shards.iter().fold(Census::default(), |census, shard| {
-            let inside = shard.lock();
+            let state = shard.lock();
             Census {
-                torrents: census.torrents + inside.torrents.len(),
-                peers: Counts {
-                    seeders: census.peers.seeders + inside.counts.seeders,
-                    leechers: census.peers.leechers + inside.counts.leechers,
+                torrents: census.torrents + state.torrents.len(),
+                peers: SwarmCounts {
+                    seeders: census.peers.seeders + state.counts.seeders,
+                    leechers: census.peers.leechers + state.counts.leechers,
                 },
             }
         })
@@ -192,12 +199,12 @@ impl<F: Family> Store<F> {
 
     /// Shows `most` torrents or so from `cursor` on, from a single shard, under its lock. Says where to go on; `None`
     /// at the end. A torrent that others move meanwhile can be shown twice.
-    pub fn walk(&self, cursor: Cursor, most: usize, mut show: impl FnMut(&Torrent<F>)) -> Option<Cursor> {
-        let inside = self.shards.get(cursor.shard)?.lock();
+    pub fn walk(&self, cursor: Cursor, most: usize, mut visit: impl FnMut(&Torrent<F>)) -> Option<Cursor> {
+        let state = self.shards.get(cursor.shard)?.lock();
         // From the last to the first, as in `sweep`; 0 stands for a shard that has not been begun.
-        let end = if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let end = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
         let begin = end.saturating_sub(most);
-        (begin..end).rev().filter_map(|at| inside.torrents.get(at)).for_each(&mut show);
+        (begin..end).rev().filter_map(|at| state.torrents.get(at)).for_each(&mut visit);
         let next = if begin == 0 {
             Cursor { shard: cursor.shard + 1, ..Cursor::default() }
         } else {
@@ -209,17 +216,17 @@ impl<F: Family> Store<F> {
     /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, from a single shard, under its
     /// lock, and takes as many off the budget. Says where to go on; `None` at the end. Peers of a swarm that others change
     /// meanwhile can be shown twice, or not at all.
-    pub fn walk_peers(&self, cursor: Cursor, budget: &mut usize, mut show: impl FnMut(SocketAddr)) -> Option<Cursor> {
-        let inside = self.shards.get(cursor.shard)?.lock();
+    pub fn walk_peers(&self, cursor: Cursor, budget: &mut usize, mut visit: impl FnMut(SocketAddr)) -> Option<Cursor> {
+        let state = self.shards.get(cursor.shard)?.lock();
         // From the last to the first, as in `walk`.
-        let end = if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let end = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
         let mut from = cursor.peer;
-        for (at, torrent) in (0..end).rev().filter_map(|at| Some((at, inside.torrents.get(at)?))) {
+        for (at, torrent) in (0..end).rev().filter_map(|at| Some((at, state.torrents.get(at)?))) {
             if *budget == 0 {
                 return Some(Cursor { torrent: at + 1, peer: from, ..cursor });
             }
-            let rest = torrent.swarms.walk(from, *budget, &mut show);
-            *budget = budget.saturating_sub(1 + torrent.swarms.counts().peers());
+            let rest = torrent.peers.walk(from, *budget, &mut visit);
+            *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
             if let Some(peer) = rest {
                 return Some(Cursor { torrent: at + 1, peer, ..cursor });
             }
@@ -242,25 +249,24 @@ impl<F: Family> Store<F> {
         everybody: bool,
         keep: impl Fn(&InfoHash) -> bool,
     ) -> Option<Cursor> {
-        let inside = &mut *self.shards.get(cursor.shard)?.lock();
+        let state = &mut *self.shards.get(cursor.shard)?.lock();
         // From the last to the first: where one is taken out, the last one moves in, and that has been seen.
-        let mut at =
-            if cursor.torrent == 0 { inside.torrents.len() } else { cursor.torrent.min(inside.torrents.len()) };
+        let mut at = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
         let mut from = cursor.peer;
         let mut left = budget;
         while at > 0 {
             if left == 0 {
                 return Some(Cursor { torrent: at, peer: from, ..cursor });
             }
-            let rest = inside.change(at - 1, now, self, |torrent| {
-                left = left.saturating_sub(1 + torrent.swarms.counts().peers());
+            let rest = state.change(at - 1, now, self, |torrent| {
+                left = left.saturating_sub(1 + torrent.peers.counts().peers());
                 if !keep(&torrent.info_hash) {
                     torrent.downloaded = 0;
-                    torrent.swarms.clear(now);
+                    torrent.peers.clear(now);
                 } else if everybody {
-                    torrent.swarms.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
+                    torrent.peers.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
                 } else {
-                    return torrent.swarms.expire(&self.key, now, from, budget);
+                    return torrent.peers.expire(&self.key, now, from, budget);
                 }
                 None
             });
@@ -269,16 +275,16 @@ impl<F: Family> Store<F> {
                 None => (from, at) = (0, at - 1),
             }
         }
-        let Inside { index, torrents, .. } = inside;
+        let ShardState { index, torrents, .. } = state;
         index.shrink(|at| hash_of(torrents, &self.key, at));
         let shard = cursor.shard + 1;
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
     }
 
     #[inline]
-    fn locked<'a>(&'a self, hash: Hash, inside: MutexGuard<'a, Inside<F>>) -> Locked<'a, F> {
-        inside.index.prefetch(hash.0);
-        Locked { store: self, inside, hash, at: None }
+    fn locked<'a>(&'a self, hash: Hash, state: MutexGuard<'a, ShardState<F>>) -> Locked<'a, F> {
+        state.index.prefetch(hash.0);
+        Locked { store: self, state, hash, at: None }
     }
 
     fn shard(&self, hash: Hash) -> &Shard<F> {
@@ -289,27 +295,27 @@ impl<F: Family> Store<F> {
     }
 }
 
-impl<F: Family> Shard<F> {
+impl<F: AddressFamilies> Shard<F> {
     /// A panic in another thread is a defect, but each of our changes leaves the shard whole: go on.
-    fn lock(&self) -> MutexGuard<'_, Inside<F>> {
+    fn lock(&self) -> MutexGuard<'_, ShardState<F>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Inside<F>>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, ShardState<F>>> {
         match self.0.try_lock() {
-            Ok(inside) => Some(inside),
-            Err(TryLockError::Poisoned(inside)) => Some(inside.into_inner()),
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
-impl<F: Family> Locked<'_, F> {
+impl<F: AddressFamilies> Locked<'_, F> {
     /// Begins to fetch what [`Self::find`] looks at.
     #[inline]
     fn prefetch_torrent(&self) {
-        let candidate = self.inside.index.candidate(self.hash.0);
-        if let Some(torrent) = candidate.and_then(|at| self.inside.torrents.get(at)) {
+        let candidate = self.state.index.candidate(self.hash.0);
+        if let Some(torrent) = candidate.and_then(|at| self.state.torrents.get(at)) {
             prefetch(torrent);
         }
     }
@@ -317,24 +323,24 @@ impl<F: Family> Locked<'_, F> {
     /// Finds the torrent, if it is there, and begins to fetch what says where its peers stand.
     #[inline]
     fn find(&mut self, info_hash: &InfoHash) {
-        self.at = self.inside.position(self.hash, info_hash);
+        self.at = self.state.position(self.hash, info_hash);
         if let Some(torrent) = self.torrent() {
-            torrent.swarms.prefetch();
+            torrent.peers.prefetch();
         }
     }
 
     /// The torrent, if it was found.
     #[inline]
     pub fn torrent(&self) -> Option<&Torrent<F>> {
-        self.inside.torrents.get(self.at?)
+        self.state.torrents.get(self.at?)
     }
 
     /// Begins to fetch what [`Self::upsert`] will look at in the torrent for a peer at `endpoint`, and
-    /// [`Swarms::hand_out`] with a generator in the same state.
+    /// [`TorrentPeers::hand_out`] with a generator in the same state.
     #[inline]
     pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
         if let Some(torrent) = self.torrent() {
-            torrent.swarms.prefetch_peers(&self.store.key, endpoint, seeder, wanted, rng);
+            torrent.peers.prefetch_peers(&self.store.key, endpoint, seeder, wanted, rng);
         }
     }
 
@@ -344,25 +350,25 @@ impl<F: Family> Locked<'_, F> {
         &mut self,
         info_hash: &InfoHash,
         now: Minute,
-        change: impl FnOnce(&mut Torrent<F>, &Key, bool) -> R,
+        change: impl FnOnce(&mut Torrent<F>, &HashKey, bool) -> R,
     ) -> Result<R, Full> {
-        let Self { store, inside, hash, at } = self;
+        let Self { store, state, hash, at } = self;
         let at = match *at {
             Some(at) => at,
-            None => inside.add(*hash, info_hash, store)?,
+            None => state.add(*hash, info_hash, store)?,
         };
-        let room = inside.peer_room.has_one(&store.peers);
-        inside.change(at, now, store, |torrent| change(torrent, &store.key, room)).ok_or(Full)
+        let room = state.peer_room.has_one(&store.peers);
+        state.change(at, now, store, |torrent| change(torrent, &store.key, room)).ok_or(Full)
     }
 
     /// Does `change` to the torrent, if it was found. `change` adds no peer.
-    pub fn modify<R>(&mut self, now: Minute, change: impl FnOnce(&mut Torrent<F>, &Key) -> R) -> Option<R> {
-        let Self { store, inside, at, .. } = self;
-        inside.change((*at)?, now, store, |torrent| change(torrent, &store.key))
+    pub fn modify<R>(&mut self, now: Minute, change: impl FnOnce(&mut Torrent<F>, &HashKey) -> R) -> Option<R> {
+        let Self { store, state, at, .. } = self;
+        state.change((*at)?, now, store, |torrent| change(torrent, &store.key))
     }
 }
 
-impl<F: Family> Inside<F> {
+impl<F: AddressFamilies> ShardState<F> {
     fn position(&self, hash: Hash, info_hash: &InfoHash) -> Option<usize> {
         self.index.find(hash.0, |at| self.torrents.get(at).is_some_and(|torrent| torrent.info_hash == *info_hash))
     }
@@ -388,9 +394,9 @@ impl<F: Family> Inside<F> {
         change: impl FnOnce(&mut Torrent<F>) -> R,
     ) -> Option<R> {
         let torrent = self.torrents.get_mut(at)?;
-        let before = torrent.swarms.counts();
+        let before = torrent.peers.counts();
         let result = change(torrent);
-        let after = torrent.swarms.counts();
+        let after = torrent.peers.counts();
         let forgotten = torrent.is_forgotten(now);
         // Most announces change no number. To write one all the same would take a cache line from another worker.
         if before != after {
@@ -417,7 +423,7 @@ impl<F: Family> Inside<F> {
 }
 
 /// The hash of the torrent at a position.
-fn hash_of<F: Family>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &Key, at: usize) -> u64 {
+fn hash_of<F: AddressFamilies>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &HashKey, at: usize) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
     torrents.get(at).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
 }

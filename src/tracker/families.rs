@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 
 use super::clock::Minute;
-use super::keyed_hash::Key;
-use super::peer::{Peer, PeerV4, Stamp};
-use super::swarm::{Asker, Counts, Swarm};
+use super::counts::SwarmCounts;
+use super::keyed_hash::HashKey;
+use super::peer::{Peer, PeerState, PeerV4};
+use super::select::Requester;
+use super::swarm::Swarm;
 
 /// The plug point: what a torrent keeps its peers in.
-pub trait Family: Send + Sync + 'static {
+pub trait AddressFamilies: Send + Sync + 'static {
     /// The peers of one torrent.
-    type Swarms: Swarms;
+    type Peers: TorrentPeers;
 
     /// Does this tracker serve clients at such an address?
     fn serves(address: IpAddr) -> bool;
@@ -22,8 +24,8 @@ pub trait Family: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Ipv4Only;
 
-impl Family for Ipv4Only {
-    type Swarms = Swarm<PeerV4>;
+impl AddressFamilies for Ipv4Only {
+    type Peers = Swarm<PeerV4>;
 
     fn serves(address: IpAddr) -> bool {
         address.is_ipv4()
@@ -42,39 +44,46 @@ pub struct Handout<'a> {
 }
 
 /// All peers of one torrent, of whatever families the tracker keeps.
-pub trait Swarms: Default + Send {
+pub trait TorrentPeers: Default + Send {
     /// How many peers of each kind.
-    fn counts(&self) -> Counts;
+    fn counts(&self) -> SwarmCounts;
     /// Since when there has been no peer; `None` while there is one.
     fn empty_since(&self) -> Option<Minute>;
     /// Notes the last time that a torrent without peers was heard of.
     fn set_empty_since(&mut self, minute: Minute);
     /// Is there a peer at `endpoint`?
-    fn contains(&mut self, key: &Key, endpoint: SocketAddr) -> bool;
-    /// Adds the peer at `endpoint` or stamps it anew: see [`Swarm::upsert`]. The seeder flag of the stamp that
-    /// `stamp` makes is `seeder`.
-    fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp);
-    /// Takes the peer at `endpoint` out; says with which stamp.
-    fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp>;
+    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool;
+    /// Adds the peer at `endpoint` or refreshes its state: see [`Swarm::upsert`]. The seeder flag of the state that
+    /// `state` makes is `seeder`.
+    fn upsert(
+        &mut self,
+        key: &HashKey,
+        endpoint: SocketAddr,
+        seeder: bool,
+        state: impl FnOnce(Option<PeerState>) -> PeerState,
+    );
+    /// Takes the peer at `endpoint` out; says with which state.
+    fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Begins to fetch what says where the peers stand: see [`Swarm::prefetch`].
     fn prefetch(&self);
     /// Begins to fetch the peers that [`Self::upsert`] and [`Self::hand_out`] will look at: see
     /// [`Swarm::prefetch_peers`].
-    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng);
-    /// Writes a random selection of peers: see [`Swarm::select`]. `asker` is where the asker is, if it is one of them.
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng);
+    /// Writes a random selection of peers: see [`Swarm::select`]. `requester` is where the client is, if it is one of
+    /// them.
+    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
     /// Shows the peers in portions: see [`Swarm::walk`].
-    fn walk(&self, from: usize, most: usize, show: impl FnMut(SocketAddr)) -> Option<usize>;
+    fn walk(&self, from: usize, most: usize, visit: impl FnMut(SocketAddr)) -> Option<usize>;
     /// Takes expired peers out in portions: see [`Swarm::expire`].
-    fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize>;
+    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;
     /// Forgets every peer; none has been heard of since `since`.
     fn clear(&mut self, since: Minute);
     /// Minutes since any peer was heard of, looking at no more than a bounded number of them.
     fn quiet_for(&self, now: Minute) -> u32;
 }
 
-impl<P: Peer> Swarms for Swarm<P> {
-    fn counts(&self) -> Counts {
+impl<P: Peer> TorrentPeers for Swarm<P> {
+    fn counts(&self) -> SwarmCounts {
         self.counts()
     }
 
@@ -86,19 +95,25 @@ impl<P: Peer> Swarms for Swarm<P> {
         self.set_empty_since(minute);
     }
 
-    fn contains(&mut self, key: &Key, endpoint: SocketAddr) -> bool {
+    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {
         P::at(endpoint).is_some_and(|peer| self.contains(key, &peer))
     }
 
     #[inline]
-    fn upsert(&mut self, key: &Key, endpoint: SocketAddr, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+    fn upsert(
+        &mut self,
+        key: &HashKey,
+        endpoint: SocketAddr,
+        seeder: bool,
+        state: impl FnOnce(Option<PeerState>) -> PeerState,
+    ) {
         if let Some(peer) = P::at(endpoint) {
-            self.upsert(key, peer, seeder, stamp);
+            self.upsert(key, peer, seeder, state);
         }
     }
 
-    fn remove(&mut self, key: &Key, endpoint: SocketAddr) -> Option<Stamp> {
-        Some(self.remove(key, &P::at(endpoint)?)?.stamp())
+    fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState> {
+        Some(self.remove(key, &P::at(endpoint)?)?.state())
     }
 
     #[inline]
@@ -107,25 +122,25 @@ impl<P: Peer> Swarms for Swarm<P> {
     }
 
     #[inline]
-    fn prefetch_peers(&self, key: &Key, asker: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
-        if let Some(peer) = P::at(asker) {
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+        if let Some(peer) = P::at(requester) {
             self.prefetch_peers(key, &peer, seeder, wanted, rng.clone());
         }
     }
 
     #[inline]
-    fn hand_out(&self, asker: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
+    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
         let out = if P::IPV6 { &mut handout.ipv6 } else { &mut handout.ipv4 };
         if let Some(out) = out {
-            self.select(&Asker { endpoint: asker.and_then(P::at), seeder }, handout.wanted, rng, out);
+            self.select(&Requester { endpoint: requester.and_then(P::at), seeder }, handout.wanted, rng, out);
         }
     }
 
-    fn walk(&self, from: usize, most: usize, mut show: impl FnMut(SocketAddr)) -> Option<usize> {
-        self.walk(from, most, |peer| show(peer.endpoint()))
+    fn walk(&self, from: usize, most: usize, mut visit: impl FnMut(SocketAddr)) -> Option<usize> {
+        self.walk(from, most, |peer| visit(peer.endpoint()))
     }
 
-    fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         self.expire(key, now, from, budget)
     }
 

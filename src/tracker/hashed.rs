@@ -3,10 +3,10 @@
 use fastrand::Rng;
 
 use super::clock::Minute;
-use super::keyed_hash::Key;
-use super::peer::{Peer, Stamp};
-use super::select::{self, Slots, select};
-use super::swarm::{Asker, Counts};
+use super::counts::SwarmCounts;
+use super::keyed_hash::HashKey;
+use super::peer::{Peer, PeerState};
+use super::select::{self, Requester, Slots, select};
 use super::table::Table;
 
 /// Seeders and leechers apart. What each function does is said where [`Swarm`](super::swarm::Swarm) has it.
@@ -17,49 +17,62 @@ pub(super) struct Hashed<P> {
 }
 
 impl<P: Peer> Hashed<P> {
-    pub(super) fn with_room_for(counts: Counts) -> Self {
-        let Counts { seeders, leechers } = counts;
+    pub(super) fn with_room_for(counts: SwarmCounts) -> Self {
+        let SwarmCounts { seeders, leechers } = counts;
         Self { seeders: Table::with_room_for(seeders + 1), leechers: Table::with_room_for(leechers + 1) }
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        Counts { seeders: self.seeders.len(), leechers: self.leechers.len() }
+    pub(super) fn counts(&self) -> SwarmCounts {
+        SwarmCounts { seeders: self.seeders.len(), leechers: self.leechers.len() }
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = &P> {
         self.seeders.peers().chain(self.leechers.peers())
     }
 
-    pub(super) fn contains(&mut self, key: &Key, endpoint: &P) -> bool {
+    pub(super) fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
         self.leechers.find(key, endpoint).is_some() || self.seeders.find(key, endpoint).is_some()
     }
 
     /// Adds a peer that is not there yet.
-    pub(super) fn insert(&mut self, key: &Key, peer: P) {
-        self.of(peer.stamp().seeder()).0.insert(key, peer);
+    pub(super) fn insert(&mut self, key: &HashKey, peer: P) {
+        self.of(peer.state().seeder()).0.insert(key, peer);
     }
 
     #[inline]
-    pub(super) fn upsert(&mut self, key: &Key, peer: P, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+    pub(super) fn upsert(
+        &mut self,
+        key: &HashKey,
+        peer: P,
+        seeder: bool,
+        state: impl FnOnce(Option<PeerState>) -> PeerState,
+    ) {
         let (own, other) = self.of(seeder);
         if let Some(found) = own.find(key, &peer) {
-            *found = peer.stamped(stamp(Some(found.stamp())));
+            *found = peer.with_state(state(Some(found.state())));
         } else {
-            let old = other.remove(key, &peer).map(|peer| peer.stamp());
-            own.insert(key, peer.stamped(stamp(old)));
+            let old = other.remove(key, &peer).map(|peer| peer.state());
+            own.insert(key, peer.with_state(state(old)));
         }
     }
 
-    pub(super) fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+    pub(super) fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         self.leechers.remove(key, endpoint).or_else(|| self.seeders.remove(key, endpoint))
     }
 
     /// For a seeder: leechers. For a leecher: seeders and leechers in proportion to their numbers. `present` is how
     /// many there are to choose from.
     #[inline]
-    pub(super) fn select(&self, asker: &Asker<P>, present: usize, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
-        let itself = asker.endpoint.unwrap_or_default();
-        if asker.seeder {
+    pub(super) fn select(
+        &self,
+        requester: &Requester<P>,
+        present: usize,
+        wanted: usize,
+        rng: &mut Rng,
+        out: &mut Vec<u8>,
+    ) {
+        let itself = requester.endpoint.unwrap_or_default();
+        if requester.seeder {
             return select(&self.leechers, present, &itself, wanted, rng, out);
         }
         let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
@@ -69,7 +82,7 @@ impl<P: Peer> Hashed<P> {
     }
 
     #[inline]
-    pub(super) fn prefetch_peers(&self, key: &Key, peer: &P, seeder: bool, wanted: usize, mut rng: Rng) {
+    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, wanted: usize, mut rng: Rng) {
         let Self { seeders, leechers } = self;
         if seeder {
             seeders.prefetch(key, peer);
@@ -83,15 +96,15 @@ impl<P: Peer> Hashed<P> {
         }
     }
 
-    pub(super) fn walk(&self, from: usize, most: usize, show: impl FnMut(&P)) -> Option<usize> {
+    pub(super) fn walk(&self, from: usize, most: usize, visit: impl FnMut(&P)) -> Option<usize> {
         let first = self.seeders.slots();
         let end = from.saturating_add(most).min(first + self.leechers.slots());
         let peer = |at: usize| self.seeders.peer(at).or_else(|| self.leechers.peer(at.checked_sub(first)?));
-        (from..end).filter_map(peer).for_each(show);
+        (from..end).filter_map(peer).for_each(visit);
         (end < first + self.leechers.slots()).then_some(end)
     }
 
-    pub(super) fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub(super) fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         let first = self.seeders.slots();
         if from < first {
             return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots()));

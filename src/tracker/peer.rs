@@ -1,25 +1,25 @@
-//! A peer as it is kept: its address, its port, and a [`Stamp`]. 8 bytes for IPv4, 20 for IPv6.
+//! A peer as it is kept: its address, its port, and a [`PeerState`]. 8 bytes for IPv4, 20 for IPv6.
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::clock::{Minute, PEER_LIFETIME};
-use super::keyed_hash::Key;
+use super::keyed_hash::HashKey;
 
 /// Two flags and two coarse times in 16 bits.
 ///
 /// The minute of the last announce is kept modulo 256 and the minute in which the cluster was last told modulo 64.
 /// That is enough because a sweep comes every minute and forgets who is silent for [`PEER_LIFETIME`]: no peer is
 /// older than that when it is looked at, and none was told longer ago than its lifetime and
-/// [`Stamp::TELL_AGAIN`] together. [`Store::sweep`](super::store::Store::sweep) says what happens when one is late.
+/// [`PeerState::TELL_AGAIN`] together. [`Store::sweep`](super::store::Store::sweep) says what happens when one is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp(u16);
+pub struct PeerState(u16);
 
-impl Stamp {
+impl PeerState {
     /// Minutes for which the cluster is not told again of a peer that comes back.
     pub const TELL_AGAIN: u32 = 10;
     /// Sweeps further apart than this, in minutes, cannot tell old peers from new ones.
-    pub const LONGEST_SWEEP_GAP: u32 = 256 - PEER_LIFETIME - 2;
+    pub const MAX_SWEEP_GAP: u32 = 256 - PEER_LIFETIME - 2;
 
     const SEEDER: u16 = 1 << 15;
     const COMPLETED: u16 = 1 << 14;
@@ -47,7 +47,7 @@ impl Stamp {
         self.0 & Self::COMPLETED != 0
     }
 
-    /// Minutes since its last announce. A stamp from the near future (a worker whose clock was read a moment
+    /// Minutes since its last announce. A state from the near future (a worker whose clock was read a moment
     /// earlier than another's) is of age 0.
     pub fn age(self, now: Minute) -> u32 {
         let age = now.0.wrapping_sub(u32::from(self.0)) & 255;
@@ -86,18 +86,18 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     /// Is there no peer in this place?
     fn is_vacant(&self) -> bool;
     /// When it was last seen, and how.
-    fn stamp(&self) -> Stamp;
-    /// The same endpoint with another stamp.
+    fn state(&self) -> PeerState;
+    /// The same endpoint with another state.
     #[must_use]
-    fn stamped(self, stamp: Stamp) -> Self;
+    fn with_state(self, state: PeerState) -> Self;
     /// Writes the compact form to the beginning of `room`, with whatever behind it, up to [`Self::WIDE`] bytes in
     /// all; says no, and writes nothing, if there is no room for them.
     fn write_wide(&self, room: &mut [u8]) -> bool;
     /// The endpoint's place in a hash table.
-    fn hash(&self, key: &Key) -> u64;
+    fn hash(&self, key: &HashKey) -> u64;
 }
 
-/// An IPv4 peer. The little-endian bytes of the number are: address (4), port (2, big-endian), stamp (2), so that
+/// An IPv4 peer. The little-endian bytes of the number are: address (4), port (2, big-endian), state (2), so that
 /// the compact form is its first six bytes and a comparison is one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerV4(u64);
@@ -133,13 +133,13 @@ impl Peer for PeerV4 {
     }
 
     #[inline]
-    fn stamp(&self) -> Stamp {
-        Stamp((self.0 >> 48) as u16)
+    fn state(&self) -> PeerState {
+        PeerState((self.0 >> 48) as u16)
     }
 
     #[inline]
-    fn stamped(self, stamp: Stamp) -> Self {
-        Self(self.0 << 16 >> 16 | u64::from(stamp.0) << 48)
+    fn with_state(self, state: PeerState) -> Self {
+        Self(self.0 << 16 >> 16 | u64::from(state.0) << 48)
     }
 
     #[inline]
@@ -149,16 +149,16 @@ impl Peer for PeerV4 {
     }
 
     #[inline]
-    fn hash(&self, key: &Key) -> u64 {
+    fn hash(&self, key: &HashKey) -> u64 {
         key.endpoint(0, self.0 << 16)
     }
 }
 
-/// An IPv6 peer: address (16), port (2, big-endian), stamp (2, native).
+/// An IPv6 peer: address (16), port (2, big-endian), state (2, native).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerV6 {
     compact: [u8; 18],
-    stamp: [u8; 2],
+    state: [u8; 2],
 }
 
 const _: () = assert!(size_of::<PeerV6>() == 20);
@@ -175,7 +175,7 @@ impl Peer for PeerV6 {
         let (address, port) = compact.split_at_mut(16);
         address.copy_from_slice(&endpoint.ip().octets());
         port.copy_from_slice(&endpoint.port().to_be_bytes());
-        (endpoint.port() != 0).then_some(Self { compact, stamp: [0; 2] })
+        (endpoint.port() != 0).then_some(Self { compact, state: [0; 2] })
     }
 
     fn endpoint(&self) -> SocketAddr {
@@ -195,13 +195,13 @@ impl Peer for PeerV6 {
     }
 
     #[inline]
-    fn stamp(&self) -> Stamp {
-        Stamp(u16::from_ne_bytes(self.stamp))
+    fn state(&self) -> PeerState {
+        PeerState(u16::from_ne_bytes(self.state))
     }
 
     #[inline]
-    fn stamped(mut self, stamp: Stamp) -> Self {
-        self.stamp = stamp.0.to_ne_bytes();
+    fn with_state(mut self, state: PeerState) -> Self {
+        self.state = state.0.to_ne_bytes();
         self
     }
 
@@ -213,7 +213,7 @@ impl Peer for PeerV6 {
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of the address")]
-    fn hash(&self, key: &Key) -> u64 {
+    fn hash(&self, key: &HashKey) -> u64 {
         let (address, port) = self.halves();
         key.endpoint(key.endpoint((address >> 64) as u64, address as u64), u64::from(port))
     }
@@ -236,13 +236,13 @@ mod tests {
     fn a_stamp_keeps_its_flags_and_both_times() {
         for minute in [0, 44, 63, 64, 255, 256, 29_000_000] {
             for (seeder, completed) in [(false, false), (true, false), (false, true), (true, true)] {
-                let stamp = Stamp::new(Minute(minute), seeder, completed);
-                assert_eq!((stamp.seeder(), stamp.completed()), (seeder, completed));
+                let state = PeerState::new(Minute(minute), seeder, completed);
+                assert_eq!((state.seeder(), state.completed()), (seeder, completed));
                 for age in 0..=PEER_LIFETIME + 1 {
-                    assert_eq!(stamp.age(Minute(minute + age)), age);
-                    assert_eq!(stamp.expired(Minute(minute + age)), age > PEER_LIFETIME);
+                    assert_eq!(state.age(Minute(minute + age)), age);
+                    assert_eq!(state.expired(Minute(minute + age)), age > PEER_LIFETIME);
                 }
-                let later = Stamp::new(Minute(minute + 9), seeder, completed).told_with(stamp);
+                let later = PeerState::new(Minute(minute + 9), seeder, completed).told_with(state);
                 assert_eq!(later.told_age(Minute(minute + 9)), 9);
                 assert_eq!(later.age(Minute(minute + 9)), 0);
                 assert_eq!((later.seeder(), later.completed()), (seeder, completed));
@@ -252,10 +252,10 @@ mod tests {
 
     #[test]
     fn a_stamp_of_the_coming_minute_is_new() {
-        let stamp = Stamp::new(Minute(100), true, false);
-        assert_eq!(stamp.age(Minute(99)), 0);
-        assert_eq!(stamp.told_age(Minute(99)), 0);
-        assert!(!stamp.expired(Minute(99)));
+        let state = PeerState::new(Minute(100), true, false);
+        assert_eq!(state.age(Minute(99)), 0);
+        assert_eq!(state.told_age(Minute(99)), 0);
+        assert!(!state.expired(Minute(99)));
     }
 
     #[test]
@@ -267,10 +267,10 @@ mod tests {
     }
 
     fn round_trip<P: Peer>(endpoint: SocketAddr, expected: &[u8]) {
-        let stamp = Stamp::new(Minute(77), true, true);
-        let peer = P::at(endpoint).unwrap().stamped(stamp);
+        let state = PeerState::new(Minute(77), true, true);
+        let peer = P::at(endpoint).unwrap().with_state(state);
         assert_eq!(peer.endpoint(), endpoint);
-        assert_eq!(peer.stamp(), stamp);
+        assert_eq!(peer.state(), state);
         assert!(peer.is(&P::at(endpoint).unwrap()) && !peer.is_vacant() && P::default().is_vacant());
         let mut room = vec![0; P::WIDE];
         assert!(peer.write_wide(&mut room));

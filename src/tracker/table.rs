@@ -8,7 +8,7 @@
 
 use super::blocks::Blocks;
 use super::clock::Minute;
-use super::keyed_hash::Key;
+use super::keyed_hash::HashKey;
 use super::peer::Peer;
 use super::prefetch::prefetch_first;
 use super::select::Slots;
@@ -56,19 +56,19 @@ impl<P: Peer> Table<P> {
     }
 
     /// The peer at `endpoint`'s address and port.
-    pub fn find(&mut self, key: &Key, endpoint: &P) -> Option<&mut P> {
+    pub fn find(&mut self, key: &HashKey, endpoint: &P) -> Option<&mut P> {
         let at = self.place(key, endpoint);
         self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
     }
 
     /// Begins to fetch where the peer at `endpoint`'s address and port stands, if it does.
     #[inline]
-    pub fn prefetch(&self, key: &Key, endpoint: &P) {
+    pub fn prefetch(&self, key: &HashKey, endpoint: &P) {
         prefetch_first(self.slots.piece(self.home(key, endpoint)), PROBED);
     }
 
     /// Adds a peer that is not there yet.
-    pub fn insert(&mut self, key: &Key, peer: P) {
+    pub fn insert(&mut self, key: &HashKey, peer: P) {
         if (self.len + 1) * 14 > self.slots.len() * 13 {
             self.resize(key);
         }
@@ -77,7 +77,7 @@ impl<P: Peer> Table<P> {
     }
 
     /// Takes the peer at `endpoint`'s address and port out.
-    pub fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+    pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let at = self.place(key, endpoint);
         let removed = *self.slots.get(at).filter(|peer| peer.is(endpoint))?;
         self.vacate(key, at);
@@ -88,13 +88,13 @@ impl<P: Peer> Table<P> {
     /// Takes out the expired ones among the `budget` slots from `from` on. Says where to go on; `None` at the end.
     ///
     /// None is overlooked, unless the table changes between two portions: then it is found by the next sweep.
-    pub fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         let end = from.saturating_add(budget).min(self.slots.len());
         let mut at = from;
         while at < end {
             match self.slots.get(at) {
                 // Another may have moved into this slot: look again.
-                Some(peer) if !peer.is_vacant() && peer.stamp().expired(now) => self.vacate(key, at),
+                Some(peer) if !peer.is_vacant() && peer.state().expired(now) => self.vacate(key, at),
                 _ => at += 1,
             }
         }
@@ -106,7 +106,7 @@ impl<P: Peer> Table<P> {
     }
 
     /// The slot of the peer, or the vacant one where it would go. There is one: the load stays below one.
-    fn place(&self, key: &Key, peer: &P) -> usize {
+    fn place(&self, key: &HashKey, peer: &P) -> usize {
         let home = self.home(key, peer);
         let stops = |slot: &P| slot.is_vacant() || slot.is(peer);
         let mut at = home;
@@ -127,11 +127,11 @@ impl<P: Peer> Table<P> {
     /// The slot that the hash names: the same fraction of the array as the hash is of all hashes. So slots keep
     /// their order when the array grows, and growing walks it from end to end.
     #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
-    fn home(&self, key: &Key, peer: &P) -> usize {
+    fn home(&self, key: &HashKey, peer: &P) -> usize {
         ((u128::from(peer.hash(key)) * self.slots.len() as u128) >> 64) as usize
     }
 
-    fn put(&mut self, key: &Key, peer: P) {
+    fn put(&mut self, key: &HashKey, peer: P) {
         let at = self.place(key, &peer);
         if let Some(slot) = self.slots.get_mut(at) {
             debug_assert!(slot.is_vacant(), "inserted twice");
@@ -140,7 +140,7 @@ impl<P: Peer> Table<P> {
     }
 
     /// Empties a slot, and moves those who had to step over it closer to home.
-    fn vacate(&mut self, key: &Key, at: usize) {
+    fn vacate(&mut self, key: &HashKey, at: usize) {
         let slots = self.slots.len();
         let distance = |from: usize, to: usize| if to >= from { to - from } else { to + slots - from };
         let mut hole = at;
@@ -164,14 +164,14 @@ impl<P: Peer> Table<P> {
     }
 
     /// Gives memory back when less than four tenths are in use.
-    fn shrink(&mut self, key: &Key) {
+    fn shrink(&mut self, key: &HashKey) {
         if self.len * 10 < self.slots.len() * 4 && self.slots.len() > 16 {
             self.resize(key);
         }
     }
 
     /// Makes room for one more. The blocks stay where they are; the peers are out of the way for a moment.
-    fn resize(&mut self, key: &Key) {
+    fn resize(&mut self, key: &HashKey) {
         let mut peers = Vec::with_capacity(self.len);
         peers.extend(self.peers());
         self.slots.reset(slots_for(self.len + 1));
@@ -198,13 +198,13 @@ fn slots_for(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::peer::{PeerV4, PeerV6, Stamp};
+    use crate::tracker::peer::{PeerState, PeerV4, PeerV6};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::net::SocketAddr;
 
-    fn key() -> Key {
-        Key::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8))
+    fn key() -> HashKey {
+        HashKey::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8))
     }
 
     /// Few endpoints, so that sequences meet the same ones again.
@@ -218,8 +218,8 @@ mod tests {
         let mut table = Table::<P>::with_room_for(0);
         let mut map = BTreeMap::new();
         for (minute, &(add, n)) in steps.iter().enumerate() {
-            let stamp = Stamp::new(Minute(minute as u32 % 40), false, false);
-            let peer = endpoint::<P>(n).stamped(stamp);
+            let state = PeerState::new(Minute(minute as u32 % 40), false, false);
+            let peer = endpoint::<P>(n).with_state(state);
             if !add {
                 assert_eq!(table.remove(&key, &peer), map.remove(&n));
             } else if let Some(found) = table.find(&key, &peer) {
@@ -237,7 +237,7 @@ mod tests {
         }
         // Those of minutes 0 to 19 expire, in small portions.
         let now = Minute(20 + 45);
-        map.retain(|_, peer| !peer.stamp().expired(now));
+        map.retain(|_, peer| !peer.state().expired(now));
         let mut at = Some(0);
         while let Some(from) = at {
             at = table.expire(&key, now, from, 7);

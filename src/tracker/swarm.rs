@@ -13,41 +13,17 @@
 use fastrand::Rng;
 
 use super::clock::{Minute, PEER_LIFETIME};
+use super::counts::SwarmCounts;
 use super::hashed::Hashed;
-use super::keyed_hash::Key;
-use super::peer::{Peer, PeerV4, PeerV6, Stamp};
+use super::keyed_hash::HashKey;
+use super::peer::{Peer, PeerState, PeerV4, PeerV6};
 use super::prefetch::{prefetch, prefetch_first};
-use super::select::select;
+use super::select::{Requester, select};
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
-const PACKED_MOST: usize = 64;
+const MAX_PACKED: usize = 64;
 /// Hash tables become a packed array below this many. Lower, so that a swarm does not change form to and fro.
-const HASHED_LEAST: usize = 40;
-
-/// How many peers of each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Peers with everything.
-    pub seeders: usize,
-    /// Peers that are still downloading.
-    pub leechers: usize,
-}
-
-impl Counts {
-    /// All peers.
-    pub fn peers(self) -> usize {
-        self.seeders + self.leechers
-    }
-}
-
-/// Whom a selection is for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker<P> {
-    /// Its endpoint, if it is one of the swarm (not of the other address family).
-    pub endpoint: Option<P>,
-    /// Has it got everything?
-    pub seeder: bool,
-}
+const MIN_HASHED: usize = 40;
 
 /// The peers of one torrent and one address family. 24 bytes in the torrent's entry.
 #[derive(Debug)]
@@ -71,15 +47,15 @@ impl<P: Peer> Default for Swarm<P> {
 
 impl<P: Peer> Swarm<P> {
     /// How many peers of each kind.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> SwarmCounts {
         match &self.0 {
-            Form::Empty { .. } => Counts::default(),
+            Form::Empty { .. } => SwarmCounts::default(),
             Form::Few { .. } => {
-                let seeders = self.slice().iter().filter(|peer| peer.stamp().seeder()).count();
-                Counts { seeders, leechers: self.slice().len() - seeders }
+                let seeders = self.slice().iter().filter(|peer| peer.state().seeder()).count();
+                SwarmCounts { seeders, leechers: self.slice().len() - seeders }
             }
             Form::Packed { seeders, len, .. } => {
-                Counts { seeders: usize::from(*seeders), leechers: usize::from(len - seeders) }
+                SwarmCounts { seeders: usize::from(*seeders), leechers: usize::from(len - seeders) }
             }
             Form::Hashed(tables) => tables.counts(),
         }
@@ -100,28 +76,28 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Adds `peer`, or stamps it anew. `stamp` is called once, with the stamp that it had, and makes the new one,
+    /// Adds `peer`, or refreshes its state. `state` is called once, with the state that it had, and makes the new one,
     /// whose seeder flag is `seeder`.
     ///
     /// Costs the same in a swarm of a million as in one of a hundred.
-    pub fn upsert(&mut self, key: &Key, peer: P, seeder: bool, stamp: impl FnOnce(Option<Stamp>) -> Stamp) {
+    pub fn upsert(&mut self, key: &HashKey, peer: P, seeder: bool, state: impl FnOnce(Option<PeerState>) -> PeerState) {
         if let Form::Hashed(tables) = &mut self.0 {
-            return tables.upsert(key, peer, seeder, stamp);
+            return tables.upsert(key, peer, seeder, state);
         }
         match self.slice_mut().iter_mut().find(|found| found.is(&peer)) {
-            Some(found) if found.stamp().seeder() == seeder => *found = peer.stamped(stamp(Some(found.stamp()))),
+            Some(found) if found.state().seeder() == seeder => *found = peer.with_state(state(Some(found.state()))),
             Some(found) => {
-                let old = found.stamp();
+                let old = found.state();
                 self.remove(key, &peer);
-                self.insert(key, peer.stamped(stamp(Some(old))));
+                self.insert(key, peer.with_state(state(Some(old))));
             }
-            None => self.insert(key, peer.stamped(stamp(None))),
+            None => self.insert(key, peer.with_state(state(None))),
         }
     }
 
     /// Takes the peer at `endpoint`'s address and port out, and returns it. An emptied swarm has been empty since
     /// minute 0: see [`Self::set_empty_since`].
-    pub fn remove(&mut self, key: &Key, endpoint: &P) -> Option<P> {
+    pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let removed = match &mut self.0 {
             Form::Hashed(tables) => tables.remove(key, endpoint),
             _ => {
@@ -134,7 +110,7 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// Is the peer at `endpoint`'s address and port one of them?
-    pub fn contains(&mut self, key: &Key, endpoint: &P) -> bool {
+    pub fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
         match &mut self.0 {
             Form::Hashed(tables) => tables.contains(key, endpoint),
             _ => self.slice_mut().iter().any(|peer| peer.is(endpoint)),
@@ -144,13 +120,13 @@ impl<P: Peer> Swarm<P> {
     /// Appends the compact form of a random selection of `wanted` peers to `out`, or of all if there are fewer.
     /// The asker, if it is one of this swarm, is not among them. A seeder is given leechers only: another seeder is
     /// of no use to it.
-    pub fn select(&self, asker: &Asker<P>, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
-        let itself = asker.endpoint.unwrap_or_default();
-        let present = self.choice(asker);
+    pub fn select(&self, requester: &Requester<P>, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+        let itself = requester.endpoint.unwrap_or_default();
+        let present = self.choice(requester);
         match &self.0 {
             Form::Empty { .. } => {}
             Form::Few { .. } => {
-                let eligible = |peer: &&P| !(peer.is(&itself) || asker.seeder && peer.stamp().seeder());
+                let eligible = |peer: &&P| !(peer.is(&itself) || requester.seeder && peer.state().seeder());
                 for peer in self.slice().iter().filter(eligible).take(wanted) {
                     let start = out.len();
                     out.resize(start + P::WIDE, 0);
@@ -159,10 +135,10 @@ impl<P: Peer> Swarm<P> {
                 }
             }
             Form::Packed { seeders, .. } => {
-                let slots = self.slice().get(if asker.seeder { usize::from(*seeders) } else { 0 }..);
+                let slots = self.slice().get(if requester.seeder { usize::from(*seeders) } else { 0 }..);
                 select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
             }
-            Form::Hashed(tables) => tables.select(asker, present, wanted, rng, out),
+            Form::Hashed(tables) => tables.select(requester, present, wanted, rng, out),
         }
     }
 
@@ -177,7 +153,7 @@ impl<P: Peer> Swarm<P> {
     /// Begins to fetch what [`Self::upsert`] of `peer` will look at, and what [`Self::select`] will with a generator in
     /// the same state.
     #[inline]
-    pub fn prefetch_peers(&self, key: &Key, peer: &P, seeder: bool, wanted: usize, rng: Rng) {
+    pub fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, wanted: usize, rng: Rng) {
         match &self.0 {
             Form::Empty { .. } | Form::Few { .. } => {}
             // All of it is looked through.
@@ -187,26 +163,26 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// How many peers [`Self::select`] has to choose from.
-    pub fn choice(&self, asker: &Asker<P>) -> usize {
+    pub fn choice(&self, requester: &Requester<P>) -> usize {
         let counts = self.counts();
-        if asker.seeder { counts.leechers } else { counts.peers() - usize::from(asker.endpoint.is_some()) }
+        if requester.seeder { counts.leechers } else { counts.peers() - usize::from(requester.endpoint.is_some()) }
     }
 
     /// Shows the peers among the `most` places or so from `from` on. Says where to go on; `None` at the end.
-    pub fn walk(&self, from: usize, most: usize, show: impl FnMut(&P)) -> Option<usize> {
+    pub fn walk(&self, from: usize, most: usize, visit: impl FnMut(&P)) -> Option<usize> {
         match &self.0 {
             Form::Empty { .. } => None,
             Form::Few { .. } | Form::Packed { .. } => {
-                self.slice().iter().for_each(show);
+                self.slice().iter().for_each(visit);
                 None
             }
-            Form::Hashed(tables) => tables.walk(from, most, show),
+            Form::Hashed(tables) => tables.walk(from, most, visit),
         }
     }
 
     /// Takes out the expired ones among the `budget` peers or so from `from` on. Says where to go on; `None` at the
     /// end. Whoever empties a swarm so has last been heard of one lifetime ago.
-    pub fn expire(&mut self, key: &Key, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         if matches!(self.0, Form::Empty { .. }) {
             return None;
         }
@@ -215,7 +191,7 @@ impl<P: Peer> Swarm<P> {
             _ => {
                 let mut at = 0;
                 while let Some(peer) = self.slice_mut().get(at) {
-                    if peer.stamp().expired(now) {
+                    if peer.state().expired(now) {
                         self.remove_at(at);
                     } else {
                         at += 1;
@@ -238,7 +214,7 @@ impl<P: Peer> Swarm<P> {
             Form::Few { .. } | Form::Packed { .. } => {}
             Form::Hashed(_) => return 0,
         }
-        self.slice().iter().map(|peer| peer.stamp().age(now)).min().unwrap_or(0)
+        self.slice().iter().map(|peer| peer.state().age(now)).min().unwrap_or(0)
     }
 
     /// Forgets every peer; none has been heard of since `since`. A swarm that is empty already stays as it is.
@@ -269,7 +245,7 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// Adds a peer that is not there yet, and takes a larger form where the present one is full.
-    fn insert(&mut self, key: &Key, peer: P) {
+    fn insert(&mut self, key: &HashKey, peer: P) {
         match &mut self.0 {
             Form::Empty { .. } => {
                 let mut peers = P::Few::default();
@@ -287,7 +263,7 @@ impl<P: Peer> Swarm<P> {
                     self.insert(key, peer);
                 }
             }
-            Form::Packed { len, .. } if usize::from(*len) >= PACKED_MOST => {
+            Form::Packed { len, .. } if usize::from(*len) >= MAX_PACKED => {
                 let mut tables = Hashed::with_room_for(self.counts());
                 for old in self.slice_mut() {
                     tables.insert(key, *old);
@@ -337,7 +313,7 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, room, .. } if room.len() > 2 * usize::from(*len) + 2 => {
                 *room = with_room_for(usize::from(*len), room);
             }
-            Form::Hashed(tables) if tables.counts().peers() < HASHED_LEAST => {
+            Form::Hashed(tables) if tables.counts().peers() < MIN_HASHED => {
                 let peers: Vec<P> = tables.peers().copied().collect();
                 self.0 = Form::packed(&peers);
                 self.settle();
@@ -365,7 +341,7 @@ fn push<P: Peer>(seeders: &mut u8, len: &mut u8, room: &mut Box<[P]>, peer: P) {
         *place = peer;
         *len += 1;
     }
-    if peer.stamp().seeder() {
+    if peer.state().seeder() {
         room.swap(usize::from(*seeders), last);
         *seeders += 1;
     }

@@ -10,12 +10,12 @@ use super::InfoHash;
 
 /// The key of one process. Two processes place the same torrent differently.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct HashKey {
     sip: (u64, u64),
     fold: [u64; 4],
 }
 
-impl Key {
+impl HashKey {
     /// Makes a key of 48 random bytes. Those from the operating system's random source are the ones to use.
     pub fn from_bytes(bytes: &[u8; 48]) -> Self {
         let mut words = [0; 6];
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn the_key_matters() {
-        let one = Key::from_bytes(&[1; 48]);
-        let two = Key::from_bytes(&[2; 48]);
+        let one = HashKey::from_bytes(&[1; 48]);
+        let two = HashKey::from_bytes(&[2; 48]);
         let hash = InfoHash([7; 20]);
         assert_ne!(one.info_hash(&hash), two.info_hash(&hash));
         assert_ne!(one.endpoint(0, 99), two.endpoint(0, 99));
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn neighbouring_endpoints_spread_over_all_sixteenths() {
-        let key = Key::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8));
+        let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8));
         let mut seen = [0_u32; 16];
         for port in 0..16_000_u64 {
             seen[(key.endpoint(0, port) >> 60) as usize] += 1;

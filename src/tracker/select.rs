@@ -10,6 +10,15 @@ const RUN: usize = 16;
 /// With at least this many slots for each run, runs are taken from all over the swarm.
 const SPREAD: usize = 4 * RUN;
 
+/// Whom a selection is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Requester<P> {
+    /// Its endpoint, if it is one of the swarm (not of the other address family).
+    pub endpoint: Option<P>,
+    /// Has it got everything?
+    pub seeder: bool,
+}
+
 /// What a selection is read from: slots that are peers or vacant, in one piece or in several.
 pub trait Slots<P> {
     /// How many, vacant ones included.
@@ -30,7 +39,7 @@ impl<P> Slots<P> for [P] {
 }
 
 /// Appends the compact form of `wanted` of the peers in `slots` to `out`, or of all if there are fewer; never that
-/// of `asker`. `present` is the number of peers in `slots`, the asker not counted; vacant slots are passed over.
+/// of `requester`. `present` is the number of peers in `slots`, the asker not counted; vacant slots are passed over.
 ///
 /// Every peer is as likely to be handed out as any other that sits as densely: the selection begins at a random
 /// place and wraps. From a large swarm it takes short runs, one at a random place in each stretch of slots, so the
@@ -38,7 +47,7 @@ impl<P> Slots<P> for [P] {
 pub fn select<P: Peer>(
     slots: &(impl Slots<P> + ?Sized),
     present: usize,
-    asker: &P,
+    requester: &P,
     wanted: usize,
     rng: &mut Rng,
     out: &mut Vec<u8>,
@@ -50,7 +59,7 @@ pub fn select<P: Peer>(
     let start = out.len();
     out.resize(start + wanted * P::COMPACT + P::WIDE - P::COMPACT, 0);
     let Some(room) = out.get_mut(start..) else { return };
-    let mut taking = Taking { room, asker, written: 0 };
+    let mut taking = Taking { room, requester, written: 0 };
     let begin = rng.usize(..slots.slots());
 
     let runs = wanted.div_ceil(RUN);
@@ -108,7 +117,7 @@ fn stretches(slots: usize, begin: usize, runs: usize, rng: &mut Rng) -> impl Ite
 /// A selection in the making.
 struct Taking<'a, P> {
     room: &'a mut [u8],
-    asker: &'a P,
+    requester: &'a P,
     /// Bytes.
     written: usize,
 }
@@ -139,7 +148,7 @@ impl<P: Peer> Taking<'_, P> {
             if !peer.write_wide(room) {
                 break;
             }
-            let eligible = !peer.is_vacant() & !peer.is(self.asker);
+            let eligible = !peer.is_vacant() & !peer.is(self.requester);
             room = room.get_mut(if eligible { P::COMPACT } else { 0 }..).unwrap_or_default();
         }
         self.written += before - room.len();
@@ -149,17 +158,17 @@ impl<P: Peer> Taking<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::peer::PeerV4;
+    use crate::tracker::peer::PeerV4;
     use std::collections::BTreeMap;
 
     fn peer(n: u32) -> PeerV4 {
         PeerV4::at((std::net::Ipv4Addr::from(n), 1).into()).unwrap()
     }
 
-    fn selection(slots: &[PeerV4], asker: &PeerV4, wanted: usize, rng: &mut Rng) -> Vec<[u8; 6]> {
-        let present = slots.iter().filter(|p| !p.is_vacant() && !p.is(asker)).count();
+    fn selection(slots: &[PeerV4], requester: &PeerV4, wanted: usize, rng: &mut Rng) -> Vec<[u8; 6]> {
+        let present = slots.iter().filter(|p| !p.is_vacant() && !p.is(requester)).count();
         let mut out = vec![0xff];
-        select(slots, present, asker, wanted, rng, &mut out);
+        select(slots, present, requester, wanted, rng, &mut out);
         assert_eq!(out.remove(0), 0xff, "what stood before is kept");
         out.chunks(6).map(|chunk| chunk.try_into().unwrap()).collect()
     }
@@ -182,7 +191,7 @@ mod tests {
                     chosen.sort_unstable();
                     chosen.dedup();
                     assert_eq!(chosen.len(), wanted.min(present), "{len} {density} {wanted}: twice");
-                    assert!(!chosen.contains(&[0, 0, 0, 0, 0, 1]), "the asker");
+                    assert!(!chosen.contains(&[0, 0, 0, 0, 0, 1]), "the requester");
                 }
             }
         }

@@ -10,12 +10,12 @@ use fastrand::Rng;
 
 use super::InfoHash;
 use super::clock::Minute;
-use super::family::{Family, Handout, Swarms};
+use super::families::{AddressFamilies, Handout, TorrentPeers};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog};
-use super::keyed_hash::Key;
-use super::peer::Stamp;
+use super::keyed_hash::HashKey;
+use super::peer::PeerState;
 use super::store::{GROUP, Hash, Locked, Torrent};
-use super::tracker::{Refusal, Totals, Tracker, totals};
+use super::{AnnounceError, ScrapeCounts, Tracker};
 
 /// What happens at the client (BEP 3, `event`; BEP 15, offset 80).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +31,7 @@ pub enum Event {
 
 /// An announce, whatever protocol it came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announce {
+pub struct AnnounceRequest {
     /// The torrent.
     pub info_hash: InfoHash,
     /// Where the client can be reached.
@@ -44,18 +44,18 @@ pub struct Announce {
 
 /// An announce, and where the peers go that the client is handed.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct PendingAnnounce<'a> {
     /// What the client says.
-    pub announce: Announce,
+    pub announce: AnnounceRequest,
     /// What it gets.
     pub handout: Handout<'a>,
 }
 
 /// What an announce has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Announced {
+pub struct AnnounceOutcome {
     /// The torrent's numbers, the client included.
-    pub totals: Totals,
+    pub counts: ScrapeCounts,
     /// Minutes since the client's previous announce, if it was known and stays.
     pub back_after: Option<u32>,
     /// A download was counted.
@@ -63,8 +63,8 @@ pub struct Announced {
 }
 
 /// One of a group.
-struct Begun<'a> {
-    asked: Asked<'a>,
+struct InFlight<'a> {
+    asked: PendingAnnounce<'a>,
     hash: Hash,
     /// Its own, so that what it will draw is known before its turn comes.
     rng: Rng,
@@ -72,7 +72,7 @@ struct Begun<'a> {
 }
 
 /// What came of an announce, and whether the cluster is to hear of it.
-type Outcome = Result<(Announced, bool), Refusal>;
+type Outcome = Result<(AnnounceOutcome, bool), AnnounceError>;
 
 impl<F: Flavour> Tracker<F> {
     /// Takes note of the client and hands it other peers. A client that stops is handed none. One that there is no
@@ -83,19 +83,19 @@ impl<F: Flavour> Tracker<F> {
     /// Why nothing was done.
     pub fn announce(
         &self,
-        announce: &Announce,
+        announce: &AnnounceRequest,
         now: Minute,
         rng: &mut Rng,
         mut handout: Handout<'_>,
-    ) -> Result<Announced, Refusal> {
-        self.network_log.saw(announce.endpoint.ip(), now, rng);
+    ) -> Result<AnnounceOutcome, AnnounceError> {
+        self.network_log.record(announce.endpoint.ip(), now, rng);
         self.check(announce)?;
         let mut locked = self.store().find(&announce.info_hash);
         locked.prefetch(announce.endpoint, announce.seeder, handout.wanted, rng);
-        let (announced, tell) = carry_out::<F>(announce, &mut locked, now, rng, &mut handout)?;
+        let (announced, tell) = run::<F>(announce, &mut locked, now, rng, &mut handout)?;
         drop(locked);
         if tell {
-            self.tell(announce, announced.counted_download);
+            self.publish(announce, announced.counted_download);
         }
         Ok(announced)
     }
@@ -106,36 +106,36 @@ impl<F: Flavour> Tracker<F> {
     /// Locks one shard for each, once. None is locked while the next announce is asked for, or `done` is told.
     pub fn announce_all<'a>(
         &self,
-        asked: impl IntoIterator<Item = Asked<'a>>,
+        asked: impl IntoIterator<Item = PendingAnnounce<'a>>,
         now: Minute,
         rng: &mut Rng,
-        mut done: impl FnMut(&mut Asked<'a>, Result<Announced, Refusal>, &mut Rng),
+        mut done: impl FnMut(&mut PendingAnnounce<'a>, Result<AnnounceOutcome, AnnounceError>, &mut Rng),
     ) {
         let mut asked = asked.into_iter().fuse();
         let mut group = [const { None }; GROUP];
         loop {
-            let mut begun = 0;
-            while let Some(place) = group.get_mut(begun) {
+            let mut in_flight = 0;
+            while let Some(place) = group.get_mut(in_flight) {
                 let Some(mut asked) = asked.next() else { break };
-                self.network_log.saw(asked.announce.endpoint.ip(), now, rng);
+                self.network_log.record(asked.announce.endpoint.ip(), now, rng);
                 if let Err(refusal) = self.check(&asked.announce) {
                     done(&mut asked, Err(refusal), rng);
                     continue;
                 }
                 let hash = self.store().hash(&asked.announce.info_hash);
-                *place = Some(Begun { asked, hash, rng: rng.fork(), outcome: Err(Refusal::Full) });
-                begun += 1;
+                *place = Some(InFlight { asked, hash, rng: rng.fork(), outcome: Err(AnnounceError::Full) });
+                in_flight += 1;
             }
-            if begun == 0 {
+            if in_flight == 0 {
                 return;
             }
             let mut ended = 0;
-            while ended < begun {
-                ended += self.carry_out_group(group.get_mut(ended..begun).unwrap_or_default(), now);
+            while ended < in_flight {
+                ended += self.run_group(group.get_mut(ended..in_flight).unwrap_or_default(), now);
             }
-            for Begun { asked, outcome, rng, .. } in group.iter_mut().take(begun).flatten() {
+            for InFlight { asked, outcome, rng, .. } in group.iter_mut().take(in_flight).flatten() {
                 if let Ok((announced, true)) = outcome {
-                    self.tell(&asked.announce, announced.counted_download);
+                    self.publish(&asked.announce, announced.counted_download);
                 }
                 done(asked, outcome.map(|(announced, _)| announced), rng);
             }
@@ -144,18 +144,19 @@ impl<F: Flavour> Tracker<F> {
 
     /// Carries announces out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
     /// their torrents. Says how many.
-    fn carry_out_group(&self, group: &mut [Option<Begun<'_>>], now: Minute) -> usize {
+    fn run_group(&self, group: &mut [Option<InFlight<'_>>], now: Minute) -> usize {
         let mut locked = [const { None }; GROUP];
-        let sought = |n: usize| group.get(n)?.as_ref().map(|begun| (begun.hash, &begun.asked.announce.info_hash));
+        let sought =
+            |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.asked.announce.info_hash));
         let many = self.store().find_group(sought, &mut locked);
         let locked = locked.get_mut(..many).unwrap_or_default();
-        for (locked, Begun { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
-            let Asked { announce: Announce { endpoint, seeder, .. }, handout } = asked;
+        for (locked, InFlight { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
+            let PendingAnnounce { announce: AnnounceRequest { endpoint, seeder, .. }, handout } = asked;
             locked.prefetch(*endpoint, *seeder, handout.wanted, rng);
         }
-        for (place, Begun { asked, rng, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
+        for (place, InFlight { asked, rng, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
             if let Some(locked) = place {
-                *outcome = carry_out::<F>(&asked.announce, locked, now, rng, &mut asked.handout);
+                *outcome = run::<F>(&asked.announce, locked, now, rng, &mut asked.handout);
             }
             *place = None;
         }
@@ -167,41 +168,41 @@ impl<F: Flavour> Tracker<F> {
     /// # Errors
     ///
     /// What would be refused if the peer itself announced it.
-    pub fn absorb(&self, change: &Change, now: Minute) -> Result<Announced, Refusal> {
+    pub fn absorb(&self, change: &Change, now: Minute) -> Result<AnnounceOutcome, AnnounceError> {
         let event = match change {
             Change { stopped: true, .. } => Event::Stopped,
             Change { completed: true, .. } => Event::Completed,
             _ => Event::Update,
         };
         let Change { info_hash, endpoint, seeder, .. } = *change;
-        let announce = Announce { info_hash, endpoint, seeder, event };
+        let announce = AnnounceRequest { info_hash, endpoint, seeder, event };
         self.check(&announce)?;
         if event == Event::Stopped {
             return Ok(remove(&mut self.store().find(&info_hash), endpoint, now));
         }
-        let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
-            if !room && !torrent.swarms.contains(key, endpoint) {
-                return Err(Refusal::Full);
+        let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
+            if !room && !torrent.peers.contains(key, endpoint) {
+                return Err(AnnounceError::Full);
             }
-            Ok(note_peer::<F>(torrent, key, &announce, now).0)
+            Ok(upsert_peer::<F>(torrent, key, &announce, now).0)
         };
-        self.store().find(&info_hash).upsert(&info_hash, now, note).unwrap_or(Err(Refusal::Full))
+        self.store().find(&info_hash).upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
     }
 
-    fn check(&self, announce: &Announce) -> Result<(), Refusal> {
+    fn check(&self, announce: &AnnounceRequest) -> Result<(), AnnounceError> {
         if announce.endpoint.port() == 0 {
-            Err(Refusal::NoPort)
-        } else if !F::Family::serves(announce.endpoint.ip()) {
-            Err(Refusal::FamilyNotServed)
+            Err(AnnounceError::NoPort)
+        } else if !F::Families::serves(announce.endpoint.ip()) {
+            Err(AnnounceError::FamilyNotServed)
         } else if !self.admission.admits(&announce.info_hash) {
-            Err(Refusal::NotAdmitted)
+            Err(AnnounceError::NotAdmitted)
         } else {
             Ok(())
         }
     }
 
-    fn tell(&self, announce: &Announce, completed: bool) {
-        self.cluster.tell(Change {
+    fn publish(&self, announce: &AnnounceRequest, completed: bool) {
+        self.cluster.publish(Change {
             info_hash: announce.info_hash,
             endpoint: announce.endpoint,
             seeder: announce.seeder,
@@ -212,79 +213,81 @@ impl<F: Flavour> Tracker<F> {
 }
 
 /// Does what is announced to the torrent that was found.
-fn carry_out<F: Flavour>(
-    announce: &Announce,
-    locked: &mut Locked<'_, F::Family>,
+fn run<F: Flavour>(
+    announce: &AnnounceRequest,
+    locked: &mut Locked<'_, F::Families>,
     now: Minute,
     rng: &mut Rng,
     handout: &mut Handout<'_>,
 ) -> Outcome {
-    let Announce { info_hash, endpoint, seeder, event } = *announce;
+    let AnnounceRequest { info_hash, endpoint, seeder, event } = *announce;
     if event == Event::Stopped {
         // The cluster hears of a peer that is not known here as well: it may have announced itself to another tracker.
         return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
     }
-    let note = |torrent: &mut Torrent<F::Family>, key: &Key, room: bool| {
-        if !room && !torrent.swarms.contains(key, endpoint) {
+    let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
+        if !room && !torrent.peers.contains(key, endpoint) {
             // Whoever fills the tracker up is not to keep others from each other: a client that cannot be remembered
             // can still be helped.
-            torrent.swarms.hand_out(None, seeder, rng, handout);
-            let known = torrent.swarms.counts().peers() > 0;
-            let announced = Announced { totals: totals(torrent), ..Announced::default() };
-            return if known { Ok((announced, false)) } else { Err(Refusal::Full) };
+            torrent.peers.hand_out(None, seeder, rng, handout);
+            let known = torrent.peers.counts().peers() > 0;
+            let announced = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
+            return if known { Ok((announced, false)) } else { Err(AnnounceError::Full) };
         }
-        let noted = note_peer::<F>(torrent, key, announce, now);
-        torrent.swarms.hand_out(Some(endpoint), seeder, rng, handout);
+        let noted = upsert_peer::<F>(torrent, key, announce, now);
+        torrent.peers.hand_out(Some(endpoint), seeder, rng, handout);
         Ok(noted)
     };
-    locked.upsert(&info_hash, now, note).unwrap_or(Err(Refusal::Full))
+    locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
 }
 
 /// Takes the peer out, if it is there.
-fn remove<F: Family>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, now: Minute) -> Announced {
+fn remove<F: AddressFamilies>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, now: Minute) -> AnnounceOutcome {
     let left = locked.modify(now, |torrent, key| {
-        torrent.swarms.remove(key, endpoint);
-        torrent.swarms.set_empty_since(now);
-        totals(torrent)
+        torrent.peers.remove(key, endpoint);
+        torrent.peers.set_empty_since(now);
+        torrent.scrape_counts()
     });
-    Announced { totals: left.unwrap_or_default(), ..Announced::default() }
+    AnnounceOutcome { counts: left.unwrap_or_default(), ..AnnounceOutcome::default() }
 }
 
 /// Adds or refreshes the peer and counts a download. Says also whether the cluster is to be told.
-fn note_peer<F: Flavour>(
-    torrent: &mut Torrent<F::Family>,
-    key: &Key,
-    announce: &Announce,
+fn upsert_peer<F: Flavour>(
+    torrent: &mut Torrent<F::Families>,
+    key: &HashKey,
+    announce: &AnnounceRequest,
     now: Minute,
-) -> (Announced, bool) {
-    let mut announced = Announced::default();
+) -> (AnnounceOutcome, bool) {
+    let mut announced = AnnounceOutcome::default();
     let mut tell = false;
     let completes = announce.event == Event::Completed && announce.seeder;
-    torrent.swarms.upsert(key, announce.endpoint, announce.seeder, |old| {
-        let counted_before = old.is_some_and(Stamp::completed);
+    torrent.peers.upsert(key, announce.endpoint, announce.seeder, |old| {
+        let counted_before = old.is_some_and(PeerState::completed);
         announced.counted_download = completes && !counted_before;
         announced.back_after = old.map(|old| old.age(now));
-        let stamp = Stamp::new(now, announce.seeder, completes || counted_before);
+        let state = PeerState::new(now, announce.seeder, completes || counted_before);
         match old {
-            Some(old) if !announced.counted_download && old.told_age(now) < Stamp::TELL_AGAIN => stamp.told_with(old),
+            Some(old) if !announced.counted_download && old.told_age(now) < PeerState::TELL_AGAIN => {
+                state.told_with(old)
+            }
             _ => {
                 tell = F::Cluster::LISTENS;
-                stamp
+                state
             }
         }
     });
     if announced.counted_download {
         torrent.downloaded = torrent.downloaded.saturating_add(1);
     }
-    announced.totals = totals(torrent);
+    announced.counts = torrent.scrape_counts();
     (announced, tell)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::{Plain, config, tracker};
-    use crate::core::{InfoHash, Ipv4Only, Limits};
+    use crate::tracker::model::{Plain, config, tracker};
+    use crate::tracker::{Capacity, InfoHash, Ipv4Only};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -292,19 +295,19 @@ mod tests {
 
     const NOW: Minute = Minute(29_000_191);
 
-    fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> Announce {
+    fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> AnnounceRequest {
         let endpoint = (Ipv4Addr::new(10, 0, 0, peer), 6881).into();
-        Announce { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
+        AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
     }
 
     /// An announce, what came of it, and all peers that it was handed.
-    type Came = (Announce, Result<Announced, Refusal>, Vec<[u8; 6]>);
+    type Came = (AnnounceRequest, Result<AnnounceOutcome, AnnounceError>, Vec<[u8; 6]>);
 
-    fn together(tracker: &Tracker<Plain<Ipv4Only>>, announces: &[Announce]) -> Vec<Came> {
+    fn together(tracker: &Tracker<Plain<Ipv4Only>>, announces: &[AnnounceRequest]) -> Vec<Came> {
         let mut outs = vec![Vec::new(); announces.len()];
         let asked = announces.iter().zip(&mut outs).map(|(&announce, out)| {
             let handout = Handout { wanted: usize::MAX, ipv4: Some(out), ipv6: None };
-            Asked { announce, handout }
+            PendingAnnounce { announce, handout }
         });
         let mut came = Vec::new();
         tracker.announce_all(asked, NOW, &mut Rng::with_seed(1), |asked, outcome, _| {
@@ -313,7 +316,7 @@ mod tests {
         came
     }
 
-    fn alone(tracker: &Tracker<Plain<Ipv4Only>>, announce: Announce) -> Came {
+    fn alone(tracker: &Tracker<Plain<Ipv4Only>>, announce: AnnounceRequest) -> Came {
         let mut out = Vec::new();
         let handout = Handout { wanted: usize::MAX, ipv4: Some(&mut out), ipv6: None };
         let outcome = tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout);
@@ -338,7 +341,7 @@ mod tests {
         #[test]
         fn together_comes_what_comes_one_by_one(
             asked in prop::collection::vec((0..30_u8, 0..90_u8, any::<bool>(), 0..9_u8), 0..600),
-            limits in prop_oneof![Just(Limits::NONE), Just(Limits { torrents: 7, peers: 20 })],
+            limits in prop_oneof![Just(Capacity::NONE), Just(Capacity { torrents: 7, peers: 20 })],
         ) {
             let announces: Vec<_> = asked
                 .into_iter()
@@ -354,7 +357,7 @@ mod tests {
             let one_by_one = announces.iter().map(|announce| alone(&one, *announce)).collect();
             let at_once = together(&other, &announces);
             // Where there are bounds, which torrent comes first decides which one there is room for.
-            if limits == Limits::NONE {
+            if limits == Capacity::NONE {
                 prop_assert_eq!(in_order(at_once), in_order(one_by_one));
                 prop_assert_eq!(one.store().census(), other.store().census());
             } else {
@@ -369,7 +372,7 @@ mod tests {
 
     #[test]
     fn workers_that_lock_the_same_shards_in_any_order_all_come_to_an_end() {
-        let tracker = tracker::<Ipv4Only>(Limits::NONE);
+        let tracker = tracker::<Ipv4Only>(Capacity::NONE);
         thread::scope(|scope| {
             for worker in 0..4 {
                 let tracker = &tracker;

@@ -1,0 +1,20 @@
+//! Why an announce is refused.
+
+use thiserror::Error;
+
+/// Why an announce is refused. The text is for the client, and for its user to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AnnounceError {
+    /// By the access list.
+    #[error("Requested download is not authorized for use with this tracker.")]
+    NotAdmitted,
+    /// Port 0.
+    #[error("Your client announced port 0, where nobody can reach it. Please check its settings.")]
+    NoPort,
+    /// An IPv4 client at an IPv6 tracker, or the reverse.
+    #[error("This tracker does not serve your address family.")]
+    FamilyNotServed,
+    /// No room: see [`Capacity`](super::Capacity).
+    #[error("This tracker is full. Please try again later.")]
+    Full,
+}
