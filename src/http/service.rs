@@ -2,7 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ impl<F: HttpFlavour> Service<F> {
         })?;
 
         let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
-        let serves_ipv6 = <F as Flavour>::Families::serves(Ipv6Addr::LOCALHOST.into());
+        let serves_ipv6 = <F as Flavour>::Families::IPV6;
         let reply = AnnounceReply {
             counts: announced.counts,
             interval,

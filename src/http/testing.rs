@@ -15,12 +15,11 @@ use tokio::task::LocalSet;
 
 use crate::stats::{Counter, Counters};
 use crate::tracker::keyed_hash::HashKey;
-use crate::tracker::peer::PeerV6;
 use crate::tracker::store::Store;
-use crate::tracker::swarm::Swarm;
+use crate::tracker::testing::{Ipv6Only, NotThatOne};
 use crate::tracker::{
-    AddressFamilies, Admission, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Ipv4Only, Minute,
-    Open, Standalone, Tracker, Unlogged,
+    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Ipv4Only, Minute, Open,
+    Standalone, Tracker, Unlogged,
 };
 
 use super::flavour::{
@@ -68,29 +67,6 @@ impl HttpFlavour for Fancy {
     type StatsAccess = Loopback;
     type FullScrape = Pieces;
     type Metrics = Counted;
-}
-
-pub(super) struct Ipv6Only;
-
-impl AddressFamilies for Ipv6Only {
-    type Peers = Swarm<PeerV6>;
-
-    fn serves(address: IpAddr) -> bool {
-        address.is_ipv6()
-    }
-}
-
-pub(super) struct NotThatOne;
-
-/// The torrent that is not admitted.
-pub(super) const THAT_ONE: InfoHash = InfoHash([b'!'; 20]);
-
-impl Admission for NotThatOne {
-    const RESTRICTS: bool = true;
-
-    fn admits(&self, info_hash: &InfoHash) -> bool {
-        *info_hash != THAT_ONE
-    }
 }
 
 /// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.

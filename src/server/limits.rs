@@ -1,7 +1,6 @@
 //! The bounds on what strangers can make the tracker hold, from the settings or from what the machine has.
 
 use std::fs;
-use std::net::Ipv6Addr;
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -41,7 +40,7 @@ fn control_group() -> Option<u64> {
 /// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
 pub(super) fn store<F: AddressFamilies>(limits: &config::Limits, memory: u64) -> Capacity {
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
-    let peer = if F::serves(Ipv6Addr::LOCALHOST.into()) { IPV6_PEER } else { IPV4_PEER };
+    let peer = if F::IPV6 { IPV6_PEER } else { IPV4_PEER };
     let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
     Capacity { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
 }

@@ -1,6 +1,6 @@
 //! `dual-stack`: one process serves the IPv4 and the IPv6 swarm of each torrent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use fastrand::Rng;
 
@@ -20,9 +20,8 @@ pub struct BothFamilies;
 impl AddressFamilies for BothFamilies {
     type Peers = Both;
 
-    fn serves(_: IpAddr) -> bool {
-        true
-    }
+    const IPV4: bool = true;
+    const IPV6: bool = true;
 }
 
 /// One torrent's peers of both families. Most torrents have IPv4 peers alone: these take no more than in a tracker that

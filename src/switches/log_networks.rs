@@ -14,7 +14,7 @@
 mod table;
 
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use fastrand::Rng;
@@ -50,8 +50,8 @@ impl<F: AddressFamilies> Networks<F> {
         Self {
             key,
             pace: Pace::default(),
-            ipv4: tables(F::serves(Ipv4Addr::UNSPECIFIED.into()), Prefix::IPV4),
-            ipv6: tables(F::serves(Ipv6Addr::UNSPECIFIED.into()), Prefix::IPV6),
+            ipv4: tables(F::IPV4, Prefix::IPV4),
+            ipv6: tables(F::IPV6, Prefix::IPV6),
             family: PhantomData,
         }
     }
@@ -114,26 +114,18 @@ mod tests {
     use super::*;
     use crate::stats::pages::networks::ROWS;
     use crate::tracker::Ipv4Only;
+    use crate::tracker::testing::Ipv6Only;
+    use std::net::Ipv4Addr;
 
     const NOW: Minute = Minute(29_000_000);
 
-    struct Ipv6Only;
     struct Both;
-
-    impl AddressFamilies for Ipv6Only {
-        type Peers = <Ipv4Only as AddressFamilies>::Peers;
-
-        fn serves(address: IpAddr) -> bool {
-            address.is_ipv6()
-        }
-    }
 
     impl AddressFamilies for Both {
         type Peers = <Ipv4Only as AddressFamilies>::Peers;
 
-        fn serves(_: IpAddr) -> bool {
-            true
-        }
+        const IPV4: bool = true;
+        const IPV6: bool = true;
     }
 
     fn networks<F: AddressFamilies>() -> Networks<F> {

@@ -1,7 +1,5 @@
 //! `v6` (`WANT_V6`): an IPv6 tracker. It listens on IPv6 addresses only, and keeps and hands out IPv6 peers (BEP 7).
 
-use std::net::IpAddr;
-
 use crate::tracker::families::AddressFamilies;
 use crate::tracker::peer::PeerV6;
 use crate::tracker::swarm::Swarm;
@@ -13,7 +11,6 @@ pub struct Ipv6Only;
 impl AddressFamilies for Ipv6Only {
     type Peers = Swarm<PeerV6>;
 
-    fn serves(address: IpAddr) -> bool {
-        address.is_ipv6()
-    }
+    const IPV4: bool = false;
+    const IPV6: bool = true;
 }

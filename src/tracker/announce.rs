@@ -286,7 +286,9 @@ fn upsert_peer<F: Flavour>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::model::{Plain, config, tracker};
+    use crate::tracker::flavour::Open;
+    use crate::tracker::model::config;
+    use crate::tracker::testing::{Recorder, TestTracker};
     use crate::tracker::{Capacity, InfoHash, Ipv4Only};
     use fastrand::Rng;
     use proptest::prelude::*;
@@ -303,7 +305,7 @@ mod tests {
     /// An announce, what came of it, and all peers that it was handed.
     type Came = (AnnounceRequest, Result<AnnounceOutcome, AnnounceError>, Vec<[u8; 6]>);
 
-    fn together(tracker: &Tracker<Plain<Ipv4Only>>, announces: &[AnnounceRequest]) -> Vec<Came> {
+    fn together(tracker: &TestTracker, announces: &[AnnounceRequest]) -> Vec<Came> {
         let mut outs = vec![Vec::new(); announces.len()];
         let asked = announces.iter().zip(&mut outs).map(|(&announce, out)| {
             let handout = Handout { wanted: usize::MAX, ipv4: Some(out), ipv6: None };
@@ -316,7 +318,7 @@ mod tests {
         came
     }
 
-    fn alone(tracker: &Tracker<Plain<Ipv4Only>>, announce: AnnounceRequest) -> Came {
+    fn alone(tracker: &TestTracker, announce: AnnounceRequest) -> Came {
         let mut out = Vec::new();
         let handout = Handout { wanted: usize::MAX, ipv4: Some(&mut out), ipv6: None };
         let outcome = tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout);
@@ -353,7 +355,7 @@ mod tests {
                     announce
                 })
                 .collect();
-            let (one, other) = (tracker::<Ipv4Only>(limits), tracker::<Ipv4Only>(limits));
+            let (one, other) = (TestTracker::<Ipv4Only>::plain(limits, NOW), TestTracker::plain(limits, NOW));
             let one_by_one = announces.iter().map(|announce| alone(&one, *announce)).collect();
             let at_once = together(&other, &announces);
             // Where there are bounds, which torrent comes first decides which one there is room for.
@@ -371,8 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_told_of_a_peer_once_in_ten_minutes_and_of_what_it_completes_or_leaves_at_once() {
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+        let told = |minutes: u32, seeder: bool, event: Event| {
+            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+            tracker.announce(&announce(1, 1, seeder, event), NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
+            tracker.cluster.take().into_iter().map(|change| (change.completed, change.stopped)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, false, Event::Update), [(false, false)], "it comes");
+        assert_eq!(told(9, false, Event::Update), []);
+        assert_eq!(told(10, false, Event::Update), [(false, false)], "it is still there");
+        assert_eq!(told(10, true, Event::Completed), [(true, false)]);
+        assert_eq!(told(11, true, Event::Completed), [], "a download counts once");
+        assert_eq!(told(12, true, Event::Stopped), [(false, true)]);
+        assert_eq!(told(12, true, Event::Stopped), [(false, true)], "others may know it");
+    }
+
+    #[test]
     fn workers_that_lock_the_same_shards_in_any_order_all_come_to_an_end() {
-        let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, NOW);
         thread::scope(|scope| {
             for worker in 0..4 {
                 let tracker = &tracker;

@@ -16,8 +16,15 @@ pub trait AddressFamilies: Send + Sync + 'static {
     /// The peers of one torrent.
     type Peers: TorrentPeers;
 
+    /// Are IPv4 peers kept and IPv4 clients served?
+    const IPV4: bool;
+    /// The same for IPv6.
+    const IPV6: bool;
+
     /// Does this tracker serve clients at such an address?
-    fn serves(address: IpAddr) -> bool;
+    fn serves(address: IpAddr) -> bool {
+        if address.is_ipv4() { Self::IPV4 } else { Self::IPV6 }
+    }
 }
 
 /// Stands where `v6` is off: IPv4 peers only.
@@ -27,9 +34,8 @@ pub struct Ipv4Only;
 impl AddressFamilies for Ipv4Only {
     type Peers = Swarm<PeerV4>;
 
-    fn serves(address: IpAddr) -> bool {
-        address.is_ipv4()
-    }
+    const IPV4: bool = true;
+    const IPV6: bool = false;
 }
 
 /// Where the peers of a reply go, in compact form. A family that the client has no use for has no place.

@@ -12,6 +12,8 @@
 
 #[cfg(test)]
 pub(crate) mod model;
+#[cfg(test)]
+pub(crate) mod testing;
 
 mod blocks;
 mod error;

@@ -1,7 +1,6 @@
 //! Tests of the whole core: a tracker is held against a naive model over random histories.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fastrand::Rng;
@@ -11,37 +10,11 @@ use super::announce::AnnounceOutcome;
 use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
 use super::counts::SwarmCounts;
 use super::families::{AddressFamilies, Handout, Ipv4Only};
-use super::flavour::{Flavour, Open, Standalone, Unlogged};
-use super::keyed_hash::HashKey;
-use super::peer::{PeerState, PeerV6};
+use super::flavour::Flavour;
+use super::peer::PeerState;
 use super::store::{Census, Cursor};
-use super::swarm::Swarm;
+use super::testing::{Ipv6Only, TestTracker};
 use super::{AnnounceError, AnnounceRequest, Capacity, Event, InfoHash, Minute, ScrapeCounts, Tracker};
-
-/// A tracker that is open, stands alone and keeps the peers of `F`.
-pub(crate) struct Plain<F>(PhantomData<F>);
-
-impl<F: AddressFamilies> Flavour for Plain<F> {
-    type Families = F;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-struct Ipv6Family;
-
-impl AddressFamilies for Ipv6Family {
-    type Peers = Swarm<PeerV6>;
-
-    fn serves(address: IpAddr) -> bool {
-        address.is_ipv6()
-    }
-}
-
-pub(crate) fn tracker<F: AddressFamilies>(limits: Capacity) -> Tracker<Plain<F>> {
-    let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
-    Tracker::new(key, limits, Minute(START), Open, Standalone, Unlogged)
-}
 
 /// Not a round number, so that minutes modulo 64 and 256 wrap early.
 const START: u32 = 29_000_191;
@@ -93,7 +66,7 @@ impl ModelTorrent {
 /// Runs a history through a tracker and through the model, and compares every answer. `endpoint` says where the
 /// n-th peer is.
 pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
-    let tracker = tracker::<F>(Capacity::NONE);
+    let tracker = TestTracker::<F>::plain(Capacity::NONE, Minute(START));
     let mut model = BTreeMap::<u8, ModelTorrent>::new();
     let mut now = START;
     let mut rng = Rng::with_seed(3);
@@ -188,7 +161,7 @@ fn endpoint_of(compact: &[u8]) -> SocketAddr {
     }
 }
 
-fn compare<F: AddressFamilies>(tracker: &Tracker<Plain<F>>, model: &BTreeMap<u8, ModelTorrent>) {
+fn compare<F: AddressFamilies>(tracker: &TestTracker<F>, model: &BTreeMap<u8, ModelTorrent>) {
     let mut census = Census { torrents: model.len(), ..Census::default() };
     for torrent in model.values() {
         census.peers.seeders += torrent.counts().seeders;
@@ -232,19 +205,19 @@ proptest! {
     #[test]
     fn small_swarms_hold_like_the_model(steps in steps(6)) {
         holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Family>(&steps, v6);
+        holds_like_the_model::<Ipv6Only>(&steps, v6);
     }
 
     #[test]
     fn middling_swarms_hold_like_the_model(steps in steps(90)) {
         holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Family>(&steps, v6);
+        holds_like_the_model::<Ipv6Only>(&steps, v6);
     }
 
     #[test]
     fn large_swarms_hold_like_the_model(steps in steps(1500)) {
         holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Family>(&steps, v6);
+        holds_like_the_model::<Ipv6Only>(&steps, v6);
     }
 }
 
@@ -263,7 +236,7 @@ fn come<F: Flavour>(
 
 #[test]
 fn many_torrents_are_all_found_and_all_forgotten() {
-    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
     for torrent in 0..20_000 {
         come(&tracker, torrent, 1, Event::Update).unwrap();
     }
@@ -285,7 +258,7 @@ fn many_torrents_are_all_found_and_all_forgotten() {
 
 #[test]
 fn a_swarm_is_swept_in_portions() {
-    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
     for peer in 0..60_000 {
         come(&tracker, 1, peer, Event::Update).unwrap();
     }
@@ -297,7 +270,7 @@ fn a_swarm_is_swept_in_portions() {
 
 #[test]
 fn limits_hold_and_what_is_known_stays_welcome() {
-    let tracker = tracker::<Ipv4Only>(Capacity { torrents: 3, peers: 5 });
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 3, peers: 5 }, Minute(START));
     for torrent in 0..3 {
         come(&tracker, torrent, 1, Event::Update).unwrap();
     }
@@ -316,7 +289,7 @@ fn limits_hold_and_what_is_known_stays_welcome() {
 
 #[test]
 fn what_can_never_be_reached_is_refused() {
-    let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
     let announce = |endpoint: &str| {
         let endpoint = endpoint.parse().unwrap();
         let announce = AnnounceRequest { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
@@ -331,7 +304,7 @@ fn what_can_never_be_reached_is_refused() {
 #[test]
 fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_downloads() {
     for gap in [PeerState::MAX_SWEEP_GAP, PeerState::MAX_SWEEP_GAP + 1, 256, 300, 512] {
-        let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
         let seeder =
             AnnounceRequest { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
         let handout = Handout { wanted: 0, ipv4: None, ipv6: None };

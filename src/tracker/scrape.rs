@@ -50,15 +50,17 @@ impl<F: Flavour> Tracker<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::model::tracker;
+    use crate::tracker::testing::TestTracker;
     use crate::tracker::{Capacity, Ipv4Only, Minute};
+
+    const NOW: Minute = Minute(29_000_191);
 
     #[test]
     fn many_are_scraped_as_one_by_one() {
-        let tracker = tracker::<Ipv4Only>(Capacity::NONE);
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, NOW);
         let hash = |torrent: u8| InfoHash([torrent; 20]);
         for torrent in (0..100).filter(|torrent| torrent % 3 > 0) {
-            tracker.restore(&hash(torrent), u32::from(torrent), Minute(29_000_191), Minute(29_000_191)).unwrap();
+            tracker.restore(&hash(torrent), u32::from(torrent), NOW, NOW).unwrap();
         }
         for many in (0..20).chain([63, 64, 65, 74]) {
             // Some of them twice.

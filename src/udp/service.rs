@@ -154,34 +154,12 @@ mod tests {
     use super::super::packet::{ANNOUNCE_LEN, PROTOCOL_ID};
     use super::*;
     use crate::stats::{AddressFamily, Counters};
-    use crate::tracker::flavour::{Admission, Standalone, Unlogged};
-    use crate::tracker::keyed_hash::HashKey;
+    use crate::tracker::flavour::Standalone;
+    use crate::tracker::testing::{NotThatOne, THAT_ONE, TestFlavour, TestTracker};
     use crate::tracker::{Capacity, Event, InfoHash, Ipv4Only};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::num::NonZeroU16;
-
-    /// Serves every torrent but one.
-    struct NotThatOne;
-
-    const REFUSED: InfoHash = InfoHash([0xee; 20]);
-
-    impl Admission for NotThatOne {
-        const RESTRICTS: bool = true;
-
-        fn admits(&self, info_hash: &InfoHash) -> bool {
-            *info_hash != REFUSED
-        }
-    }
-
-    struct TestFlavour;
-
-    impl Flavour for TestFlavour {
-        type Families = Ipv4Only;
-        type Admission = NotThatOne;
-        type Cluster = Standalone;
-        type NetworkLog = Unlogged;
-    }
 
     const NOW: Minute = Minute(1000);
 
@@ -189,9 +167,10 @@ mod tests {
         ConnectionIds::new((1, 2), NonZeroU16::new(2).unwrap())
     }
 
-    fn service() -> Service<TestFlavour> {
-        let key = HashKey::from_bytes(&[5; 48]);
-        let tracker = Tracker::new(key, Capacity::NONE, NOW, NotThatOne, Standalone, Unlogged);
+    type TestService = Service<TestFlavour<Ipv4Only, NotThatOne>>;
+
+    fn service() -> TestService {
+        let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, Standalone);
         Service::new(Arc::new(tracker), ids(), Arc::default(), Rng::with_seed(1))
     }
 
@@ -199,7 +178,7 @@ mod tests {
         SocketAddr::from(([192, 0, 2, n], 40_000))
     }
 
-    fn ask(service: &mut Service<TestFlavour>, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
+    fn ask(service: &mut TestService, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
         let mut out = Vec::new();
         service.answer([Question { datagram, from, out: &mut out }], NOW);
         out
@@ -244,7 +223,7 @@ mod tests {
     fn each_of_many_gets_its_own_reply() {
         let mut service = service();
         let connect = request(PROTOCOL_ID, 0, 5, &[]);
-        let refused = announcing(client(3), AnnounceBody { info_hash: REFUSED, ..leecher() }, 0);
+        let refused = announcing(client(3), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, 0);
         let scrape = request(ids().issue(client(4).ip(), NOW), 2, 78, &[7; 20]);
         let announces = (10..40).map(|n| (announcing(client(n), leecher(), 0), client(n)));
         let others = [(connect, client(1)), (vec![1; 15], client(2)), (refused, client(3)), (scrape, client(4))];
@@ -290,7 +269,7 @@ mod tests {
     fn refusals_are_error_packets() {
         let mut service = service();
         let error = |text: &str| [&[0, 0, 0, 3, 0, 0, 0, 77], text.as_bytes()].concat();
-        let datagram = announcing(client(1), AnnounceBody { info_hash: REFUSED, ..leecher() }, 0);
+        let datagram = announcing(client(1), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, 0);
         let refused = "Requested download is not authorized for use with this tracker.";
         assert_eq!(ask(&mut service, &datagram, client(1)), error(refused));
         let datagram = announcing(client(1), AnnounceBody { port: 0, ..leecher() }, 0);
@@ -304,7 +283,7 @@ mod tests {
     #[test]
     fn a_scrape_tells_nothing_of_what_is_not_served() {
         let mut service = service();
-        let datagram = request(ids().issue(client(1).ip(), NOW), 2, 78, &REFUSED.0);
+        let datagram = request(ids().issue(client(1).ip(), NOW), 2, 78, &THAT_ONE.0);
         assert_eq!(ask(&mut service, &datagram, client(1))[8..], [0; 12]);
     }
 
@@ -332,7 +311,7 @@ mod tests {
         let counters = Counters::default();
         let mut service = Service { worker_counters: counters.for_worker(), ..service() };
         let at = |n: u8| request(ids().issue(client(n).ip(), NOW), 2, 77, &[7; 20]);
-        let announces = [AnnounceBody { info_hash: REFUSED, ..leecher() }, AnnounceBody { port: 0, ..leecher() }];
+        let announces = [AnnounceBody { info_hash: THAT_ONE, ..leecher() }, AnnounceBody { port: 0, ..leecher() }];
         for announce in announces {
             ask(&mut service, &announcing(client(1), announce, 0), client(1));
         }

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::testing::{NOW, Pieces, THAT_ONE, add_peer, fancy, plain};
+use crate::http::testing::{NOW, Pieces, add_peer, fancy, plain};
+use crate::tracker::testing::THAT_ONE;
 use crate::tracker::{InfoHash, ScrapeCounts};
 
 const HASH: InfoHash = InfoHash([b'h'; 20]);

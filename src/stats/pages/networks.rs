@@ -95,8 +95,8 @@ impl Networks {
     /// No peer of the store has been seen.
     pub(super) fn of<F: AddressFamilies>(store: &Store<F>) -> Self {
         let room = (store.census().peers.peers() / PEERS_PER_ROOM).clamp(LEAST_ROOM, MAX_ROOM);
-        let ipv4 = F::serves(Ipv4Addr::UNSPECIFIED.into()).then_some(Prefix::IPV4);
-        let ipv6 = F::serves(Ipv6Addr::UNSPECIFIED.into()).then_some(Prefix::IPV6);
+        let ipv4 = F::IPV4.then_some(Prefix::IPV4);
+        let ipv6 = F::IPV6.then_some(Prefix::IPV6);
         let prefixes = ipv4.into_iter().chain(ipv6).flatten();
         Self { tables: prefixes.map(|prefix| Table::new(prefix, room)).collect(), shown: Vec::new() }
     }

@@ -5,15 +5,15 @@ use fastrand::Rng;
 use super::*;
 use crate::stats::WorkerCounters;
 use crate::tracker::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
-use crate::tracker::model::{self, Plain};
-use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only};
+use crate::tracker::testing::{TestFlavour, TestTracker};
+use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash};
 
 const START: Minute = Minute(29_000_000);
 const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
 
 /// A tracker, and the counters of its one worker.
 struct Tracked {
-    tracker: Tracker<Plain<Ipv4Only>>,
+    tracker: TestTracker,
     counters: Counters,
     worker_counters: std::sync::Arc<WorkerCounters>,
 }
@@ -22,12 +22,11 @@ impl Tracked {
     fn new() -> Self {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
-        let tracker = model::tracker(Capacity::NONE);
-        tracker.sweep(START, || {});
+        let tracker = TestTracker::plain(Capacity::NONE, START);
         Self { tracker, counters, worker_counters }
     }
 
-    fn report(&self, now: Minute) -> Report<'_, Plain<Ipv4Only>> {
+    fn report(&self, now: Minute) -> Report<'_, TestFlavour> {
         Report { tracker: &self.tracker, counters: &self.counters, now, uptime: HOURS }
     }
 

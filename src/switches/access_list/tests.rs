@@ -1,8 +1,7 @@
 use super::*;
-use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::testing::TestTracker;
 use crate::tracker::{
-    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Flavour, Handout, Ipv4Only, Minute, Standalone,
-    Tracker, Unlogged,
+    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Handout, Ipv4Only, Minute, Standalone,
 };
 use fastrand::Rng;
 use std::fs;
@@ -142,15 +141,6 @@ fn a_list_can_be_asked_while_it_is_replaced() {
 }
 
 /// Serves the listed torrents only.
-struct Closed;
-
-impl Flavour for Closed {
-    type Families = Ipv4Only;
-    type Admission = Arc<Listed>;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
 impl Admission for Arc<Listed> {
     const RESTRICTS: bool = true;
 
@@ -163,8 +153,7 @@ impl Admission for Arc<Listed> {
 fn torrents_that_fall_off_the_list_are_dropped() {
     let now = Minute(29_000_000);
     let listed = Arc::new(Listed::new(&[1, 2]));
-    let key = HashKey::from_bytes(&[7; 48]);
-    let tracker = Tracker::<Closed>::new(key, Capacity::NONE, now, Arc::clone(&listed), Standalone, Unlogged);
+    let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, now, Arc::clone(&listed), Standalone);
     let announce = |n: u8| {
         let endpoint = (Ipv4Addr::LOCALHOST, 1000).into();
         let announce = AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };

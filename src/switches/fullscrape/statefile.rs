@@ -136,18 +136,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::switches::fullscrape::tests::{NOW, Plain, limited, tracker};
+    use crate::switches::fullscrape::tests::{NOW, limited, tracker};
     use crate::tracker::ScrapeCounts;
+    use crate::tracker::testing::TestTracker;
 
     const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
 
-    fn read_text(text: impl AsRef<[u8]>, tracker: &Tracker<Plain>) -> (Outcome, Vec<u64>) {
+    fn read_text(text: impl AsRef<[u8]>, tracker: &TestTracker) -> (Outcome, Vec<u64>) {
         let mut reported = Vec::new();
         let outcome = read(text.as_ref(), tracker, NOW, |line| reported.push(line)).unwrap();
         (outcome, reported)
     }
 
-    fn downloaded(tracker: &Tracker<Plain>, hash: &str) -> Option<u32> {
+    fn downloaded(tracker: &TestTracker, hash: &str) -> Option<u32> {
         let counts = tracker.scrape(&InfoHash::from_hex(hash.as_bytes()).unwrap())?;
         assert_eq!((counts.seeders, counts.leechers), (0, 0));
         Some(counts.downloaded)
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(total, 10);
     }
 
-    fn tracker_totals(tracker: &Tracker<Plain>) -> impl Iterator<Item = ScrapeCounts> {
+    fn tracker_totals(tracker: &TestTracker) -> impl Iterator<Item = ScrapeCounts> {
         (1..=3).filter_map(|n: u32| tracker.scrape(&InfoHash::from_hex(n.to_string().repeat(40).as_bytes()).unwrap()))
     }
 

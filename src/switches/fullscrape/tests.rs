@@ -6,10 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::flavour::TpbsFormat;
 use crate::tracker::SwarmCounts;
-use crate::tracker::keyed_hash::HashKey;
-use crate::tracker::{
-    AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open, Standalone, Tracker, Unlogged,
-};
+use crate::tracker::testing::TestTracker;
+use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 
@@ -26,25 +24,16 @@ const LISTINGS: [Listing; 7] = [
 /// More bytes than any torrent takes in any format.
 const MAX_ROW: usize = 110;
 
-pub(super) struct Plain;
-
-impl Flavour for Plain {
-    type Families = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-pub(super) fn tracker() -> Tracker<Plain> {
+pub(super) fn tracker() -> TestTracker {
     limited(u64::MAX)
 }
 
-pub(super) fn limited(torrents: u64) -> Tracker<Plain> {
+pub(super) fn limited(torrents: u64) -> TestTracker {
     let limits = Capacity { torrents, ..Capacity::NONE };
-    Tracker::new(HashKey::from_bytes(&[7; 48]), limits, NOW, Open, Standalone, Unlogged)
+    TestTracker::plain(limits, NOW)
 }
 
-fn announce(tracker: &Tracker<Plain>, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
+fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
     let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
     let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
     tracker
@@ -59,7 +48,7 @@ fn nth(n: u32) -> InfoHash {
 }
 
 /// The pieces of a page.
-fn pieces(tracker: &Tracker<Plain>, listing: Listing) -> Vec<Vec<u8>> {
+fn pieces(tracker: &TestTracker, listing: Listing) -> Vec<Vec<u8>> {
     let mut room = Request::room();
     let (request, _) = Request::parse(b"GET /scrape HTTP/1.1\n\n", &mut room).unwrap().unwrap();
     let mut page = Pages.open(listing, &request).unwrap();

@@ -4,33 +4,13 @@ use super::page::{ERRORS, REQUESTS, SYNC};
 use super::*;
 use crate::stats::Counter;
 use crate::stats::counters::COUNTS;
-use crate::tracker::flavour::{Admission, Change, Cluster, ListStatus, Unlogged};
-use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::flavour::{Admission, Cluster, ListStatus};
+use crate::tracker::testing::{Recorder, TestTracker};
 use crate::tracker::{Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-/// Alone, without a list.
-struct Plain;
-
-impl Flavour for Plain {
-    type Families = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-/// With a list, in a cluster.
-struct Fancy;
-
-impl Flavour for Fancy {
-    type Families = Ipv4Only;
-    type Admission = Listed;
-    type Cluster = Ear;
-    type NetworkLog = Unlogged;
-}
 
 struct Listed;
 
@@ -47,16 +27,8 @@ impl Admission for Listed {
     }
 }
 
-struct Ear;
-
-impl Cluster for Ear {
-    const LISTENS: bool = true;
-
-    fn publish(&self, _: Change) {}
-}
-
-fn tracker<F: Flavour<NetworkLog = Unlogged>>(admission: F::Admission, cluster: F::Cluster) -> Tracker<F> {
-    Tracker::new(HashKey::from_bytes(&[7; 48]), Capacity::NONE, Minute(1), admission, cluster, Unlogged)
+fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> TestTracker<Ipv4Only, A, C> {
+    TestTracker::with_plugs(Capacity::NONE, Minute(1), admission, cluster)
 }
 
 fn exporter() -> Exporter {
@@ -85,7 +57,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     for (n, count) in counts.iter().enumerate() {
         worker_counters.add(*count, 1000 + n as u64);
     }
-    let page = exporter().page(&tracker::<Fancy>(Listed, Ear), &counters).unwrap();
+    let page = exporter().page(&tracker(Listed, Recorder::default()), &counters).unwrap();
     let samples = samples(&page);
     for (n, count) in counts.iter().enumerate() {
         let value = (1000 + n).to_string();
@@ -101,7 +73,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
 
 #[test]
 fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
-    let (counters, tracker) = (Counters::default(), tracker::<Plain>(Open, Standalone));
+    let (counters, tracker) = (Counters::default(), tracker(Open, Standalone));
     let page = exporter().page(&tracker, &counters).unwrap();
     assert!(page.contains("family=\"ipv4\"} 0\n") && !page.contains("ipv6"), "{page}");
     counters.for_worker().count_from(Counter::TcpFamilyNotServed, V6);
@@ -113,9 +85,9 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
 #[test]
 fn lists_and_clusters_are_there_where_they_are() {
     let belongs_to_switches = |name: &&&str| name.contains("_list_") || name.contains("_sync_");
-    let plain = exporter().page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
+    let plain = exporter().page(&tracker(Open, Standalone), &Counters::default()).unwrap();
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);
-    let fancy = exporter().page(&tracker::<Fancy>(Listed, Ear), &Counters::default()).unwrap();
+    let fancy = exporter().page(&tracker(Listed, Recorder::default()), &Counters::default()).unwrap();
     let samples = samples(&fancy);
     assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + SYNC.len());
     assert_eq!(samples["opentracker_access_list_torrents"], "12");
@@ -125,7 +97,7 @@ fn lists_and_clusters_are_there_where_they_are() {
 
 #[test]
 fn the_page_says_when_the_process_was_started_and_ends_with_its_end() {
-    let page = exporter().page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
+    let page = exporter().page(&tracker(Open, Standalone), &Counters::default()).unwrap();
     assert_eq!(samples(&page)["process_start_time_seconds"], "1600000000.25");
     assert!(page.ends_with("\n# EOF\n") && page.matches("# EOF").count() == 1);
 }
@@ -137,7 +109,7 @@ fn durations_of_all_workers_are_in_one_histogram() {
     one.add(|| Duration::from_micros(3));
     other.add(|| Duration::from_micros(4));
     other.add(|| Duration::from_secs(3));
-    let page = exporter.page(&tracker::<Plain>(Open, Standalone), &Counters::default()).unwrap();
+    let page = exporter.page(&tracker(Open, Standalone), &Counters::default()).unwrap();
     let samples = samples(&page);
     let sample = |what: &str| samples[&*format!("opentracker_http_request_duration_seconds_{what}")];
     assert_eq!((sample("count"), sample("sum")), ("3", "3.000007"));
@@ -147,7 +119,7 @@ fn durations_of_all_workers_are_in_one_histogram() {
 
 #[test]
 fn pages_count_for_nothing_themselves() {
-    let (exporter, tracker, counters) = (exporter(), tracker::<Plain>(Open, Standalone), Counters::default());
+    let (exporter, tracker, counters) = (exporter(), tracker(Open, Standalone), Counters::default());
     counters.for_worker().count_from(Counter::TcpAccepted, V4);
     assert_eq!(exporter.page(&tracker, &counters), exporter.page(&tracker, &counters));
 }

@@ -71,61 +71,27 @@ mod tests {
     use super::super::packet::tests::{SENDER, change, packet};
     use super::*;
     use crate::stats::Counters;
-    use crate::tracker::flavour::{Admission, Change, Cluster, Unlogged};
-    use crate::tracker::keyed_hash::HashKey;
+    use crate::tracker::Change;
+    use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, ScrapeCounts};
     use fastrand::Rng;
     use proptest::prelude::*;
-    use std::sync::Mutex;
 
     const OWN: TrackerId = TrackerId([9, 9, 9, 9]);
     const NOW: Minute = Minute(1000);
-    const REFUSED: InfoHash = InfoHash([0xee; 20]);
     const TORRENT: InfoHash = InfoHash([7; 20]);
-
-    struct NotThatOne;
-
-    impl Admission for NotThatOne {
-        const RESTRICTS: bool = true;
-
-        fn admits(&self, info_hash: &InfoHash) -> bool {
-            *info_hash != REFUSED
-        }
-    }
-
-    /// Remembers what it is told.
-    #[derive(Default)]
-    struct Ear(Mutex<Vec<Change>>);
-
-    impl Cluster for Ear {
-        const LISTENS: bool = true;
-
-        fn publish(&self, change: Change) {
-            self.0.lock().unwrap().push(change);
-        }
-    }
-
-    struct TestFlavour;
-
-    impl Flavour for TestFlavour {
-        type Families = Ipv4Only;
-        type Admission = NotThatOne;
-        type Cluster = Ear;
-        type NetworkLog = Unlogged;
-    }
 
     /// A tracker of a cluster, and what it counts.
     struct Node {
         inbox: Inbox,
-        tracker: Tracker<TestFlavour>,
+        tracker: TestTracker<Ipv4Only, NotThatOne, Recorder>,
         counters: Counters,
         worker_counters: std::sync::Arc<WorkerCounters>,
     }
 
     impl Node {
         fn new() -> Self {
-            let key = HashKey::from_bytes(&[0; 48]);
-            let tracker = Tracker::new(key, Capacity::NONE, NOW, NotThatOne, Ear::default(), Unlogged);
+            let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, Recorder::default());
             let counters = Counters::default();
             let inbox = Inbox { own: OWN, believed: vec!["192.0.2.0/24".parse().unwrap()] };
             Self { inbox, tracker, worker_counters: counters.for_worker(), counters }
@@ -180,7 +146,7 @@ mod tests {
         assert_eq!(node.counts(), (1, 1, 1));
         node.hears(&[Change { stopped: true, ..completed() }]);
         assert_eq!(node.counts(), (0, 1, 1));
-        assert_eq!(*node.tracker.cluster.0.lock().unwrap(), []);
+        assert_eq!(node.tracker.cluster.take(), []);
         assert_eq!(node.counted(), [3, 4, 0, 0]);
         assert_eq!(node.counters.total(Counter::Completed), 1);
     }
@@ -188,7 +154,7 @@ mod tests {
     #[test]
     fn a_peer_known_from_the_cluster_is_not_told_unless_it_completes() {
         let node = Node::new();
-        let told = || std::mem::take(&mut *node.tracker.cluster.0.lock().unwrap());
+        let told = || node.tracker.cluster.take();
         node.hears(&[peer()]);
         node.announced(Event::Update, false);
         assert_eq!(told(), []);
@@ -207,7 +173,7 @@ mod tests {
         let node = Node::new();
         node.announced(Event::Stopped, false);
         // What the others were told of it may not have arrived here, or not yet.
-        assert_eq!(*node.tracker.cluster.0.lock().unwrap(), [Change { stopped: true, ..peer() }]);
+        assert_eq!(node.tracker.cluster.take(), [Change { stopped: true, ..peer() }]);
     }
 
     #[test]
@@ -249,7 +215,7 @@ mod tests {
     #[test]
     fn what_no_peer_could_announce_is_passed_over() {
         let node = Node::new();
-        let unserved = Change { info_hash: REFUSED, ..peer() };
+        let unserved = Change { info_hash: THAT_ONE, ..peer() };
         node.hears(&[change("198.51.100.1:0"), unserved, Change { stopped: true, ..unserved }, peer()]);
         node.hears(&[change("[2001:db8::1]:1")]);
         let mut datagram = packet(SENDER, &[change("198.51.100.2:1")]);
@@ -263,8 +229,7 @@ mod tests {
     #[test]
     fn a_full_tracker_takes_no_more() {
         let limits = Capacity { torrents: 100, peers: 1 };
-        let key = HashKey::from_bytes(&[0; 48]);
-        let tracker = Tracker::new(key, limits, NOW, NotThatOne, Ear::default(), Unlogged);
+        let tracker = TestTracker::with_plugs(limits, NOW, NotThatOne, Recorder::default());
         let node = Node { tracker, ..Node::new() };
         node.hears(&[peer(), change("198.51.100.2:1")]);
         assert_eq!((node.counts(), node.counted()), ((0, 1, 0), [1, 1, 0, 1]));

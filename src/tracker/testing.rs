@@ -1,0 +1,83 @@
+//! What unit tests build trackers from: one flavour whose plug points are parameters, and plugs that are easy to see
+//! through.
+
+use std::marker::PhantomData;
+use std::sync::Mutex;
+
+use super::families::AddressFamilies;
+use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Standalone, Unlogged};
+use super::keyed_hash::HashKey;
+use super::peer::PeerV6;
+use super::swarm::Swarm;
+use super::{Capacity, InfoHash, Ipv4Only, Minute, Tracker};
+
+/// Every plug point is what its parameter says; without parameters, every switch is off.
+pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged>(PhantomData<(F, A, C, N)>);
+
+impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog> Flavour for TestFlavour<F, A, C, N> {
+    type Families = F;
+    type Admission = A;
+    type Cluster = C;
+    type NetworkLog = N;
+}
+
+/// The tracker of a test: alone, unlogged, and open unless the test says otherwise.
+pub(crate) type TestTracker<F = Ipv4Only, A = Open, C = Standalone> = Tracker<TestFlavour<F, A, C>>;
+
+impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
+    /// An empty tracker with these plugs. Its key is the same in every test.
+    pub(crate) fn with_plugs(capacity: Capacity, now: Minute, admission: A, cluster: C) -> Self {
+        let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
+        Self::new(key, capacity, now, admission, cluster, Unlogged)
+    }
+}
+
+impl<F: AddressFamilies> TestTracker<F> {
+    /// An empty tracker in which every switch is off.
+    pub(crate) fn plain(capacity: Capacity, now: Minute) -> Self {
+        Self::with_plugs(capacity, now, Open, Standalone)
+    }
+}
+
+/// IPv6 peers only.
+pub(crate) struct Ipv6Only;
+
+impl AddressFamilies for Ipv6Only {
+    type Peers = Swarm<PeerV6>;
+
+    const IPV4: bool = false;
+    const IPV6: bool = true;
+}
+
+/// Serves every torrent but [`THAT_ONE`].
+pub(crate) struct NotThatOne;
+
+/// The torrent that [`NotThatOne`] refuses.
+pub(crate) const THAT_ONE: InfoHash = InfoHash([b'!'; 20]);
+
+impl Admission for NotThatOne {
+    const RESTRICTS: bool = true;
+
+    fn admits(&self, info_hash: &InfoHash) -> bool {
+        *info_hash != THAT_ONE
+    }
+}
+
+/// A cluster that remembers what it is told.
+#[derive(Default)]
+pub(crate) struct Recorder(Mutex<Vec<Change>>);
+
+impl Cluster for Recorder {
+    const LISTENS: bool = true;
+
+    fn publish(&self, change: Change) {
+        self.0.lock().unwrap().push(change);
+    }
+}
+
+impl Recorder {
+    /// What it has been told since it was asked last.
+    pub(crate) fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
