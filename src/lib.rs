@@ -28,6 +28,7 @@ pub mod config;
 pub mod http;
 pub mod server;
 pub mod stats;
+pub mod stop;
 pub mod switches;
 pub mod tracker;
 pub mod udp;

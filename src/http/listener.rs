@@ -9,11 +9,11 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::SockRef;
-use tokio::sync::watch;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stats::Counter;
+use crate::stop::StopToken;
 use crate::tracker::Clock;
 
 use super::connection::{FastPath, WRITE_TIME, drive, race};
@@ -33,19 +33,14 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// For requests under way to be finished when the tracker stops.
 const FINISH_TIME: Duration = Duration::from_secs(3);
 
-/// Serves what comes to `listener` until `shutdown` says true or is gone; then accepts no more, and returns when all
-/// connections of the worker are closed, or after 3 s.
+/// Serves what comes to `listener` until `stop` is told; then accepts no more, and returns when all connections of the
+/// worker are closed, or after 3 s.
 ///
 /// Runs in a [`LocalSet`](tokio::task::LocalSet), with time enabled; connections that are still open after the 3 s
 /// are cut when that is dropped. Several listeners can share a worker.
-pub async fn serve<F: HttpFlavour, C: Clock>(
-    listener: Listener,
-    worker: Rc<Worker<F, C>>,
-    mut shutdown: watch::Receiver<bool>,
-) {
+pub async fn serve<F: HttpFlavour, C: Clock>(listener: Listener, worker: Rc<Worker<F, C>>, stop: StopToken) {
     tune(listener.socket());
-    let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
-    let _ = race(stop, accept_all(&worker, async || listener.accept().await)).await;
+    let _ = race(stop.stopped(), accept_all(&worker, async || listener.accept().await)).await;
     drop(listener);
     worker.stop();
     let _ = timeout(FINISH_TIME, worker.all_closed()).await;
@@ -298,8 +293,8 @@ mod tests {
         run(false, async {
             let (listener, address) = listener();
             let worker = worker(plain(), &ConnectionLimit::new(9));
-            let (stop, stopped) = watch::channel(false);
-            let served = spawn_local(serve(listener, Rc::clone(&worker), stopped));
+            let stop = StopToken::default();
+            let served = spawn_local(serve(listener, Rc::clone(&worker), stop.clone()));
             for _ in 0..3 {
                 let reply = reply(TcpStream::connect(address).await.unwrap()).await;
                 assert!(reply.starts_with("HTTP/1.1 404"));
@@ -307,7 +302,7 @@ mod tests {
             let mut idle = TcpStream::connect(address).await.unwrap();
             idle.write_all(b"GET /nowhere HTTP/1.1\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
             idle.readable().await.unwrap();
-            stop.send(true).unwrap();
+            stop.stop();
             served.await.unwrap();
             let mut reply = String::new();
             idle.read_to_string(&mut reply).await.unwrap();
@@ -325,7 +320,9 @@ mod tests {
             client.write_all(b"GET /").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             let begun = Instant::now();
-            serve(listener().0, worker, watch::channel(true).1).await;
+            let stop = StopToken::default();
+            stop.stop();
+            serve(listener().0, worker, stop).await;
             assert_eq!(begun.elapsed(), FINISH_TIME);
         });
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio::runtime::Runtime;
@@ -25,6 +26,9 @@ use super::notify::Notifier;
 use super::plug::{Beginning, Build, Plug as _};
 use super::threads::{Threads, new_runtime};
 use super::{StartError, limits};
+
+/// How long threads may take to end: a little more than requests in flight may take.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The tracker answers requests.
 pub struct Running<B: Build> {
@@ -54,7 +58,7 @@ impl Jailed {
         let counters = Arc::new(Counters::default());
         let http = Arc::new(new_http(&settings, &tracker, &counters)?);
 
-        let mut threads = Threads::new();
+        let mut threads = Threads::default();
         let mut beginning =
             Beginning { settings: &settings, tracker: &tracker, counters: &counters, clock, threads: &mut threads };
         tracker.admission.begin(&mut beginning)?;
@@ -94,7 +98,7 @@ impl<B: Build> Running<B> {
                 Instruction::Stop(by) => {
                     info!("{by}: stopping");
                     self.notifier.stopping();
-                    return self.threads.stop();
+                    return self.threads.stop(Instant::now() + GRACE);
                 }
             }
         }

@@ -1,19 +1,17 @@
-//! The threads of a running tracker, and how each is told to end.
+//! The threads of a running tracker, and how they end.
 
 use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::warn;
 
 use crate::http::{self, HttpFlavour};
+use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour, Tracker};
 use crate::udp;
 use crate::udp::socket::Socket;
@@ -21,34 +19,19 @@ use crate::udp::socket::Socket;
 use super::StartError;
 use super::clock::MonotonicClock;
 
-/// How long threads may take to end: a little more than requests in flight may take.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// An event loop of one thread.
 pub(super) fn new_runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
 }
 
-/// All threads but the first, which waits for signals.
+/// All threads but the first, which waits for signals. All of them end by one word.
+#[derive(Default)]
 pub struct Threads {
     running: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    udp: Vec<Arc<Socket>>,
-    http: watch::Sender<bool>,
-    sweep: Vec<Sender<()>>,
+    stop: StopToken,
 }
 
 impl Threads {
-    pub(super) fn new() -> Self {
-        Self {
-            running: Vec::new(),
-            stop: Arc::default(),
-            udp: Vec::new(),
-            http: watch::Sender::new(false),
-            sweep: Vec::new(),
-        }
-    }
-
     /// Answers what comes to one UDP socket.
     pub(super) fn answer_udp<F: Flavour>(
         &mut self,
@@ -57,9 +40,9 @@ impl Threads {
         clock: impl Clock,
     ) -> Result<(), StartError> {
         let socket = Arc::new(Socket::new(socket).map_err(StartError::system("prepare a UDP socket"))?);
-        self.udp.push(Arc::clone(&socket));
-        let stop = Arc::clone(&self.stop);
-        self.spawn("udp", move || socket.run(service, clock, &stop))
+        let waiting = Arc::clone(&socket);
+        self.stop.wake_with(move || waiting.wake());
+        self.spawn("udp", move |stop| socket.run(service, clock, &stop))
     }
 
     /// Answers what comes to the TCP sockets of one worker.
@@ -76,11 +59,10 @@ impl Threads {
             let listeners = listeners.into_iter().map(http::Listener::new).collect::<Result<Vec<_>, _>>();
             listeners.map_err(StartError::system("prepare a TCP socket"))?
         };
-        let shutdown = self.http.subscribe();
-        self.spawn("http", move || {
+        self.spawn("http", move |stop| {
             let worker = Rc::new(http::Worker::new(service, clock, clock.started(), connection_limit));
             let tasks = LocalSet::new();
-            let serve = |listener| tasks.spawn_local(http::serve(listener, Rc::clone(&worker), shutdown.clone()));
+            let serve = |listener| tasks.spawn_local(http::serve(listener, Rc::clone(&worker), stop.clone()));
             let serving: Vec<_> = listeners.into_iter().map(serve).collect();
             runtime.block_on(tasks.run_until(async {
                 for listener in serving {
@@ -96,22 +78,30 @@ impl Threads {
         tracker: Arc<Tracker<F>>,
         clock: MonotonicClock,
     ) -> Result<(), StartError> {
-        let (stop, stopped) = mpsc::channel();
-        self.sweep.push(stop);
-        self.spawn("sweep", move || {
-            while stopped.recv_timeout(clock.until_next_minute()) == Err(RecvTimeoutError::Timeout) {
+        self.spawn("sweep", move |stop| {
+            while !stop.sleep(clock.until_next_minute()) {
                 tracker.sweep(clock.now(), thread::yield_now);
             }
         })
     }
 
-    /// Tells every thread to end, and waits until all have or [`GRACE`] is over.
-    pub(super) fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.http.send_replace(true);
-        drop(self.sweep);
-        self.udp.iter().for_each(|socket| socket.wake());
-        let deadline = Instant::now() + GRACE;
+    /// Starts a thread that ends soon after the word it is given.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread to give.
+    pub fn spawn(&mut self, name: &str, work: impl FnOnce(StopToken) + Send + 'static) -> Result<(), StartError> {
+        // Those that did one thing, such as to read a list again, have ended by now.
+        self.running.retain(|thread| !thread.is_finished());
+        let stop = self.stop.clone();
+        let thread = thread::Builder::new().name(name.into()).spawn(move || work(stop));
+        self.running.push(thread.map_err(StartError::system("start a thread"))?);
+        Ok(())
+    }
+
+    /// Tells every thread to end, and waits until all have, but not beyond `deadline`.
+    pub(super) fn stop(self, deadline: Instant) {
+        self.stop.stop();
         for thread in self.running {
             while !thread.is_finished() {
                 if Instant::now() > deadline {
@@ -121,21 +111,5 @@ impl Threads {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-    }
-
-    /// Becomes true when threads are to end.
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
-    }
-
-    /// Starts a thread that ends soon after [`Self::stop_flag`] has become true.
-    ///
-    /// # Errors
-    ///
-    /// The system has no thread to give.
-    pub fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-        let thread = thread::Builder::new().name(name.into()).spawn(work);
-        self.running.push(thread.map_err(StartError::system("start a thread"))?);
-        Ok(())
     }
 }

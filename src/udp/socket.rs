@@ -4,7 +4,6 @@ use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use nix::sys::socket::{
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::{debug, warn};
 
+use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
@@ -79,14 +79,14 @@ impl Socket {
         Ok(Self { socket, ipv6: local.is_ipv6(), wildcard })
     }
 
-    /// Ends [`Self::run`] in the thread that is in it, once `stop` is true.
+    /// Ends [`Self::run`] in the thread that is in it, once `stop` has been told.
     pub fn wake(&self) {
         // Linux says that the socket is not connected, and wakes the receiver nevertheless.
         let _ = shutdown(self.socket.as_raw_fd(), socket::Shutdown::Read);
     }
 
-    /// Answers datagrams until `stop` is true and [`Self::wake`] is called.
-    pub fn run<F: Flavour>(&self, service: Service<F>, clock: impl Clock, stop: &AtomicBool) {
+    /// Answers datagrams until `stop` is told and [`Self::wake`] is called.
+    pub fn run<F: Flavour>(&self, service: Service<F>, clock: impl Clock, stop: &StopToken) {
         if self.ipv6 {
             self.run_with::<SockaddrIn6, F>(service, clock, stop);
         } else {
@@ -94,7 +94,7 @@ impl Socket {
         }
     }
 
-    fn run_with<A: Address, F: Flavour>(&self, mut service: Service<F>, clock: impl Clock, stop: &AtomicBool) {
+    fn run_with<A: Address, F: Flavour>(&self, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
         let control = self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
         let mut receiving = MultiHeaders::<A>::preallocate(BATCH, control.clone());
         let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
@@ -104,7 +104,7 @@ impl Socket {
         let mut destinations = Vec::with_capacity(BATCH);
         let mut complained = false;
 
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_stopped() {
             arrived.clear();
             destinations.clear();
             let received = self.receive(&mut receiving, &mut datagrams, &mut arrived, &mut destinations);

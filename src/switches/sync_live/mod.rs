@@ -16,7 +16,6 @@ mod outbox;
 mod packet;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use tracing::{debug, info, warn};
 use crate::config::Settings;
 use crate::server::{Beginning, Plug, StartError};
 use crate::stats::{Counter, WorkerCounters};
+use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Cluster, Flavour, Tracker};
 
 use inbox::Inbox;
@@ -85,14 +85,12 @@ impl Plug for Node {
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
-        let stop = beginning.threads.stop_flag();
-        let (shared, worker_counters, stopped) =
-            (Arc::clone(&self.0), beginning.counters.for_worker(), Arc::clone(&stop));
-        beginning.threads.spawn("sync-out", move || shared.send(&worker_counters, &stopped))?;
+        let (shared, counters) = (Arc::clone(&self.0), beginning.counters.for_worker());
+        beginning.threads.spawn("sync-out", move |stop| shared.send(&counters, &stop))?;
 
-        let (shared, worker_counters) = (Arc::clone(&self.0), beginning.counters.for_worker());
+        let (shared, counters) = (Arc::clone(&self.0), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
-        beginning.threads.spawn("sync-in", move || shared.receive(&tracker, clock, &worker_counters, &stop))
+        beginning.threads.spawn("sync-in", move |stop| shared.receive(&tracker, clock, &counters, &stop))
     }
 }
 
@@ -123,10 +121,10 @@ impl Shared {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what becomes full or due until `stop` is true.
-    fn send(&self, worker_counters: &WorkerCounters, stop: &AtomicBool) {
+    /// Sends what becomes full or due until `stop` is told.
+    fn send(&self, worker_counters: &WorkerCounters, stop: &StopToken) {
         let mut complaints = Complaints::default();
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_stopped() {
             match self.next_packet(worker_counters) {
                 None => {}
                 Some(packet) => match self.link.send(&packet.bytes) {
@@ -152,17 +150,17 @@ impl Shared {
         outbox.take(Instant::now())
     }
 
-    /// Takes over what is received until `stop` is true.
+    /// Takes over what is received until `stop` is told.
     fn receive<F: Flavour>(
         &self,
         tracker: &Tracker<F>,
         clock: impl Clock,
         worker_counters: &WorkerCounters,
-        stop: &AtomicBool,
+        stop: &StopToken,
     ) {
         let mut buffer = Buffer::default();
         let mut complaints = Complaints::default();
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_stopped() {
             match self.link.receive(&mut buffer) {
                 Ok(None) => {}
                 Ok(Some((datagram, from))) => {
