@@ -59,7 +59,7 @@ fn lists(criterion: &mut Criterion) {
     settings.access.whitelist = Some(path.clone());
     let before = resident();
     let began = Instant::now();
-    let list = Admission::plug(&settings).expect("a list");
+    let list = Admission::plug((), &settings).expect("a list");
     println!("{len} torrents read in {:.2?}", began.elapsed());
     println!("{:.2} bytes resident for each", (resident() - before) as f64 / len as f64);
     fs::remove_file(path).expect("it is there");

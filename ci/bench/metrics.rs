@@ -5,72 +5,33 @@
 //! spends several times as long on a connection as the tracker spends on what comes over it.
 
 mod asked;
+mod plain;
 
 use std::hint::black_box;
-use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use opentracker::config::Settings;
-use opentracker::http::flavour::{Connected, Durations as _, Everyone, Metrics, NoFullScrape, NoMetrics};
+use opentracker::http::HttpFlavour;
+use opentracker::http::flavour::{Durations as _, Metrics, NoMetrics};
 use opentracker::http::request::Request;
 use opentracker::http::service::RequestTime;
-use opentracker::http::{HttpFlavour, Service, Shared};
 use opentracker::server::Plug as _;
-use opentracker::stats::Counters;
 use opentracker::switches::ThisBuild;
-use opentracker::tracker::keyed_hash::HashKey;
-use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
 
 type Exporter = <ThisBuild as HttpFlavour>::Metrics;
 
-const NOW: Minute = Minute(29_000_000);
 const HEAD: &[u8] =
     b"GET /announce?info_hash=%01%23Eg%89%ab%cd%ef%01%23Eg%89%ab%cd%ef%01%23Eg&peer_id=-BE0001-abcdefghijkl\
     &port=6881&uploaded=0&downloaded=0&left=1&compact=1&numwant=50 HTTP/1.1\r\nHost: tracker.example:6969\r\n\
     User-Agent: bench\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
 const PEERS: u32 = 1000;
 
-struct With<M>(PhantomData<M>);
-
-impl<M: Metrics> Flavour for With<M> {
-    type Families = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-impl<M: Metrics> HttpFlavour for With<M> {
-    type ClientAddress = Connected;
-    type StatsAccess = Everyone;
-    type FullScrape = NoFullScrape;
-    type Metrics = M;
-}
-
-fn service<M: Metrics>(metrics: M) -> Service<With<M>> {
-    let mut rng = Rng::with_seed(1);
-    let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    let counters = Arc::<Counters>::default();
-    let worker_counters = counters.for_worker();
-    let shared = Shared {
-        tracker: Arc::new(Tracker::new(key, Capacity::NONE, NOW, Open, Standalone, Unlogged)),
-        counters,
-        client_address: Connected,
-        stats_access: Everyone,
-        full_scrape: NoFullScrape,
-        metrics,
-        stats_path: "stats".into(),
-        redirect_url: None,
-    };
-    Service::new(Arc::new(shared), worker_counters, rng)
-}
-
 /// Answers as a worker of the tracker does.
 fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
     let durations = metrics.durations();
-    let mut service = service(metrics);
+    let mut service = plain::http_with(metrics);
     let started = Instant::now();
     let mut rng = Rng::with_seed(2);
     let mut out = Vec::with_capacity(2048);
@@ -79,7 +40,7 @@ fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
         out.clear();
         let mut room = Request::room();
         let Ok(Some((request, _))) = Request::parse(black_box(HEAD), &mut room) else { panic!("no request") };
-        let now = RequestTime { minute: NOW, uptime: started.elapsed() };
+        let now = RequestTime { minute: plain::NOW, uptime: started.elapsed() };
         let next = service.answer(&request, client, now, &mut out);
         durations.add(|| started.elapsed().saturating_sub(now.uptime));
         black_box((next.keep_alive, out.len()))
@@ -92,7 +53,7 @@ fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
 
 fn both(criterion: &mut Criterion) {
     announces(criterion, "http-announce/without", NoMetrics);
-    let exporter = Exporter::plug(&Settings::default()).expect("nothing can go wrong");
+    let exporter = Exporter::plug((), &Settings::default()).expect("nothing can go wrong");
     announces(criterion, "http-announce/with", exporter);
 }
 

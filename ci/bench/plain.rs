@@ -1,11 +1,11 @@
-//! What the micro-benchmarks measure: an IPv4 tracker with every switch off.
+//! What the micro-benchmarks measure: an IPv4 tracker with every switch off, or with `metrics` alone.
 
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
 use std::sync::Arc;
 
 use fastrand::Rng;
-use opentracker::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
+use opentracker::http::flavour::{Connected, Everyone, Metrics, NoFullScrape, NoMetrics};
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
@@ -13,41 +13,71 @@ use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
 
-pub(crate) struct Plain;
+pub(crate) struct Plain<M = NoMetrics> {
+    metrics: M,
+}
 
-impl Flavour for Plain {
+impl<M: Metrics> Flavour for Plain<M> {
     type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
     type NetworkLog = Unlogged;
+
+    fn admission(&self) -> &Open {
+        &Open
+    }
+
+    fn cluster(&self) -> &Standalone {
+        &Standalone
+    }
+
+    fn network_log(&self) -> &Unlogged {
+        &Unlogged
+    }
 }
 
-impl HttpFlavour for Plain {
+impl<M: Metrics> HttpFlavour for Plain<M> {
     type ClientAddress = Connected;
     type StatsAccess = Everyone;
     type FullScrape = NoFullScrape;
-    type Metrics = NoMetrics;
+    type Metrics = M;
+
+    fn client_address(&self) -> &Connected {
+        &Connected
+    }
+
+    fn stats_access(&self) -> &Everyone {
+        &Everyone
+    }
+
+    fn full_scrape(&self) -> &NoFullScrape {
+        &NoFullScrape
+    }
+
+    fn metrics(&self) -> &M {
+        &self.metrics
+    }
 }
 
 pub(crate) fn tracker() -> Tracker<Plain> {
+    with(NoMetrics)
+}
+
+fn with<M: Metrics>(metrics: M) -> Tracker<Plain<M>> {
     let mut rng = Rng::with_seed(1);
     let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Tracker::new(key, Capacity::NONE, NOW, Open, Standalone, Unlogged)
+    Tracker::new(key, Capacity::NONE, NOW, Plain { metrics })
 }
 
 /// Such a tracker over HTTP.
 pub(crate) fn http() -> http::Service<Plain> {
+    http_with(NoMetrics)
+}
+
+pub(crate) fn http_with<M: Metrics>(metrics: M) -> http::Service<Plain<M>> {
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();
-    let shared = http::Shared {
-        tracker: Arc::new(tracker()),
-        counters,
-        client_address: Connected,
-        stats_access: Everyone,
-        full_scrape: NoFullScrape,
-        metrics: NoMetrics,
-        stats_path: "stats".into(),
-        redirect_url: None,
-    };
+    let tracker = Arc::new(with(metrics));
+    let shared = http::Shared { tracker, counters, stats_path: "stats".into(), redirect_url: None };
     http::Service::new(Arc::new(shared), worker_counters, Rng::with_seed(2))
 }

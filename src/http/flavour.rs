@@ -13,7 +13,7 @@ use crate::tracker::store::Store;
 use super::query::Query;
 use super::request::Request;
 
-/// One choice for each plug point of the HTTP side, beside those of the core.
+/// One plug for each plug point of the HTTP side, beside those of the tracker.
 pub trait HttpFlavour: Flavour {
     /// Whose announce is it?
     type ClientAddress: ClientAddress;
@@ -23,6 +23,15 @@ pub trait HttpFlavour: Flavour {
     type FullScrape: FullScrape;
     /// Is there a page for Prometheus?
     type Metrics: Metrics;
+
+    /// Says whose announce a request is.
+    fn client_address(&self) -> &Self::ClientAddress;
+    /// Says who may read the statistics.
+    fn stats_access(&self) -> &Self::StatsAccess;
+    /// Opens the pages with everything.
+    fn full_scrape(&self) -> &Self::FullScrape;
+    /// Makes the page for Prometheus.
+    fn metrics(&self) -> &Self::Metrics;
 }
 
 /// The request names an address, or should, and it cannot be understood: it is answered with 400.

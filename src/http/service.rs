@@ -28,14 +28,6 @@ pub struct Shared<F: HttpFlavour> {
     pub tracker: Arc<Tracker<F>>,
     /// The counters of all workers.
     pub counters: Arc<Counters>,
-    /// Whose announce is it?
-    pub client_address: F::ClientAddress,
-    /// Who may read the statistics?
-    pub stats_access: F::StatsAccess,
-    /// Is there a page with everything?
-    pub full_scrape: F::FullScrape,
-    /// Is there a page for Prometheus?
-    pub metrics: F::Metrics,
     /// The path of the statistics, without the slash before it.
     pub stats_path: String,
     /// Where `/` leads; a 404 without.
@@ -154,7 +146,7 @@ impl<F: HttpFlavour> Service<F> {
         let Self { shared, worker_counters, rng, ipv4, ipv6 } = self;
         let query = request.query().unwrap_or(Query::EMPTY);
         let wants = announce_query::AnnounceQuery::read(query)?;
-        let client = shared.client_address.of(from, request, &query)?;
+        let client = shared.tracker.flavour().client_address().of(from, request, &query)?;
         let announce = AnnounceRequest {
             info_hash: wants.info_hash,
             endpoint: SocketAddr::new(client, wants.port),
@@ -192,7 +184,7 @@ impl<F: HttpFlavour> Service<F> {
     ) -> Answer<F> {
         let client = self.client(request, from)?;
         let tracker = &self.shared.tracker;
-        tracker.network_log.record(client, now, &mut self.rng);
+        tracker.flavour().network_log().record(client, now, &mut self.rng);
         let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
         let wants = announce_query::ScrapeQuery::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
@@ -202,8 +194,8 @@ impl<F: HttpFlavour> Service<F> {
     }
 
     fn stats(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Answer<F> {
-        let Shared { tracker, counters, stats_access, .. } = &*self.shared;
-        if !stats_access.allows(self.client(request, from)?) {
+        let Shared { tracker, counters, .. } = &*self.shared;
+        if !tracker.flavour().stats_access().allows(self.client(request, from)?) {
             return Err(Error::StatsDenied);
         }
         let query = request.query().unwrap_or(Query::EMPTY);
@@ -229,18 +221,18 @@ impl<F: HttpFlavour> Service<F> {
 
     /// The page for Prometheus is guarded like the statistics, and has one path in every tracker, as scrapers expect.
     fn metrics(&self, request: &Request<'_>, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
-        let Shared { tracker, counters, stats_access, metrics, .. } = &*self.shared;
-        if !stats_access.allows(self.client(request, from)?) {
+        let Shared { tracker, counters, .. } = &*self.shared;
+        if !tracker.flavour().stats_access().allows(self.client(request, from)?) {
             return Err(Error::StatsDenied);
         }
-        let page = metrics.page(tracker, counters).ok_or(Error::NeedsFeature("metrics"))?;
+        let page = tracker.flavour().metrics().page(tracker, counters).ok_or(Error::NeedsFeature("metrics"))?;
         reply::write(reply::OK, reply::OPENMETRICS, keep_alive, page.as_bytes(), out);
         Ok(Next { body: None, keep_alive })
     }
 
     /// Begins a page that names every torrent.
     fn list(&self, listing: Listing, request: &Request<'_>, keep_alive: bool, out: &mut Vec<u8>) -> Answer<F> {
-        let stream = self.shared.full_scrape.open(listing, request).ok_or(Error::NoFullScrape)?;
+        let stream = self.shared.tracker.flavour().full_scrape().open(listing, request).ok_or(Error::NoFullScrape)?;
         self.worker_counters.count(Counter::FullScraped);
         let chunked = request.version() >= Version::Http11;
         let keep_alive = keep_alive && chunked;
@@ -258,7 +250,7 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Who asks, where that is not for the query to say: an address in it is that of a peer.
     fn client(&self, request: &Request<'_>, from: IpAddr) -> Result<IpAddr, BadAddress> {
-        self.shared.client_address.of(from, request, &Query::EMPTY)
+        self.shared.tracker.flavour().client_address().of(from, request, &Query::EMPTY)
     }
 }
 

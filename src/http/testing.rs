@@ -14,12 +14,11 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 use crate::stats::{Counter, Counters};
-use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::store::Store;
-use crate::tracker::testing::{Ipv6Only, NotThatOne};
+use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
-    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Ipv4Only, Minute, Open,
-    Standalone, Tracker, Unlogged,
+    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Minute, Open, Standalone,
+    Tracker,
 };
 
 use super::flavour::{
@@ -35,44 +34,67 @@ use super::worker::Worker;
 /// The minute of all these tests.
 pub(super) const NOW: Minute = Minute(29_000_000);
 
+/// A flavour whose plug points on the HTTP side are what its parameters say; without them, every switch is off.
+pub(super) struct TestHttp<T = TestFlavour, A = Connected, S = Everyone, P = NoFullScrape, M = NoMetrics> {
+    tracker: T,
+    client_address: A,
+    stats_access: S,
+    full_scrape: P,
+    metrics: M,
+}
+
+impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> Flavour for TestHttp<T, A, S, P, M> {
+    type Families = T::Families;
+    type Admission = T::Admission;
+    type Cluster = T::Cluster;
+    type NetworkLog = T::NetworkLog;
+
+    fn admission(&self) -> &T::Admission {
+        self.tracker.admission()
+    }
+
+    fn cluster(&self) -> &T::Cluster {
+        self.tracker.cluster()
+    }
+
+    fn network_log(&self) -> &T::NetworkLog {
+        self.tracker.network_log()
+    }
+}
+
+impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> HttpFlavour for TestHttp<T, A, S, P, M> {
+    type ClientAddress = A;
+    type StatsAccess = S;
+    type FullScrape = P;
+    type Metrics = M;
+
+    fn client_address(&self) -> &A {
+        &self.client_address
+    }
+
+    fn stats_access(&self) -> &S {
+        &self.stats_access
+    }
+
+    fn full_scrape(&self) -> &P {
+        &self.full_scrape
+    }
+
+    fn metrics(&self) -> &M {
+        &self.metrics
+    }
+}
+
 /// Every switch is off.
-pub(super) struct Plain;
-
-impl Flavour for Plain {
-    type Families = Ipv4Only;
-    type Admission = Open;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-impl HttpFlavour for Plain {
-    type ClientAddress = Connected;
-    type StatsAccess = Everyone;
-    type FullScrape = NoFullScrape;
-    type Metrics = NoMetrics;
-}
+pub(super) type Plain = TestHttp;
 
 /// Something stands at every plug point of the HTTP side, for IPv6.
-pub(super) struct Fancy;
-
-impl Flavour for Fancy {
-    type Families = Ipv6Only;
-    type Admission = NotThatOne;
-    type Cluster = Standalone;
-    type NetworkLog = Unlogged;
-}
-
-impl HttpFlavour for Fancy {
-    type ClientAddress = Told;
-    type StatsAccess = Loopback;
-    type FullScrape = Pieces;
-    type Metrics = Counted;
-}
+pub(super) type Fancy = TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, Pieces, Counted>;
 
 /// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.
-pub(super) struct Told;
+pub(super) struct Named;
 
-impl ClientAddress for Told {
+impl ClientAddress for Named {
     fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
         let mut room = [0; 45];
         let told = match query.last("ip") {
@@ -147,38 +169,34 @@ impl Durations for Counted {
     }
 }
 
-fn tracker<F: Flavour<Cluster = Standalone, NetworkLog = Unlogged>>(admission: F::Admission) -> Arc<Tracker<F>> {
-    Arc::new(Tracker::new(HashKey::from_bytes(&[7; 48]), Capacity::NONE, NOW, admission, Standalone, Unlogged))
-}
-
 pub(super) fn plain() -> Service<Plain> {
-    service(Shared {
-        tracker: tracker(Open),
-        counters: Arc::default(),
+    let flavour = TestHttp {
+        tracker: TestFlavour::with_plugs(Open, Standalone),
         client_address: Connected,
         stats_access: Everyone,
         full_scrape: NoFullScrape,
         metrics: NoMetrics,
-        stats_path: "stats".into(),
-        redirect_url: None,
-    })
+    };
+    service(flavour, "stats", None)
 }
 
 pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
-    service(Shared {
-        tracker: tracker(NotThatOne),
-        counters: Arc::new(Counters::default()),
-        client_address: Told,
+    let flavour = TestHttp {
+        tracker: TestFlavour::with_plugs(NotThatOne, Standalone),
+        client_address: Named,
         stats_access: Loopback,
         full_scrape,
         metrics: Counted::default(),
-        stats_path: "secret/numbers".into(),
-        redirect_url: Some("https://a.example/".into()),
-    })
+    };
+    service(flavour, "secret/numbers", Some("https://a.example/"))
 }
 
-fn service<F: HttpFlavour>(shared: Shared<F>) -> Service<F> {
-    let worker_counters = shared.counters.for_worker();
+fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&str>) -> Service<F> {
+    let counters = Arc::<Counters>::default();
+    let worker_counters = counters.for_worker();
+    let tracker = Arc::new(Tracker::new(key(), Capacity::NONE, NOW, flavour));
+    let shared =
+        Shared { tracker, counters, stats_path: stats_path.into(), redirect_url: redirect_url.map(str::to_owned) };
     Service::new(Arc::new(shared), worker_counters, Rng::with_seed(1))
 }
 

@@ -79,7 +79,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     /// all workers have open together.
     pub fn new(service: Service<F>, clock: C, started: Instant, connection_limit: Arc<ConnectionLimit>) -> Self {
         Self {
-            durations: service.shared().metrics.durations(),
+            durations: service.shared().tracker.flavour().metrics().durations(),
             service: RefCell::new(service),
             clock,
             started,

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::Settings;
 
 use super::notify::Notifier;
+use super::plug::{Build, Opening};
 use super::{StartError, limits};
 
 /// Connections that wait to be accepted; the system may allow fewer.
@@ -22,15 +23,16 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// What an event loop holds open: epoll twice, an eventfd, and its ear for signals.
 const EVENT_LOOP_FILES: usize = 4;
 
-/// Sockets are bound; the process still has all its rights.
-#[derive(Debug)]
-pub struct Bound {
+/// Sockets are bound and plugs opened; the process still has all its rights.
+pub struct Bound<B: Build> {
     pub(super) settings: Settings,
     pub(super) tcp: Vec<Listener<TcpListener>>,
     pub(super) udp: Vec<Listener<UdpSocket>>,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
     pub(super) user: Option<User>,
     pub(super) notifier: Notifier,
+    /// What the plugs have made so far.
+    pub(super) opened: B::Opened,
     pub(super) connections: usize,
     pub(super) memory: u64,
 }
@@ -42,12 +44,12 @@ pub(super) struct Listener<S> {
     pub(super) sockets: Vec<S>,
 }
 
-impl Bound {
-    /// Opens every address, finds the user to become, and connects to the service manager.
+impl<B: Build> Bound<B> {
+    /// Opens every address and every plug, finds the user to become, and connects to the service manager.
     ///
     /// # Errors
     ///
-    /// An address that cannot be opened; a user that does not exist.
+    /// An address or a plug that cannot be opened; a user that does not exist.
     pub fn open(settings: Settings) -> Result<Self, StartError> {
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
         let tcp_workers = workers(settings.listen.tcp_workers);
@@ -59,7 +61,8 @@ impl Bound {
         let connections = limits::connections(&settings.limits, files, memory);
         let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM)?;
         let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM)?;
-        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), connections, memory })
+        let opened = B::open(&Opening { settings: &settings })?;
+        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), opened, connections, memory })
     }
 }
 

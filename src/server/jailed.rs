@@ -11,19 +11,19 @@ use crate::config::Settings;
 
 use super::StartError;
 use super::bound::Bound;
+use super::plug::Build;
 
 /// The process can do nothing any more that only root can, and sees nothing outside its root directory. Files are
 /// opened from here on.
-#[derive(Debug)]
-pub struct Jailed(pub(super) Bound);
+pub struct Jailed<B: Build>(pub(super) Bound<B>);
 
-impl Bound {
+impl<B: Build> Bound<B> {
     /// As root: makes the root directory the process's root and becomes the user. Otherwise: goes to the directory.
     ///
     /// # Errors
     ///
     /// A directory that cannot be entered; rights that cannot be given up, or that are still there afterwards.
-    pub fn jail(mut self) -> Result<Jailed, StartError> {
+    pub fn jail(mut self) -> Result<Jailed<B>, StartError> {
         let root = self.settings.tracker.rootdir.clone();
         match &self.user {
             Some(user) => {

@@ -1,7 +1,8 @@
 //! Start-up and shutdown. Each stage is a type, and only the stage before can make it:
 //!
-//! [`Settings`] -> [`Bound`] (sockets opened, privileged ports included) -> [`Jailed`] (root given up, for good) ->
-//! [`Running`] (threads started). What must happen as root cannot be forgotten, and what must not cannot happen.
+//! [`Settings`] -> [`Bound`] (sockets and plugs opened, privileged ports included) -> [`Jailed`] (root given up, for
+//! good) -> [`Running`] (threads started). What must happen as root cannot be forgotten, and what must not cannot
+//! happen.
 
 mod bound;
 mod clock;
@@ -23,7 +24,8 @@ use crate::config::Settings;
 pub use bound::Bound;
 pub use clock::MonotonicClock;
 pub use jailed::Jailed;
-pub use plug::{Beginning, Build, Plug};
+pub(crate) use plug::plugs;
+pub use plug::{Beginning, Build, Opening, Plug};
 pub use running::Running;
 pub use threads::Threads;
 
@@ -115,6 +117,6 @@ fn hint(error: &io::Error) -> &'static str {
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
 pub fn run<B: Build>(settings: Settings) -> Result<(), StartError> {
-    Bound::open(settings.resolved(B::FEATURES))?.jail()?.start::<B>()?.wait();
+    Bound::<B>::open(settings.resolved(B::FEATURES))?.jail()?.start()?.wait();
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! How what a plug point holds comes into being.
+//! What is plugged in, and how long it lives.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::config::Settings;
-use crate::http::flavour::{Connected, Everyone, HttpFlavour, NoFullScrape, NoMetrics};
+use crate::config::{ConfigError, Settings};
+use crate::http::HttpFlavour;
+use crate::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use crate::stats::Counters;
 use crate::tracker::{Flavour, Open, Standalone, Tracker, Unlogged};
 
@@ -11,18 +13,22 @@ use super::StartError;
 use super::clock::MonotonicClock;
 use super::threads::Threads;
 
-/// A whole build: what fills every plug point, each made in the same way. The server knows no more of the switches.
-pub trait Build:
-    Flavour<Admission: Plug, Cluster: Plug, NetworkLog: Plug>
-    + HttpFlavour<ClientAddress: Plug, StatsAccess: Plug, FullScrape: Plug, Metrics: Plug>
-{
-    /// The names of its features.
-    const FEATURES: &'static [&'static str];
+/// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
+/// switches. [`plugs!`] makes one.
+pub trait Build: HttpFlavour + Plug {}
+
+impl<B: HttpFlavour + Plug> Build for B {}
+
+/// What there is when [`Plug::open`] is called.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// What the operator chose. Paths are those outside the jail.
+    pub settings: &'a Settings,
 }
 
 /// What there is when [`Plug::begin`] is called.
 pub struct Beginning<'a, F: Flavour> {
-    /// What the operator chose.
+    /// What the operator chose. Paths are those inside the jail.
     pub settings: &'a Settings,
     /// The tracker, still without peers.
     pub tracker: &'a Arc<Tracker<F>>,
@@ -34,16 +40,37 @@ pub struct Beginning<'a, F: Flavour> {
     pub threads: &'a mut Threads,
 }
 
-/// What is plugged in: made once at the start, and told of SIGHUP.
+/// What fills a plug point, from the start of the process to its end. In this order: `check`, `open`, `plug`, `begin`,
+/// `reload` for each SIGHUP, `finish`. What a plug has no use for it leaves out.
 pub trait Plug: Sized + Send + Sync + 'static {
-    /// Made from the settings. Called when root has been given up: a file's path is one inside the jail.
+    /// What [`open`](Self::open) makes and [`plug`](Self::plug) takes.
+    type Opened: Send;
+
+    /// Checks what the plug requires of the settings. Has no effects: `--check-config` calls nothing else.
+    ///
+    /// # Errors
+    ///
+    /// A setting without which the tracker must not start.
+    fn check(_: &Settings) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Does what needs the rights and the sight of the process that was started: resolves host names, reads
+    /// credentials, binds ports. Root has not been given up, and the whole file system is there.
     ///
     /// # Errors
     ///
     /// What keeps the tracker from starting.
-    fn plug(settings: &Settings) -> Result<Self, StartError>;
+    fn open(opening: &Opening<'_>) -> Result<Self::Opened, StartError>;
 
-    /// Called once, when the tracker is whole and does not answer yet: to fill it, or to start a thread.
+    /// Makes the plug. Root has been given up, and files are opened inside the jail.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the tracker from starting.
+    fn plug(opened: Self::Opened, settings: &Settings) -> Result<Self, StartError>;
+
+    /// Called once, when the tracker is whole and does not answer yet: fills it, or starts threads.
     ///
     /// # Errors
     ///
@@ -52,19 +79,201 @@ pub trait Plug: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// SIGHUP: read again what was read at the start. Whatever goes wrong is logged, and what was in force stays so.
-    fn reload(&self) {}
+    /// SIGHUP: reads again what was read at the start, in a thread of its own if that takes long. Whatever goes wrong is
+    /// logged, and what was in force stays so.
+    fn reload(&self, _: &mut Threads) {}
+
+    /// Called once, when no request is answered any more and threads have ended or outlived their grace: what is still
+    /// to be told is told, by `deadline` at the latest.
+    fn finish(&self, _: Instant) {}
 }
 
-/// The twins that do nothing are made from nothing.
-macro_rules! plug_default {
+/// Two plugs are a plug: each stage is that of the first, then that of the second.
+impl<A: Plug, B: Plug> Plug for (A, B) {
+    type Opened = (A::Opened, B::Opened);
+
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        A::check(settings)?;
+        B::check(settings)
+    }
+
+    fn open(opening: &Opening<'_>) -> Result<Self::Opened, StartError> {
+        Ok((A::open(opening)?, B::open(opening)?))
+    }
+
+    fn plug((a, b): Self::Opened, settings: &Settings) -> Result<Self, StartError> {
+        Ok((A::plug(a, settings)?, B::plug(b, settings)?))
+    }
+
+    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        self.0.begin(beginning)?;
+        self.1.begin(beginning)
+    }
+
+    fn reload(&self, threads: &mut Threads) {
+        self.0.reload(threads);
+        self.1.reload(threads);
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.0.finish(deadline);
+        self.1.finish(deadline);
+    }
+}
+
+/// Defines a struct whose fields are plugs, and which is a plug: each stage walks the fields in their order. A build is
+/// such a struct, so that its plugs are listed once.
+macro_rules! plugs {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident: $plug:ty),* $(,)? }) => {
+        $(#[$attribute])*
+        $visibility struct $name { $($field: $plug),* }
+
+        impl $crate::server::Plug for $name {
+            type Opened = ($(<$plug as $crate::server::Plug>::Opened,)*);
+
+            fn check(settings: &$crate::config::Settings) -> Result<(), $crate::config::ConfigError> {
+                $(<$plug as $crate::server::Plug>::check(settings)?;)*
+                Ok(())
+            }
+
+            fn open(opening: &$crate::server::Opening<'_>) -> Result<Self::Opened, $crate::server::StartError> {
+                Ok(($(<$plug as $crate::server::Plug>::open(opening)?,)*))
+            }
+
+            fn plug(
+                ($($field,)*): Self::Opened,
+                settings: &$crate::config::Settings,
+            ) -> Result<Self, $crate::server::StartError> {
+                Ok(Self { $($field: $crate::server::Plug::plug($field, settings)?),* })
+            }
+
+            fn begin<F: $crate::tracker::Flavour>(
+                &self,
+                beginning: &mut $crate::server::Beginning<'_, F>,
+            ) -> Result<(), $crate::server::StartError> {
+                $($crate::server::Plug::begin(&self.$field, beginning)?;)*
+                Ok(())
+            }
+
+            fn reload(&self, threads: &mut $crate::server::Threads) {
+                $($crate::server::Plug::reload(&self.$field, threads);)*
+            }
+
+            fn finish(&self, deadline: std::time::Instant) {
+                $($crate::server::Plug::finish(&self.$field, deadline);)*
+            }
+        }
+    };
+}
+
+pub(crate) use plugs;
+
+/// Off twins are made from nothing, and have nothing to do.
+macro_rules! off_twins {
     ($($twin:ty),*) => {$(
         impl Plug for $twin {
-            fn plug(_: &Settings) -> Result<Self, StartError> {
+            type Opened = ();
+
+            fn open(_: &Opening<'_>) -> Result<(), StartError> {
+                Ok(())
+            }
+
+            fn plug((): (), _: &Settings) -> Result<Self, StartError> {
                 Ok(Self::default())
             }
         }
     )*};
 }
 
-plug_default!(Open, Standalone, Unlogged, Connected, Everyone, NoFullScrape, NoMetrics);
+off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoFullScrape, NoMetrics);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::tracker::testing::TestTracker;
+    use crate::tracker::{Capacity, Ipv4Only, Minute};
+
+    /// What has happened so far, for all plugs of these tests.
+    static LOG: Mutex<String> = Mutex::new(String::new());
+
+    fn log(stage: &str, name: u8) {
+        let _ = write!(LOG.lock().unwrap(), "{stage} {name}, ");
+    }
+
+    /// A plug that says what happens to it.
+    struct Witness<const NAME: u8>;
+
+    impl<const NAME: u8> Plug for Witness<NAME> {
+        type Opened = u8;
+
+        fn check(settings: &Settings) -> Result<(), ConfigError> {
+            log("check", NAME);
+            match settings.tracker.user.as_str() {
+                "strict" if NAME == 3 => Err(ConfigError::of_option("-u", None, crate::config::Problem::NotOffered)),
+                _ => Ok(()),
+            }
+        }
+
+        fn open(_: &Opening<'_>) -> Result<u8, StartError> {
+            log("open", NAME);
+            Ok(NAME)
+        }
+
+        fn plug(opened: u8, _: &Settings) -> Result<Self, StartError> {
+            assert_eq!(opened, NAME, "each is handed what it has opened");
+            log("plug", NAME);
+            Ok(Self)
+        }
+
+        fn begin<F: Flavour>(&self, _: &mut Beginning<'_, F>) -> Result<(), StartError> {
+            log("begin", NAME);
+            Ok(())
+        }
+
+        fn reload(&self, _: &mut Threads) {
+            log("reload", NAME);
+        }
+
+        fn finish(&self, _: Instant) {
+            log("finish", NAME);
+        }
+    }
+
+    plugs! {
+        struct Three {
+            one: Witness<1>,
+            two: (Witness<2>, Witness<3>),
+        }
+    }
+
+    #[test]
+    fn every_stage_walks_the_list_in_its_order_and_a_pair_is_a_plug() {
+        let settings = Settings::default();
+        Three::check(&settings).unwrap();
+        let opened = Three::open(&Opening { settings: &settings }).unwrap();
+        let three = Three::plug(opened, &settings).unwrap();
+        let mut threads = Threads::default();
+        three
+            .begin(&mut Beginning {
+                settings: &settings,
+                tracker: &Arc::new(TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(1))),
+                counters: &Counters::default(),
+                clock: MonotonicClock::start(),
+                threads: &mut threads,
+            })
+            .unwrap();
+        three.reload(&mut threads);
+        three.finish(Instant::now());
+        let stages = ["check", "open", "plug", "begin", "reload", "finish"];
+        let expected: String =
+            stages.iter().flat_map(|stage| [1, 2, 3].map(|name| format!("{stage} {name}, "))).collect();
+        assert_eq!(std::mem::take(&mut *LOG.lock().unwrap()), expected);
+
+        let settings =
+            Settings { tracker: crate::config::Tracker { user: "strict".into(), ..settings.tracker }, ..settings };
+        assert!(Three::check(&settings).is_err(), "what one requires, all require");
+    }
+}

@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
-use crate::server::StartError;
+use crate::server::{StartError, Threads};
 use crate::tracker::InfoHash;
 use crate::tracker::flavour::ListStatus;
 
@@ -91,16 +91,16 @@ impl AccessList {
 
     /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
     /// way, all that is asked for meanwhile becomes one more.
-    pub(super) fn reload(&self) {
+    pub(super) fn reload(&self, threads: &mut Threads) {
         let mut reading = self.0.reading();
         if *reading != Reading::No {
             *reading = Reading::Again;
             return;
         }
         let shared = Arc::clone(&self.0);
-        match thread::Builder::new().name("list".into()).spawn(move || shared.read_while_asked()) {
-            Ok(_) => *reading = Reading::Yes,
-            Err(error) => self.0.refuse(&Error::System(error)),
+        match threads.spawn("list", move |_| shared.read_while_asked()) {
+            Ok(()) => *reading = Reading::Yes,
+            Err(error) => error!("{}: {error}; the list in force stays", self.0.key),
         }
     }
 }

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::config::Settings;
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash};
 
@@ -28,7 +28,13 @@ impl Admission for Black {
 }
 
 impl Plug for Black {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let Some(path) = &settings.access.blacklist else {
             warn!("{KEY} is not configured: every torrent is served");
             return Ok(Self(None));
@@ -36,7 +42,7 @@ impl Plug for Black {
         AccessList::open(KEY, path.clone()).map(|list| Self(Some(list)))
     }
 
-    fn reload(&self) {
-        self.0.iter().for_each(AccessList::reload);
+    fn reload(&self, threads: &mut Threads) {
+        self.0.iter().for_each(|list| list.reload(threads));
     }
 }

@@ -1,7 +1,7 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::Settings;
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash};
 
@@ -26,13 +26,19 @@ impl Admission for White {
 }
 
 impl Plug for White {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         // The check of the settings has refused to go on without.
         let path = settings.access.whitelist.clone().unwrap_or_default();
         AccessList::open(KEY, path).map(Self)
     }
 
-    fn reload(&self) {
-        self.0.reload();
+    fn reload(&self, threads: &mut Threads) {
+        self.0.reload(threads);
     }
 }

@@ -10,7 +10,7 @@ mod statefile;
 use crate::config::Settings;
 use crate::http::flavour::{FullScrape, Listing, Stream};
 use crate::http::request::Request;
-use crate::server::{Beginning, Plug, StartError};
+use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::tracker::store::{Cursor, Store};
 use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
 
@@ -25,7 +25,13 @@ const PORTION: usize = 256;
 pub struct Pages;
 
 impl Plug for Pages {
-    fn plug(_: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self)
     }
 

@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -13,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::Settings;
 use crate::http::flavour::{FullScrape, Listing, Stream};
 use crate::http::request::Request;
-use crate::server::{Beginning, Plug, StartError};
+use crate::server::{Beginning, Opening, Plug, StartError, Threads};
 use crate::tracker::store::Store;
 use crate::tracker::{AddressFamilies, Flavour, Minute};
 
@@ -39,16 +40,26 @@ impl<P> Compressed<P> {
 }
 
 impl<P: Plug> Plug for Compressed<P> {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
-        P::plug(settings).map(Self::new)
+    type Opened = P::Opened;
+
+    fn open(opening: &Opening<'_>) -> Result<P::Opened, StartError> {
+        P::open(opening)
+    }
+
+    fn plug(opened: P::Opened, settings: &Settings) -> Result<Self, StartError> {
+        P::plug(opened, settings).map(Self::new)
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
         self.pages.begin(beginning)
     }
 
-    fn reload(&self) {
-        self.pages.reload();
+    fn reload(&self, threads: &mut Threads) {
+        self.pages.reload(threads);
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.pages.finish(deadline);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::http::flavour::{BadAddress, ClientAddress, address};
 use crate::http::query::Query;
 use crate::http::request::Request;
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError};
 
 /// Whose word is believed, and where it stands.
 #[derive(Debug)]
@@ -52,7 +52,13 @@ impl ClientAddress for FromProxy {
 }
 
 impl Plug for FromProxy {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         Ok(Self { proxies: settings.access.proxy.clone(), header: settings.access.proxy_header.clone() })
     }
 }
@@ -85,7 +91,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.access.proxy =
             ["10.0.0.0/8", "2001:db8:ff::/48"].iter().map(|network| network.parse().unwrap()).collect();
-        FromProxy::plug(&settings).unwrap()
+        FromProxy::plug((), &settings).unwrap()
     }
 
     /// Who asks through `connection`, with these lines in the head.
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn without_proxies_every_connection_is_the_clients_own() {
-        let plug = FromProxy::plug(&Settings::default()).unwrap();
+        let plug = FromProxy::plug((), &Settings::default()).unwrap();
         assert_eq!(ask(&plug, PROXY, b"X-Forwarded-For: 6.6.6.6\r\n"), Ok([10, 0, 0, 1].into()));
     }
 

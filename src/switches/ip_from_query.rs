@@ -6,12 +6,13 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use crate::config::Settings;
 use crate::http::flavour::{BadAddress, ClientAddress, address};
 use crate::http::query::Query;
 use crate::http::request::Request;
-use crate::server::{Beginning, Plug, StartError};
+use crate::server::{Beginning, Opening, Plug, StartError, Threads};
 use crate::tracker::Flavour;
 
 /// Bytes in the longest address: IPv6 that ends in the form of IPv4, in brackets.
@@ -31,16 +32,26 @@ impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
 }
 
 impl<Below: ClientAddress + Plug> Plug for FromQuery<Below> {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
-        Below::plug(settings).map(Self)
+    type Opened = Below::Opened;
+
+    fn open(opening: &Opening<'_>) -> Result<Below::Opened, StartError> {
+        Below::open(opening)
+    }
+
+    fn plug(opened: Below::Opened, settings: &Settings) -> Result<Self, StartError> {
+        Below::plug(opened, settings).map(Self)
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
         self.0.begin(beginning)
     }
 
-    fn reload(&self) {
-        self.0.reload();
+    fn reload(&self, threads: &mut Threads) {
+        self.0.reload(threads);
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.0.finish(deadline);
     }
 }
 

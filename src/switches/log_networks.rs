@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use fastrand::Rng;
 
 use crate::config::Settings;
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError};
 use crate::stats::pages::networks::{Prefix, network_of};
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{AddressFamilies, Minute, NetworkLog};
@@ -76,7 +76,13 @@ impl<F: AddressFamilies> NetworkLog for Networks<F> {
 }
 
 impl<F: AddressFamilies> Plug for Networks<F> {
-    fn plug(_: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         let mut key = [0; 48];
         getrandom::fill(&mut key)
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;

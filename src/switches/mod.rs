@@ -5,7 +5,7 @@
 //! `Cargo.toml`, its lines here and its row in `FEATURES.md`.
 
 use crate::http::flavour::HttpFlavour;
-use crate::server::Build;
+use crate::server::plugs;
 use crate::tracker::Flavour;
 
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
@@ -114,19 +114,38 @@ pub const FEATURES: &[&str] = &[
     "metrics",
 ];
 
-/// What Cargo's features make of the tracker.
-#[derive(Debug)]
-pub struct ThisBuild;
+plugs! {
+    /// What Cargo's features make of the tracker: every plug, listed once. Start, reload and stop walk this list.
+    pub struct ThisBuild {
+        admission: Admission,
+        cluster: Cluster,
+        network_log: NetworkLog,
+        client_address: ClientAddress,
+        stats_access: StatsAccess,
+        full_scrape: FullScrape,
+        metrics: Metrics,
+    }
+}
 
 impl Flavour for ThisBuild {
     type Families = Families;
     type Admission = Admission;
     type Cluster = Cluster;
     type NetworkLog = NetworkLog;
-}
 
-impl Build for ThisBuild {
     const FEATURES: &'static [&'static str] = FEATURES;
+
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn network_log(&self) -> &NetworkLog {
+        &self.network_log
+    }
 }
 
 impl HttpFlavour for ThisBuild {
@@ -134,4 +153,20 @@ impl HttpFlavour for ThisBuild {
     type StatsAccess = StatsAccess;
     type FullScrape = FullScrape;
     type Metrics = Metrics;
+
+    fn client_address(&self) -> &ClientAddress {
+        &self.client_address
+    }
+
+    fn stats_access(&self) -> &StatsAccess {
+        &self.stats_access
+    }
+
+    fn full_scrape(&self) -> &FullScrape {
+        &self.full_scrape
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
 }

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::config::Settings;
 use crate::http::flavour::StatsAccess;
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError};
 
 /// The networks that may read the statistics. If there are none, nobody may.
 #[derive(Debug)]
@@ -22,7 +22,13 @@ impl StatsAccess for Blessed {
 }
 
 impl Plug for Blessed {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let networks = settings.access.stats.clone();
         if networks.is_empty() {
             warn!("nobody may read the statistics: there is no access.stats (-A) to say who may");
@@ -38,7 +44,7 @@ mod tests {
     fn allows(networks: &[&str], client: &str) -> bool {
         let mut settings = Settings::default();
         settings.access.stats = networks.iter().map(|network| network.parse().unwrap()).collect();
-        Blessed::plug(&settings).unwrap().allows(client.parse().unwrap())
+        Blessed::plug((), &settings).unwrap().allows(client.parse().unwrap())
     }
 
     #[test]

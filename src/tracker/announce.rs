@@ -88,7 +88,7 @@ impl<F: Flavour> Tracker<F> {
         rng: &mut Rng,
         mut handout: Handout<'_>,
     ) -> Result<AnnounceOutcome, AnnounceError> {
-        self.network_log.record(announce.endpoint.ip(), now, rng);
+        self.flavour().network_log().record(announce.endpoint.ip(), now, rng);
         self.check(announce)?;
         let mut locked = self.store().find(&announce.info_hash);
         locked.prefetch(announce.endpoint, announce.seeder, handout.wanted, rng);
@@ -117,7 +117,7 @@ impl<F: Flavour> Tracker<F> {
             let mut in_flight = 0;
             while let Some(place) = group.get_mut(in_flight) {
                 let Some(mut asked) = asked.next() else { break };
-                self.network_log.record(asked.announce.endpoint.ip(), now, rng);
+                self.flavour().network_log().record(asked.announce.endpoint.ip(), now, rng);
                 if let Err(refusal) = self.check(&asked.announce) {
                     done(&mut asked, Err(refusal), rng);
                     continue;
@@ -194,7 +194,7 @@ impl<F: Flavour> Tracker<F> {
             Err(AnnounceError::NoPort)
         } else if !F::Families::serves(announce.endpoint.ip()) {
             Err(AnnounceError::FamilyNotServed)
-        } else if !self.admission.admits(&announce.info_hash) {
+        } else if !self.flavour().admission().admits(&announce.info_hash) {
             Err(AnnounceError::NotAdmitted)
         } else {
             Ok(())
@@ -202,7 +202,7 @@ impl<F: Flavour> Tracker<F> {
     }
 
     fn publish(&self, announce: &AnnounceRequest, completed: bool) {
-        self.cluster.publish(Change {
+        self.flavour().cluster().publish(Change {
             info_hash: announce.info_hash,
             endpoint: announce.endpoint,
             seeder: announce.seeder,
@@ -378,7 +378,13 @@ mod tests {
         let told = |minutes: u32, seeder: bool, event: Event| {
             let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
             tracker.announce(&announce(1, 1, seeder, event), NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
-            tracker.cluster.take().into_iter().map(|change| (change.completed, change.stopped)).collect::<Vec<_>>()
+            tracker
+                .flavour()
+                .cluster()
+                .take()
+                .into_iter()
+                .map(|change| (change.completed, change.stopped))
+                .collect::<Vec<_>>()
         };
         assert_eq!(told(0, false, Event::Update), [(false, false)], "it comes");
         assert_eq!(told(9, false, Event::Update), []);

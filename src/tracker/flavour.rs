@@ -12,8 +12,8 @@ use super::InfoHash;
 use super::clock::Minute;
 use super::families::AddressFamilies;
 
-/// One choice for each plug point of the core. [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's
-/// features make; tests make others.
+/// One plug for each plug point of the tracker: a value that holds them, so that the tracker holds one thing.
+/// [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's features make; tests make others.
 pub trait Flavour: Send + Sync + 'static {
     /// Which address families are kept.
     type Families: AddressFamilies;
@@ -23,6 +23,16 @@ pub trait Flavour: Send + Sync + 'static {
     type Cluster: Cluster;
     /// Who counts the networks that ask.
     type NetworkLog: NetworkLog;
+
+    /// The names of the Cargo features that it has.
+    const FEATURES: &'static [&'static str] = &[];
+
+    /// Decides which torrents are served.
+    fn admission(&self) -> &Self::Admission;
+    /// Tells others of changes.
+    fn cluster(&self) -> &Self::Cluster;
+    /// Counts the networks that ask.
+    fn network_log(&self) -> &Self::NetworkLog;
 }
 
 /// Does this tracker serve this torrent? Asked for every announce and scrape, by many threads.

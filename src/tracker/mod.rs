@@ -59,25 +59,18 @@ const SWEEP_PORTION: usize = 1024;
 pub struct Tracker<F: Flavour> {
     store: Store<F::Families>,
     last_sweep: AtomicU32,
-    /// Which torrents are served.
-    pub admission: F::Admission,
-    /// Who else hears of a change.
-    pub cluster: F::Cluster,
-    /// Who counts the networks that ask.
-    pub network_log: F::NetworkLog,
+    flavour: F,
 }
 
 impl<F: Flavour> Tracker<F> {
     /// An empty tracker.
-    pub fn new(
-        key: HashKey,
-        limits: Capacity,
-        now: Minute,
-        admission: F::Admission,
-        cluster: F::Cluster,
-        network_log: F::NetworkLog,
-    ) -> Self {
-        Self { store: Store::new(key, limits), last_sweep: AtomicU32::new(now.0), admission, cluster, network_log }
+    pub fn new(key: HashKey, capacity: Capacity, now: Minute, flavour: F) -> Self {
+        Self { store: Store::new(key, capacity), last_sweep: AtomicU32::new(now.0), flavour }
+    }
+
+    /// What this build plugs in.
+    pub fn flavour(&self) -> &F {
+        &self.flavour
     }
 
     /// All torrents.
@@ -87,7 +80,7 @@ impl<F: Flavour> Tracker<F> {
 
     /// A random number of this run: the one that its cluster knows it by, if it is one of a cluster.
     pub fn id(&self) -> u32 {
-        self.cluster.id().unwrap_or_else(|| self.store.id())
+        self.flavour.cluster().id().unwrap_or_else(|| self.store.id())
     }
 
     /// Forgets peers and torrents that have been silent for too long, and torrents that are no longer served. Made to
@@ -95,7 +88,7 @@ impl<F: Flavour> Tracker<F> {
     pub fn sweep(&self, now: Minute, mut pause: impl FnMut()) {
         let before = Minute(self.last_sweep.swap(now.0, Ordering::Relaxed));
         let everybody = now.since(before) > PeerState::MAX_SWEEP_GAP;
-        let keep = |info_hash: &InfoHash| !F::Admission::RESTRICTS || self.admission.admits(info_hash);
+        let keep = |info_hash: &InfoHash| !F::Admission::RESTRICTS || self.flavour.admission().admits(info_hash);
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             cursor = self.store.sweep(from, now, SWEEP_PORTION, everybody, keep);
@@ -116,7 +109,7 @@ impl<F: Flavour> Tracker<F> {
         touched: Minute,
         now: Minute,
     ) -> Result<(), AnnounceError> {
-        if !self.admission.admits(info_hash) {
+        if !self.flavour.admission().admits(info_hash) {
             return Err(AnnounceError::NotAdmitted);
         }
         let remember = |torrent: &mut Torrent<F::Families>, _: &HashKey, _| {

@@ -7,7 +7,7 @@ use super::{InfoHash, ScrapeCounts, Tracker};
 impl<F: Flavour> Tracker<F> {
     /// The numbers of one torrent; `None` if it is not known or not served.
     pub fn scrape(&self, info_hash: &InfoHash) -> Option<ScrapeCounts> {
-        if !self.admission.admits(info_hash) {
+        if !self.flavour().admission().admits(info_hash) {
             return None;
         }
         self.store.find(info_hash).torrent().map(Torrent::scrape_counts)
@@ -36,7 +36,12 @@ impl<F: Flavour> Tracker<F> {
                 let sought = |n: usize| rest.get(n)?.as_ref().map(|(hash, info_hash)| (*hash, info_hash));
                 let many = self.store.find_group(sought, &mut found);
                 for (found, (_, info_hash)) in found.iter().flatten().zip(rest.iter().flatten()) {
-                    visit(found.torrent().filter(|_| self.admission.admits(info_hash)).map(Torrent::scrape_counts));
+                    visit(
+                        found
+                            .torrent()
+                            .filter(|_| self.flavour().admission().admits(info_hash))
+                            .map(Torrent::scrape_counts),
+                    );
                 }
                 rest = rest.get(many..).unwrap_or_default();
             }

@@ -12,13 +12,37 @@ use super::swarm::Swarm;
 use super::{Capacity, InfoHash, Ipv4Only, Minute, Tracker};
 
 /// Every plug point is what its parameter says; without parameters, every switch is off.
-pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged>(PhantomData<(F, A, C, N)>);
+pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged> {
+    admission: A,
+    cluster: C,
+    network_log: N,
+    families: PhantomData<F>,
+}
 
 impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog> Flavour for TestFlavour<F, A, C, N> {
     type Families = F;
     type Admission = A;
     type Cluster = C;
     type NetworkLog = N;
+
+    fn admission(&self) -> &A {
+        &self.admission
+    }
+
+    fn cluster(&self) -> &C {
+        &self.cluster
+    }
+
+    fn network_log(&self) -> &N {
+        &self.network_log
+    }
+}
+
+impl<F, A, C> TestFlavour<F, A, C> {
+    /// With these plugs, and nobody who counts networks.
+    pub(crate) fn with_plugs(admission: A, cluster: C) -> Self {
+        Self { admission, cluster, network_log: Unlogged, families: PhantomData }
+    }
 }
 
 /// The tracker of a test: alone, unlogged, and open unless the test says otherwise.
@@ -27,9 +51,13 @@ pub(crate) type TestTracker<F = Ipv4Only, A = Open, C = Standalone> = Tracker<Te
 impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
     /// An empty tracker with these plugs. Its key is the same in every test.
     pub(crate) fn with_plugs(capacity: Capacity, now: Minute, admission: A, cluster: C) -> Self {
-        let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8));
-        Self::new(key, capacity, now, admission, cluster, Unlogged)
+        Self::new(key(), capacity, now, TestFlavour::with_plugs(admission, cluster))
     }
+}
+
+/// The key of every tracker of a test.
+pub(crate) fn key() -> HashKey {
+    HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8))
 }
 
 impl<F: AddressFamilies> TestTracker<F> {

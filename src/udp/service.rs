@@ -117,7 +117,7 @@ impl<F: Flavour> Answering<'_, F> {
     }
 
     fn scrape(&mut self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
-        self.tracker.network_log.record(from.ip(), now, &mut self.rng);
+        self.tracker.flavour().network_log().record(from.ip(), now, &mut self.rng);
         packet::begin_scrape(out, transaction_id);
         self.tracker.scrape_all(hashes.iter(), |counts| packet::add_scraped(out, counts.unwrap_or_default()));
         self.worker_counters.count_from(Counter::UdpScraped, from.ip());

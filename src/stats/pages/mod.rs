@@ -108,7 +108,7 @@ impl<F: Flavour> Report<'_, F> {
             "herr" => Ok(self.http_errors()),
             "renew" => Ok(self.renewals()),
             "version" => Ok(version()),
-            "busy" => self.tracker.network_log.busy(self.now).ok_or(NoPage::Needs("log-networks")),
+            "busy" => self.tracker.flavour().network_log().busy(self.now).ok_or(NoPage::Needs("log-networks")),
             _ => Err(NoPage::Unknown),
         }
     }

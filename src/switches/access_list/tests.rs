@@ -104,13 +104,14 @@ fn what_is_no_list_leaves_the_list_in_force() {
 #[test]
 fn what_is_asked_for_last_is_read() {
     let listed = Listed::new(&[]);
+    let mut threads = Threads::default();
     for n in 0..50 {
         let other = listed.directory.join("other");
         fs::write(&other, text(&[n])).expect("a temporary file");
         fs::rename(&other, &listed.list.0.path).expect("on the same disk");
         // Some of these come while the file is being read, and some do not.
         for _ in 0..n % 4 + 1 {
-            listed.list.reload();
+            listed.list.reload(&mut threads);
         }
     }
     while *listed.list.0.reading() != Reading::No {

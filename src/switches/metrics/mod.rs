@@ -16,7 +16,7 @@ use prometheus_client::encoding::text;
 
 use crate::config::Settings;
 use crate::http::flavour::{Durations, Metrics};
-use crate::server::{Plug, StartError};
+use crate::server::{Opening, Plug, StartError};
 use crate::stats::Counters;
 use crate::tracker::{Flavour, Tracker};
 
@@ -31,7 +31,13 @@ pub struct Exporter {
 }
 
 impl Plug for Exporter {
-    fn plug(_: &Settings) -> Result<Self, StartError> {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self { started: SystemTime::now(), workers: Mutex::default() })
     }
 }

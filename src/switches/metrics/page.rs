@@ -96,7 +96,7 @@ impl<F: Flavour> Snapshot<'_, F> {
         ours.register("build", "What this tracker was built from and with", Info::new(build()));
         self.torrents(ours);
         self.requests(ours);
-        if let Some(list) = self.tracker.admission.list() {
+        if let Some(list) = self.tracker.flavour().admission().list() {
             access_list(&list, ours);
         }
         if F::Cluster::LISTENS {

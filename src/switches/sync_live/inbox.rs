@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(node.counts(), (1, 1, 1));
         node.hears(&[Change { stopped: true, ..completed() }]);
         assert_eq!(node.counts(), (0, 1, 1));
-        assert_eq!(node.tracker.cluster.take(), []);
+        assert_eq!(node.tracker.flavour().cluster().take(), []);
         assert_eq!(node.counted(), [3, 4, 0, 0]);
         assert_eq!(node.counters.total(Counter::Completed), 1);
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_peer_known_from_the_cluster_is_not_told_unless_it_completes() {
         let node = Node::new();
-        let told = || node.tracker.cluster.take();
+        let told = || node.tracker.flavour().cluster().take();
         node.hears(&[peer()]);
         node.announced(Event::Update, false);
         assert_eq!(told(), []);
@@ -173,7 +173,7 @@ mod tests {
         let node = Node::new();
         node.announced(Event::Stopped, false);
         // What the others were told of it may not have arrived here, or not yet.
-        assert_eq!(node.tracker.cluster.take(), [Change { stopped: true, ..peer() }]);
+        assert_eq!(node.tracker.flavour().cluster().take(), [Change { stopped: true, ..peer() }]);
     }
 
     #[test]

@@ -18,8 +18,10 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A member of the group.
 #[derive(Debug)]
-pub(super) struct Link {
+pub struct Link {
     socket: UdpSocket,
+    /// The address of the interface on which the group was joined; 0.0.0.0 if the system chose it.
+    pub(super) interface: Ipv4Addr,
     /// The group's port is the one that we listen on: a cluster has one port.
     pub(super) group: SocketAddrV4,
 }
@@ -40,7 +42,7 @@ impl Link {
         prepare(&socket, patience).map_err(failed("prepare a socket for"))?;
         let port = socket.local_addr().ok().and_then(|address| address.as_socket());
         let group = SocketAddrV4::new(GROUP, port.map_or(listen.port(), |address| address.port()));
-        Ok(Self { socket: socket.into(), group })
+        Ok(Self { socket: socket.into(), interface: *listen.ip(), group })
     }
 
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {

@@ -15,7 +15,8 @@ mod link;
 mod outbox;
 mod packet;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::ErrorKind::TimedOut;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use crate::config::Settings;
-use crate::server::{Beginning, Plug, StartError};
+use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stats::{Counter, WorkerCounters};
 use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Cluster, Flavour, Tracker};
@@ -64,23 +65,26 @@ impl Cluster for Node {
 }
 
 impl Plug for Node {
-    fn plug(settings: &Settings) -> Result<Self, StartError> {
+    type Opened = Link;
+
+    /// The group's port may be one that only root can bind.
+    fn open(opening: &Opening<'_>) -> Result<Link, StartError> {
         // The configuration names one, and an IPv4 one, or is refused; this is for callers that check nothing.
-        let Some(SocketAddr::V4(listen)) = settings.livesync.listen else {
+        let Some(SocketAddr::V4(listen)) = opening.settings.livesync.listen else {
             let error = std::io::Error::other("livesync.cluster.listen names no IPv4 address");
             return Err(StartError::System { what: "join a cluster", error });
         };
+        Link::open(listen, TICK)
+    }
+
+    fn plug(link: Link, settings: &Settings) -> Result<Self, StartError> {
         let mut id = [0; 4];
         getrandom::fill(&mut id)
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
         let inbox = Inbox { own: TrackerId(id), believed: settings.livesync.node_ip.clone() };
-        let shared = Shared {
-            link: Link::open(listen, TICK)?,
-            outbox: Mutex::new(Outbox::new(inbox.own, Instant::now())),
-            filled: Condvar::new(),
-            inbox,
-        };
-        shared.log_membership(*listen.ip());
+        let shared =
+            Shared { outbox: Mutex::new(Outbox::new(inbox.own, Instant::now())), filled: Condvar::new(), link, inbox };
+        shared.log_membership();
         Ok(Self(Arc::new(shared)))
     }
 
@@ -92,24 +96,22 @@ impl Plug for Node {
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         beginning.threads.spawn("sync-in", move |stop| shared.receive(&tracker, clock, &counters, &stop))
     }
-}
 
-/// Comes with the end of the tracker, when nobody announces any more: the others hear of the last changes too.
-impl Drop for Node {
-    fn drop(&mut self) {
+    /// Nobody announces any more: the others hear of the last changes too.
+    fn finish(&self, deadline: Instant) {
         let mut outbox = self.0.outbox();
         while let Some(packet) = outbox.take_any(Instant::now()) {
-            if let Err(error) = self.0.link.send(&packet.bytes) {
-                warn!("cannot tell the cluster of the last changes: {error}");
-                return;
+            let sent = if Instant::now() < deadline { self.0.link.send(&packet.bytes) } else { Err(TimedOut.into()) };
+            if let Err(error) = sent {
+                return warn!("cannot tell the cluster of the last changes: {error}");
             }
         }
     }
 }
 
 impl Shared {
-    fn log_membership(&self, interface: Ipv4Addr) {
-        let Self { link: Link { group, .. }, inbox: Inbox { own, believed }, .. } = self;
+    fn log_membership(&self) {
+        let Self { link: Link { group, interface, .. }, inbox: Inbox { own, believed }, .. } = self;
         info!("live sync with group {group} on {interface}, tracker id {own}");
         if believed.is_empty() {
             warn!("livesync.cluster.node_ip is empty: this tracker tells the cluster and believes nobody in it");
