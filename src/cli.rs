@@ -74,9 +74,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, features: &[&str]) -> Res
     let mut steps = Steps::new(features);
     let mut log = None;
     for (flag, value) in in_order(&matches) {
-        match flag.does {
-            Does::Step(step) => steps.take(&flag.name(), step, value)?,
-            Does::SetLog => log = Some(level(value).map_err(|problem| flag.error(problem))?),
+        match flag.action {
+            FlagAction::Step(step) => steps.take(&flag.name(), step, value)?,
+            FlagAction::SetLog => log = Some(level(value).map_err(|problem| flag.error(problem))?),
         }
     }
     let settings = steps.finish()?;
@@ -92,12 +92,12 @@ struct Flag {
     short: Option<char>,
     long: &'static str,
     value: &'static str,
-    does: Does,
+    action: FlagAction,
     help: &'static str,
 }
 
 /// What an option does with its value.
-enum Does {
+enum FlagAction {
     /// Changes the settings.
     Step(Step),
     /// Chooses how much is logged.
@@ -134,7 +134,7 @@ const PROCESS: &[Flag] = &[
         "Where GET / redirects to [default: none, 404]",
     ),
     flag('l', "statefile", "FILE", Step::Set("tracker.statefile"), "State dump to start from [default: none]"),
-    Flag { short: None, long: "log", value: "LEVEL", does: Does::SetLog, help: LOG_HELP },
+    Flag { short: None, long: "log", value: "LEVEL", action: FlagAction::SetLog, help: LOG_HELP },
 ];
 const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
 
@@ -151,7 +151,7 @@ protocols listen on port 6969.
 Example: opentracker -i 192.0.2.1 -p 6969 -P 6969 -f opentracker.conf -i 198.51.100.1 -p 80";
 
 const fn flag(short: char, long: &'static str, value: &'static str, step: Step, help: &'static str) -> Flag {
-    Flag { short: Some(short), long, value, does: Does::Step(step), help }
+    Flag { short: Some(short), long, value, action: FlagAction::Step(step), help }
 }
 
 fn command() -> Command {
@@ -189,9 +189,9 @@ fn in_order(matches: &ArgMatches) -> Vec<(&'static Flag, &OsStr)> {
 
 impl Flag {
     fn arg(&self) -> Arg {
-        let needs = match &self.does {
-            Does::Step(step) => step.needs(),
-            Does::SetLog => Vec::new(),
+        let needs = match &self.action {
+            FlagAction::Step(step) => step.needs(),
+            FlagAction::SetLog => Vec::new(),
         };
         let help = if needs.is_empty() {
             self.help.to_owned()
@@ -400,7 +400,7 @@ mod tests {
         for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {
             let line = help.lines().find(|line| line.contains(&format!("--{} <{}>", flag.long, flag.value))).unwrap();
             assert!(line.contains(flag.help), "{line}");
-            let needs = matches!(&flag.does, Does::Step(step) if !step.needs().is_empty());
+            let needs = matches!(&flag.action, FlagAction::Step(step) if !step.needs().is_empty());
             assert_eq!(line.contains("(needs "), needs, "{line}");
         }
         for plain in ["--check-config ", "-v, --version ", "-h, --help "] {

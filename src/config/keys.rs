@@ -4,10 +4,10 @@ use std::num::NonZeroU16;
 
 use super::error::Problem;
 use super::settings::Settings;
-use super::value::{Given, Refusal, Value};
+use super::value::{Given, Value, ValueError};
 
 /// One row of the table.
-pub(super) struct Key {
+pub(super) struct KeySpec {
     /// With dots.
     pub(super) name: &'static str,
     /// The original's spelling where it differs; both spellings are understood everywhere.
@@ -18,7 +18,7 @@ pub(super) struct Key {
     pub(super) repeats: bool,
     /// What is right, for the middle of "takes ..., not".
     expects: &'static str,
-    apply: fn(&mut Settings, Given<'_>) -> Result<(), Refusal>,
+    apply: fn(&mut Settings, Given<'_>) -> Result<(), ValueError>,
 }
 
 const ADDRESS: &str = "an address such as 0.0.0.0, 192.0.2.1:80 or [2001:db8::1]:80";
@@ -35,7 +35,7 @@ const URL: &str = "a URL in ASCII that starts with http:// or https://, without 
 const STATS_PATH: &str = "a path without white space, ? or #, other than announce and scrape";
 
 /// Every key. A switch adds the rows of its own keys, and their fields in [`Settings`].
-pub(super) static KEYS: &[Key] = &[
+pub(super) static KEYS: &[KeySpec] = &[
     many("listen.tcp_udp", ADDRESS, |s, v| {
         v.listen_address().map(|address| {
             s.listen.tcp.push(address);
@@ -48,7 +48,7 @@ pub(super) static KEYS: &[Key] = &[
         .spelled("listen.udp.workers"),
     one("listen.tcp_workers", WORKERS, |s, v| v.number(0..=1024).map(|number| s.listen.tcp_workers = number)),
     one("listen.udp_connection_id_minutes", MINUTES, |s, v| {
-        let minutes = NonZeroU16::new(v.number(1..=1440)?).ok_or(Refusal::Malformed)?;
+        let minutes = NonZeroU16::new(v.number(1..=1440)?).ok_or(ValueError::Malformed)?;
         s.listen.udp_connection_id_minutes = minutes;
         Ok(())
     }),
@@ -82,33 +82,33 @@ pub(super) static KEYS: &[Key] = &[
 const NOT_OFFERED: &[&str] = &["access.fifo_add", "access.fifo_delete", "batchsync.cluster.admin_ip"];
 
 /// The row of a key in either spelling.
-pub(super) fn find(name: &str) -> Result<&'static Key, Problem> {
+pub(super) fn find(name: &str) -> Result<&'static KeySpec, Problem> {
     row(name).ok_or_else(|| {
         if NOT_OFFERED.contains(&name) { Problem::NotOffered } else { Problem::Unknown { nearest: nearest(name) } }
     })
 }
 
 /// [`find`] without the cost of a suggestion.
-pub(super) fn row(name: &str) -> Option<&'static Key> {
+pub(super) fn row(name: &str) -> Option<&'static KeySpec> {
     KEYS.iter().find(|key| key.spellings().any(|spelling| spelling == name))
 }
 
 /// Whether keys begin with this name and a dot.
 pub(super) fn is_section(name: &str) -> bool {
     let inside = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    KEYS.iter().flat_map(Key::spellings).chain(NOT_OFFERED.iter().copied()).any(inside)
+    KEYS.iter().flat_map(KeySpec::spellings).chain(NOT_OFFERED.iter().copied()).any(inside)
 }
 
-impl Key {
+impl KeySpec {
     /// Puts one value into the settings, if this build has the key.
     pub(super) fn set(&self, settings: &mut Settings, value: &Value<'_>, features: &[&str]) -> Result<(), Problem> {
         self.require(features)?;
         if matches!(value, Value::Nothing) {
             return Err(Problem::NoValue { expected: self.expects });
         }
-        (self.apply)(settings, Given { value, features }).map_err(|refusal| match refusal {
-            Refusal::Malformed => Problem::Unexpected { expected: self.expects, found: value.in_words() },
-            Refusal::NotHere(problem) => problem,
+        (self.apply)(settings, Given { value, features }).map_err(|error| match error {
+            ValueError::Malformed => Problem::Unexpected { expected: self.expects, found: value.in_words() },
+            ValueError::NotHere(problem) => problem,
         })
     }
 
@@ -135,16 +135,16 @@ impl Key {
     }
 }
 
-type Apply = fn(&mut Settings, Given<'_>) -> Result<(), Refusal>;
+type Apply = fn(&mut Settings, Given<'_>) -> Result<(), ValueError>;
 
 /// A row of a key with a single value, in every build.
-const fn one(name: &'static str, expects: &'static str, apply: Apply) -> Key {
-    Key { name, original: None, needs: &[], repeats: false, expects, apply }
+const fn one(name: &'static str, expects: &'static str, apply: Apply) -> KeySpec {
+    KeySpec { name, original: None, needs: &[], repeats: false, expects, apply }
 }
 
 /// A row of a key with a list of values, in every build.
-const fn many(name: &'static str, expects: &'static str, apply: Apply) -> Key {
-    Key { name, original: None, needs: &[], repeats: true, expects, apply }
+const fn many(name: &'static str, expects: &'static str, apply: Apply) -> KeySpec {
+    KeySpec { name, original: None, needs: &[], repeats: true, expects, apply }
 }
 
 /// What goes into the `Location` header: a line break in it would end the header.
@@ -176,7 +176,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     if name.len() > MAX_COMPARED || is_section(name) {
         return None;
     }
-    let spellings = || KEYS.iter().flat_map(Key::spellings);
+    let spellings = || KEYS.iter().flat_map(KeySpec::spellings);
     let close = spellings().map(|key| (distance(name, key), key)).min_by_key(|&(distance, _)| distance);
     match close {
         Some((distance, key)) if distance <= name.len() / 4 => Some(key),

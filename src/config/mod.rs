@@ -31,7 +31,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use error::{ConfigError, Origin, Problem};
-pub use settings::{Access, DEFAULT_PORT, LIVESYNC_PORT, Limits, Listen, Livesync, Settings, Tracker};
+pub use settings::{Access, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, Listen, Livesync, Settings};
 
 pub(crate) use steps::{Step, Steps};
 

@@ -23,9 +23,9 @@ pub struct Settings {
     /// The cluster that this tracker belongs to.
     pub livesync: Livesync,
     /// The process and its answers.
-    pub tracker: Tracker,
+    pub tracker: GeneralSettings,
     /// Bounds on what strangers can make the tracker hold.
-    pub limits: Limits,
+    pub limits: LimitSettings,
 }
 
 /// `[listen]`
@@ -99,7 +99,7 @@ pub struct Livesync {
 
 /// `[tracker]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tracker {
+pub struct GeneralSettings {
     /// The directory to make the root (as root) or the working directory (otherwise).
     pub rootdir: Option<PathBuf>,
     /// The user to become when started as root.
@@ -110,7 +110,7 @@ pub struct Tracker {
     pub statefile: Option<PathBuf>,
 }
 
-impl Default for Tracker {
+impl Default for GeneralSettings {
     fn default() -> Self {
         Self { rootdir: None, user: "nobody".into(), redirect_url: None, statefile: None }
     }
@@ -118,7 +118,7 @@ impl Default for Tracker {
 
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Limits {
+pub struct LimitSettings {
     /// Torrents held at most; 0: as many as fit a quarter of the machine's memory.
     pub torrents: u64,
     /// Peers held at most, over all torrents; 0: as many as fit a quarter of the machine's memory.

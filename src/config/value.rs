@@ -48,7 +48,7 @@ pub(super) struct Item<'a> {
 
 /// Why a key does not take a value.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum ValueError {
     /// It is not what the key's row in the table says.
     Malformed,
     /// It is, but not in this build.
@@ -78,45 +78,45 @@ impl Value<'_> {
 
 impl Given<'_> {
     /// An address to listen on, of a family that the build serves.
-    pub(super) fn listen_address(&self) -> Result<SocketAddr, Refusal> {
-        let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(Refusal::Malformed)?;
-        check_family(address.ip(), self.features).map_err(Refusal::NotHere)?;
+    pub(super) fn listen_address(&self) -> Result<SocketAddr, ValueError> {
+        let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(ValueError::Malformed)?;
+        check_family(address.ip(), self.features).map_err(ValueError::NotHere)?;
         Ok(address)
     }
 
     /// An address of the interface for live sync. Its multicast group is an IPv4 one in every build.
-    pub(super) fn interface(&self) -> Result<SocketAddr, Refusal> {
-        socket_address(self.word()?, LIVESYNC_PORT).filter(SocketAddr::is_ipv4).ok_or(Refusal::Malformed)
+    pub(super) fn interface(&self) -> Result<SocketAddr, ValueError> {
+        socket_address(self.word()?, LIVESYNC_PORT).filter(SocketAddr::is_ipv4).ok_or(ValueError::Malformed)
     }
 
-    pub(super) fn network(&self) -> Result<IpNet, Refusal> {
-        network(self.word()?).ok_or(Refusal::Malformed)
+    pub(super) fn network(&self) -> Result<IpNet, ValueError> {
+        network(self.word()?).ok_or(ValueError::Malformed)
     }
 
-    pub(super) fn path(&self) -> Result<PathBuf, Refusal> {
+    pub(super) fn path(&self) -> Result<PathBuf, ValueError> {
         let path = match self.value {
             Value::Bare(word) => *word,
             Value::Text(text) => OsStr::new(text.as_ref()),
-            _ => return Err(Refusal::Malformed),
+            _ => return Err(ValueError::Malformed),
         };
         // The operating system ends a path at its first NUL.
         if path.is_empty() || path.as_encoded_bytes().contains(&0) {
-            return Err(Refusal::Malformed);
+            return Err(ValueError::Malformed);
         }
         Ok(path.into())
     }
 
     /// A text that `holds` finds right.
-    pub(super) fn text(&self, holds: fn(&str) -> bool) -> Result<&str, Refusal> {
+    pub(super) fn text(&self, holds: fn(&str) -> bool) -> Result<&str, ValueError> {
         let text = match self.value {
             Value::Bare(word) => word.to_str(),
             Value::Text(text) => Some(text.as_ref()),
             _ => None,
         };
-        text.filter(|text| holds(text)).ok_or(Refusal::Malformed)
+        text.filter(|text| holds(text)).ok_or(ValueError::Malformed)
     }
 
-    pub(super) fn number<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<T, Refusal> {
+    pub(super) fn number<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<T, ValueError> {
         let number = match self.value {
             Value::Bare(_) => digits(self.word()?),
             Value::Integer(number) => u64::try_from(*number).ok(),
@@ -125,16 +125,16 @@ impl Given<'_> {
         number
             .filter(|number| range.contains(number))
             .and_then(|number| T::try_from(number).ok())
-            .ok_or(Refusal::Malformed)
+            .ok_or(ValueError::Malformed)
     }
 
     /// A text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so files
     /// in the wild have comments there.
-    fn word(&self) -> Result<&str, Refusal> {
+    fn word(&self) -> Result<&str, ValueError> {
         match self.value {
-            Value::Bare(word) => word.to_str().map(without_comment).ok_or(Refusal::Malformed),
+            Value::Bare(word) => word.to_str().map(without_comment).ok_or(ValueError::Malformed),
             Value::Text(text) => Ok(text),
-            _ => Err(Refusal::Malformed),
+            _ => Err(ValueError::Malformed),
         }
     }
 }

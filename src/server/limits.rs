@@ -38,7 +38,7 @@ fn control_group() -> Option<u64> {
 }
 
 /// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
-pub(super) fn store<F: AddressFamilies>(limits: &config::Limits, memory: u64) -> Capacity {
+pub(super) fn store<F: AddressFamilies>(limits: &config::LimitSettings, memory: u64) -> Capacity {
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
     let peer = if F::IPV6 { IPV6_PEER } else { IPV4_PEER };
     let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
@@ -47,7 +47,7 @@ pub(super) fn store<F: AddressFamilies>(limits: &config::Limits, memory: u64) ->
 
 /// How many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more
 /// than the limit of open files leaves room for beside what the workers need. Raises that limit as far as it goes.
-pub(super) fn connections(limits: &config::Limits, workers_files: usize, memory: u64) -> usize {
+pub(super) fn connections(limits: &config::LimitSettings, workers_files: usize, memory: u64) -> usize {
     let files = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
         Ok((soft, _)) => soft,
