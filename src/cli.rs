@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use tracing::Level;
 
-use crate::config::{ConfigError, Problem, Settings, Step, Steps};
+use crate::config::{BuildFacts, ConfigError, Problem, Settings, Step, Steps};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl CliError {
     }
 }
 
-/// Reads the arguments, the program's name first, for a build with these features.
+/// Reads the arguments, the program's name first.
 ///
 /// # Errors
 ///
 /// The first mistake in the arguments, in the files they name, or in the settings as a whole.
-pub fn parse(args: impl IntoIterator<Item = OsString>, features: &[&str]) -> Result<Invocation, CliError> {
+pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -> Result<Invocation, CliError> {
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => match error.kind() {
@@ -71,7 +71,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, features: &[&str]) -> Res
             _ => return Err(CliError::usage(&error)),
         },
     };
-    let mut steps = Steps::new(features);
+    let mut steps = Steps::new(build);
     let mut log = None;
     for (flag, value) in in_order(&matches) {
         match flag.action {
@@ -240,7 +240,7 @@ mod tests {
     /// Words with no spaces in them.
     fn run(words: &str, features: &[&str]) -> Result<Invocation, String> {
         let args = std::iter::once("opentracker").chain(words.split_whitespace()).map(OsString::from);
-        parse(args, features).map_err(|error| error.to_string())
+        parse(args, &BuildFacts::with_features(features)).map_err(|error| error.to_string())
     }
 
     fn settings(words: &str, features: &[&str]) -> Settings {
@@ -282,7 +282,7 @@ mod tests {
     fn an_address_without_ports_is_the_default() {
         let settings = settings("-i 192.0.2.1 -i 192.0.2.2", DEFAULT);
         assert_eq!(settings.listen.default_ip, Some([192, 0, 2, 2].into()));
-        assert_eq!(settings.resolved(DEFAULT).listen.tcp, [([192, 0, 2, 2], 6969).into()]);
+        assert_eq!(settings.resolved(&BuildFacts::with_features(DEFAULT)).listen.tcp, [([192, 0, 2, 2], 6969).into()]);
         assert_eq!(
             run("-i ::1", DEFAULT).unwrap_err(),
             "-i names ::1, but an IPv6 address needs a build with the feature v6 or dual-stack; this build has: \
@@ -325,10 +325,21 @@ mod tests {
         assert_eq!(listen("-i 192.0.2.1 -s 1 -i 192.0.2.2"), "192.0.2.1:1");
         let v6 = settings("-i 192.0.2.1 -s 1 -i ::1 -p 80", &["v6", "sync-live"]);
         assert_eq!(v6.livesync.listen, Some(([192, 0, 2, 1], 1).into()));
+    }
+
+    #[test]
+    fn what_the_build_requires_is_checked_last() {
+        let check = |settings: &Settings| match &settings.access.whitelist {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::missing("access.whitelist", "accesslist-white")),
+        };
+        let build = BuildFacts { check, ..BuildFacts::with_features(&["accesslist-white"]) };
+        let run = |words: &[&str]| parse(words.iter().map(OsString::from), &build).map_err(|error| error.to_string());
         assert_eq!(
-            run("-p 80", sync).unwrap_err(),
-            "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it"
+            run(&["", "-p", "80"]).unwrap_err(),
+            "access.whitelist is missing: a build with the feature accesslist-white does not start without it"
         );
+        assert!(run(&["", "-p", "80", "-w", "list"]).is_ok());
     }
 
     #[test]
@@ -365,18 +376,18 @@ mod tests {
             "-A: access.stats takes an address or a network, such as 192.0.2.1 or 192.0.2.0/24, not \"x\""
         );
         assert!(settings("-w list", &["accesslist-white"]).access.whitelist.is_some());
-        assert!(run("", &["accesslist-white"]).is_err());
         for (words, hint) in [("--nonsense", "--nonsense"), ("-p", "--tcp-port"), ("word", "word"), ("-z", "-z")] {
             let error = run(words, DEFAULT).unwrap_err();
             assert!(error.contains(hint) && error.contains("try '--help'") && !error.starts_with("error"), "{error}");
         }
-        assert!(parse([], DEFAULT).is_ok());
+        assert!(parse([], &BuildFacts::with_features(DEFAULT)).is_ok());
     }
 
     #[test]
     fn only_paths_may_be_other_than_unicode() {
         use std::os::unix::ffi::OsStringExt;
-        let run = |option: &str| parse(["".into(), option.into(), OsString::from_vec(vec![b'a', 0xff])], DEFAULT);
+        let build = BuildFacts::with_features(DEFAULT);
+        let run = |option: &str| parse(["".into(), option.into(), OsString::from_vec(vec![b'a', 0xff])], &build);
         assert!(run("-d").is_ok());
         for option in ["-i", "-p", "-u", "-r", "--log"] {
             assert!(run(option).unwrap_err().to_string().ends_with("not \"a\u{fffd}\""), "{option}");

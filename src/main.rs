@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation};
-use opentracker::{server, switches};
+use opentracker::server::{self, Build as _};
+use opentracker::switches;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -16,7 +17,7 @@ const CANNOT_START: u8 = 1;
 const CANNOT_UNDERSTAND: u8 = 2;
 
 fn main() -> ExitCode {
-    let invocation = match cli::parse(env::args_os(), switches::FEATURES) {
+    let invocation = match cli::parse(env::args_os(), &switches::ThisBuild::facts()) {
         Ok(invocation) => invocation,
         Err(error) => return fail(&error, CANNOT_UNDERSTAND),
     };

@@ -109,9 +109,12 @@ pub enum Problem {
     /// The file cannot be opened or read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// The file is longer than [`MAX_FILE_SIZE`](super::MAX_FILE_SIZE).
-    #[error("is larger than {} bytes", super::MAX_FILE_SIZE)]
-    TooLarge,
+    /// The file is too long.
+    #[error("is larger than {max} bytes")]
+    TooLarge {
+        /// The longest that is read.
+        max: usize,
+    },
     /// The file is not text.
     #[error("is not UTF-8")]
     NotUtf8,
@@ -138,6 +141,11 @@ impl Fault {
 }
 
 impl ConfigError {
+    /// Returns the error of a build with `feature` that cannot start because `key` has no value.
+    pub fn missing(key: &str, feature: &'static str) -> Self {
+        Self::of_key(key, Problem::Missing { feature })
+    }
+
     pub(crate) fn of_option(option: &str, key: Option<&str>, problem: Problem) -> Self {
         Self { origin: Origin::Option(option.to_owned()), key: key.map(str::to_owned), problem }
     }
@@ -148,18 +156,9 @@ impl ConfigError {
 }
 
 impl Problem {
-    pub(super) fn needs_feature(needs: Vec<&'static str>, features: &[&str]) -> Self {
-        Self::NeedsFeature { needs, build: in_words(features) }
-    }
-
     pub(crate) fn unexpected(expected: &'static str, found: &OsStr) -> Self {
         Self::Unexpected { expected, found: quoted(&found.to_string_lossy()) }
     }
-}
-
-/// The features of a build as errors name them.
-pub(super) fn in_words(features: &[&str]) -> String {
-    if features.is_empty() { "none".to_owned() } else { features.join(", ") }
 }
 
 /// An operator's text in quotes: one line, without control characters, of bounded length.

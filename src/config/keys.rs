@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::build::BuildFacts;
 use super::error::Problem;
 use super::settings::Settings;
 use super::value::{Given, Value, ValueError};
@@ -101,23 +102,20 @@ pub(super) fn is_section(name: &str) -> bool {
 
 impl KeySpec {
     /// Puts one value into the settings, if this build has the key.
-    pub(super) fn set(&self, settings: &mut Settings, value: &Value<'_>, features: &[&str]) -> Result<(), Problem> {
-        self.require(features)?;
+    pub(super) fn set(
+        &self,
+        settings: &mut Settings,
+        value: &Value<'_>,
+        build: &BuildFacts<'_>,
+    ) -> Result<(), Problem> {
+        build.require(self.needs)?;
         if matches!(value, Value::Nothing) {
             return Err(Problem::NoValue { expected: self.expects });
         }
-        (self.apply)(settings, Given { value, features }).map_err(|error| match error {
+        (self.apply)(settings, Given { value, build }).map_err(|error| match error {
             ValueError::Malformed => Problem::Unexpected { expected: self.expects, found: value.in_words() },
             ValueError::NotHere(problem) => problem,
         })
-    }
-
-    /// Refuses a key that the build does not have.
-    pub(super) fn require(&self, features: &[&str]) -> Result<(), Problem> {
-        if self.needs.is_empty() || self.needs.iter().any(|feature| features.contains(feature)) {
-            return Ok(());
-        }
-        Err(Problem::needs_feature(self.needs.to_vec(), features))
     }
 
     fn spellings(&self) -> impl Iterator<Item = &'static str> + use<> {

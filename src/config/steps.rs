@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::check::wildcards;
+use super::build::BuildFacts;
 use super::error::{ConfigError, Problem};
+use super::file::apply_file;
+use super::keys;
 use super::settings::Settings;
 use super::value::{Value, address, port};
-use super::{apply_file, keys};
 
 /// What an option does with its value.
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +35,16 @@ pub(crate) struct Steps<'a> {
     settings: Settings,
     /// The address of the last `-i`.
     selected: Option<IpAddr>,
-    features: &'a [&'a str],
+    build: &'a BuildFacts<'a>,
 }
 
 const IP: &str = "an address such as 192.0.2.1 or 2001:db8::1";
 const PORT: &str = "a port from 0 to 65535";
 
 impl<'a> Steps<'a> {
-    /// From the defaults, in a build with these features.
-    pub(crate) fn new(features: &'a [&'a str]) -> Self {
-        Self { settings: Settings::default(), selected: None, features }
+    /// Begins with the defaults.
+    pub(crate) fn new(build: &'a BuildFacts<'a>) -> Self {
+        Self { settings: Settings::default(), selected: None, build }
     }
 
     /// Takes one step; `option` is what errors call it.
@@ -53,7 +54,7 @@ impl<'a> Steps<'a> {
             port.ok_or_else(|| ConfigError::of_option(option, None, Problem::unexpected(PORT, value)))
         };
         match step {
-            Step::ReadFile => apply_file(&mut self.settings, Path::new(value), self.features),
+            Step::ReadFile => apply_file(&mut self.settings, Path::new(value), self.build),
             Step::SelectAddress => {
                 let ip = value.to_str().and_then(address);
                 let ip = ip.ok_or_else(|| ConfigError::of_option(option, None, Problem::unexpected(IP, value)))?;
@@ -63,7 +64,7 @@ impl<'a> Steps<'a> {
             }
             Step::Listen(key) => {
                 let port = read_port()?;
-                let ips = self.selected.map_or_else(|| wildcards(self.features).to_vec(), |ip| vec![ip]);
+                let ips = self.selected.map_or_else(|| self.build.wildcards(), |ip| vec![ip]);
                 ips.into_iter().try_for_each(|ip| self.listen(option, key, ip, port))
             }
             Step::ListenForSync(key) => {
@@ -71,10 +72,10 @@ impl<'a> Steps<'a> {
             }
             Step::Set(key) => self.set(option, key, value),
             Step::SetEach(keys) => {
-                let here: Vec<_> = keys.iter().filter(|key| has(key, self.features)).collect();
+                let here: Vec<_> = keys.iter().filter(|key| self.has(key)).collect();
                 if here.is_empty() {
-                    let problem = Problem::needs_feature(step.needs(), self.features);
-                    return Err(ConfigError::of_option(option, None, problem));
+                    let needs = self.build.require(&step.needs());
+                    return needs.map_err(|problem| ConfigError::of_option(option, None, problem));
                 }
                 here.into_iter().try_for_each(|key| self.set(option, key, value))
             }
@@ -83,8 +84,12 @@ impl<'a> Steps<'a> {
 
     /// The settings after the last step, when they hold together.
     pub(crate) fn finish(self) -> Result<Settings, ConfigError> {
-        self.settings.check(self.features)?;
+        self.settings.check(self.build)?;
         Ok(self.settings)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        keys::row(key).is_some_and(|key| self.build.require(key.needs).is_ok())
     }
 
     fn listen(&mut self, option: &str, key: &str, ip: IpAddr, port: u16) -> Result<(), ConfigError> {
@@ -93,7 +98,7 @@ impl<'a> Steps<'a> {
 
     fn set(&mut self, option: &str, key: &str, value: &OsStr) -> Result<(), ConfigError> {
         keys::find(key)
-            .and_then(|key| key.set(&mut self.settings, &Value::Bare(value), self.features))
+            .and_then(|key| key.set(&mut self.settings, &Value::Bare(value), self.build))
             .map_err(|problem| ConfigError::of_option(option, Some(key), problem))
     }
 }
@@ -108,8 +113,4 @@ impl Step {
         };
         keys.iter().filter_map(|key| keys::row(key)).flat_map(|key| key.needs).copied().collect()
     }
-}
-
-fn has(key: &str, features: &[&str]) -> bool {
-    keys::row(key).is_some_and(|key| key.require(features).is_ok())
 }

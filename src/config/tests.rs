@@ -8,7 +8,7 @@ mod values;
 use std::path::Path;
 
 use super::keys::KEYS;
-use super::{Settings, apply_bytes};
+use super::{BuildFacts, Settings, apply_bytes};
 
 /// Every feature of the package; no real build has all, but the grammar does not mind.
 const ALL: &[&str] = &[
@@ -30,7 +30,8 @@ const DEFAULT_BUILD: &[&str] = &["fullscrape"];
 /// Settings from the text of a file that is called `opentracker.conf`, or the error as an operator sees it.
 fn read(text: &str, features: &[&str]) -> Result<Settings, String> {
     let mut settings = Settings::default();
-    match apply_bytes(&mut settings, Path::new("opentracker.conf"), text.as_bytes(), features) {
+    let build = BuildFacts::with_features(features);
+    match apply_bytes(&mut settings, Path::new("opentracker.conf"), text.as_bytes(), &build) {
         Ok(()) => Ok(settings),
         Err(error) => {
             assert_eq!(settings, Settings::default(), "an error leaves the settings alone");

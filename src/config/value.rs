@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::error::{Problem, in_words, quoted};
+use super::build::BuildFacts;
+use super::error::{Problem, quoted};
 use super::settings::{DEFAULT_PORT, LIVESYNC_PORT};
 
 /// A key and its value, as one of the two syntaxes wrote them.
@@ -59,7 +60,7 @@ pub(super) enum ValueError {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given<'a> {
     pub(super) value: &'a Value<'a>,
-    pub(super) features: &'a [&'a str],
+    pub(super) build: &'a BuildFacts<'a>,
 }
 
 impl Value<'_> {
@@ -80,7 +81,7 @@ impl Given<'_> {
     /// An address to listen on, of a family that the build serves.
     pub(super) fn listen_address(&self) -> Result<SocketAddr, ValueError> {
         let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(ValueError::Malformed)?;
-        check_family(address.ip(), self.features).map_err(ValueError::NotHere)?;
+        self.build.require_family(address.ip()).map_err(ValueError::NotHere)?;
         Ok(address)
     }
 
@@ -152,18 +153,6 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 /// A port; 0 stands for any free one.
 pub(super) fn port(text: &str) -> Option<u16> {
     digits(text)?.try_into().ok()
-}
-
-/// Whether this build can listen on the address.
-pub(super) fn check_family(address: IpAddr, features: &[&str]) -> Result<(), Problem> {
-    let has = |feature| features.contains(&feature);
-    match address {
-        IpAddr::V6(_) if !has("v6") && !has("dual-stack") => {
-            Err(Problem::NeedsIpv6 { address, build: in_words(features) })
-        }
-        IpAddr::V4(_) if has("v6") && !has("dual-stack") => Err(Problem::NeedsIpv4 { address }),
-        _ => Ok(()),
-    }
 }
 
 /// An IPv6 address without brackets has no port: `::1:6969` is an address as a whole.

@@ -117,6 +117,6 @@ fn hint(error: &io::Error) -> &'static str {
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
 pub fn run<B: Build>(settings: Settings) -> Result<(), StartError> {
-    Bound::<B>::open(settings.resolved(B::FEATURES))?.jail()?.start()?.wait();
+    Bound::<B>::open(settings.resolved(&B::facts()))?.jail()?.start()?.wait();
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
 use crate::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use crate::stats::Counters;
-use crate::tracker::{Flavour, Open, Standalone, Tracker, Unlogged};
+use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
 
 use super::StartError;
 use super::clock::MonotonicClock;
@@ -15,7 +15,17 @@ use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
 /// switches. [`plugs!`] makes one.
-pub trait Build: HttpFlavour + Plug {}
+pub trait Build: HttpFlavour + Plug {
+    /// Returns what the configuration is told about this build.
+    fn facts() -> BuildFacts<'static> {
+        BuildFacts {
+            features: Self::FEATURES,
+            ipv4: Self::Families::IPV4,
+            ipv6: Self::Families::IPV6,
+            check: Self::check,
+        }
+    }
+}
 
 impl<B: HttpFlavour + Plug> Build for B {}
 
@@ -50,7 +60,7 @@ pub trait Plug: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// A setting without which the tracker must not start.
+    /// A setting without which the tracker must not start: see [`ConfigError::missing`].
     fn check(_: &Settings) -> Result<(), ConfigError> {
         Ok(())
     }

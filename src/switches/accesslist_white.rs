@@ -1,6 +1,6 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::server::{Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash};
@@ -28,17 +28,38 @@ impl Admission for White {
 impl Plug for White {
     type Opened = ();
 
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        // Without a list nothing would be served, or everything.
+        settings.access.whitelist.as_ref().map(drop).ok_or_else(|| ConfigError::missing(KEY, "accesslist-white"))
+    }
+
     fn open(_: &Opening<'_>) -> Result<(), StartError> {
         Ok(())
     }
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
-        // The check of the settings has refused to go on without.
+        // `check` has refused to go on without.
         let path = settings.access.whitelist.clone().unwrap_or_default();
         AccessList::open(KEY, path).map(Self)
     }
 
     fn reload(&self, threads: &mut Threads) {
         self.0.reload(threads);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_not_start_without_a_list() {
+        let mut settings = Settings::default();
+        assert_eq!(
+            White::check(&settings).unwrap_err().to_string(),
+            "access.whitelist is missing: a build with the feature accesslist-white does not start without it"
+        );
+        settings.access.whitelist = Some("list".into());
+        assert_eq!(White::check(&settings), Ok(()));
     }
 }

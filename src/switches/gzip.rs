@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::http::flavour::{FullScrape, Listing, Stream};
 use crate::http::request::Request;
 use crate::server::{Beginning, Opening, Plug, StartError, Threads};
@@ -41,6 +41,10 @@ impl<P> Compressed<P> {
 
 impl<P: Plug> Plug for Compressed<P> {
     type Opened = P::Opened;
+
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        P::check(settings)
+    }
 
     fn open(opening: &Opening<'_>) -> Result<P::Opened, StartError> {
         P::open(opening)

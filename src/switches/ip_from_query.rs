@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::http::flavour::{BadAddress, ClientAddress, address};
 use crate::http::query::Query;
 use crate::http::request::Request;
@@ -33,6 +33,10 @@ impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
 
 impl<Below: ClientAddress + Plug> Plug for FromQuery<Below> {
     type Opened = Below::Opened;
+
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        Below::check(settings)
+    }
 
     fn open(opening: &Opening<'_>) -> Result<Below::Opened, StartError> {
         Below::open(opening)

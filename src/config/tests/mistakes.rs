@@ -153,7 +153,7 @@ fn texts_that_are_not_toml() {
 fn files_that_cannot_be_read() {
     let says = |path: &str, expected: &str| {
         let mut settings = Settings::default();
-        let error = apply_file(&mut settings, Path::new(path), ALL).unwrap_err();
+        let error = apply_file(&mut settings, Path::new(path), &BuildFacts::with_features(ALL)).unwrap_err();
         assert_eq!(error.to_string(), format!("{path} {expected}"));
     };
     says("/nowhere/opentracker.conf", "cannot be read: No such file or directory (os error 2)");
@@ -164,7 +164,8 @@ fn files_that_cannot_be_read() {
 
 #[test]
 fn files_that_are_too_large_or_not_text() {
-    let read = |bytes: &[u8]| apply_bytes(&mut Settings::default(), Path::new("x\ny"), bytes, ALL);
+    let build = BuildFacts::with_features(ALL);
+    let read = |bytes: &[u8]| apply_bytes(&mut Settings::default(), Path::new("x\ny"), bytes, &build);
     let comment = vec![b'#'; MAX_FILE_SIZE];
     assert_eq!(read(&comment), Ok(()));
     let error = read(&[comment, vec![b'#']].concat()).unwrap_err();
@@ -207,7 +208,8 @@ const PIECES: &[&str] = &[
 proptest! {
     #[test]
     fn any_bytes_are_configuration_or_a_one_line_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        if let Err(error) = apply_bytes(&mut Settings::default(), Path::new("x"), &bytes, ALL) {
+        let build = BuildFacts::with_features(ALL);
+        if let Err(error) = apply_bytes(&mut Settings::default(), Path::new("x"), &bytes, &build) {
             prop_assert!(!error.to_string().contains('\n'));
         }
     }

@@ -183,36 +183,37 @@ fn without_addresses_both_protocols_listen_on_the_default_port() {
     ] {
         let mut settings = Settings::default();
         settings.listen.default_ip = default_ip.map(|ip| ip.parse().unwrap());
-        let resolved = settings.resolved(features);
+        let build = BuildFacts::with_features(features);
+        let resolved = settings.resolved(&build);
         let expected: Vec<_> = expected.into_iter().map(|address| address.parse().unwrap()).collect();
         assert_eq!((&resolved.listen.tcp, &resolved.listen.udp), (&expected, &expected));
-        assert_eq!(resolved.resolved(features), resolved);
-        assert_eq!(resolved.check(features), Ok(()));
+        assert_eq!(resolved.resolved(&build), resolved);
+        assert_eq!(resolved.check(&build), Ok(()));
     }
     let udp_only = read("listen.udp 192.0.2.1", DEFAULT_BUILD).unwrap();
-    assert_eq!(udp_only.resolved(DEFAULT_BUILD), udp_only);
+    assert_eq!(udp_only.resolved(&BuildFacts::with_features(DEFAULT_BUILD)), udp_only);
 }
 
 #[test]
-fn a_build_does_not_start_without_what_makes_it_safe() {
-    let check = |features: &[&str]| Settings::default().check(features).map_err(|error| error.to_string());
+fn a_build_does_not_start_without_what_its_switches_require() {
+    let check = |settings: &Settings| match settings.livesync.listen {
+        Some(_) => Ok(()),
+        None => Err(ConfigError::missing("livesync.cluster.listen", "sync-live")),
+    };
+    let build = BuildFacts { check, ..BuildFacts::with_features(&["sync-live"]) };
+    let mut settings = read("listen.tcp 0.0.0.0\nlisten.tcp 0.0.0.0", &[]).unwrap();
+    // It comes before everything else that is wrong.
     assert_eq!(
-        check(&["accesslist-white"]).unwrap_err(),
-        "access.whitelist is missing: a build with the feature accesslist-white does not start without it"
-    );
-    assert_eq!(
-        check(&["sync-live"]).unwrap_err(),
+        settings.check(&build).unwrap_err().to_string(),
         "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it"
     );
-    for features in builds() {
-        let needs_more = features.contains(&"accesslist-white") || features.contains(&"sync-live");
-        assert_eq!(check(&features).is_err(), needs_more, "{features:?}");
-    }
+    settings.livesync.listen = Some(([192, 0, 2, 1], 9696).into());
+    assert_eq!(settings.check(&build).unwrap_err().to_string(), "listen.tcp names 0.0.0.0:6969 twice");
 }
 
 #[test]
 fn an_address_is_opened_once() {
-    let check = |text: &str| read(text, DEFAULT_BUILD).unwrap().check(DEFAULT_BUILD);
+    let check = |text: &str| read(text, DEFAULT_BUILD).unwrap().check(&BuildFacts::with_features(DEFAULT_BUILD));
     let error = check("listen.tcp_udp 0.0.0.0\nlisten.tcp 127.0.0.1\nlisten.udp 0.0.0.0:6969").unwrap_err();
     assert_eq!(error.to_string(), "listen.udp names 0.0.0.0:6969 twice");
     assert_eq!(

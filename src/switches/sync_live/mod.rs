@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stats::{Counter, WorkerCounters};
 use crate::stop::StopToken;
@@ -33,6 +33,8 @@ use inbox::Inbox;
 use link::{Buffer, Link};
 use outbox::{Outbox, OutgoingPacket};
 use packet::TrackerId;
+
+const KEY: &str = "livesync.cluster.listen";
 
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
@@ -67,11 +69,16 @@ impl Cluster for Node {
 impl Plug for Node {
     type Opened = Link;
 
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        // The address chooses the network in which peers are told; there is no safe guess.
+        settings.livesync.listen.map(drop).ok_or_else(|| ConfigError::missing(KEY, "sync-live"))
+    }
+
     /// The group's port may be one that only root can bind.
     fn open(opening: &Opening<'_>) -> Result<Link, StartError> {
         // The configuration names one, and an IPv4 one, or is refused; this is for callers that check nothing.
         let Some(SocketAddr::V4(listen)) = opening.settings.livesync.listen else {
-            let error = std::io::Error::other("livesync.cluster.listen names no IPv4 address");
+            let error = std::io::Error::other(format!("{KEY} names no IPv4 address"));
             return Err(StartError::System { what: "join a cluster", error });
         };
         Link::open(listen, TICK)
@@ -195,5 +202,21 @@ impl Complaints {
 
     fn end(&mut self) {
         self.said = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_not_start_without_an_address() {
+        let mut settings = Settings::default();
+        assert_eq!(
+            Node::check(&settings).unwrap_err().to_string(),
+            "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it"
+        );
+        settings.livesync.listen = Some(([192, 0, 2, 1], 9696).into());
+        assert_eq!(Node::check(&settings), Ok(()));
     }
 }

@@ -1,0 +1,77 @@
+//! From a configuration file, in either syntax, to settings.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::build::BuildFacts;
+use super::error::{ConfigError, Fault, Problem};
+use super::settings::Settings;
+use super::value::{Entry, Value};
+use super::{classic, keys, toml};
+
+/// The largest configuration file, in bytes.
+///
+/// An operator who names a device or a log by mistake gets an error, not a process without memory.
+pub const MAX_FILE_SIZE: usize = 1 << 20;
+
+/// Reads a configuration file into `settings`.
+///
+/// Lists grow and single values are replaced, so that files and options given later override earlier ones.
+///
+/// # Errors
+///
+/// The first mistake, with its line; `settings` is then unchanged.
+pub fn apply_file(settings: &mut Settings, path: &Path, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| Fault::of_file(Problem::Unreadable(error.to_string())).in_file(path))?;
+    apply_bytes(settings, path, &bytes, build)
+}
+
+/// Does what [`apply_file`] does with a file that was read already; `path` serves error messages only.
+///
+/// # Errors
+///
+/// The first mistake, with its line; `settings` is then unchanged.
+pub fn apply_bytes(
+    settings: &mut Settings,
+    path: &Path,
+    bytes: &[u8],
+    build: &BuildFacts<'_>,
+) -> Result<(), ConfigError> {
+    let mut changed = settings.clone();
+    entries(bytes)
+        .and_then(|entries| entries.iter().try_for_each(|entry| apply(&mut changed, entry, build)))
+        .map_err(|fault| fault.in_file(path))?;
+    *settings = changed;
+    Ok(())
+}
+
+fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, Fault> {
+    if bytes.len() > MAX_FILE_SIZE {
+        return Err(Fault::of_file(Problem::TooLarge { max: MAX_FILE_SIZE }));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.iter().take(error.valid_up_to());
+        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
+        Fault { line: Some(line), key: None, problem: Problem::NotUtf8 }
+    })?;
+    // Some editors begin a file with this mark; neither syntax knows it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if classic::is_written_in(text) { Ok(classic::entries(text)) } else { toml::entries(text) }
+}
+
+/// Puts one entry into the settings. A problem inside a list is told with the line of its item.
+fn apply(settings: &mut Settings, entry: &Entry<'_>, build: &BuildFacts<'_>) -> Result<(), Fault> {
+    let at = |line| move |problem| Fault { line: Some(line), key: Some(entry.key.clone()), problem };
+    let key = keys::find(&entry.key).map_err(at(entry.line))?;
+    match &entry.value {
+        Value::List(items) if key.repeats => {
+            build.require(key.needs).map_err(at(entry.line))?;
+            items.iter().try_for_each(|item| key.set(settings, &item.value, build).map_err(at(item.line)))
+        }
+        value => key.set(settings, value, build).map_err(at(entry.line)),
+    }
+}
