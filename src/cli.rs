@@ -93,7 +93,9 @@ struct Flag {
     long: &'static str,
     value: &'static str,
     action: FlagAction,
-    help: &'static str,
+    /// What the help says in front of repetition, default and needs of the keys that the option sets. `None`: the
+    /// summary of its key, which takes the very value that the option does.
+    help: Option<&'static str>,
 }
 
 /// What an option does with its value.
@@ -104,37 +106,25 @@ enum FlagAction {
     SetLog,
 }
 
-/// The options with a value, in the order of the help. What they need is added to their text.
+/// The options with a value, in the order of the help.
 const LISTENING: &[Flag] = &[
     flag('i', "ip", "IP", Step::SelectAddress, "Address for the ports behind it [default: every address]"),
-    flag('p', "tcp-port", "PORT", Step::Listen("listen.tcp"), "HTTP port, 0: any free one; repeatable [default: 6969]"),
-    flag('P', "udp-port", "PORT", Step::Listen("listen.udp"), "UDP port, 0: any free one; repeatable [default: 6969]"),
-    flag('s', "livesync-port", "PORT", LIVESYNC, "Live sync port [default: none]"),
+    flag('p', "tcp-port", "PORT", Step::Listen("listen.tcp"), "HTTP port, 0: any free one"),
+    flag('P', "udp-port", "PORT", Step::Listen("listen.udp"), "UDP port, 0: any free one"),
+    flag('s', "livesync-port", "PORT", LIVESYNC, "Live sync port"),
 ];
 const ACCESS: &[Flag] = &[
-    flag('w', "whitelist", "FILE", Step::Set("access.whitelist"), "Serve only listed torrents [default: none]"),
-    flag('b', "blacklist", "FILE", Step::Set("access.blacklist"), "Serve all but listed torrents [default: none]"),
-    flag('A', "bless", "IP[/BITS]", BLESS, "Network let in to statistics and live sync; repeatable"),
+    key_flag('w', "whitelist", "FILE", "access.whitelist"),
+    key_flag('b', "blacklist", "FILE", "access.blacklist"),
+    flag('A', "bless", "IP[/BITS]", BLESS, "Network let in to statistics and live sync"),
 ];
 const PROCESS: &[Flag] = &[
     flag('f', "config", "FILE", Step::ReadFile, "Read this configuration file here; repeatable [default: none]"),
-    flag(
-        'd',
-        "dir",
-        "DIR",
-        Step::Set("tracker.rootdir"),
-        "Directory to chroot to, or if not root to work in [default: .]",
-    ),
-    flag('u', "user", "USER", Step::Set("tracker.user"), "User to become when started as root [default: nobody]"),
-    flag(
-        'r',
-        "redirect-url",
-        "URL",
-        Step::Set("tracker.redirect_url"),
-        "Where GET / redirects to [default: none, 404]",
-    ),
-    flag('l', "statefile", "FILE", Step::Set("tracker.statefile"), "State dump to start from [default: none]"),
-    Flag { short: None, long: "log", value: "LEVEL", action: FlagAction::SetLog, help: LOG_HELP },
+    key_flag('d', "dir", "DIR", "tracker.rootdir"),
+    key_flag('u', "user", "USER", "tracker.user"),
+    key_flag('r', "redirect-url", "URL", "tracker.redirect_url"),
+    key_flag('l', "statefile", "FILE", "tracker.statefile"),
+    Flag { short: None, long: "log", value: "LEVEL", action: FlagAction::SetLog, help: Some(LOG_HELP) },
 ];
 const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
 
@@ -151,7 +141,11 @@ protocols listen on port 6969.
 Example: opentracker -i 192.0.2.1 -p 6969 -P 6969 -f opentracker.conf -i 198.51.100.1 -p 80";
 
 const fn flag(short: char, long: &'static str, value: &'static str, step: Step, help: &'static str) -> Flag {
-    Flag { short: Some(short), long, value, action: FlagAction::Step(step), help }
+    Flag { short: Some(short), long, value, action: FlagAction::Step(step), help: Some(help) }
+}
+
+const fn key_flag(short: char, long: &'static str, value: &'static str, key: &'static str) -> Flag {
+    Flag { short: Some(short), long, value, action: FlagAction::Step(Step::Set(key)), help: None }
 }
 
 fn command() -> Command {
@@ -189,25 +183,35 @@ fn in_order(matches: &ArgMatches) -> Vec<(&'static Flag, &OsStr)> {
 
 impl Flag {
     fn arg(&self) -> Arg {
-        let needs = match &self.action {
-            FlagAction::Step(step) => step.needs(),
-            FlagAction::SetLog => Vec::new(),
-        };
-        let help = if needs.is_empty() {
-            self.help.to_owned()
-        } else {
-            format!("{} (needs {})", self.help, needs.join(" or "))
-        };
         Arg::new(self.long)
             .short(self.short)
             .long(self.long)
             .value_name(self.value)
             .action(ArgAction::Append)
             .value_parser(ValueParser::os_string())
-            .help(help)
+            .help(self.help())
     }
 
-    /// As errors name it.
+    /// Returns the text of the help: what the rows of the option's keys say is not said again here.
+    fn help(&self) -> String {
+        let FlagAction::Step(step) = &self.action else { return self.help.unwrap_or_default().to_owned() };
+        let keys = step.keys();
+        let summary = keys.first().map_or("", |key| key.summary);
+        let mut help = self.help.unwrap_or(summary).to_owned();
+        if keys.first().is_some_and(|key| key.takes.is_list()) {
+            help.push_str("; repeatable");
+        }
+        if let Some(default) = step.default_in_words() {
+            help.push_str(&format!(" [default: {default}]"));
+        }
+        let needs = step.needs();
+        if !needs.is_empty() {
+            help.push_str(&format!(" (needs {})", needs.join(" or ")));
+        }
+        help
+    }
+
+    /// Returns the name that errors use.
     fn name(&self) -> String {
         self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
     }
@@ -410,7 +414,7 @@ mod tests {
         assert_eq!(run("--help -f /nowhere/x", DEFAULT), Ok(Invocation::Help(help.clone())));
         for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {
             let line = help.lines().find(|line| line.contains(&format!("--{} <{}>", flag.long, flag.value))).unwrap();
-            assert!(line.contains(flag.help), "{line}");
+            assert!(line.ends_with(&flag.help()), "{line}");
             let needs = matches!(&flag.action, FlagAction::Step(step) if !step.needs().is_empty());
             assert_eq!(line.contains("(needs "), needs, "{line}");
         }

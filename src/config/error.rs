@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration: where, which key, and the words for it.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ pub enum Problem {
     #[error("takes {expected}, not {found}")]
     Unexpected {
         /// What would have been right.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What was there.
         found: String,
     },
@@ -83,7 +84,7 @@ pub enum Problem {
     #[error("has no value; it takes {expected}")]
     NoValue {
         /// What would have been right.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// One key has two values.
     #[error("is given twice, first on line {first}")]
@@ -157,7 +158,7 @@ impl ConfigError {
 
 impl Problem {
     pub(crate) fn unexpected(expected: &'static str, found: &OsStr) -> Self {
-        Self::Unexpected { expected, found: quoted(&found.to_string_lossy()) }
+        Self::Unexpected { expected: expected.into(), found: quoted(&found.to_string_lossy()) }
     }
 }
 

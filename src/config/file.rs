@@ -68,7 +68,7 @@ fn apply(settings: &mut Settings, entry: &Entry<'_>, build: &BuildFacts<'_>) -> 
     let at = |line| move |problem| Fault { line: Some(line), key: Some(entry.key.clone()), problem };
     let key = keys::find(&entry.key).map_err(at(entry.line))?;
     match &entry.value {
-        Value::List(items) if key.repeats => {
+        Value::List(items) if key.takes.is_list() => {
             build.require(key.needs).map_err(at(entry.line))?;
             items.iter().try_for_each(|item| key.set(settings, &item.value, build).map_err(at(item.line)))
         }

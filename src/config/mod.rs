@@ -3,10 +3,11 @@
 //! - `settings`: everything that can be chosen, as a plain value;
 //! - `build`: what the configuration is told about the build;
 //! - `check`: what holds for the whole of it, and the defaults that depend on the build;
-//! - `keys`: the table of every key; both syntaxes and the command line go through it;
+//! - `keys`: the table of every key; both syntaxes, the command line and the documents go through it;
 //! - `value`: one value as it was written, and the readings that keys ask of it;
 //! - `file`: a file becomes settings, in one of two syntaxes: `toml`, `classic`;
 //! - `steps`: the options of the command line, one after the other;
+//! - `sample`: the sample file, from the table of keys;
 //! - `error`: what can be wrong, and the words for it.
 //!
 //! The grammar is the same in every build, and a key of an absent switch is an error, because a tracker that was meant
@@ -20,6 +21,7 @@ mod classic;
 mod error;
 mod file;
 mod keys;
+mod sample;
 mod settings;
 mod steps;
 mod toml;
@@ -32,6 +34,7 @@ mod tests;
 pub use build::BuildFacts;
 pub use error::{ConfigError, Origin, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
+pub use sample::sample;
 pub use settings::{Access, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, Listen, Livesync, Settings};
 
 pub(crate) use steps::{Step, Steps};

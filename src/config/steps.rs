@@ -9,7 +9,8 @@ use super::build::BuildFacts;
 use super::error::{ConfigError, Problem};
 use super::file::apply_file;
 use super::keys;
-use super::settings::Settings;
+use super::keys::KeySpec;
+use super::settings::{DEFAULT_PORT, Settings};
 use super::value::{Value, address, port};
 
 /// What an option does with its value.
@@ -82,7 +83,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// The settings after the last step, when they hold together.
+    /// Returns the settings after the last step, if they hold together.
     pub(crate) fn finish(self) -> Result<Settings, ConfigError> {
         self.settings.check(self.build)?;
         Ok(self.settings)
@@ -104,13 +105,27 @@ impl<'a> Steps<'a> {
 }
 
 impl Step {
-    /// The features of which any one brings the option; none if every build has it.
+    /// Returns the features of which any one brings the option; none if every build has it.
     pub(crate) fn needs(&self) -> Vec<&'static str> {
-        let keys = match self {
+        self.keys().into_iter().flat_map(|key| key.needs).copied().collect()
+    }
+
+    /// Returns the rows of the keys that the option sets.
+    pub(crate) fn keys(&self) -> Vec<&'static KeySpec> {
+        let names = match self {
             Self::ReadFile | Self::SelectAddress => &[],
             Self::Listen(key) | Self::ListenForSync(key) | Self::Set(key) => std::slice::from_ref(key),
             Self::SetEach(keys) => *keys,
         };
-        keys.iter().filter_map(|key| keys::row(key)).flat_map(|key| key.needs).copied().collect()
+        names.iter().filter_map(|name| keys::row(name)).collect()
+    }
+
+    /// Returns the words for "[default: ...]"; `None` if the option sets no key, or lists that start empty.
+    pub(crate) fn default_in_words(&self) -> Option<String> {
+        match self {
+            Self::Listen(_) => Some(DEFAULT_PORT.to_string()),
+            Self::ListenForSync(key) | Self::Set(key) => keys::row(key).map(|key| key.default.in_words()),
+            Self::ReadFile | Self::SelectAddress | Self::SetEach(_) => None,
+        }
     }
 }

@@ -7,7 +7,7 @@ mod values;
 
 use std::path::Path;
 
-use super::keys::KEYS;
+use super::keys::{self, KeySpec};
 use super::{BuildFacts, Settings, apply_bytes};
 
 /// Every feature of the package; no real build has all, but the grammar does not mind.
@@ -46,26 +46,19 @@ fn builds() -> impl Iterator<Item = Vec<&'static str>> {
         .map(|mask| ALL.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| *name).collect())
 }
 
-/// A value that the key takes in a build with its feature, in the original's syntax and in TOML.
-fn example(key: &str) -> (&'static str, &'static str) {
-    match key {
-        "listen.tcp_udp" | "listen.tcp" | "listen.udp" => ("192.0.2.1:80", "\"192.0.2.1:80\""),
-        "listen.udp_workers" | "listen.tcp_workers" | "listen.udp_connection_id_minutes" => ("7", "7"),
-        "access.stats" | "access.proxy" | "livesync.cluster.node_ip" => ("192.0.2.0/24", "\"192.0.2.0/24\""),
-        "livesync.cluster.listen" => ("192.0.2.1", "\"192.0.2.1\""),
-        "tracker.redirect_url" => ("https://example.org/?a=b#c", "\"https://example.org/?a=b#c\""),
-        "limits.torrents" | "limits.peers" | "limits.connections" => ("1000000", "1_000_000"),
-        _ => ("some-name", "\"some-name\""),
-    }
+/// The example of a key, of a list its first item, in the original's syntax.
+fn bare(key: &KeySpec) -> String {
+    let first = key.example.split(", ").next().unwrap_or_default();
+    first.trim_matches(['[', ']']).trim_matches('"').replace('_', "")
 }
 
 #[test]
 fn a_build_takes_a_key_exactly_when_it_has_a_feature_of_it() {
     for features in builds() {
         // Their addresses depend on the family too, which `values` looks at.
-        for key in KEYS.iter().filter(|key| !key.name.starts_with("listen.")) {
+        for key in keys::all().filter(|key| !key.name.starts_with("listen.")) {
             let expected = key.needs.is_empty() || key.needs.iter().any(|need| features.contains(need));
-            let (bare, toml) = example(key.name);
+            let (bare, toml) = (bare(key), key.example);
             for text in [format!("{} {bare}", key.name), format!("{} = {toml}", key.name)] {
                 let found = read(&text, &features);
                 assert_eq!(found.is_ok(), expected, "{text} in a build with {features:?}: {found:?}");
@@ -80,9 +73,8 @@ fn a_build_takes_a_key_exactly_when_it_has_a_feature_of_it() {
 
 #[test]
 fn every_key_changes_something_and_names_real_features() {
-    for key in KEYS {
-        let (bare, _) = example(key.name);
-        let changed = read(&format!("{} {bare}", key.name), ALL).unwrap();
+    for key in keys::all() {
+        let changed = read(&format!("{} {}", key.name, bare(key)), ALL).unwrap();
         assert_ne!(changed, Settings::default(), "{}", key.name);
         assert!(key.needs.iter().all(|need| ALL.contains(need)), "{}", key.name);
     }
@@ -90,7 +82,7 @@ fn every_key_changes_something_and_names_real_features() {
 
 #[test]
 fn names_of_keys_are_unique() {
-    let mut names: Vec<_> = KEYS.iter().flat_map(|key| [Some(key.name), key.original]).flatten().collect();
+    let mut names: Vec<_> = keys::all().flat_map(|key| [Some(key.name), key.original]).flatten().collect();
     let count = names.len();
     names.sort_unstable();
     names.dedup();

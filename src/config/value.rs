@@ -50,13 +50,13 @@ pub(super) struct Item<'a> {
 /// Why a key does not take a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// It is not what the key's row in the table says.
+    /// It is not what the key takes.
     Malformed,
     /// It is, but not in this build.
     NotHere(Problem),
 }
 
-/// A value together with the build that is to understand it.
+/// A value, and the build that is to understand it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given<'a> {
     pub(super) value: &'a Value<'a>,
@@ -64,7 +64,7 @@ pub(super) struct Given<'a> {
 }
 
 impl Value<'_> {
-    /// For the end of "takes ..., not".
+    /// Returns the words for the end of "takes ..., not".
     pub(super) fn in_words(&self) -> String {
         match self {
             Self::Bare(word) => quoted(&word.to_string_lossy()),
@@ -78,14 +78,14 @@ impl Value<'_> {
 }
 
 impl Given<'_> {
-    /// An address to listen on, of a family that the build serves.
+    /// Reads an address to listen on, of a family that the build serves.
     pub(super) fn listen_address(&self) -> Result<SocketAddr, ValueError> {
         let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(ValueError::Malformed)?;
         self.build.require_family(address.ip()).map_err(ValueError::NotHere)?;
         Ok(address)
     }
 
-    /// An address of the interface for live sync. Its multicast group is an IPv4 one in every build.
+    /// Reads an address of the interface for live sync. Its multicast group is an IPv4 one in every build.
     pub(super) fn interface(&self) -> Result<SocketAddr, ValueError> {
         socket_address(self.word()?, LIVESYNC_PORT).filter(SocketAddr::is_ipv4).ok_or(ValueError::Malformed)
     }
@@ -107,7 +107,7 @@ impl Given<'_> {
         Ok(path.into())
     }
 
-    /// A text that `holds` finds right.
+    /// Reads a text that `holds` finds right.
     pub(super) fn text(&self, holds: fn(&str) -> bool) -> Result<&str, ValueError> {
         let text = match self.value {
             Value::Bare(word) => word.to_str(),
@@ -117,19 +117,16 @@ impl Given<'_> {
         text.filter(|text| holds(text)).ok_or(ValueError::Malformed)
     }
 
-    pub(super) fn number<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<T, ValueError> {
+    pub(super) fn number(&self, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
         let number = match self.value {
             Value::Bare(_) => digits(self.word()?),
             Value::Integer(number) => u64::try_from(*number).ok(),
             _ => None,
         };
-        number
-            .filter(|number| range.contains(number))
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or(ValueError::Malformed)
+        number.filter(|number| range.contains(number)).ok_or(ValueError::Malformed)
     }
 
-    /// A text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so files
+    /// Reads a text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so files
     /// in the wild have comments there.
     fn word(&self) -> Result<&str, ValueError> {
         match self.value {
@@ -140,7 +137,7 @@ impl Given<'_> {
     }
 }
 
-/// An address without a port; IPv6 may stand in brackets, and IPv4-mapped IPv6 is IPv4.
+/// Reads an address without a port; IPv6 may stand in brackets, and IPv4-mapped IPv6 is IPv4.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let ip = match inner {
@@ -150,7 +147,7 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// A port; 0 stands for any free one.
+/// Reads a port; 0 stands for any free one.
 pub(super) fn port(text: &str) -> Option<u16> {
     digits(text)?.try_into().ok()
 }

@@ -130,16 +130,16 @@ fn number(range: std::ops::RangeInclusive<u64>) -> BoxedStrategy<(String, String
 
 /// Some keys in any order, each with its values: one, or several for lists.
 fn configuration() -> impl Strategy<Value = Vec<(&'static str, Vec<(String, String)>)>> {
-    prop::sample::subsequence((0..KEYS.len()).collect::<Vec<_>>(), 0..=KEYS.len()).prop_shuffle().prop_flat_map(
-        |rows| {
-            let key = |row: usize| {
-                let key = &KEYS[row];
-                let values = prop::collection::vec(value_of(key.name), 1..=if key.repeats { 4 } else { 1 });
-                (Just(key.name), values)
-            };
-            rows.into_iter().map(key).collect::<Vec<_>>()
-        },
-    )
+    // Each with whether it is a list.
+    let keys: Vec<_> = keys::all().map(|key| (key.name, key.takes.is_list())).collect();
+    let count = keys.len();
+    prop::sample::subsequence(keys, 0..=count).prop_shuffle().prop_flat_map(|keys| {
+        let with_values = |(name, is_list)| {
+            let values = prop::collection::vec(value_of(name), 1..=if is_list { 4 } else { 1 });
+            (Just(name), values)
+        };
+        keys.into_iter().map(with_values).collect::<Vec<_>>()
+    })
 }
 
 proptest! {

@@ -1,21 +1,13 @@
-//! The sample file: complete, harmless as it is, and right about the defaults.
+//! The sample file: in step with the rows of the keys, harmless as it is, and right about the defaults.
 
+use std::fs;
 use std::path::Path;
 
-use super::super::apply_file;
+use super::super::keys::{DefaultValue, SECTIONS};
+use super::super::{DEFAULT_PORT, LIVESYNC_PORT, apply_file, sample};
 use super::*;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/opentracker.conf.sample");
-
-/// Keys that have an example in place of a default.
-const EXAMPLES: &[&str] = &[
-    "access.whitelist",
-    "access.blacklist",
-    "livesync.cluster.listen",
-    "tracker.rootdir",
-    "tracker.redirect_url",
-    "tracker.statefile",
-];
 
 /// The settings in the sample: each key with its line, which has nothing between the `#` and the name.
 fn lines(text: &str) -> Vec<(String, &str)> {
@@ -32,8 +24,16 @@ fn lines(text: &str) -> Vec<(String, &str)> {
     found
 }
 
-fn text() -> String {
-    std::fs::read_to_string(PATH).unwrap()
+/// What the sample says of a key, in one line.
+fn said_of(text: &str, setting: &str) -> String {
+    let here = |block: &&str| block.lines().any(|line| line.strip_prefix('#') == Some(setting));
+    text.split("\n\n").find(here).unwrap().replace("\n# ", " ")
+}
+
+#[test]
+fn the_file_is_what_the_rows_say() {
+    let found = fs::read_to_string(PATH).unwrap();
+    assert!(found == sample(), "opentracker.conf.sample is not what the rows of the keys say: run ci/documents/run");
 }
 
 #[test]
@@ -49,40 +49,56 @@ fn it_changes_nothing_in_any_build() {
 
 #[test]
 fn it_has_every_key_once_with_its_default_or_an_example() {
-    let text = text();
+    let text = sample();
     let lines = lines(&text);
-    let mut names: Vec<_> = lines.iter().map(|(name, _)| name.as_str()).collect();
-    let mut expected: Vec<_> = KEYS.iter().map(|key| key.name).collect();
-    names.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(names, expected);
-    for (name, line) in lines {
+    assert!(lines.iter().map(|(name, _)| name.as_str()).eq(keys::all().map(|key| key.name)));
+    for ((name, line), key) in lines.iter().zip(keys::all()) {
         let uncommented = text.replacen(&format!("#{line}\n"), &format!("{line}\n"), 1);
         assert_ne!(uncommented, text);
         let settings = read(&uncommented, ALL).unwrap();
-        assert_eq!(settings != Settings::default(), EXAMPLES.contains(&name.as_str()), "{name}");
+        let is_example = matches!(key.default, DefaultValue::Absent(_)) && !key.takes.is_list();
+        assert_eq!(settings != Settings::default(), is_example, "{name}");
     }
 }
 
 #[test]
-fn it_names_the_features_of_each_key() {
-    let text = text();
-    for (name, line) in lines(&text) {
-        let here = |block: &&str| block.lines().any(|other| other.strip_prefix('#') == Some(line));
-        let block = text.split("\n\n").find(here).unwrap();
-        let key = KEYS.iter().find(|key| key.name == name).unwrap();
-        assert!(key.needs.iter().all(|need| block.contains(&format!("Needs the feature {need}"))), "{name}");
-        assert_eq!(key.needs.is_empty(), !block.contains("Needs the feature"), "{name}");
+fn it_says_of_each_key_what_its_row_says() {
+    let text = sample();
+    for ((name, line), key) in lines(&text).iter().zip(keys::all()) {
+        let said = said_of(&text, line);
+        for words in [key.summary, key.explanation, &*key.takes.expects(), &key.default.in_words()] {
+            assert!(said.contains(words), "{name}: {words}");
+        }
+        assert!(key.needs.iter().all(|need| said.contains(&format!("Needs the feature {need}."))), "{name}");
+        assert_eq!(key.needs.is_empty(), !said.contains("Needs the feature"), "{name}");
+        assert!(key.original.is_none_or(|original| said.contains(original)), "{name}");
     }
+    let port = |name: &str| said_of(&text, lines(&text).iter().find(|(key, _)| key == name).unwrap().1);
+    assert!(port("listen.udp").contains(&format!("(port {DEFAULT_PORT} if omitted)")));
+    assert!(port("livesync.cluster.listen").contains(&format!("(port {LIVESYNC_PORT} if omitted)")));
 }
 
 #[test]
 fn its_examples_in_comments_are_right() {
-    for line in text().lines() {
-        let Some((_, example)) = line.split_once("Example: ") else { continue };
-        let (name, _) = example.split_once(" = ").unwrap();
-        let key = KEYS.iter().find(|key| key.name.ends_with(&format!(".{name}"))).unwrap();
-        let section = key.name.strip_suffix(name).unwrap().trim_end_matches('.');
-        assert_ne!(read(&format!("[{section}]\n{example}"), ALL), Ok(Settings::default()), "{example}");
+    let text = sample();
+    let mut section = "";
+    let mut seen = 0;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some(example) = line.strip_prefix("# Example: ") else { continue };
+        assert_ne!(read(&format!("{section}\n{example}"), ALL).unwrap(), Settings::default(), "{example}");
+        seen += 1;
+    }
+    assert_eq!(seen, keys::all().filter(|key| key.takes.is_list()).count());
+}
+
+#[test]
+fn its_lines_are_short_and_its_sections_are_those_of_the_keys() {
+    assert!(sample().lines().all(|line| line.len() <= 120));
+    for section in SECTIONS {
+        let prefix = format!("{}.", section.name);
+        assert!(section.keys.iter().all(|key| key.name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('.'))));
     }
 }

@@ -1,0 +1,99 @@
+//! `[access]`: who may use the tracker, for which torrents, and who may see its statistics.
+
+use super::spec::{DefaultValue, KeySpec, Reload, Section};
+use super::takes::{PathKind, SeenFrom, Takes};
+
+pub(super) static SECTION: Section = Section {
+    name: "access",
+    note: "",
+    keys: &[
+        KeySpec {
+            name: "access.whitelist",
+            original: None,
+            takes: Takes::Path { kind: PathKind::File, seen: SeenFrom::InsideRoot, field: |s| &mut s.access.whitelist },
+            default: DefaultValue::Absent("none"),
+            example: "\"whitelist.txt\"",
+            summary: "List of the only torrents that are served",
+            explanation: "One info hash in hex a line. A build with the feature does not start without it.",
+            reload: Reload::ReadAgain,
+            needs: &["accesslist-white"],
+        },
+        KeySpec {
+            name: "access.blacklist",
+            original: None,
+            takes: Takes::Path { kind: PathKind::File, seen: SeenFrom::InsideRoot, field: |s| &mut s.access.blacklist },
+            default: DefaultValue::Absent("none"),
+            example: "\"blacklist.txt\"",
+            summary: "List of the torrents that are not served",
+            explanation: "One info hash in hex a line. Without it every torrent is served.",
+            reload: Reload::ReadAgain,
+            needs: &["accesslist-black"],
+        },
+        KeySpec {
+            name: "access.stats",
+            original: None,
+            takes: Takes::Networks(|s| &mut s.access.stats),
+            default: DefaultValue::Absent("none; nobody may"),
+            example: "[\"127.0.0.1\", \"192.0.2.0/24\"]",
+            summary: "Networks that may read the statistics",
+            explanation: "Others are answered 403. In a build without the feature everybody may. GET /scrape is for \
+                          everybody.",
+            reload: Reload::NotRead,
+            needs: &["restrict-stats"],
+        },
+        KeySpec {
+            name: "access.stats_path",
+            original: None,
+            takes: Takes::Text {
+                expects: "a path without white space, ? or #, other than announce and scrape",
+                holds: is_stats_path,
+                set: |s, path| s.access.stats_path = path.trim_matches('/').to_owned(),
+            },
+            default: DefaultValue::Value("\"stats\"", None),
+            example: "\"secret/stats\"",
+            summary: "Path of the statistics",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "access.proxy",
+            original: None,
+            takes: Takes::Networks(|s| &mut s.access.proxy),
+            default: DefaultValue::Absent("none; nobody is believed"),
+            example: "[\"127.0.0.1\"]",
+            summary: "Proxies that are believed when they name a client's address",
+            explanation: "The rightmost address that is not a proxy's own counts. A request of a proxy that names \
+                          none is answered 400.",
+            reload: Reload::NotRead,
+            needs: &["ip-from-proxy"],
+        },
+        KeySpec {
+            name: "access.proxy_header",
+            original: None,
+            takes: Takes::Text {
+                expects: "the name of a header",
+                holds: is_header,
+                set: |s, name| s.access.proxy_header = name.to_owned(),
+            },
+            default: DefaultValue::Value("\"X-Forwarded-For\"", None),
+            example: "\"X-Real-IP\"",
+            summary: "Header in which those proxies name it",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &["ip-from-proxy"],
+        },
+    ],
+};
+
+/// Whether a request can name the path, and it does not hide what the tracker is there for.
+fn is_stats_path(text: &str) -> bool {
+    let path = text.trim_matches('/');
+    !matches!(path, "" | "announce" | "scrape")
+        && !path.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#'))
+}
+
+/// Whether the text is a token (RFC 9110, section 5.6.2).
+fn is_header(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

@@ -1,0 +1,68 @@
+//! `[limits]`: bounds on what strangers can make the tracker hold.
+
+use super::spec::{DefaultValue, KeySpec, Reload, Section};
+use super::takes::Takes;
+
+pub(super) static SECTION: Section = Section {
+    name: "limits",
+    note: "The memory is the machine's, or what the process's control group may use, whichever is less.",
+    keys: &[
+        KeySpec {
+            name: "limits.torrents",
+            original: None,
+            takes: Takes::Number {
+                min: 0,
+                max: u64::MAX,
+                set: |s, number| {
+                    s.limits.torrents = number;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("0", Some("as many as fit a quarter of the memory")),
+            example: "1_000_000",
+            summary: "Torrents held at most",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "limits.peers",
+            original: None,
+            takes: Takes::Number {
+                min: 0,
+                max: u64::MAX,
+                set: |s, number| {
+                    s.limits.peers = number;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("0", Some("as many as fit a quarter of the memory")),
+            example: "10_000_000",
+            summary: "Peers held at most, over all torrents",
+            explanation: "A client that comes when there is no room is handed peers, but not remembered.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "limits.connections",
+            original: None,
+            takes: Takes::Number {
+                min: 0,
+                max: u64::MAX,
+                set: |s, number| {
+                    s.limits.connections = number;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value(
+                "0",
+                Some("as many as fit an eighth of the memory and the limit of open files"),
+            ),
+            example: "10_000",
+            summary: "TCP connections held open at most",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+    ],
+};

@@ -1,0 +1,100 @@
+//! `[listen]`: where to listen, and with how many workers.
+
+use std::num::NonZeroU16;
+
+use super::spec::{DefaultValue, KeySpec, Reload, Section};
+use super::takes::Takes;
+
+pub(super) static SECTION: Section = Section {
+    name: "listen",
+    note: "Listening on IPv6 needs the feature v6 (IPv6 only) or dual-stack (both). Port 0 means any free port.",
+    keys: &[
+        KeySpec {
+            name: "listen.tcp_udp",
+            original: None,
+            takes: Takes::ListenAddresses(|s, address| {
+                s.listen.tcp.push(address);
+                s.listen.udp.push(address);
+            }),
+            default: DefaultValue::Absent(
+                "none; while this key and the next two are empty, every address of the families that the build serves",
+            ),
+            example: "[\"0.0.0.0\", \"192.0.2.1:80\"]",
+            summary: "Addresses that answer HTTP and UDP",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.tcp",
+            original: None,
+            takes: Takes::ListenAddresses(|s, address| s.listen.tcp.push(address)),
+            default: DefaultValue::Absent("none"),
+            example: "[\"192.0.2.1:80\"]",
+            summary: "Addresses that answer HTTP alone",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.udp",
+            original: None,
+            takes: Takes::ListenAddresses(|s, address| s.listen.udp.push(address)),
+            default: DefaultValue::Absent("none"),
+            example: "[\"192.0.2.1\"]",
+            summary: "Addresses that answer UDP alone",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.udp_workers",
+            original: Some("listen.udp.workers"),
+            takes: Takes::Number {
+                min: 0,
+                max: 1024,
+                set: |s, number| u16::try_from(number).map(|number| s.listen.udp_workers = number),
+            },
+            default: DefaultValue::Value("0", Some("one for each CPU")),
+            example: "4",
+            summary: "Threads that answer UDP",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.tcp_workers",
+            original: None,
+            takes: Takes::Number {
+                min: 0,
+                max: 1024,
+                set: |s, number| u16::try_from(number).map(|number| s.listen.tcp_workers = number),
+            },
+            default: DefaultValue::Value("0", Some("one for each CPU")),
+            example: "4",
+            summary: "Threads that answer HTTP",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.udp_connection_id_minutes",
+            original: None,
+            takes: Takes::Number {
+                min: 1,
+                max: 1440,
+                set: |s, number| {
+                    let minutes = u16::try_from(number).and_then(NonZeroU16::try_from);
+                    minutes.map(|minutes| s.listen.udp_connection_id_minutes = minutes)
+                },
+            },
+            default: DefaultValue::Value("2", None),
+            example: "10",
+            summary: "Minutes for which a UDP connection id is sure to be accepted",
+            explanation: "It is refused after twice that time. More minutes help clients that keep an id for longer \
+                          than BEP 15 allows.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+    ],
+};

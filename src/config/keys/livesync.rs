@@ -1,0 +1,33 @@
+//! `[livesync.cluster]`: the cluster that the tracker belongs to.
+
+use super::spec::{DefaultValue, KeySpec, Reload, Section};
+use super::takes::Takes;
+
+pub(super) static SECTION: Section = Section {
+    name: "livesync.cluster",
+    note: "",
+    keys: &[
+        KeySpec {
+            name: "livesync.cluster.listen",
+            original: None,
+            takes: Takes::Interface(|s| &mut s.livesync.listen),
+            default: DefaultValue::Absent("none"),
+            example: "\"192.0.2.1\"",
+            summary: "Address of the interface that live sync uses",
+            explanation: "A cluster has one port. A build with the feature does not start without an address.",
+            reload: Reload::NotRead,
+            needs: &["sync-live"],
+        },
+        KeySpec {
+            name: "livesync.cluster.node_ip",
+            original: None,
+            takes: Takes::Networks(|s| &mut s.livesync.node_ip),
+            default: DefaultValue::Absent("none; nobody is believed"),
+            example: "[\"192.0.2.0/24\"]",
+            summary: "Networks of the other trackers in the cluster",
+            explanation: "Packets from elsewhere are ignored.",
+            reload: Reload::NotRead,
+            needs: &["sync-live"],
+        },
+    ],
+};

@@ -1,0 +1,97 @@
+//! The types of values: what is right, in words and in code, and where it goes in [`Settings`].
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::num::TryFromIntError;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::super::settings::{DEFAULT_PORT, LIVESYNC_PORT, Settings};
+use super::super::value::{Given, ValueError};
+
+/// The type of a key's value, with the field of the settings that it fills.
+pub(crate) enum Takes {
+    /// A list of addresses to listen on, each of a family that the build serves.
+    ListenAddresses(fn(&mut Settings, SocketAddr)),
+    /// An address of the interface that live sync uses.
+    Interface(fn(&mut Settings) -> &mut Option<SocketAddr>),
+    /// A list of networks.
+    Networks(fn(&mut Settings) -> &mut Vec<IpNet>),
+    /// A path. Only such a key can read one, so that none can be forgotten where paths are rewritten.
+    Path { kind: PathKind, seen: SeenFrom, field: fn(&mut Settings) -> &mut Option<PathBuf> },
+    /// A whole number within bounds, both included. The maximum [`u64::MAX`] stands for none.
+    Number { min: u64, max: u64, set: fn(&mut Settings, u64) -> Result<(), TryFromIntError> },
+    /// A text that `holds` finds right; `expects` says in words what that is.
+    Text { expects: &'static str, holds: fn(&str) -> bool, set: fn(&mut Settings, &str) },
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy)]
+pub(crate) enum PathKind {
+    File,
+    Directory,
+}
+
+/// From where a path is seen when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeenFrom {
+    /// From inside the root directory, as the process has been jailed by then. The server rewrites a path that was
+    /// written as it is seen from outside.
+    InsideRoot,
+    /// From outside, where the process is started: never rewritten.
+    OutsideRoot,
+}
+
+impl Takes {
+    /// Whether the key is a list: it may be given again, and each value is added.
+    pub(crate) const fn is_list(&self) -> bool {
+        matches!(self, Self::ListenAddresses(_) | Self::Networks(_))
+    }
+
+    /// Returns what is right for one value, for the middle of "takes ..., not".
+    pub(crate) fn expects(&self) -> Cow<'static, str> {
+        match *self {
+            Self::ListenAddresses(_) => "an address such as 0.0.0.0, 192.0.2.1:80 or [2001:db8::1]:80".into(),
+            Self::Interface(_) => "an IPv4 address of this machine, such as 192.0.2.1 or 192.0.2.1:9696".into(),
+            Self::Networks(_) => "an address or a network, such as 192.0.2.1 or 192.0.2.0/24".into(),
+            Self::Path { kind: PathKind::File, .. } => "the path of a file".into(),
+            Self::Path { kind: PathKind::Directory, .. } => "the path of a directory".into(),
+            Self::Number { min, max: u64::MAX, .. } => format!("a whole number, {min} or more").into(),
+            Self::Number { min, max, .. } => format!("a whole number from {min} to {max}").into(),
+            Self::Text { expects, .. } => expects.into(),
+        }
+    }
+
+    /// Returns what is right for the whole key, as a sentence for documents.
+    pub(crate) fn sentence(&self) -> String {
+        let expects = self.expects();
+        let port = match self {
+            Self::ListenAddresses(_) => Some(DEFAULT_PORT),
+            Self::Interface(_) => Some(LIVESYNC_PORT),
+            _ => None,
+        };
+        let port = port.map_or_else(String::new, |port| format!(" (port {port} if omitted)"));
+        let inside = match self {
+            Self::Path { seen: SeenFrom::InsideRoot, .. } => ", as seen from inside tracker.rootdir",
+            _ => "",
+        };
+        let list = if self.is_list() { "a list; each item is " } else { "" };
+        format!("Takes {list}{expects}{inside}{port}.")
+    }
+
+    /// Reads a value and puts it where it belongs.
+    pub(super) fn put(&self, settings: &mut Settings, given: Given<'_>) -> Result<(), ValueError> {
+        match *self {
+            Self::ListenAddresses(add) => add(settings, given.listen_address()?),
+            Self::Interface(field) => *field(settings) = Some(given.interface()?),
+            Self::Networks(field) => field(settings).push(given.network()?),
+            Self::Path { field, .. } => *field(settings) = Some(given.path()?),
+            Self::Number { min, max, set } => {
+                set(settings, given.number(min..=max)?).map_err(|_| ValueError::Malformed)?;
+            }
+            Self::Text { holds, set, .. } => set(settings, given.text(holds)?),
+        }
+        Ok(())
+    }
+}

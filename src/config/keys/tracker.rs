@@ -1,0 +1,83 @@
+//! `[tracker]`: the process and its answers.
+
+use super::spec::{DefaultValue, KeySpec, Reload, Section};
+use super::takes::{PathKind, SeenFrom, Takes};
+
+pub(super) static SECTION: Section = Section {
+    name: "tracker",
+    note: "",
+    keys: &[
+        KeySpec {
+            name: "tracker.rootdir",
+            original: None,
+            takes: Takes::Path {
+                kind: PathKind::Directory,
+                // It is entered before it becomes the root.
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.tracker.rootdir,
+            },
+            default: DefaultValue::Absent("the current directory"),
+            example: "\"/var/lib/opentracker\"",
+            summary: "Directory to chroot to as root, and to work in otherwise",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "tracker.user",
+            original: None,
+            takes: Takes::Text {
+                expects: "the name of a user",
+                holds: is_user,
+                set: |s, name| s.tracker.user = name.to_owned(),
+            },
+            default: DefaultValue::Value("\"nobody\"", None),
+            example: "\"opentracker\"",
+            summary: "User to become when started as root",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "tracker.redirect_url",
+            original: None,
+            takes: Takes::Text {
+                expects: "a URL in ASCII that starts with http:// or https://, without white space",
+                holds: is_url,
+                set: |s, url| s.tracker.redirect_url = Some(url.to_owned()),
+            },
+            default: DefaultValue::Absent("none; it is answered 404"),
+            example: "\"https://example.org/\"",
+            summary: "Where GET / sends a browser",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "tracker.statefile",
+            original: None,
+            takes: Takes::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::InsideRoot,
+                field: |s| &mut s.tracker.statefile,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"statedump.txt\"",
+            summary: "State dump to read download counts from at the start",
+            explanation: "Such a file is a copy of mode=statedump of the statistics. One that is not there yet is only \
+                          warned of.",
+            reload: Reload::NotRead,
+            needs: &["fullscrape"],
+        },
+    ],
+};
+
+/// Whether the text can stand in the `Location` header: a line break in it would end the header.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+fn is_user(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+}
