@@ -7,6 +7,7 @@
 //! - `value`: one value as it was written, and the readings that keys ask of it;
 //! - `file`: a file becomes settings, in one of two syntaxes: `toml`, `classic`;
 //! - `steps`: the options of the command line, one after the other;
+//! - `paths`: the settings that are paths inside the root directory;
 //! - `sample`: the sample file, from the table of keys;
 //! - `error`: what can be wrong, and the words for it.
 //!
@@ -21,6 +22,7 @@ mod classic;
 mod error;
 mod file;
 mod keys;
+mod paths;
 mod sample;
 mod settings;
 mod steps;

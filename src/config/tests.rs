@@ -7,7 +7,7 @@ mod values;
 
 use std::path::Path;
 
-use super::keys::{self, KeySpec};
+use super::keys::{self, KeySpec, SeenFrom, Takes};
 use super::{BuildFacts, Settings, apply_bytes};
 
 /// Every feature of the package; no real build has all, but the grammar does not mind.
@@ -87,4 +87,31 @@ fn names_of_keys_are_unique() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+}
+
+#[test]
+fn every_path_but_that_of_the_root_directory_is_visited() {
+    let path_of = |key: &KeySpec| match key.takes {
+        Takes::Path { seen, .. } => Some(seen),
+        _ => None,
+    };
+    let mut inside = 0;
+    for key in keys::all() {
+        let mut settings = read(&format!("{} {}", key.name, bare(key)), ALL).unwrap();
+        let mut visited = Vec::new();
+        settings.visit_paths_inside_root(|path| {
+            visited.push(path.clone());
+            *path = "elsewhere".into();
+        });
+        if path_of(key) == Some(SeenFrom::InsideRoot) {
+            assert_eq!(visited, [Path::new(&bare(key))], "{}", key.name);
+            assert_eq!(Ok(settings), read(&format!("{} elsewhere", key.name), ALL));
+            inside += 1;
+        } else {
+            assert_eq!(visited, [] as [std::path::PathBuf; 0], "{}", key.name);
+        }
+    }
+    let outside: Vec<_> = keys::all().filter(|key| path_of(key) == Some(SeenFrom::OutsideRoot)).collect();
+    assert_eq!(outside.iter().map(|key| key.name).collect::<Vec<_>>(), ["tracker.rootdir"]);
+    assert!(inside > 0);
 }

@@ -69,17 +69,17 @@ fn give_up_root(user: &User) -> Result<(), StartError> {
     Ok(())
 }
 
-/// A path of the configuration is one inside the jail. Whoever wrote it as it is outside means the same file.
+/// Rewrites every path that is opened inside the jail and was written as it is seen from outside: it means the same
+/// file.
 fn see_from_inside<'a>(settings: &mut Settings, names_of_root: impl Iterator<Item = &'a Path> + Clone) {
-    let access = &mut settings.access;
-    for path in [&mut access.whitelist, &mut access.blacklist, &mut settings.tracker.statefile].into_iter().flatten() {
+    settings.visit_paths_inside_root(|path| {
         let mut roots = names_of_root.clone().filter(|root| *root != Path::new("/"));
         if let Some(inside) = roots.find_map(|root| path.strip_prefix(root).ok()) {
             let inside = Path::new("/").join(inside);
             info!("{} is {} inside the root directory", path.display(), inside.display());
             *path = inside;
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -98,8 +98,12 @@ mod tests {
         ] {
             let mut settings = Settings::default();
             settings.access.whitelist = Some(path.into());
+            settings.tracker.statefile = Some(path.into());
+            settings.tracker.rootdir = Some(path.into());
             see_from_inside(&mut settings, [root, "/run/link"].map(Path::new).into_iter());
             assert_eq!(settings.access.whitelist.as_deref(), Some(Path::new(expected)), "{root} {path}");
+            assert_eq!(settings.tracker.statefile.as_deref(), Some(Path::new(expected)), "{root} {path}");
+            assert_eq!(settings.tracker.rootdir.as_deref(), Some(Path::new(path)), "{root} {path}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod tracker;
 use super::error::Problem;
 
 pub(crate) use spec::{DefaultValue, KeySpec, Reload, Section};
+pub(crate) use takes::{SeenFrom, Takes};
 
 /// Every section, in the order of the documents.
 pub(crate) static SECTIONS: [&Section; 5] =

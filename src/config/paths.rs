@@ -1,0 +1,18 @@
+//! The paths among the settings, by the rows of their keys.
+
+use std::path::PathBuf;
+
+use super::keys::{self, SeenFrom, Takes};
+use super::settings::Settings;
+
+impl Settings {
+    /// Calls `visit` with every path that is opened inside the root directory. That of the root directory itself is
+    /// none of them: it is entered from outside.
+    pub fn visit_paths_inside_root(&mut self, mut visit: impl FnMut(&mut PathBuf)) {
+        for key in keys::all() {
+            if let Takes::Path { seen: SeenFrom::InsideRoot, field, .. } = key.takes {
+                field(self).iter_mut().for_each(&mut visit);
+            }
+        }
+    }
+}
