@@ -50,7 +50,8 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// The word "error" in front is left to the one who prints it, as with every other error.
+    /// Takes the text of an error of clap, without the word "error" in front: whoever prints it adds that, as with every
+    /// other error.
     fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         Self::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
@@ -169,7 +170,7 @@ fn command() -> Command {
     ])
 }
 
-/// The options with values, in the order of the arguments.
+/// Returns the options with values, in the order of the arguments.
 fn in_order(matches: &ArgMatches) -> Vec<(&'static Flag, &OsStr)> {
     let mut found = Vec::new();
     for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {

@@ -38,7 +38,8 @@ impl Settings {
         resolved
     }
 
-    /// Addresses of keys were checked when they were read, but `-i` may have been meant for live sync alone.
+    /// Checks the family of `-i` where the default port is opened on it. Addresses of keys were checked when they were
+    /// read, but `-i` may have been meant for live sync alone.
     fn check_default_ip(&self, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
         let Some(ip) = self.listen.default_ip.filter(|_| self.names_no_address()) else { return Ok(()) };
         build.require_family(ip).map_err(|problem| ConfigError::of_option("-i", None, problem))
@@ -49,7 +50,7 @@ impl Settings {
     }
 }
 
-/// Two sockets on port 0 get two ports, so those are never the same.
+/// Returns an address that stands there twice. Two sockets on port 0 get two ports, so those are never the same.
 fn first_repeated(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let mut sorted: Vec<_> = addresses.iter().filter(|address| address.port() != 0).collect();
     sorted.sort_unstable();

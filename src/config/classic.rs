@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::value::{Entry, Value};
 
-/// Whether a file is in this syntax: its first meaningful line is a keyword, white space and a value.
+/// Returns whether a file is in this syntax: its first meaningful line is a keyword, white space and a value.
 ///
 /// After a plain name TOML has only `=`, or a dot and later `=`, so no TOML file is taken for one of these; any other
 /// value may contain `=`, as URLs do, or begin with a dot, as paths do.
@@ -18,7 +18,7 @@ pub(super) fn is_written_in(text: &str) -> bool {
     })
 }
 
-/// The entries in the order of the file. Whether their keys exist is not looked at.
+/// Returns the entries in the order of the file. Does not look whether their keys exist.
 pub(super) fn entries(text: &str) -> Vec<Entry<'_>> {
     meaningful_lines(text)
         .map(|(number, line)| {
@@ -31,7 +31,7 @@ pub(super) fn entries(text: &str) -> Vec<Entry<'_>> {
         .collect()
 }
 
-/// Lines that are neither blank nor a comment, trimmed, with their numbers.
+/// Returns the lines that are neither blank nor a comment, trimmed, with their numbers.
 fn meaningful_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..)
         .zip(text.lines())

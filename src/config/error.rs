@@ -162,12 +162,12 @@ impl Problem {
     }
 }
 
-/// An operator's text in quotes: one line, without control characters, of bounded length.
+/// Returns an operator's text in quotes: one line, without control characters, of bounded length.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// Text inside double quotes is told from the quotes around it, so the quote mark is escaped too.
+/// Escapes and shortens an operator's text. Quote marks are escaped too, as quotes may stand around it.
 fn shown(text: &str) -> String {
     let end = text.char_indices().nth(MAX_QUOTE).map_or(text.len(), |(end, _)| end);
     let (head, tail) = text.split_at_checked(end).unwrap_or((text, ""));
@@ -188,7 +188,7 @@ fn subject(origin: &Origin, key: Option<&str>) -> String {
     }
 }
 
-/// Paths are repeated whole: a shortened path is no use to the one who looks for the file.
+/// Escapes a path, but never shortens it: a shortened path is no use to the one who looks for the file.
 fn shown_path(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }

@@ -1,5 +1,5 @@
-//! What an operator can choose, as one plain value: made by the command line and configuration files, read by
-//! [`server`](crate::server). Nothing here has effects.
+//! What an operator can choose, as one plain value: made by the command line and configuration files, read by those
+//! who start the tracker. What each setting is for and what its default means, the rows of the keys say.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -31,17 +31,17 @@ pub struct Settings {
 /// `[listen]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// Addresses that answer HTTP. Port 0, here and in `udp`, means any free port.
+    /// Addresses that answer HTTP: `listen.tcp` and `listen.tcp_udp`. Port 0, here and in `udp`, means any free port.
     pub tcp: Vec<SocketAddr>,
-    /// Addresses that answer UDP.
+    /// Addresses that answer UDP: `listen.udp` and `listen.tcp_udp`.
     pub udp: Vec<SocketAddr>,
-    /// The last `-i`: the address that the default port is opened on when `tcp` and `udp` are both empty.
+    /// The address of the last `-i`, on which the default port is opened when `tcp` and `udp` are both empty.
     pub default_ip: Option<IpAddr>,
-    /// Threads that answer UDP, each with a socket of its own for each address; 0: one for each CPU.
+    /// Threads that answer UDP, each with a socket of its own for each address; 0 stands for one for each CPU.
     pub udp_workers: u16,
-    /// Threads that answer HTTP; 0: one for each CPU.
+    /// Threads that answer HTTP; 0 stands for one for each CPU.
     pub tcp_workers: u16,
-    /// How long a UDP connection id is sure to be accepted, in minutes; it is refused after twice that time.
+    /// How long a UDP connection id is sure to be accepted, in minutes.
     pub udp_connection_id_minutes: NonZeroU16,
 }
 
@@ -69,7 +69,7 @@ pub struct Access {
     pub stats: Vec<IpNet>,
     /// The path of the statistics, without its leading slash.
     pub stats_path: String,
-    /// Proxies whose word on a client's address is believed (`ip-from-proxy`).
+    /// Proxies that are believed when they name a client's address (`ip-from-proxy`).
     pub proxy: Vec<IpNet>,
     /// The header in which a proxy names the client's address (`ip-from-proxy`).
     pub proxy_header: String,
@@ -100,13 +100,13 @@ pub struct Livesync {
 /// `[tracker]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneralSettings {
-    /// The directory to make the root (as root) or the working directory (otherwise).
+    /// The directory that becomes the root directory (as root) or the working directory (otherwise).
     pub rootdir: Option<PathBuf>,
     /// The user to become when started as root.
     pub user: String,
-    /// Where `GET /` sends a browser.
+    /// The URL to which `GET /` redirects.
     pub redirect_url: Option<String>,
-    /// The state file that is read back at the start (`-l`, `fullscrape`).
+    /// The state dump that is read at the start (`fullscrape`).
     pub statefile: Option<PathBuf>,
 }
 
@@ -119,10 +119,10 @@ impl Default for GeneralSettings {
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LimitSettings {
-    /// Torrents held at most; 0: as many as fit a quarter of the machine's memory.
+    /// Torrents held at most; 0 leaves it to the memory.
     pub torrents: u64,
-    /// Peers held at most, over all torrents; 0: as many as fit a quarter of the machine's memory.
+    /// Peers held at most, over all torrents; 0 leaves it to the memory.
     pub peers: u64,
-    /// TCP connections held open at most; 0: as many as fit an eighth of the memory and the limit of open files.
+    /// TCP connections held open at most; 0 leaves it to the memory and the limit of open files.
     pub connections: u64,
 }

@@ -48,7 +48,7 @@ impl<'a> Steps<'a> {
         Self { settings: Settings::default(), selected: None, build }
     }
 
-    /// Takes one step; `option` is what errors call it.
+    /// Takes one step; errors name it `option`.
     pub(crate) fn take(&mut self, option: &str, step: Step, value: &OsStr) -> Result<(), ConfigError> {
         let read_port = || {
             let port = value.to_str().and_then(port);

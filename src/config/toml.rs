@@ -9,7 +9,7 @@ use super::error::{Fault, Problem};
 use super::keys;
 use super::value::{Entry, Item, Value};
 
-/// The entries in the order of the file. Whether their keys exist is not looked at.
+/// Returns the entries in the order of the file. Does not look whether their keys exist.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
     let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| Fault {
@@ -61,7 +61,7 @@ fn read_item<'a>(item: Spanned<DeValue<'a>>, lines: &Lines) -> Item<'a> {
     Item { line: lines.line(item.span().start), value: read(item.into_inner(), lines) }
 }
 
-/// TOML itself refuses a name that is given twice, but does not know that two names can mean one key.
+/// Refuses a key that is given under both of its names. TOML itself refuses only a name that is given twice.
 fn refuse_second_spelling(entries: &[Entry<'_>]) -> Result<(), Fault> {
     let mut seen = BTreeMap::new();
     for entry in entries {
@@ -74,7 +74,7 @@ fn refuse_second_spelling(entries: &[Entry<'_>]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// From places in a text to lines.
+/// Turns places in a text into lines.
 struct Lines {
     /// Where each line but the first begins.
     starts: Vec<usize>,
@@ -85,7 +85,7 @@ impl Lines {
         Self { starts: text.match_indices('\n').map(|(place, _)| place + 1).collect() }
     }
 
-    /// Counted from 1.
+    /// Returns the line of a place, counted from 1.
     fn line(&self, place: usize) -> usize {
         1 + self.starts.partition_point(|&start| start <= place)
     }

@@ -90,10 +90,12 @@ impl Given<'_> {
         socket_address(self.word()?, LIVESYNC_PORT).filter(SocketAddr::is_ipv4).ok_or(ValueError::Malformed)
     }
 
+    /// Reads an address or a network.
     pub(super) fn network(&self) -> Result<IpNet, ValueError> {
         network(self.word()?).ok_or(ValueError::Malformed)
     }
 
+    /// Reads a path, which need not be Unicode on the command line.
     pub(super) fn path(&self) -> Result<PathBuf, ValueError> {
         let path = match self.value {
             Value::Bare(word) => *word,
@@ -117,6 +119,7 @@ impl Given<'_> {
         text.filter(|text| holds(text)).ok_or(ValueError::Malformed)
     }
 
+    /// Reads a whole number within `range`.
     pub(super) fn number(&self, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
         let number = match self.value {
             Value::Bare(_) => digits(self.word()?),
@@ -152,7 +155,8 @@ pub(super) fn port(text: &str) -> Option<u16> {
     digits(text)?.try_into().ok()
 }
 
-/// An IPv6 address without brackets has no port: `::1:6969` is an address as a whole.
+/// Reads an address and perhaps a port. An IPv6 address without brackets has no port: `::1:6969` is an address as a
+/// whole.
 fn socket_address(text: &str, default_port: u16) -> Option<SocketAddr> {
     if let Some(ip) = address(text) {
         return Some(SocketAddr::new(ip, default_port));
@@ -164,7 +168,7 @@ fn socket_address(text: &str, default_port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(address(ip)?, port(port_text)?))
 }
 
-/// Bits behind the mask are dropped: operators write their own address and the mask of its network.
+/// Reads a network. Bits behind the mask are dropped: operators write their own address and the mask of its network.
 fn network(text: &str) -> Option<IpNet> {
     let (ip, bits) = match text.split_once('/') {
         Some((ip, bits)) => (ip.parse::<IpAddr>().ok()?, Some(u8::try_from(digits(bits)?).ok()?)),
@@ -177,7 +181,7 @@ fn network(text: &str) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// A network inside `::ffff:0:0/96` is one of IPv4 addresses.
+/// Returns the network; one inside `::ffff:0:0/96` is one of IPv4 addresses.
 fn unmapped(ip: Ipv6Addr, bits: u8) -> Option<IpNet> {
     let mapped: Option<Ipv4Addr> = ip.to_ipv4_mapped();
     match (mapped, bits.checked_sub(96)) {
@@ -186,11 +190,12 @@ fn unmapped(ip: Ipv6Addr, bits: u8) -> Option<IpNet> {
     }
 }
 
-/// Digits only: the standard library's parser takes a plus sign too.
+/// Reads a number of digits only: the standard library's parser takes a plus sign too.
 fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
+/// Drops a `#` after white space and all that follows it.
 fn without_comment(text: &str) -> &str {
     match text.split_once('#') {
         Some((before, _)) if before.ends_with(char::is_whitespace) => before.trim_end(),

@@ -42,7 +42,7 @@ pub(super) fn row(name: &str) -> Option<&'static KeySpec> {
     all().find(|key| key.spellings().any(|spelling| spelling == name))
 }
 
-/// Whether keys begin with this name and a dot.
+/// Returns whether keys begin with this name and a dot.
 pub(super) fn is_section(name: &str) -> bool {
     let inside = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
     all().flat_map(KeySpec::spellings).chain(NOT_OFFERED.iter().copied()).any(inside)
