@@ -4,6 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::harness::tests;
+
+tests![
+    features_md_cargo_toml_and_switches_name_the_same_features,
+    features_md_says_what_is_on_by_default_and_what_implies_what,
+    features_md_has_the_flavours_that_ci_builds,
+    the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help,
+];
+
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -19,7 +28,7 @@ fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
 }
 
 /// `[features]` of Cargo.toml, but for `default`: each with what it implies.
-fn cargo_features() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn cargo_features() -> BTreeMap<String, BTreeSet<String>> {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
     let features = manifest["features"].as_table().expect("a table").clone();
     let implied = |list: toml::Value| {
@@ -29,7 +38,6 @@ fn cargo_features() -> BTreeMap<String, BTreeSet<String>> {
     features.into_iter().filter(|(name, _)| name != "default").map(|(name, list)| (name, implied(list))).collect()
 }
 
-#[test]
 fn features_md_cargo_toml_and_switches_name_the_same_features() {
     let in_cargo: BTreeSet<_> = cargo_features().into_keys().collect();
     let in_document: Vec<_> =
@@ -49,7 +57,6 @@ fn features_md_cargo_toml_and_switches_name_the_same_features() {
     }
 }
 
-#[test]
 fn features_md_says_what_is_on_by_default_and_what_implies_what() {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
     let default = manifest["features"]["default"].as_array().expect("a list").clone();
@@ -63,7 +70,6 @@ fn features_md_says_what_is_on_by_default_and_what_implies_what() {
     }
 }
 
-#[test]
 fn features_md_has_the_flavours_that_ci_builds() {
     let flavours = read("ci/flavours");
     let in_ci: Vec<_> = flavours
@@ -82,7 +88,6 @@ fn features_md_has_the_flavours_that_ci_builds() {
     }
 }
 
-#[test]
 fn the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help() {
     let sample = read("opentracker.conf.sample");
     let help = std::process::Command::new(&*crate::flavour::BINARY).arg("--help").output().expect("help");

@@ -9,6 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::documents::cargo_features;
+use crate::harness::{skip, tests};
+
+tests![it_has_the_features_that_it_was_built_with];
+
 /// Another program than Cargo's own is tested when this variable of the environment names it, and then
 /// [`WITH_FEATURES`] has the features that it is to have, with commas; `-` is none. So `ci/matrix` builds these tests
 /// once for hundreds of trackers.
@@ -27,7 +32,6 @@ pub(crate) static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     features.split(' ').filter(|feature| *feature != "none").map(Into::into).collect()
 });
 
-#[test]
 fn it_has_the_features_that_it_was_built_with() {
     let asked_for = env::var(WITH_FEATURES).unwrap_or_else(|_| opentracker::switches::FEATURES.join(","));
     let asked_for: BTreeSet<_> = asked_for.split(',').filter(|name| !["", "-"].contains(name)).collect();
@@ -37,9 +41,25 @@ fn it_has_the_features_that_it_was_built_with() {
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// Does this build have the feature?
+/// Whether this build has the feature.
 pub(crate) fn has(feature: &str) -> bool {
+    static ALL: LazyLock<BTreeSet<String>> = LazyLock::new(|| cargo_features().into_keys().collect());
+    assert!(ALL.contains(feature), "no build has the feature {feature}: its tests would never run");
     FEATURES.iter().any(|one| one == feature)
+}
+
+/// The test is for builds with this feature.
+pub(crate) fn only_with(feature: &str) {
+    if !has(feature) {
+        skip(&format!("this build does not have the feature {feature}"));
+    }
+}
+
+/// The test is for builds without this feature.
+pub(crate) fn only_without(feature: &str) {
+    if has(feature) {
+        skip(&format!("this build has the feature {feature}"));
+    }
 }
 
 /// The features as the tracker's messages name them.

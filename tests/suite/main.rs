@@ -1,9 +1,14 @@
 //! Black-box tests: the real binary, real sockets, and only what an operator or a client can see.
 //!
-//! The same tests run against every flavour of the build. What a build can do is asked at run time
-//! ([`flavour::has`]), so that nothing here is compiled away: with a switch on its behaviour is tested, with it off its
-//! absence.
+//! The same tests run against every flavour of the build. What a build can do is asked at run time, so that nothing
+//! here is compiled away: with a switch on its behaviour is tested, with it off its absence. A test that is not for
+//! every build begins with [`flavour::only_with`] or [`flavour::only_without`], one that needs root with
+//! [`tracker::only_as_root`]. Where it does not apply it is ignored, and the summary counts it with the reason.
 //!
+//! A test is a function without arguments that its file lists in `tests!`. `cargo test --test suite TEXT` runs the tests
+//! with this text in their names, and `cargo test --test suite -- --help` shows the other options.
+//!
+//! - [`harness`]: runs the tests and reports the results.
 //! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
 //! - [`flavour`]: what this build needs and serves.
 //! - [`clients`]: a UDP client, an HTTP client and a reader of bencode that know nothing of the tracker's own code.
@@ -17,6 +22,7 @@ mod clients;
 mod directory;
 mod documents;
 mod flavour;
+mod harness;
 mod http;
 mod process;
 mod sources;
@@ -24,3 +30,51 @@ mod stats;
 mod switches;
 mod tracker;
 mod udp;
+
+use std::process::ExitCode;
+
+/// Every file with tests.
+const FILES: &[&[harness::Test]] = &[
+    clients::bencode::TESTS,
+    documents::TESTS,
+    flavour::TESTS,
+    http::announce::TESTS,
+    http::connections::TESTS,
+    http::lenient::TESTS,
+    http::limits::TESTS,
+    http::malformed::TESTS,
+    http::paths::TESTS,
+    http::scrape::TESTS,
+    process::command_line::TESTS,
+    process::configuration::TESTS,
+    process::life::TESTS,
+    process::listening::TESTS,
+    process::rights::TESTS,
+    sources::TESTS,
+    stats::history::TESTS,
+    stats::monitors::TESTS,
+    stats::pages::TESTS,
+    switches::access_list::TESTS,
+    switches::accesslist_black::TESTS,
+    switches::accesslist_white::TESTS,
+    switches::dual_stack::TESTS,
+    switches::fullscrape::TESTS,
+    switches::gzip::TESTS,
+    switches::ip_from_proxy::TESTS,
+    switches::ip_from_query::TESTS,
+    switches::log_networks::TESTS,
+    switches::metrics::TESTS,
+    switches::TESTS,
+    switches::restrict_stats::TESTS,
+    switches::sync_live::TESTS,
+    switches::v6::TESTS,
+    udp::exchange::TESTS,
+    udp::hostile::TESTS,
+    udp::peers::TESTS,
+    udp::room::TESTS,
+    udp::sockets::TESTS,
+];
+
+fn main() -> ExitCode {
+    harness::run(FILES)
+}

@@ -16,6 +16,7 @@ use nix::unistd::{Pid, geteuid};
 
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
+use crate::harness::{note, skip};
 
 /// How long anything may take. No test waits that long unless something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +24,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Only root can give rights up, change its root, or make a network of its own.
 pub(crate) fn is_root() -> bool {
     geteuid().is_root()
+}
+
+/// The test needs root. This is no failure in CI either: one of its jobs runs as root, and fails if it does not, and
+/// the other runs as an ordinary user.
+pub(crate) fn only_as_root() {
+    if !is_root() {
+        skip("this needs root");
+    }
 }
 
 /// A tracker that is about to be started. Options work in the order in which they are added.
@@ -285,15 +294,14 @@ impl Drop for Tracker {
                 let _ = self.child.wait();
             }
         }
-        if self.directory.is_none() {
-            return;
-        }
-        let log = self.log();
-        if thread::panicking() {
-            eprintln!("--- the tracker's log\n{log}---");
-        } else {
-            assert!(self.ended.is_some_and(|status| status.success()), "{:?}:\n{log}", self.ended);
-            assert!(!log.contains("panicked at"), "{log}");
+        let log = self.directory.is_some().then(|| self.log());
+        match log {
+            Some(log) if thread::panicking() => note(&format!("--- the tracker's log\n{log}---")),
+            Some(log) => {
+                assert!(self.ended.is_some_and(|status| status.success()), "{:?}:\n{log}", self.ended);
+                assert!(!log.contains("panicked at"), "{log}");
+            }
+            None => (),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Reads bencode (BEP 3) as strictly as the strictest client: keys sorted, no leading zeros, nothing behind the end.
 
+use crate::harness::tests;
+
+tests![the_reader_is_strict];
+
 /// One bencoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
@@ -106,7 +110,6 @@ fn take_until<'a>(rest: &mut &'a [u8], mark: u8) -> Option<&'a [u8]> {
     Some(before)
 }
 
-#[test]
 fn the_reader_is_strict() {
     let value = Value::of(b"d1:ai-5e2:bbl0:4:spamee");
     assert_eq!(value.number("a"), -5);

@@ -8,9 +8,23 @@ use super::{announce, announce_target, counts, peers};
 use crate::clients::http::{Connection, get, request};
 use crate::clients::udp::{self, Client};
 use crate::flavour::{client, has, info_hash};
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 
-#[test]
+tests![
+    the_answer_is_a_dictionary_with_peers_even_if_there_are_none,
+    peers_are_handed_out_where_they_came_from,
+    the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it,
+    both_protocols_share_one_swarm,
+    as_many_peers_as_wanted_50_by_default_and_200_at_most,
+    events,
+    a_seeder_is_whoever_says_that_nothing_is_left,
+    failures_are_told_in_the_answer,
+    what_is_asked_for_in_another_form_is_answered_in_compact_form,
+    a_full_tracker_says_so,
+    many_clients_at_once,
+];
+
 fn the_answer_is_a_dictionary_with_peers_even_if_there_are_none() {
     let tracker = Tracker::start(&[]);
     for (n, &server) in (0..).zip(tracker.https()) {
@@ -30,7 +44,6 @@ fn the_answer_is_a_dictionary_with_peers_even_if_there_are_none() {
     }
 }
 
-#[test]
 fn peers_are_handed_out_where_they_came_from() {
     let tracker = Tracker::start(&[]);
     for (n, &server) in (0..).zip(tracker.https()) {
@@ -52,7 +65,6 @@ fn peers_are_handed_out_where_they_came_from() {
     }
 }
 
-#[test]
 fn the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it() {
     let tracker = Tracker::start(&[]);
     let intervals: HashSet<i64> = (0..50)
@@ -66,7 +78,6 @@ fn the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it() {
     assert!(intervals.len() > 5, "at random: {intervals:?}");
 }
 
-#[test]
 fn both_protocols_share_one_swarm() {
     let tracker = Tracker::start(&[]);
     for (n, (&http, &udp)) in (0..).zip(tracker.https().iter().zip(tracker.udps())) {
@@ -78,7 +89,6 @@ fn both_protocols_share_one_swarm() {
     }
 }
 
-#[test]
 fn as_many_peers_as_wanted_50_by_default_and_200_at_most() {
     let tracker = Tracker::start(&[]);
     for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
@@ -110,7 +120,6 @@ fn as_many_peers_as_wanted_50_by_default_and_200_at_most() {
     }
 }
 
-#[test]
 fn events() {
     let tracker = Tracker::start(&[]);
     let server = tracker.http();
@@ -143,7 +152,6 @@ fn events() {
     assert!(others > 0);
 }
 
-#[test]
 fn a_seeder_is_whoever_says_that_nothing_is_left() {
     let tracker = Tracker::start(&[]);
     for (n, left) in (0..).zip(["&left=0", "&left=00"]) {
@@ -168,7 +176,6 @@ fn a_seeder_is_whoever_says_that_nothing_is_left() {
     }
 }
 
-#[test]
 fn failures_are_told_in_the_answer() {
     let tracker = Tracker::start(&[]);
     let no_info_hash = "Your client forgot to send your torrent's info_hash. Please upgrade your client.";
@@ -184,7 +191,6 @@ fn failures_are_told_in_the_answer() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=1")), (0, 0, 1), "who is refused is not counted");
 }
 
-#[test]
 fn what_is_asked_for_in_another_form_is_answered_in_compact_form() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1&left=0");
@@ -198,7 +204,6 @@ fn what_is_asked_for_in_another_form_is_answered_in_compact_form() {
     }
 }
 
-#[test]
 fn a_full_tracker_says_so() {
     let tracker = Start::loopback().config("[limits]\ntorrents = 1\n").run();
     announce(tracker.http(), 0, "port=1");
@@ -207,7 +212,6 @@ fn a_full_tracker_says_so() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=2")), (0, 0, 2), "who is in stays in");
 }
 
-#[test]
 fn many_clients_at_once() {
     let tracker = Tracker::start(&[]);
     let server = tracker.http();

@@ -5,11 +5,23 @@ use std::fs;
 use super::{announce, announce_target, counts};
 use crate::clients::http::{Connection, ask, request};
 use crate::clients::udp::Client;
+use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, until};
+
+tests![
+    one_request_a_connection_unless_the_client_asks_for_more,
+    a_connection_is_kept_for_who_asks,
+    requests_that_come_at_once_are_answered_in_their_order,
+    what_cannot_be_understood_ends_the_connection,
+    statistics_always_close,
+    a_head_may_come_in_pieces,
+    a_client_may_end_its_side_first,
+    clients_that_say_nothing_do_not_stop_others,
+    it_stops_while_clients_are_connected,
+];
 
 const KEEP: &str = "Connection: keep-alive\r\n";
 
-#[test]
 fn one_request_a_connection_unless_the_client_asks_for_more() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
@@ -24,7 +36,6 @@ fn one_request_a_connection_unless_the_client_asks_for_more() {
     assert_eq!(reply.header("connection"), Some("close"));
 }
 
-#[test]
 fn a_connection_is_kept_for_who_asks() {
     let tracker = Tracker::start(&[]);
     for (version, headers) in [
@@ -53,7 +64,6 @@ fn a_connection_is_kept_for_who_asks() {
     }
 }
 
-#[test]
 fn requests_that_come_at_once_are_answered_in_their_order() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
@@ -67,7 +77,6 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     assert_eq!(connection.last_reply().status, 404);
 }
 
-#[test]
 fn what_cannot_be_understood_ends_the_connection() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
@@ -78,7 +87,6 @@ fn what_cannot_be_understood_ends_the_connection() {
     assert_eq!((reply.status, reply.header("connection")), (400, Some("close")));
 }
 
-#[test]
 fn statistics_always_close() {
     let tracker = Tracker::start(&[]);
     for target in ["/stats", "/stats?mode=conn", "/stats?mode=nonsense"] {
@@ -91,7 +99,6 @@ fn statistics_always_close() {
     }
 }
 
-#[test]
 fn a_head_may_come_in_pieces() {
     let tracker = Tracker::start(&[]);
     let bytes = request(&announce_target(0, "port=1"), "");
@@ -104,7 +111,6 @@ fn a_head_may_come_in_pieces() {
     }
 }
 
-#[test]
 fn a_client_may_end_its_side_first() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
@@ -123,7 +129,6 @@ fn a_client_may_end_its_side_first() {
     assert_eq!(connection.rest(), b"", "nothing was asked");
 }
 
-#[test]
 fn clients_that_say_nothing_do_not_stop_others() {
     let tracker = Start::loopback().config("listen.tcp_workers 1\nlisten.udp_workers 1\n").run();
     let mut silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
@@ -138,7 +143,6 @@ fn clients_that_say_nothing_do_not_stop_others() {
     drop(silent);
 }
 
-#[test]
 fn it_stops_while_clients_are_connected() {
     let tracker = Tracker::start(&[]);
     let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();

@@ -5,7 +5,16 @@ use std::fmt::Write as _;
 use super::{announce_target, counts};
 use crate::clients::http::{ask, get, get_with, percent};
 use crate::flavour::info_hash;
+use crate::harness::tests;
 use crate::tracker::Tracker;
+
+tests![
+    slashes_spaces_and_encoded_paths,
+    ends_of_lines_and_heads,
+    parameters_in_any_order_and_unknown_ones,
+    one_info_hash_in_several_spellings,
+    a_request_with_a_body_is_answered,
+];
 
 /// Each way of asking is understood as an announce of one more leecher.
 fn each_is_an_announce(requests: impl IntoIterator<Item = (String, String)>) {
@@ -22,7 +31,6 @@ fn each_is_an_announce(requests: impl IntoIterator<Item = (String, String)>) {
 
 const END: &str = "HTTP/1.1\r\nHost: a\r\n\r\n";
 
-#[test]
 fn slashes_spaces_and_encoded_paths() {
     let query = format!("info_hash={}", percent(&info_hash(0)));
     each_is_an_announce(
@@ -44,7 +52,6 @@ fn slashes_spaces_and_encoded_paths() {
     );
 }
 
-#[test]
 fn ends_of_lines_and_heads() {
     let target = announce_target(0, "left=1");
     each_is_an_announce(
@@ -60,7 +67,6 @@ fn ends_of_lines_and_heads() {
     );
 }
 
-#[test]
 fn parameters_in_any_order_and_unknown_ones() {
     let hash = percent(&info_hash(0));
     each_is_an_announce(
@@ -76,7 +82,6 @@ fn parameters_in_any_order_and_unknown_ones() {
     );
 }
 
-#[test]
 fn one_info_hash_in_several_spellings() {
     let hash = info_hash(0);
     let lower = hash.iter().fold(String::new(), |mut text, byte| {
@@ -97,7 +102,6 @@ fn one_info_hash_in_several_spellings() {
     );
 }
 
-#[test]
 fn a_request_with_a_body_is_answered() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");

@@ -6,7 +6,17 @@ use super::{announce, announce_target, counts};
 use crate::clients::http::{Connection, ask, request};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::info_hash;
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
+
+tests![
+    a_head_has_8_kib_at_most,
+    a_head_without_an_end_is_refused_when_it_is_too_long,
+    a_head_with_many_lines_is_refused,
+    when_files_run_out_udp_goes_on_and_http_comes_back,
+    a_limit_that_the_system_does_not_allow_is_told_once,
+    connections_beyond_the_limit_wait_for_their_turn,
+];
 
 /// An announce with a head of exactly so many bytes.
 fn head_of(len: usize, in_target: bool) -> String {
@@ -19,7 +29,6 @@ fn head_of(len: usize, in_target: bool) -> String {
     format!("{before}{}{after}", "a".repeat(len - before.len() - after.len()))
 }
 
-#[test]
 fn a_head_has_8_kib_at_most() {
     let tracker = Tracker::start(&[]);
     for in_target in [true, false] {
@@ -32,7 +41,6 @@ fn a_head_has_8_kib_at_most() {
     }
 }
 
-#[test]
 fn a_head_without_an_end_is_refused_when_it_is_too_long() {
     let tracker = Tracker::start(&[]);
     for start in ["GET /", "GET / HTTP/1.1\r\nX: ", "\r\n", "GET / HTTP/1.1\r\n"] {
@@ -44,7 +52,6 @@ fn a_head_without_an_end_is_refused_when_it_is_too_long() {
     }
 }
 
-#[test]
 fn a_head_with_many_lines_is_refused() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
@@ -52,7 +59,6 @@ fn a_head_with_many_lines_is_refused() {
     assert_eq!(ask(tracker.http(), request(&target, &"A: b\r\n".repeat(1000)).as_bytes()).status, 400);
 }
 
-#[test]
 fn when_files_run_out_udp_goes_on_and_http_comes_back() {
     let workers = "listen.tcp_workers 1\nlisten.udp_workers 1\n";
     let mut tracker = Start::loopback().config(workers).with_open_files(64).run();
@@ -84,7 +90,6 @@ fn when_files_run_out_udp_goes_on_and_http_comes_back() {
     assert!(matches!(complaints[..], [one] if one.contains("connection")), "one line, no flood: {complaints:#?}");
 }
 
-#[test]
 fn a_limit_that_the_system_does_not_allow_is_told_once() {
     let tracker = Start::loopback().config("limits.connections 1000\n").with_open_files(200).run();
     announce(tracker.http(), 0, "port=1");
@@ -93,7 +98,6 @@ fn a_limit_that_the_system_does_not_allow_is_told_once() {
     assert!(matches!(complaints[..], [line] if line.contains("200 open files") && line.contains("WARN")), "{log}");
 }
 
-#[test]
 fn connections_beyond_the_limit_wait_for_their_turn() {
     let tracker = Start::loopback().config("limits.connections 2\n").run();
     let mut kept: Vec<_> = (0..2).map(|_| Connection::open(tracker.http())).collect();

@@ -7,7 +7,10 @@ use fastrand::Rng;
 use super::{announce, announce_target, counts};
 use crate::clients::http::{Connection, Reply, ask, get, get_with, percent};
 use crate::flavour::info_hash;
+use crate::harness::tests;
 use crate::tracker::Tracker;
+
+tests![info_hashes, numbers, header_lines, request_lines, random_bytes, good_requests_with_a_few_bytes_spoiled];
 
 /// An error is a status and a one-line title for browsers.
 #[track_caller]
@@ -23,7 +26,6 @@ fn is_400(server: SocketAddr, target: &str) {
     is_an_error(&get(server, target), 400);
 }
 
-#[test]
 fn info_hashes() {
     let tracker = Tracker::start(&[]);
     let hash = percent(&info_hash(0));
@@ -52,7 +54,6 @@ fn info_hashes() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
 }
 
-#[test]
 fn numbers() {
     let tracker = Tracker::start(&[]);
     for value in ["65536", "-1", "abc", "", "1a", "%201", "1%20", "0x1", "1.0", "99999999999999999999", "-0", "%zz"] {
@@ -70,7 +71,6 @@ fn numbers() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=65535")), (0, 0, 2));
 }
 
-#[test]
 fn header_lines() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
@@ -89,7 +89,6 @@ fn header_lines() {
     get_with(tracker.http(), &target, "Name:\r\nOther:b\r\nThird:   c  \r\nX-UTF-8: \u{e9}\r\n").bencode();
 }
 
-#[test]
 fn request_lines() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
@@ -116,7 +115,6 @@ fn request_lines() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
 }
 
-#[test]
 fn random_bytes() {
     let tracker = Tracker::start(&[]);
     let mut rng = Rng::with_seed(3);
@@ -130,7 +128,6 @@ fn random_bytes() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1));
 }
 
-#[test]
 fn good_requests_with_a_few_bytes_spoiled() {
     let tracker = Tracker::start(&[]);
     let mut rng = Rng::with_seed(7);

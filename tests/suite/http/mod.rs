@@ -1,12 +1,12 @@
 //! BEP 3, 7, 23 and 48 over HTTP, as lenient as clients in the wild need it.
 
-mod announce;
-mod connections;
-mod lenient;
-mod limits;
-mod malformed;
-mod paths;
-mod scrape;
+pub(crate) mod announce;
+pub(crate) mod connections;
+pub(crate) mod lenient;
+pub(crate) mod limits;
+pub(crate) mod malformed;
+pub(crate) mod paths;
+pub(crate) mod scrape;
 
 use std::net::SocketAddr;
 

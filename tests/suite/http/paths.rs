@@ -2,9 +2,16 @@
 
 use super::announce_target;
 use crate::clients::http::{get, get_with};
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 
-#[test]
+tests![
+    unknown_paths_are_404,
+    the_root_redirects_when_it_is_told_where,
+    the_path_of_the_statistics_can_be_chosen,
+    errors_keep_the_connection_as_asked,
+];
+
 fn unknown_paths_are_404() {
     let tracker = Tracker::start(&[]);
     for target in [
@@ -33,7 +40,6 @@ fn unknown_paths_are_404() {
     }
 }
 
-#[test]
 fn the_root_redirects_when_it_is_told_where() {
     let url = "https://tracker.example/about?a=b&c=d";
     for tracker in [
@@ -51,7 +57,6 @@ fn the_root_redirects_when_it_is_told_where() {
     }
 }
 
-#[test]
 fn the_path_of_the_statistics_can_be_chosen() {
     for path in ["secret/numbers", "/secret/numbers", "s"] {
         let tracker = Start::loopback().config(&format!("access.stats_path {path}\n")).run();
@@ -65,7 +70,6 @@ fn the_path_of_the_statistics_can_be_chosen() {
     }
 }
 
-#[test]
 fn errors_keep_the_connection_as_asked() {
     let tracker = Tracker::start(&[]);
     assert_eq!(get(tracker.http(), "/nowhere").header("connection"), Some("close"));

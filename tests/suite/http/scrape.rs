@@ -3,8 +3,20 @@
 use super::{Counts, announce, counts, scrape_target};
 use crate::clients::bencode::Value;
 use crate::clients::http::{get, percent};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{info_hash, only_with};
+use crate::harness::tests;
 use crate::tracker::Tracker;
+
+tests![
+    one_torrent,
+    several_torrents_in_any_order,
+    torrents_that_nobody_knows,
+    up_to_64_torrents,
+    without_a_torrent_there_is_nothing_to_answer,
+    the_path_is_read_as_that_of_an_announce,
+    of_a_torrent_that_everybody_left_the_downloads_remain,
+    a_tracker_for_both_families_counts_both,
+];
 
 /// The torrents in the answer, and their numbers.
 #[track_caller]
@@ -33,7 +45,6 @@ fn tracker_with(torrents: impl IntoIterator<Item = u8>) -> Tracker {
     tracker
 }
 
-#[test]
 fn one_torrent() {
     let tracker = tracker_with([7]);
     let reply = get(tracker.http(), &scrape_target([7]));
@@ -44,7 +55,6 @@ fn one_torrent() {
     assert_eq!(counts(&announce(tracker.http(), 7, "port=1&left=1")), (1, 1, 1), "a scrape changes nothing");
 }
 
-#[test]
 fn several_torrents_in_any_order() {
     let tracker = tracker_with([3, 200, 5]);
     let answer = get(tracker.http(), &scrape_target([200, 9, 3, 5, 200])).bencode();
@@ -56,7 +66,6 @@ fn several_torrents_in_any_order() {
     assert_eq!(files(&get(tracker.http(), &with_others).bencode()).len(), 1);
 }
 
-#[test]
 fn torrents_that_nobody_knows() {
     let tracker = tracker_with([1]);
     let reply = get(tracker.http(), &scrape_target([2]));
@@ -64,7 +73,6 @@ fn torrents_that_nobody_knows() {
     assert_eq!(get(tracker.http(), &scrape_target([2, 3, 4])).text(), "d5:filesdee");
 }
 
-#[test]
 fn up_to_64_torrents() {
     let tracker = tracker_with(0..66);
     assert_eq!(files(&get(tracker.http(), &scrape_target(0..64)).bencode()).len(), 64);
@@ -76,7 +84,6 @@ fn up_to_64_torrents() {
     );
 }
 
-#[test]
 fn without_a_torrent_there_is_nothing_to_answer() {
     let tracker = Tracker::start(&[]);
     for target in ["/scrape?", "/scrape?x=1", "/scrape?infohash=aaaaaaaaaaaaaaaaaaaa", "/scrape?info_hash"] {
@@ -84,7 +91,6 @@ fn without_a_torrent_there_is_nothing_to_answer() {
     }
 }
 
-#[test]
 fn the_path_is_read_as_that_of_an_announce() {
     let tracker = tracker_with([1]);
     let hash = percent(&info_hash(1));
@@ -94,7 +100,6 @@ fn the_path_is_read_as_that_of_an_announce() {
     }
 }
 
-#[test]
 fn of_a_torrent_that_everybody_left_the_downloads_remain() {
     let tracker = tracker_with([1]);
     announce(tracker.http(), 1, "port=1&event=stopped");
@@ -107,11 +112,8 @@ fn of_a_torrent_that_everybody_left_the_downloads_remain() {
     assert_eq!(get(tracker.http(), &scrape_target([2])).text(), "d5:filesdee");
 }
 
-#[test]
 fn a_tracker_for_both_families_counts_both() {
-    if !has("dual-stack") {
-        return;
-    }
+    only_with("dual-stack");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         announce(server, 1, "port=1&left=1");

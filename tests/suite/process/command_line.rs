@@ -2,7 +2,17 @@
 
 use crate::clients::udp::Client;
 use crate::flavour::{self, has, loopback};
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
+
+tests![
+    every_option_has_a_short_and_a_long_name,
+    the_help_tells_of_every_option,
+    the_version_names_target_and_features,
+    wrong_options_are_told,
+    the_log_is_as_talkative_as_asked,
+    it_writes_to_the_log_and_not_to_its_output,
+];
 
 /// Short name, long name, a value, and the features of which one is needed, if any is.
 const OPTIONS: &[(&str, &str, &str, &[&str])] = &[
@@ -21,7 +31,6 @@ const OPTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("", "--log", "warn", &[]),
 ];
 
-#[test]
 fn every_option_has_a_short_and_a_long_name() {
     for &(short, long, value, needs) in OPTIONS {
         let value = if value == "LOOPBACK" { &loopback().to_string() } else { value };
@@ -44,7 +53,6 @@ fn every_option_has_a_short_and_a_long_name() {
     }
 }
 
-#[test]
 fn the_help_tells_of_every_option() {
     let texts = ["-h", "--help"].map(|option| {
         let finished = Start::plain().args(["-f", "/nowhere/opentracker.conf", option]).finish();
@@ -65,7 +73,6 @@ fn the_help_tells_of_every_option() {
     }
 }
 
-#[test]
 fn the_version_names_target_and_features() {
     for option in ["-v", "--version"] {
         let finished = Start::plain().args(["-p", "80", option]).finish();
@@ -78,7 +85,6 @@ fn the_version_names_target_and_features() {
     }
 }
 
-#[test]
 fn wrong_options_are_told() {
     for (words, said) in [
         (&["--nonsense"][..], "--nonsense"),
@@ -112,7 +118,6 @@ fn wrong_options_are_told() {
     }
 }
 
-#[test]
 fn the_log_is_as_talkative_as_asked() {
     let log = |start: Start| start.run().stop();
     assert!(log(Start::loopback()).contains(" INFO listening on udp "));
@@ -123,7 +128,6 @@ fn the_log_is_as_talkative_as_asked() {
     assert!(misunderstood.contains("WARN RUST_LOG is not understood") && misunderstood.contains(" INFO "));
 }
 
-#[test]
 fn it_writes_to_the_log_and_not_to_its_output() {
     let tracker = Tracker::start(&[]);
     Client::new(tracker.udp());

@@ -3,7 +3,18 @@
 use std::fs;
 
 use crate::flavour::{self, endpoint, has, loopback, loopbacks};
+use crate::harness::tests;
 use crate::tracker::{Finished, Start};
+
+tests![
+    every_key_is_understood_in_both_syntaxes,
+    a_file_of_the_original_works_unchanged,
+    a_native_file_works,
+    the_sample_is_valid_wherever_a_configuration_may_be_empty,
+    mistakes_are_told_with_file_line_and_key,
+    files_that_are_none_are_told,
+    the_first_of_several_files_with_a_mistake_is_named,
+];
 
 /// A value for every key that every build has, in the original's syntax.
 const KEYS: &[(&str, &str)] = &[
@@ -27,7 +38,6 @@ fn check(text: &str) -> Finished {
     Start::bare().args(["--check-config"]).config(text).finish()
 }
 
-#[test]
 fn every_key_is_understood_in_both_syntaxes() {
     let address = endpoint(loopback(), 0);
     let (mut classic, mut toml) = (String::new(), String::new());
@@ -46,7 +56,6 @@ fn every_key_is_understood_in_both_syntaxes() {
     check(&toml).succeeds();
 }
 
-#[test]
 fn a_file_of_the_original_works_unchanged() {
     let start = Start::plain();
     let root = start.path(".");
@@ -81,7 +90,6 @@ tracker.redirect_url https://your.tracker.local/
     tracker.stop();
 }
 
-#[test]
 fn a_native_file_works() {
     let addresses: Vec<_> = loopbacks().iter().map(|&ip| endpoint(ip, 0)).collect();
     let text = format!("[listen]\ntcp_udp = {addresses:?}\nudp_workers = 0\n[tracker]\nuser = 'nobody'\n");
@@ -89,7 +97,6 @@ fn a_native_file_works() {
     assert_eq!((tracker.https().len(), tracker.udps().len()), (addresses.len(), addresses.len()));
 }
 
-#[test]
 fn the_sample_is_valid_wherever_a_configuration_may_be_empty() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/opentracker.conf.sample");
     let finished = Start::plain().args(["--check-config", "-f", sample]).finish();
@@ -103,7 +110,6 @@ fn the_sample_is_valid_wherever_a_configuration_may_be_empty() {
     }
 }
 
-#[test]
 fn mistakes_are_told_with_file_line_and_key() {
     for (text, said) in [
         // Keys that do not exist.
@@ -155,7 +161,6 @@ fn mistakes_are_told_with_file_line_and_key() {
     }
 }
 
-#[test]
 fn files_that_are_none_are_told() {
     for (path, said) in [
         ("/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file or directory"),
@@ -171,7 +176,6 @@ fn files_that_are_none_are_told() {
     start.args(["--check-config".as_ref(), "-f".as_ref(), path.as_os_str()]).finish().refuses(2, &[&said]);
 }
 
-#[test]
 fn the_first_of_several_files_with_a_mistake_is_named() {
     let start = Start::bare().config("tracker.user a\n").config("\ntracker.usr b\n").config("tracker.usr c\n");
     let path = start.path("3.conf");

@@ -8,9 +8,18 @@ use nix::sys::signal::Signal;
 
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::info_hash;
+use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, waiting};
 
-#[test]
+tests![
+    sigterm_and_sigint_end_it,
+    sigterm_ends_it_under_load,
+    sighup_does_not_end_it,
+    the_service_manager_is_told,
+    a_service_manager_may_have_an_abstract_name,
+    it_runs_without_a_service_manager_too,
+];
+
 fn sigterm_and_sigint_end_it() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let tracker = Tracker::start(&[]);
@@ -20,7 +29,6 @@ fn sigterm_and_sigint_end_it() {
     }
 }
 
-#[test]
 fn sigterm_ends_it_under_load() {
     let tracker = Start::loopback().config("listen.udp.workers 4\n").run();
     let clients: Vec<_> = (0..20).map(|_| Client::new(tracker.udp())).collect();
@@ -32,7 +40,6 @@ fn sigterm_ends_it_under_load() {
     tracker.stop();
 }
 
-#[test]
 fn sighup_does_not_end_it() {
     // The original dies of it when there are workers for UDP.
     for config in ["", "listen.udp.workers 2\n"] {
@@ -47,7 +54,6 @@ fn sighup_does_not_end_it() {
     }
 }
 
-#[test]
 fn the_service_manager_is_told() {
     let mut tracker = Tracker::start(&[]);
     // READY=1 was waited for when it started.
@@ -56,7 +62,6 @@ fn the_service_manager_is_told() {
     assert_eq!(tracker.next_notification(), None);
 }
 
-#[test]
 fn a_service_manager_may_have_an_abstract_name() {
     let name = format!("opentracker-suite-{}", std::process::id());
     let manager = UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -68,7 +73,6 @@ fn a_service_manager_may_have_an_abstract_name() {
     tracker.stop();
 }
 
-#[test]
 fn it_runs_without_a_service_manager_too() {
     for manager in [None, Some(""), Some("/nowhere/notify")] {
         let start = manager.iter().fold(Start::loopback(), |start, name| start.env("NOTIFY_SOCKET", *name));

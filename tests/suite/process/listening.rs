@@ -4,7 +4,20 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use crate::clients::udp::Client;
 use crate::flavour::{client, endpoint, loopback, loopbacks, wildcard};
-use crate::tracker::{Start, Tracker, is_root};
+use crate::harness::tests;
+use crate::tracker::{Start, Tracker, only_as_root};
+
+tests![
+    an_address_is_for_the_ports_behind_it,
+    ports_before_any_address_are_opened_on_every_address,
+    a_file_may_stand_anywhere,
+    what_comes_later_overrides,
+    without_addresses_it_is_every_address_and_port_6969,
+    a_port_that_is_taken_is_named,
+    two_trackers_do_not_share_a_port,
+    an_address_of_another_machine_is_named,
+    one_address_is_not_opened_twice,
+];
 
 /// Two addresses of the first family, in words.
 fn two() -> (String, String) {
@@ -22,7 +35,6 @@ fn opened(tracker: &Tracker) -> (Vec<String>, Vec<String>) {
     (ips(tracker.https()), ips(tracker.udps()))
 }
 
-#[test]
 fn an_address_is_for_the_ports_behind_it() {
     let (one, other) = two();
     let (one, other) = (one.as_str(), other.as_str());
@@ -33,7 +45,6 @@ fn an_address_is_for_the_ports_behind_it() {
     assert_eq!(opened(&tracker), (vec![], vec![one.into()]));
 }
 
-#[test]
 fn ports_before_any_address_are_opened_on_every_address() {
     let tracker = Start::bare().args(["-p", "0", "-P", "0", "-i", &loopback().to_string(), "-P", "0"]).run();
     let every: Vec<_> = loopbacks().iter().map(|&family| wildcard(family).to_string()).collect();
@@ -45,7 +56,6 @@ fn ports_before_any_address_are_opened_on_every_address() {
     }
 }
 
-#[test]
 fn a_file_may_stand_anywhere() {
     let (one, other) = two();
     let file = format!("listen.udp {}\nlisten.tcp_udp {}\n", with_port(&other), with_port(&one));
@@ -58,24 +68,18 @@ fn with_port(ip: &str) -> String {
     endpoint(ip.parse().unwrap(), 0)
 }
 
-#[test]
 fn what_comes_later_overrides() {
+    only_as_root();
     let said = |start: Start, user: &str| start.finish().refuses(1, &[&format!("there is no user `{user}`")]);
-    if !is_root() {
-        return;
-    }
     said(Start::loopback().args(["-u", "no-one", "-u", "no-two"]), "no-two");
     said(Start::loopback().config("tracker.user no-one\n").args(["-u", "no-two"]), "no-two");
     said(Start::loopback().args(["-u", "no-two"]).config("tracker.user no-one\n"), "no-one");
     said(Start::loopback().config("tracker.user no-one\n").config("[tracker]\nuser = 'no-two'\n"), "no-two");
 }
 
-#[test]
 fn without_addresses_it_is_every_address_and_port_6969() {
+    only_as_root();
     // The port may be taken on this machine, so it is opened in a network of its own.
-    if !is_root() {
-        return;
-    }
     let alone = |start: Start| {
         let tracker = start.alone().run();
         (tracker.https().to_vec(), tracker.udps().to_vec())
@@ -98,7 +102,6 @@ fn without_addresses_it_is_every_address_and_port_6969() {
     );
 }
 
-#[test]
 fn a_port_that_is_taken_is_named() {
     for &ip in loopbacks() {
         let taken = UdpSocket::bind((ip, 0)).unwrap();
@@ -113,7 +116,6 @@ fn a_port_that_is_taken_is_named() {
     }
 }
 
-#[test]
 fn two_trackers_do_not_share_a_port() {
     let tracker = Tracker::start(&[]);
     let address = tracker.udp();
@@ -121,7 +123,6 @@ fn two_trackers_do_not_share_a_port() {
     Start::bare().args(words).finish().refuses(1, &[&address.to_string(), "in use"]);
 }
 
-#[test]
 fn an_address_of_another_machine_is_named() {
     let elsewhere: IpAddr = if loopback().is_ipv4() { "192.0.2.200" } else { "2001:db8::1" }.parse().unwrap();
     let address = endpoint(elsewhere, 0);
@@ -129,7 +130,6 @@ fn an_address_of_another_machine_is_named() {
     finished.refuses(1, &["cannot listen on udp", &address]);
 }
 
-#[test]
 fn one_address_is_not_opened_twice() {
     let ip = loopback().to_string();
     let finished = Start::bare().args(["-i", &ip, "-p", "7000", "-P", "7000", "-p", "7000"]).finish();

@@ -1,7 +1,7 @@
 //! What the operator sees: options, files, signals, rights.
 
-mod command_line;
-mod configuration;
-mod life;
-mod listening;
-mod rights;
+pub(crate) mod command_line;
+pub(crate) mod configuration;
+pub(crate) mod life;
+pub(crate) mod listening;
+pub(crate) mod rights;

@@ -7,8 +7,20 @@ use std::time::SystemTime;
 use nix::unistd::{User, geteuid};
 
 use crate::clients::udp::Client;
-use crate::flavour::{self, has, info_hash, loopback};
-use crate::tracker::{Start, Tracker, is_root};
+use crate::flavour::{self, has, info_hash, loopback, only_with};
+use crate::harness::tests;
+use crate::tracker::{Start, Tracker, is_root, only_as_root};
+
+tests![
+    root_is_given_up_for_nobody_and_for_good,
+    the_user_and_the_directory_can_be_chosen,
+    the_directory_is_the_current_one_unless_chosen,
+    a_directory_that_cannot_be_entered_is_named,
+    users_that_cannot_be_become_are_named,
+    without_root_it_goes_to_its_directory_and_stays_who_it_is,
+    ports_below_1024_are_opened_before_root_is_given_up,
+    a_path_outside_is_understood_as_one_inside,
+];
 
 fn proc(tracker: &Tracker, name: &str) -> PathBuf {
     Path::new("/proc").join(tracker.pid().to_string()).join(name)
@@ -35,11 +47,8 @@ fn has_the_rights_of(tracker: &Tracker, name: &str) {
     assert!(threads > 1);
 }
 
-#[test]
 fn root_is_given_up_for_nobody_and_for_good() {
-    if !is_root() {
-        return;
-    }
+    only_as_root();
     let tracker = Tracker::start(&[]);
     has_the_rights_of(&tracker, "nobody");
     assert_eq!(fs::read_link(proc(&tracker, "root")).unwrap(), tracker.root());
@@ -48,11 +57,8 @@ fn root_is_given_up_for_nobody_and_for_good() {
     tracker.stop();
 }
 
-#[test]
 fn the_user_and_the_directory_can_be_chosen() {
-    if !is_root() {
-        return;
-    }
+    only_as_root();
     let start = Start::loopback();
     let inner = start.path("inner");
     fs::create_dir(&inner).unwrap();
@@ -65,7 +71,6 @@ fn the_user_and_the_directory_can_be_chosen() {
     tracker.stop();
 }
 
-#[test]
 fn the_directory_is_the_current_one_unless_chosen() {
     let start = Start::plain();
     let directory = start.path(".");
@@ -78,7 +83,6 @@ fn the_directory_is_the_current_one_unless_chosen() {
     tracker.stop();
 }
 
-#[test]
 fn a_directory_that_cannot_be_entered_is_named() {
     let start = Start::loopback();
     let file = start.path("file");
@@ -90,17 +94,13 @@ fn a_directory_that_cannot_be_entered_is_named() {
     Start::loopback().args(["-d", "/nowhere/at/all"]).finish().refuses(1, &["tracker.rootdir", "/nowhere/at/all"]);
 }
 
-#[test]
 fn users_that_cannot_be_become_are_named() {
-    if !is_root() {
-        return;
-    }
+    only_as_root();
     Start::loopback().args(["-u", "nobody-at-all"]).finish().refuses(1, &["tracker.user", "`nobody-at-all`"]);
     let finished = Start::loopback().args(["-u", "root"]).finish();
     finished.refuses(1, &["tracker.user", "`root` has root's rights"]);
 }
 
-#[test]
 fn without_root_it_goes_to_its_directory_and_stays_who_it_is() {
     let start = Start::loopback().args(["-u", "nobody-at-all"]);
     let directory = start.path(".");
@@ -125,11 +125,8 @@ fn without_root_it_goes_to_its_directory_and_stays_who_it_is() {
     tracker.stop();
 }
 
-#[test]
 fn ports_below_1024_are_opened_before_root_is_given_up() {
-    if !is_root() {
-        return;
-    }
+    only_as_root();
     let ip = flavour::wildcard(loopback()).to_string();
     let start = Start::bare().args(["-i", &ip, "-p", "80", "-P", "80"]).alone();
     let tracker = start.run();
@@ -138,11 +135,9 @@ fn ports_below_1024_are_opened_before_root_is_given_up() {
     tracker.stop();
 }
 
-#[test]
 fn a_path_outside_is_understood_as_one_inside() {
-    if !is_root() || !has("fullscrape") {
-        return;
-    }
+    only_as_root();
+    only_with("fullscrape");
     let start = Start::loopback();
     let dump = start.path("dump");
     let hash = info_hash(0).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));

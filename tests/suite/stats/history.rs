@@ -8,9 +8,12 @@ use roxmltree::Document;
 use super::page;
 use crate::clients::http::{ask, get};
 use crate::clients::udp::{Announce, COMPLETED, Client, STOPPED};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{info_hash, only_with};
+use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::{Start, Tracker};
+
+tests![every_counter_after_announces_over_both_protocols_and_all_families, totals_are_right_after_a_restart];
 
 /// Every number of `mode=everything` in the order of the page, without the time and the id.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -55,7 +58,6 @@ fn everything(server: SocketAddr) -> Everything {
     everything
 }
 
-#[test]
 fn every_counter_after_announces_over_both_protocols_and_all_families() {
     let tracker = Start::loopback().config("tracker.redirect_url https://a.example/\n").run();
     assert_eq!(
@@ -155,11 +157,8 @@ fn over_udp(server: SocketAddr, torrent: u8) {
 }
 
 /// Downloads outlive a restart with the state file, peers and counters do not.
-#[test]
 fn totals_are_right_after_a_restart() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let first = Tracker::start(&[]);
     for n in 0..5 {
         announce(first.http(), n, "port=1&left=0&event=completed");

@@ -1,8 +1,8 @@
 //! `/stats`, to the byte and as the monitors that are in use read it.
 
-mod history;
-mod monitors;
-mod pages;
+pub(crate) mod history;
+pub(crate) mod monitors;
+pub(crate) mod pages;
 
 use std::net::SocketAddr;
 

@@ -7,9 +7,19 @@ use roxmltree::{Document, Node};
 use super::{hex, page};
 use crate::clients::http::{ask, get};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{has, info_hash, only_with};
+use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
+
+tests![
+    by_position,
+    by_path,
+    order_and_nesting_are_the_same_in_every_build,
+    the_tracker_id_is_that_of_this_run_and_of_its_cluster,
+    by_line_and_word,
+    by_regular_expression,
+];
 
 /// Four peers, two of them seeders, of three torrents, one of them completed.
 fn tracker() -> Tracker {
@@ -37,7 +47,6 @@ fn number(node: Node<'_, '_>) -> u64 {
 }
 
 /// `stats[3][0].text`, as scripts with an element tree have it.
-#[test]
 fn by_position() {
     let tracker = tracker();
     let page = page(tracker.http(), "everything");
@@ -49,7 +58,6 @@ fn by_position() {
 }
 
 /// `torrents/count_mutex/text()`, as an exporter with XPath has it.
-#[test]
 fn by_path() {
     let tracker = tracker();
     get(tracker.http(), "/nowhere");
@@ -115,7 +123,6 @@ fn outline(node: Node<'_, '_>) -> String {
     if names.is_empty() { name.into() } else { format!("{name}({})", names.join(" ")) }
 }
 
-#[test]
 fn order_and_nesting_are_the_same_in_every_build() {
     let page = page(Tracker::start(&[]).http(), "everything");
     let document = Document::parse(&page).unwrap();
@@ -141,7 +148,6 @@ fn tracker_id(server: SocketAddr) -> u64 {
     number(elements(document.root_element())[0])
 }
 
-#[test]
 fn the_tracker_id_is_that_of_this_run_and_of_its_cluster() {
     let (one, other) = (Tracker::start(&[]), Tracker::start(&[]));
     let id = tracker_id(one.http());
@@ -153,7 +159,6 @@ fn the_tracker_id_is_that_of_this_run_and_of_its_cluster() {
 }
 
 /// Lines 1 and 2, and the third word of line 3, as a plugin of three calls of awk has it.
-#[test]
 fn by_line_and_word() {
     let tracker = tracker();
     let page = get(tracker.http(), "/stats").text();
@@ -183,11 +188,8 @@ fn matches(text: &str) -> Vec<&str> {
 }
 
 /// `#[A-Z0-9]{40}:\d:\d#` over all of `mode=tpbs&format=txt`, as a web page has it that asks by HTTP/1.0.
-#[test]
 fn by_regular_expression() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = tracker();
     let reply = ask(tracker.http(), b"GET /stats?mode=tpbs&format=txt HTTP/1.0\r\nHost: a\r\n\r\n");
     let text = reply.text();

@@ -4,8 +4,21 @@ use super::{MODES, hex, page};
 use crate::clients::http::{get, get_with};
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{has, info_hash, loopbacks};
+use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
+
+tests![
+    peers_and_torrents,
+    connections,
+    full_scrapes,
+    the_largest_torrents,
+    networks_with_the_most_peers,
+    downloads,
+    the_version,
+    pages_are_plain_whole_and_the_end_of_the_connection,
+    unknown_modes_are_400,
+];
 
 /// The two numbers of a page, then its third line with the seconds replaced, then the fourth.
 #[track_caller]
@@ -18,7 +31,6 @@ fn block(page: &str) -> (u64, u64, String, String) {
     (first.parse().unwrap(), second.parse().unwrap(), third.into(), fourth.into())
 }
 
-#[test]
 fn peers_and_torrents() {
     let tracker = Tracker::start(&[]);
     assert_eq!(page(tracker.http(), "peer"), "0\n0\nopentracker serving 0 torrents\nopentracker");
@@ -39,7 +51,6 @@ fn peers_and_torrents() {
     assert_eq!(page(tracker.http(), "peer"), "2\n1\nopentracker serving 2 torrents\nopentracker");
 }
 
-#[test]
 fn connections() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
@@ -76,7 +87,6 @@ fn connections() {
     assert!(last.starts_with("opentracker connections, ") && last.ends_with(" success/s."), "{last}");
 }
 
-#[test]
 fn full_scrapes() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
@@ -87,7 +97,6 @@ fn full_scrapes() {
     assert!(last.starts_with("opentracker full scrape stats, ") && last.ends_with(" bytes/s."), "{last}");
 }
 
-#[test]
 fn the_largest_torrents() {
     let tracker = Tracker::start(&[]);
     let empty = "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n";
@@ -116,7 +125,6 @@ fn the_largest_torrents() {
     assert_eq!(page(tracker.http(), "top100"), expected(100));
 }
 
-#[test]
 fn networks_with_the_most_peers() {
     let tracker = Tracker::start(&[]);
     let (mut ipv4, mut ipv6) = (String::new(), String::new());
@@ -137,7 +145,6 @@ fn networks_with_the_most_peers() {
     assert_eq!(page(tracker.http(), "s24s"), parts.collect::<String>());
 }
 
-#[test]
 fn downloads() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1&left=0&event=completed");
@@ -151,14 +158,12 @@ fn downloads() {
     assert_eq!(last, format!("opentracker, {} completed/h.", 2 * 3600 / seconds));
 }
 
-#[test]
 fn the_version() {
     let tracker = Tracker::start(&[]);
     let version = page(tracker.http(), "version");
     assert!(version.starts_with("opentracker ") && version.contains(env!("CARGO_PKG_VERSION")), "{version}");
 }
 
-#[test]
 fn pages_are_plain_whole_and_the_end_of_the_connection() {
     let tracker = Tracker::start(&[]);
     for mode in MODES {
@@ -171,7 +176,6 @@ fn pages_are_plain_whole_and_the_end_of_the_connection() {
     }
 }
 
-#[test]
 fn unknown_modes_are_400() {
     let tracker = Tracker::start(&[]);
     for mode in [

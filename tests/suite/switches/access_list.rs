@@ -15,15 +15,32 @@ use nix::sys::signal::Signal;
 use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, COMPLETED, Client, ERROR, STARTED, STOPPED};
 use crate::flavour::{has, info_hash};
+use crate::harness::{note, skip, tests};
 use crate::http::{announce, announce_target, counts, scrape_target};
 use crate::tracker::{PATIENCE, Start, Tracker, until};
 
+tests![
+    what_is_not_served_is_refused_and_not_known,
+    torrents_outside_the_list_are_the_other_way_round,
+    sighup_reads_the_list_again,
+    lines_of_every_kind_are_understood_or_named,
+    a_wrong_file_does_not_fill_the_log,
+    a_list_that_is_none_leaves_the_list_in_force,
+    a_list_that_is_none_stops_the_start,
+    lists_are_replaced_while_announces_flow,
+];
+
 const REFUSAL: &str = "Requested download is not authorized for use with this tracker.";
 
-/// The list of this build: its key.
-fn key() -> Option<&'static str> {
+/// The key of the list that this build has, if it has one.
+pub(super) fn key() -> Option<&'static str> {
     let keys = [("accesslist-white", "access.whitelist"), ("accesslist-black", "access.blacklist")];
     keys.into_iter().find_map(|(feature, key)| has(feature).then_some(key))
+}
+
+/// The test is for builds with an access list. Returns its key.
+pub(super) fn only_with_an_access_list() -> &'static str {
+    key().unwrap_or_else(|| skip("this build has neither accesslist-white nor accesslist-black"))
 }
 
 fn hex(hash: [u8; 20]) -> String {
@@ -86,9 +103,8 @@ fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
     true
 }
 
-#[test]
 fn what_is_not_served_is_refused_and_not_known() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1, 2], &[3, 4])).run();
     for (leechers, &server) in (1..).zip(tracker.udps()) {
         let client = Client::new(server);
@@ -109,9 +125,8 @@ fn what_is_not_served_is_refused_and_not_known() {
     assert_eq!(get(tracker.http(), "/stats?mode=torr").text().lines().next(), Some("2"));
 }
 
-#[test]
 fn torrents_outside_the_list_are_the_other_way_round() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1], &[2])).run();
     assert_eq!(serves(&tracker, 3), has("accesslist-black"));
     replace(&tracker, "# nothing\n");
@@ -121,9 +136,8 @@ fn torrents_outside_the_list_are_the_other_way_round() {
     }
 }
 
-#[test]
 fn sighup_reads_the_list_again() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1, 2, 3], &[4])).run();
     for &server in tracker.https() {
         announce(server, 1, "port=1&left=1");
@@ -143,9 +157,8 @@ fn sighup_reads_the_list_again() {
     assert_eq!([1, 2, 3, 4].map(|n| serves(&tracker, n)), [true, false, true, false]);
 }
 
-#[test]
 fn lines_of_every_kind_are_understood_or_named() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let one = |n| hex(info_hash(n));
     let text = format!(
         "# a list\r\n\r\n{}\r\n  {} a comment\n{}:7:9\nnonsense\n{}0\n\x1b[2J\n{}",
@@ -165,18 +178,16 @@ fn lines_of_every_kind_are_understood_or_named() {
     assert!(log.contains(&format!("{key}: list: 4 good lines, 3 bad ones, 4 torrents on the list, read in ")), "{log}");
 }
 
-#[test]
 fn a_wrong_file_does_not_fill_the_log() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let tracker = listing(key, &(list(&[1], &[2]) + &"<p>\n".repeat(10_000))).run();
     let log = tracker.stop();
     assert!(log.contains("1 good lines, 10000 bad ones, 1 torrents"), "{log}");
     assert!(log.lines().count() < 40, "{log}");
 }
 
-#[test]
 fn a_list_that_is_none_leaves_the_list_in_force() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1], &[2])).run();
     let path = tracker.root().join("list");
     let other = list(&[2], &[1]);
@@ -210,9 +221,8 @@ fn a_list_that_is_none_leaves_the_list_in_force() {
     assert_eq!([1, 2].map(|n| serves(&tracker, n)), [false, true]);
 }
 
-#[test]
 fn a_list_that_is_none_stops_the_start() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     let config = format!("{key} other\n");
     let refuses = |start: Start, why: &str| start.finish().refuses(1, &[key, "cannot read other", why]);
     let written = |text: &str| {
@@ -238,9 +248,8 @@ fn a_list_that_is_none_stops_the_start() {
 /// to read a million.
 const LOAD: (usize, u32) = if cfg!(debug_assertions) { (20_000, 40) } else { (1_000_000, 200) };
 
-#[test]
 fn lists_are_replaced_while_announces_flow() {
-    let Some(key) = key() else { return };
+    let key = only_with_an_access_list();
     // Both serve torrent 0; torrent 1 is served by the first alone, torrent 2 by the second.
     let lists = [list(&[0, 1], &[2]), list(&[0, 2], &[1])];
     let tracker = listing(key, &lists[0]).run();
@@ -272,7 +281,7 @@ fn lists_are_replaced_while_announces_flow() {
         let announcers = announcers.into_iter().map(|announcer| announcer.join().unwrap());
         announcers.fold((0, Duration::ZERO), |(sum, slowest), (answered, took)| (sum + answered, slowest.max(took)))
     });
-    println!("{answered} announces answered, the slowest in {slowest:?}; kilobytes resident: {resident:?}");
+    note(&format!("{answered} announces answered, the slowest in {slowest:?}; kilobytes resident: {resident:?}"));
     assert!(answered > LOAD.1, "{answered}");
     let (early, late) = (resident[resident.len() / 10], *resident.last().unwrap());
     assert!(late < early + 4096, "{resident:?}");

@@ -4,23 +4,23 @@ use nix::sys::signal::Signal;
 
 use super::{refuses_key, refuses_option};
 use crate::clients::udp::{Announce, Client};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{info_hash, only_with, only_without};
+use crate::harness::tests;
 use crate::tracker::Tracker;
 
-#[test]
+tests![
+    without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open,
+    with_it_and_without_a_list_nothing_is_listed_and_a_warning_says_so,
+];
+
 fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
-    if has("accesslist-black") {
-        return;
-    }
+    only_without("accesslist-black");
     refuses_key("accesslist-black", "access.blacklist", "/list");
     refuses_option("accesslist-black", ["-b", "--blacklist"], "/list");
 }
 
-#[test]
 fn with_it_and_without_a_list_nothing_is_listed_and_a_warning_says_so() {
-    if !has("accesslist-black") {
-        return;
-    }
+    only_with("accesslist-black");
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     client.announce(&Announce::leecher(info_hash(0), 1));

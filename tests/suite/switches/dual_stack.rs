@@ -3,9 +3,17 @@
 use std::net::SocketAddr;
 
 use crate::clients::udp::{Announce, Client, STOPPED, compact_ipv4, compact_ipv6};
-use crate::flavour::{has, info_hash, loopbacks, wildcard};
+use crate::flavour::{info_hash, loopbacks, only_with, wildcard};
+use crate::harness::tests;
 use crate::http::{announce, counts};
 use crate::tracker::{Start, Tracker, unasked_port};
+
+tests![
+    it_listens_on_both_families,
+    over_udp_the_other_family_is_counted_and_not_handed_out,
+    one_answer_over_http_carries_both_families,
+    families_share_what_is_wanted,
+];
 
 /// A client of each family, at a tracker with so many leechers of each, on ports from 1 on.
 fn with_leechers(ipv4: u16, ipv6: u16) -> (Tracker, [Client; 2]) {
@@ -26,11 +34,8 @@ fn shares(server: SocketAddr, wanted: u32) -> (usize, usize) {
     (compact_ipv4(answer.text("peers")).len(), compact_ipv6(answer.text("peers6")).len())
 }
 
-#[test]
 fn it_listens_on_both_families() {
-    if !has("dual-stack") {
-        return;
-    }
+    only_with("dual-stack");
     let tracker = Tracker::start(&[]);
     for addresses in [tracker.udps(), tracker.https()] {
         let ips: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
@@ -46,11 +51,8 @@ fn it_listens_on_both_families() {
     }
 }
 
-#[test]
 fn over_udp_the_other_family_is_counted_and_not_handed_out() {
-    if !has("dual-stack") {
-        return;
-    }
+    only_with("dual-stack");
     let (_tracker, clients) = with_leechers(3, 5);
     for (client, own) in clients.iter().zip([3, 5]) {
         let announced = client.announce(&Announce::seeder(info_hash(0), 60000));
@@ -61,11 +63,8 @@ fn over_udp_the_other_family_is_counted_and_not_handed_out() {
     }
 }
 
-#[test]
 fn one_answer_over_http_carries_both_families() {
-    if !has("dual-stack") {
-        return;
-    }
+    only_with("dual-stack");
     let (tracker, [v4, v6]) = with_leechers(2, 1);
     for &server in tracker.https() {
         let answer = announce(server, 0, "port=60000&left=0");
@@ -77,11 +76,8 @@ fn one_answer_over_http_carries_both_families() {
     }
 }
 
-#[test]
 fn families_share_what_is_wanted() {
-    if !has("dual-stack") {
-        return;
-    }
+    only_with("dual-stack");
     let (tracker, _) = with_leechers(150, 50);
     for &server in tracker.https() {
         // A quarter of 40 for each; of what is left, 140 and 40, the other 20 in proportion.

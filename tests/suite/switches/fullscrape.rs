@@ -3,18 +3,29 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use super::access_list::only_with_an_access_list;
 use super::{refuses_key, refuses_option};
 use crate::clients::bencode::Value;
 use crate::clients::http::{Reply, ask, get};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{has, info_hash, only_with, only_without};
+use crate::harness::tests;
 use crate::http::{announce, counts};
 use crate::tracker::{Start, Tracker};
 
-#[test]
+tests![
+    without_it_its_pages_are_not_there_and_say_which_feature_is_missing,
+    without_it_no_state_file_is_read,
+    with_it_a_scrape_without_a_query_names_every_torrent,
+    with_it_old_clients_get_no_chunks,
+    with_it_a_connection_may_stay_open_behind_the_last_chunk,
+    with_it_the_same_comes_in_five_formats,
+    with_it_counts_outlive_a_restart,
+    with_it_a_state_file_may_be_missing_and_has_to_be_readable,
+    with_it_a_list_holds_for_the_state_file_too,
+];
+
 fn without_it_its_pages_are_not_there_and_say_which_feature_is_missing() {
-    if has("fullscrape") {
-        return;
-    }
+    only_without("fullscrape");
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
     for target in ["/scrape", "/stats?mode=tpbs", "/stats?mode=tpbs&format=txt", "/stats?mode=statedump"] {
@@ -24,11 +35,8 @@ fn without_it_its_pages_are_not_there_and_say_which_feature_is_missing() {
     }
 }
 
-#[test]
 fn without_it_no_state_file_is_read() {
-    if has("fullscrape") {
-        return;
-    }
+    only_without("fullscrape");
     refuses_key("fullscrape", "tracker.statefile", "dump");
     refuses_option("fullscrape", ["-l", "--statefile"], "dump");
 }
@@ -70,11 +78,8 @@ fn files(page: &[u8]) -> Vec<(Vec<u8>, (i64, i64, i64))> {
     files.into_iter().map(|(hash, numbers)| (hash, counts(&numbers))).collect()
 }
 
-#[test]
 fn with_it_a_scrape_without_a_query_names_every_torrent() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     assert_eq!(get(tracker.http(), "/scrape").content(), b"d5:filesdee");
     fill(tracker.http(), 200);
@@ -89,11 +94,8 @@ fn with_it_a_scrape_without_a_query_names_every_torrent() {
     assert_eq!(files(&get(tracker.http(), "/stats?mode=tpbs").content()), expected);
 }
 
-#[test]
 fn with_it_old_clients_get_no_chunks() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 5);
     for target in ["/scrape", "/stats?mode=tpbs"] {
@@ -104,11 +106,8 @@ fn with_it_old_clients_get_no_chunks() {
     }
 }
 
-#[test]
 fn with_it_a_connection_may_stay_open_behind_the_last_chunk() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     let head = "GET /scrape HTTP/1.1\r\nConnection: keep-alive\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\n";
     let reply = ask(tracker.http(), head.as_bytes());
@@ -117,11 +116,8 @@ fn with_it_a_connection_may_stay_open_behind_the_last_chunk() {
     assert!(first.ends_with("d5:filesdee") && next.starts_with("HTTP/1.1 404 "), "{}", reply.text());
 }
 
-#[test]
 fn with_it_the_same_comes_in_five_formats() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 8);
     let page = |format: &str| get(tracker.http(), &format!("/stats?format={format}&mode=tpbs"));
@@ -143,11 +139,8 @@ fn with_it_the_same_comes_in_five_formats() {
     }
 }
 
-#[test]
 fn with_it_counts_outlive_a_restart() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 8);
     let reply = get(tracker.http(), "/stats?mode=statedump");
@@ -180,11 +173,8 @@ fn with_it_counts_outlive_a_restart() {
     }
 }
 
-#[test]
 fn with_it_a_state_file_may_be_missing_and_has_to_be_readable() {
-    if !has("fullscrape") {
-        return;
-    }
+    only_with("fullscrape");
     let tracker = Start::loopback().config("tracker.statefile nowhere/dump\n").run();
     let log = tracker.log();
     assert!(log.contains("WARN") && log.contains("tracker.statefile: there is no nowhere/dump yet"), "{log}");
@@ -195,11 +185,9 @@ fn with_it_a_state_file_may_be_missing_and_has_to_be_readable() {
     start.args(["-l", "directory"]).finish().refuses(1, &["opentracker: tracker.statefile: cannot read directory: "]);
 }
 
-#[test]
 fn with_it_a_list_holds_for_the_state_file_too() {
-    if !has("fullscrape") || !(has("accesslist-white") || has("accesslist-black")) {
-        return;
-    }
+    only_with("fullscrape");
+    only_with_an_access_list();
     let start = Start::loopback();
     let unlisted = [b'x'; 20];
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;

@@ -5,14 +5,20 @@ use std::process::Command;
 
 use super::fullscrape::fill;
 use crate::clients::http::{Reply, ask, get, get_with};
-use crate::flavour::has;
+use crate::flavour::{only_with, only_without};
+use crate::harness::tests;
 use crate::http::{announce_target, scrape_target};
 use crate::tracker::Tracker;
+
+tests![
+    small_answers_are_sent_as_they_are,
+    without_it_nothing_is_compressed,
+    with_it_full_scrapes_are_compressed_for_those_who_accept_it,
+];
 
 const PAGES: [&str; 4] = ["/scrape", "/stats?mode=tpbs", "/stats?mode=tpbs&format=bin", "/stats?mode=statedump"];
 
 /// With the switch or without: only full scrapes are ever compressed.
-#[test]
 fn small_answers_are_sent_as_they_are() {
     let tracker = Tracker::start(&[]);
     for target in [&announce_target(0, "port=1"), &scrape_target([0]), "/stats", "/stats?mode=version", "/nowhere"] {
@@ -22,11 +28,9 @@ fn small_answers_are_sent_as_they_are() {
     }
 }
 
-#[test]
 fn without_it_nothing_is_compressed() {
-    if has("gzip") || !has("fullscrape") {
-        return;
-    }
+    only_without("gzip");
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 3);
     for target in PAGES {
@@ -47,11 +51,8 @@ fn unzipped(reply: &Reply, tracker: &Tracker) -> Vec<u8> {
     output.stdout
 }
 
-#[test]
 fn with_it_full_scrapes_are_compressed_for_those_who_accept_it() {
-    if !has("gzip") {
-        return;
-    }
+    only_with("gzip");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 200);
     for target in PAGES {

@@ -4,24 +4,31 @@ use std::net::SocketAddr;
 
 use super::refuses_key;
 use crate::clients::http::{Connection, Reply, get, get_with, request};
-use crate::flavour::{client, has, loopbacks};
+use crate::flavour::{client, has, loopbacks, only_with, only_without};
+use crate::harness::tests;
 use crate::http::{announce_target, counts, peers, scrape_target};
 use crate::tracker::{Start, Tracker};
+
+tests![
+    without_it_its_keys_are_refused,
+    the_header_of_nobody_in_particular_is_ignored,
+    the_rightmost_address_that_is_no_proxy_is_the_clients,
+    a_proxy_that_cannot_be_understood_is_refused,
+    nobody_else_is_believed,
+    the_header_may_have_another_name,
+    the_query_wins_where_it_is_believed_too,
+];
 
 /// Some of the loopback addresses are proxies: 127.0.0.1 and ::1 are, and 127.0.0.9 is not.
 const PROXIES: &str = "access.proxy 127.0.0.0/29\naccess.proxy ::1\naccess.proxy 10.0.0.0/8\n";
 
-#[test]
 fn without_it_its_keys_are_refused() {
-    if has("ip-from-proxy") {
-        return;
-    }
+    only_without("ip-from-proxy");
     refuses_key("ip-from-proxy", "access.proxy", "127.0.0.1");
     refuses_key("ip-from-proxy", "access.proxy_header", "X-Real-IP");
 }
 
 /// With the switch, but without a blessed proxy, it is the same.
-#[test]
 fn the_header_of_nobody_in_particular_is_ignored() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
@@ -69,11 +76,8 @@ fn serves(expected: &str) -> bool {
     loopbacks().iter().any(|loopback| loopback.is_ipv4() != expected.contains(':'))
 }
 
-#[test]
 fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
-    if !has("ip-from-proxy") {
-        return;
-    }
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
         for (lines, expected) in [
@@ -99,11 +103,8 @@ fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
     }
 }
 
-#[test]
 fn a_proxy_that_cannot_be_understood_is_refused() {
-    if !has("ip-from-proxy") {
-        return;
-    }
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
         for lines in [
@@ -133,11 +134,8 @@ fn a_proxy_that_cannot_be_understood_is_refused() {
     }
 }
 
-#[test]
 fn nobody_else_is_believed() {
-    if !has("ip-from-proxy") {
-        return;
-    }
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config("access.proxy 127.0.0.0/29\naccess.proxy 2001:db8::/32\n").run();
     for &server in tracker.https() {
         for value in ["192.0.2.1", "2001:db8::1", "nonsense", "127.0.0.1, 127.0.0.2"] {
@@ -153,11 +151,8 @@ fn nobody_else_is_believed() {
     }
 }
 
-#[test]
 fn the_header_may_have_another_name() {
-    if !has("ip-from-proxy") {
-        return;
-    }
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).config("access.proxy_header CF-Connecting-IP\n").run();
     for &server in tracker.https() {
         let (other, seen) = if server.is_ipv4() { ("192.0.2.9", "192.0.2.1") } else { ("2001:db8::9", "2001:db8::1") };
@@ -174,11 +169,8 @@ fn the_header_may_have_another_name() {
     }
 }
 
-#[test]
 fn the_query_wins_where_it_is_believed_too() {
-    if !has("ip-from-proxy") {
-        return;
-    }
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
         let (asked, forwarded) =

@@ -4,15 +4,19 @@ use std::net::IpAddr;
 
 use crate::clients::bencode::Value;
 use crate::clients::http::{get, percent};
-use crate::flavour::{has, loopbacks};
+use crate::flavour::{loopbacks, only_with, only_without};
+use crate::harness::tests;
 use crate::http::{announce, announce_target, counts, peers};
 use crate::tracker::Tracker;
 
-#[test]
+tests![
+    without_it_the_address_in_the_query_is_ignored,
+    the_address_in_the_query_is_believed,
+    what_is_no_address_is_refused,
+];
+
 fn without_it_the_address_in_the_query_is_ignored() {
-    if has("ip-from-query") {
-        return;
-    }
+    only_without("ip-from-query");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         let ips = |answer: &Value| peers(answer).iter().map(|peer| peer.ip()).collect::<Vec<IpAddr>>();
@@ -28,11 +32,8 @@ fn without_it_the_address_in_the_query_is_ignored() {
 
 const NOT_SERVED: &str = "This tracker does not serve your address family.";
 
-#[test]
 fn the_address_in_the_query_is_believed() {
-    if !has("ip-from-query") {
-        return;
-    }
+    only_with("ip-from-query");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         for (n, ip, expected) in [
@@ -57,11 +58,8 @@ fn the_address_in_the_query_is_believed() {
     }
 }
 
-#[test]
 fn what_is_no_address_is_refused() {
-    if !has("ip-from-query") {
-        return;
-    }
+    only_with("ip-from-query");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         for ip in ["", "localhost", "192.0.2", "192.0.2.1:7", "[::1]:7", "%zz", "%00", "192.0.2.1&ip=", "192.0.2.1&ip"]

@@ -4,15 +4,22 @@ use std::net::SocketAddr;
 
 use crate::clients::http::{Connection, get, get_with, request};
 use crate::clients::udp::{Announce, Client};
-use crate::flavour::{has, info_hash, loopbacks};
+use crate::flavour::{info_hash, loopback, loopbacks, only_with, only_without};
+use crate::harness::{skip, tests};
 use crate::http::{announce, announce_target, scrape_target};
 use crate::tracker::{Start, Tracker};
 
-#[test]
+tests![
+    without_it_its_page_is_not_there_and_says_which_feature_is_missing,
+    before_anybody_has_asked_the_page_has_no_rows,
+    announces_and_scrapes_of_both_protocols_are_counted_by_network,
+    full_scrapes_are_counted,
+    the_busiest_network_comes_first,
+    clients_behind_a_proxy_have_networks_of_their_own,
+];
+
 fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
-    if has("log-networks") {
-        return;
-    }
+    only_without("log-networks");
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
     let reply = get(tracker.http(), "/stats?mode=busy");
@@ -37,22 +44,16 @@ fn page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
     loopbacks().iter().map(|loopback| parts(loopback.is_ipv4())).collect()
 }
 
-#[test]
 fn before_anybody_has_asked_the_page_has_no_rows() {
-    if !has("log-networks") {
-        return;
-    }
+    only_with("log-networks");
     let tracker = Tracker::start(&[]);
     for _ in 0..2 {
         assert_eq!(busy(tracker.http()), page(["", ""], ["", ""]), "statistics are not counted");
     }
 }
 
-#[test]
 fn announces_and_scrapes_of_both_protocols_are_counted_by_network() {
-    if !has("log-networks") {
-        return;
-    }
+    only_with("log-networks");
     let tracker = Tracker::start(&[]);
     for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
         announce(http, 0, "port=1");
@@ -68,11 +69,9 @@ fn announces_and_scrapes_of_both_protocols_are_counted_by_network() {
     assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
-#[test]
 fn full_scrapes_are_counted() {
-    if !has("log-networks") || !has("fullscrape") {
-        return;
-    }
+    only_with("log-networks");
+    only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     for &http in tracker.https() {
         assert_eq!(get(http, "/scrape").status, 200);
@@ -81,12 +80,12 @@ fn full_scrapes_are_counted() {
     assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
-#[test]
 fn the_busiest_network_comes_first() {
-    if !has("log-networks") || !loopbacks()[0].is_ipv4() {
-        return;
+    only_with("log-networks");
+    if !loopback().is_ipv4() {
+        skip("this build serves IPv6 alone, and a machine has only one IPv6 loopback address");
     }
-    let tracker = Start::bare().listen(loopbacks()[0]).run();
+    let tracker = Start::bare().listen(loopback()).run();
     let server = tracker.http();
     for (host, times) in [([127, 0, 0, 1], 1), ([127, 0, 1, 1], 3), ([127, 0, 1, 255], 2), ([127, 1, 0, 1], 2)] {
         for _ in 0..times {
@@ -100,11 +99,9 @@ fn the_busiest_network_comes_first() {
 }
 
 /// Whatever the network of the proxy is.
-#[test]
 fn clients_behind_a_proxy_have_networks_of_their_own() {
-    if !has("log-networks") || !has("ip-from-proxy") {
-        return;
-    }
+    only_with("log-networks");
+    only_with("ip-from-proxy");
     let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
     let lines = |ip: &str| format!("X-Forwarded-For: {ip}\r\n");
     for &server in tracker.https() {

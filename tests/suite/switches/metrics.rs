@@ -5,23 +5,37 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::restrict_stats;
+use super::{access_list, restrict_stats};
 use crate::clients::cluster::{Member, Record};
 use crate::clients::http::{Connection, ask, get, get_with, percent, request};
 use crate::clients::openmetrics::{Samples, samples};
 use crate::clients::udp::{Announce, COMPLETED, Client, MAGIC, SCRAPE, header};
-use crate::flavour::{FEATURES, client, has, info_hash, loopbacks};
+use crate::flavour::{FEATURES, client, has, info_hash, loopbacks, only_with, only_without};
+use crate::harness::tests;
 use crate::http::{announce, announce_target, scrape_target};
 use crate::tracker::{PATIENCE, Start, Tracker, until};
+
+tests![
+    without_it_its_page_is_not_there_and_says_which_feature_is_missing,
+    everything_is_counted_by_protocol_and_family,
+    the_duration_of_every_request_is_in_the_histogram,
+    full_scrapes_and_their_bytes_are_counted,
+    the_page_says_what_runs_and_since_when,
+    the_access_list_is_on_the_page_where_there_is_one,
+    refusals_for_want_of_room_are_counted,
+    the_family_is_that_of_the_client,
+    live_sync_is_on_the_page_where_there_is_a_cluster,
+    those_who_may_not_read_the_statistics_may_not_read_the_page,
+    behind_a_proxy_the_page_is_for_the_client_that_it_asks_for,
+    it_stays_where_it_is_and_a_connection_may_stay_open,
+    the_dashboard_and_the_documents_name_what_is_on_the_page,
+];
 
 /// A torrent that is on no list which [`crate::flavour::needs`] writes.
 const UNLISTED: [u8; 20] = *b"no list has this one";
 
-#[test]
 fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
-    if has("metrics") {
-        return;
-    }
+    only_without("metrics");
     let tracker = Tracker::start(&[]);
     let reply = get(tracker.http(), "/metrics");
     assert_eq!(reply.status, 404);
@@ -104,11 +118,8 @@ fn history(http: SocketAddr, udp: SocketAddr, torrent: u8) {
     client.gets_no_answer_to(&header(MAGIC, 9, 1));
 }
 
-#[test]
 fn everything_is_counted_by_protocol_and_family() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Start::loopback().config("tracker.redirect_url https://a.example/\n").run();
     let fresh = page(&tracker);
     assert_eq!(fresh["opentracker_peers"], 0.0);
@@ -138,11 +149,8 @@ fn everything_is_counted_by_protocol_and_family() {
     }
 }
 
-#[test]
 fn the_duration_of_every_request_is_in_the_histogram() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Tracker::start(&[]);
     let name = |what: &str| format!("opentracker_http_request_duration_seconds_{what}");
     assert_eq!(page(&tracker)[&name("count")], 0.0, "the request for the page comes to its end afterwards");
@@ -156,11 +164,8 @@ fn the_duration_of_every_request_is_in_the_histogram() {
     assert!(page[&name("sum")] > 0.0);
 }
 
-#[test]
 fn full_scrapes_and_their_bytes_are_counted() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
     let bytes = get(tracker.http(), "/scrape").content().len();
@@ -173,11 +178,8 @@ fn full_scrapes_and_their_bytes_are_counted() {
     assert!(until(PATIENCE, || (seen() == expected).then_some(())).is_some(), "{:?}, not {expected:?}", seen());
 }
 
-#[test]
 fn the_page_says_what_runs_and_since_when() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let tracker = Tracker::start(&[]);
     let page = page(&tracker);
@@ -196,25 +198,32 @@ fn the_page_says_what_runs_and_since_when() {
 }
 
 /// Refusals by a list, and the list itself, in builds that have one.
-#[test]
 fn the_access_list_is_on_the_page_where_there_is_one() {
-    if !has("metrics") {
-        return;
+    only_with("metrics");
+    match access_list::key() {
+        Some(key) => the_access_list_is_on_the_page(key),
+        None => nothing_on_the_page_begins_with(ACCESS_LIST),
     }
-    let list = "opentracker_access_list_";
-    let Some(key) = ["white", "black"].into_iter().find(|key| has(&format!("accesslist-{key}"))) else {
-        let tracker = Tracker::start(&[]);
-        assert!(!page(&tracker).keys().any(|sample| sample.starts_with(list)));
-        return;
-    };
+}
+
+const ACCESS_LIST: &str = "opentracker_access_list_";
+
+#[track_caller]
+fn nothing_on_the_page_begins_with(text: &str) {
+    let tracker = Tracker::start(&[]);
+    let sample = page(&tracker).into_keys().find(|sample| sample.starts_with(text));
+    assert_eq!(sample, None);
+}
+
+fn the_access_list_is_on_the_page(key: &str) {
     let start = Start::bare().listen(loopbacks()[0]);
     let file = start.path("list");
     let line = |hash: [u8; 20]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
-    let refused = if key == "black" { info_hash(1) } else { UNLISTED };
+    let refused = if has("accesslist-black") { info_hash(1) } else { UNLISTED };
     fs::write(&file, line(info_hash(1)) + &line(info_hash(2))).unwrap();
-    let mut tracker = start.config(&format!("access.{key}list list\n")).run();
+    let mut tracker = start.config(&format!("{key} list\n")).run();
     let first = page(&tracker);
-    let on = |page: &Samples, name: &str| page[&format!("{list}{name}")];
+    let on = |page: &Samples, name: &str| page[&format!("{ACCESS_LIST}{name}")];
     let read = |page: &Samples| on(page, "last_reload_success_timestamp_seconds");
     assert_eq!((on(&first, "torrents"), on(&first, "failed_reloads_total")), (2.0, 0.0));
     assert!(read(&first) >= first["process_start_time_seconds"] - 1.0);
@@ -242,11 +251,8 @@ fn the_access_list_is_on_the_page_where_there_is_one() {
     assert_eq!((on(&third, "torrents"), on(&third, "failed_reloads_total"), read(&third)), (1.0, 1.0, read(&second)));
 }
 
-#[test]
 fn refusals_for_want_of_room_are_counted() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Start::bare().listen(loopbacks()[0]).config("[limits]\ntorrents = 1\n").run();
     announce(tracker.http(), 0, "port=1");
     for _ in 0..2 {
@@ -262,11 +268,9 @@ fn refusals_for_want_of_room_are_counted() {
 }
 
 /// A family that is not served appears when a client of it was refused.
-#[test]
 fn the_family_is_that_of_the_client() {
-    if !has("metrics") || !has("ip-from-query") {
-        return;
-    }
+    only_with("metrics");
+    only_with("ip-from-query");
     let tracker = Tracker::start(&[]);
     for ip in ["192.0.2.1", "2001:db8::1"] {
         get(tracker.http(), &announce_target(0, &format!("port=1&ip={ip}")));
@@ -281,16 +285,16 @@ fn the_family_is_that_of_the_client() {
     }
 }
 
-#[test]
 fn live_sync_is_on_the_page_where_there_is_a_cluster() {
-    if !has("metrics") {
-        return;
+    only_with("metrics");
+    if has("sync-live") {
+        live_sync_is_on_the_page();
+    } else {
+        nothing_on_the_page_begins_with("opentracker_sync_");
     }
-    if !has("sync-live") {
-        let tracker = Tracker::start(&[]);
-        assert!(!page(&tracker).keys().any(|sample| sample.starts_with("opentracker_sync_")));
-        return;
-    }
+}
+
+fn live_sync_is_on_the_page() {
     let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
     let member = Member::of(&tracker);
     let peer = |port| Record {
@@ -325,11 +329,9 @@ fn live_sync_is_on_the_page_where_there_is_a_cluster() {
     assert!(all.is_some(), "{seen:#?}");
 }
 
-#[test]
 fn those_who_may_not_read_the_statistics_may_not_read_the_page() {
-    if !has("metrics") || !has("restrict-stats") {
-        return;
-    }
+    only_with("metrics");
+    only_with("restrict-stats");
     let tracker = restrict_stats::closed().config("access.stats 127.0.0.2\n").run();
     for &server in tracker.https() {
         let asked_by = |host| {
@@ -343,11 +345,10 @@ fn those_who_may_not_read_the_statistics_may_not_read_the_page() {
     }
 }
 
-#[test]
 fn behind_a_proxy_the_page_is_for_the_client_that_it_asks_for() {
-    if !has("metrics") || !has("restrict-stats") || !has("ip-from-proxy") {
-        return;
-    }
+    only_with("metrics");
+    only_with("restrict-stats");
+    only_with("ip-from-proxy");
     let proxies = "access.proxy 127.0.0.1\naccess.proxy ::1\naccess.stats 192.0.2.0/24\n";
     let tracker = restrict_stats::closed().config(proxies).run();
     for &server in tracker.https() {
@@ -367,11 +368,8 @@ fn behind_a_proxy_the_page_is_for_the_client_that_it_asks_for() {
     assert_eq!(page[sample], tracker.https().len() as f64, "whatever the family of the proxy");
 }
 
-#[test]
 fn it_stays_where_it_is_and_a_connection_may_stay_open() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Start::loopback().config("access.stats_path numbers\n").run();
     let mut connection = Connection::open(tracker.http());
     for _ in 0..3 {
@@ -393,11 +391,8 @@ fn named_in(file: &str) -> BTreeSet<String> {
 }
 
 /// In builds without a list or a cluster, what belongs to those is not on the page.
-#[test]
 fn the_dashboard_and_the_documents_name_what_is_on_the_page() {
-    if !has("metrics") {
-        return;
-    }
+    only_with("metrics");
     let tracker = Tracker::start(&[]);
     let page = page(&tracker);
     let there: BTreeSet<_> = page.keys().map(|sample| sample.split('{').next().unwrap()).collect();

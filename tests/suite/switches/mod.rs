@@ -1,24 +1,26 @@
 //! One file for each switch: what it does when it is on, and that nothing of it is there when it is off.
 //!
-//! Every file begins with what holds of a build without the switch; such tests return at once in a build with it, and
-//! the other way round.
+//! Every file begins with the tests for builds without the switch.
 
-mod access_list;
-mod accesslist_black;
-mod accesslist_white;
-mod dual_stack;
-mod fullscrape;
-mod gzip;
-mod ip_from_proxy;
-mod ip_from_query;
-mod log_networks;
-mod metrics;
-mod restrict_stats;
-mod sync_live;
-mod v6;
+pub(crate) mod access_list;
+pub(crate) mod accesslist_black;
+pub(crate) mod accesslist_white;
+pub(crate) mod dual_stack;
+pub(crate) mod fullscrape;
+pub(crate) mod gzip;
+pub(crate) mod ip_from_proxy;
+pub(crate) mod ip_from_query;
+pub(crate) mod log_networks;
+pub(crate) mod metrics;
+pub(crate) mod restrict_stats;
+pub(crate) mod sync_live;
+pub(crate) mod v6;
 
 use crate::flavour::{self, FEATURES, has};
+use crate::harness::tests;
 use crate::tracker::Start;
+
+tests![no_build_has_both_lists, every_feature_has_its_file_here, features_bring_what_they_are_made_of];
 
 /// What is said of something that needs one of these features.
 fn needs(features: &str) -> String {
@@ -52,12 +54,10 @@ fn refuses_option(features: &str, options: [&str; 2], value: &str) {
     }
 }
 
-#[test]
 fn no_build_has_both_lists() {
     assert!(!(has("accesslist-black") && has("accesslist-white")));
 }
 
-#[test]
 fn every_feature_has_its_file_here() {
     for feature in &*FEATURES {
         let file = format!("{}/tests/suite/switches/{}.rs", env!("CARGO_MANIFEST_DIR"), feature.replace('-', "_"));
@@ -65,7 +65,6 @@ fn every_feature_has_its_file_here() {
     }
 }
 
-#[test]
 fn features_bring_what_they_are_made_of() {
     for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape")] {
         assert!(!has(feature) || has(brings), "{feature} brings {brings}");

@@ -4,30 +4,35 @@ use std::net::SocketAddr;
 
 use super::{refuses_key, refuses_option};
 use crate::clients::http::{Connection, get, get_with, request};
-use crate::flavour::{self, client, has, loopbacks};
+use crate::flavour::{self, client, has, loopbacks, only_with, only_without};
+use crate::harness::tests;
 use crate::http::announce;
 use crate::tracker::{Start, Tracker};
+
+tests![
+    without_it_its_key_is_refused,
+    without_it_the_statistics_are_for_everyone,
+    nobody_may_read_the_statistics_unless_it_is_said_who,
+    those_who_are_named_may_read_them,
+    a_network_of_the_other_family_is_not_meant,
+    the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_them,
+    behind_a_proxy_the_address_of_the_client_counts,
+];
 
 /// Every mode, and one that there is not.
 const MODES: &str = "peer conn scrp udp4 tcp4 busy torr fscr s24s tpbs herr completed top10 top100 renew syncs version \
                      everything statedump nonsense";
 
-#[test]
 fn without_it_its_key_is_refused() {
-    if has("restrict-stats") {
-        return;
-    }
+    only_without("restrict-stats");
     refuses_key("restrict-stats", "access.stats", "127.0.0.1");
     if !has("sync-live") {
         refuses_option("restrict-stats or sync-live", ["-A", "--bless"], "127.0.0.1");
     }
 }
 
-#[test]
 fn without_it_the_statistics_are_for_everyone() {
-    if has("restrict-stats") {
-        return;
-    }
+    only_without("restrict-stats");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         for host in [1, 2, 77] {
@@ -55,11 +60,8 @@ fn asked_by(host: u8, server: SocketAddr) -> u16 {
     connection.ask_last(request("/stats", "").as_bytes()).status
 }
 
-#[test]
 fn nobody_may_read_the_statistics_unless_it_is_said_who() {
-    if !has("restrict-stats") {
-        return;
-    }
+    only_with("restrict-stats");
     let tracker = closed().run();
     for &server in tracker.https() {
         announce(server, 0, "port=1");
@@ -75,11 +77,8 @@ fn nobody_may_read_the_statistics_unless_it_is_said_who() {
     assert!(tracker.stop().contains("nobody may read the statistics"));
 }
 
-#[test]
 fn those_who_are_named_may_read_them() {
-    if !has("restrict-stats") {
-        return;
-    }
+    only_with("restrict-stats");
     let tracker = closed().config("access.stats 127.0.0.2/31\naccess.stats ::1\n").run();
     let with_options = closed().args(["-A", "127.0.0.2", "-A", "127.0.0.3", "--bless", "::1/128"]).run();
     for &server in tracker.https().iter().chain(with_options.https()) {
@@ -91,11 +90,8 @@ fn those_who_are_named_may_read_them() {
     assert!(!tracker.stop().contains("nobody may read"));
 }
 
-#[test]
 fn a_network_of_the_other_family_is_not_meant() {
-    if !has("restrict-stats") {
-        return;
-    }
+    only_with("restrict-stats");
     let (ipv4, ipv6) =
         (closed().config("access.stats 0.0.0.0/0\n").run(), closed().config("access.stats ::/0\n").run());
     for (&at_ipv4, &at_ipv6) in ipv4.https().iter().zip(ipv6.https()) {
@@ -104,11 +100,8 @@ fn a_network_of_the_other_family_is_not_meant() {
     }
 }
 
-#[test]
 fn the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_them() {
-    if !has("restrict-stats") {
-        return;
-    }
+    only_with("restrict-stats");
     let tracker = closed().config("access.stats_path a/b\n").run();
     for &server in tracker.https() {
         assert_eq!(get(server, "/a/b?mode=statedump").status, 403);
@@ -118,11 +111,9 @@ fn the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_t
 }
 
 /// The proxy's own address is blessed, and that of one of its clients.
-#[test]
 fn behind_a_proxy_the_address_of_the_client_counts() {
-    if !has("restrict-stats") || !has("ip-from-proxy") {
-        return;
-    }
+    only_with("restrict-stats");
+    only_with("ip-from-proxy");
     let config = "access.proxy 127.0.0.1\naccess.proxy ::1\naccess.stats 127.0.0.1\naccess.stats ::1\n\
                   access.stats 192.0.2.0/24\naccess.stats 2001:db8::/32\n";
     let tracker = closed().config(config).run();

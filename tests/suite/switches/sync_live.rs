@@ -6,34 +6,42 @@ use super::{refuses_key, refuses_option};
 use crate::clients::cluster::{self, Member, Record};
 use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, Client};
-use crate::flavour::{has, info_hash, loopback, loopbacks};
+use crate::flavour::{has, info_hash, loopback, loopbacks, only_with, only_without};
+use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, until};
 
-#[test]
+tests![
+    without_it_its_keys_and_its_option_are_refused,
+    with_it_there_has_to_be_an_interface,
+    with_it_the_interface_is_an_ipv4_one_in_every_build,
+    what_clients_announce_is_told_byte_by_byte,
+    a_full_packet_is_told_at_once,
+    what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on,
+    what_the_cluster_tells_is_counted,
+    who_has_completed_elsewhere_has_not_completed_again_here,
+    forged_packets_change_nothing,
+    who_is_not_named_is_not_believed,
+    with_it_an_address_of_another_machine_is_refused,
+    a_tracker_that_believes_nobody_says_so,
+];
+
 fn without_it_its_keys_and_its_option_are_refused() {
-    if has("sync-live") {
-        return;
-    }
+    only_without("sync-live");
     refuses_key("sync-live", "livesync.cluster.listen", "127.0.0.1");
     refuses_key("sync-live", "livesync.cluster.node_ip", "127.0.0.0/8");
     refuses_option("sync-live", ["-s", "--livesync-port"], "9696");
 }
 
-#[test]
 fn with_it_there_has_to_be_an_interface() {
-    if !has("sync-live") || has("accesslist-white") {
-        return;
-    }
+    only_with("sync-live");
+    only_without("accesslist-white");
     let said = "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it";
     Start::plain().listen(loopback()).finish().refuses(2, &[said]);
     Start::plain().args(["--check-config"]).finish().refuses(2, &[said]);
 }
 
-#[test]
 fn with_it_the_interface_is_an_ipv4_one_in_every_build() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let check = |text: &str| Start::bare().args(["--check-config"]).config(text).finish();
     check("livesync.cluster.listen 127.0.0.1\n").succeeds();
     check("livesync.cluster.listen 127.0.0.1:9697\n").succeeds();
@@ -77,11 +85,8 @@ fn all_seen(member: &Member, client: &Client) {
     becomes(client, 9, (0, 0, 1));
 }
 
-#[test]
 fn what_clients_announce_is_told_byte_by_byte() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     for (at, &family) in loopbacks().iter().enumerate() {
         let (tracker, member) = cluster();
         let client = Client::new(tracker.udps()[at]);
@@ -109,11 +114,8 @@ fn what_clients_announce_is_told_byte_by_byte() {
     }
 }
 
-#[test]
 fn a_full_packet_is_told_at_once() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let family = client.ip();
@@ -129,11 +131,8 @@ fn a_full_packet_is_told_at_once() {
     assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());
 }
 
-#[test]
 fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     for (at, &family) in loopbacks().iter().enumerate() {
         let (tracker, member) = cluster();
         let client = Client::new(tracker.udps()[at]);
@@ -166,11 +165,8 @@ fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
     }
 }
 
-#[test]
 fn what_the_cluster_tells_is_counted() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let (record, completed) = (peer(client.ip(), 1), cluster::SEEDING | cluster::COMPLETED);
@@ -186,11 +182,8 @@ fn what_the_cluster_tells_is_counted() {
     assert!(page("peer").starts_with("3\n1\n"), "{}", page("peer"));
 }
 
-#[test]
 fn who_has_completed_elsewhere_has_not_completed_again_here() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let endpoint = client.endpoint(5);
@@ -201,11 +194,8 @@ fn who_has_completed_elsewhere_has_not_completed_again_here() {
     assert_eq!(client.totals(info_hash(1)), (1, 1, 0));
 }
 
-#[test]
 fn forged_packets_change_nothing() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let (family, forged) = (client.ip(), peer(client.ip(), 7));
@@ -242,11 +232,8 @@ fn forged_packets_change_nothing() {
     becomes(&client, 1, (0, 0, 1));
 }
 
-#[test]
 fn who_is_not_named_is_not_believed() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
@@ -255,20 +242,14 @@ fn who_is_not_named_is_not_believed() {
     assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
 }
 
-#[test]
 fn with_it_an_address_of_another_machine_is_refused() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let finished = Start::loopback().config("livesync.cluster.listen 192.0.2.1:0\n").finish();
     finished.refuses(1, &["livesync.cluster.listen: cannot send to the group from 192.0.2.1:0"]);
 }
 
-#[test]
 fn a_tracker_that_believes_nobody_says_so() {
-    if !has("sync-live") {
-        return;
-    }
+    only_with("sync-live");
     let empty = "livesync.cluster.node_ip is empty";
     assert!(Tracker::start(&[]).log().contains(empty));
     assert!(!Tracker::start(&["-A", "127.0.0.1"]).log().contains(empty));

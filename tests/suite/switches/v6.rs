@@ -5,14 +5,19 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 
 use super::needs;
 use crate::clients::udp::{CONNECT, Client, MAGIC, header};
-use crate::flavour::{has, loopback};
+use crate::flavour::{has, loopback, only_with, only_without};
+use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, unasked_port, waiting};
 
-#[test]
+tests![
+    without_it_ipv6_addresses_are_refused,
+    with_it_alone_ipv4_addresses_are_refused,
+    with_it_alone_ipv4_clients_are_not_heard,
+    the_first_family_is_the_one_that_the_switches_say,
+];
+
 fn without_it_ipv6_addresses_are_refused() {
-    if has("v6") {
-        return;
-    }
+    only_without("v6");
     let said = needs("v6 or dual-stack").replacen("needs", "names ::1, but an IPv6 address needs", 1);
     Start::bare().args(["-i", "::1", "-p", "0"]).finish().refuses(2, &["-p: listen.tcp ", &said]);
     Start::bare().args(["-i", "[::1]", "-P", "0"]).finish().refuses(2, &["-P: listen.udp ", &said]);
@@ -23,11 +28,9 @@ fn without_it_ipv6_addresses_are_refused() {
     }
 }
 
-#[test]
 fn with_it_alone_ipv4_addresses_are_refused() {
-    if !has("v6") || has("dual-stack") {
-        return;
-    }
+    only_with("v6");
+    only_without("dual-stack");
     let said = "names 127.0.0.1, but this build has the feature v6 and serves IPv6 only; dual-stack serves both";
     for ip in ["127.0.0.1", "::ffff:127.0.0.1"] {
         Start::bare().args(["-i", ip, "-p", "0"]).finish().refuses(2, &["-p: listen.tcp ", said]);
@@ -40,11 +43,9 @@ fn with_it_alone_ipv4_addresses_are_refused() {
 }
 
 /// Its sockets take no IPv4 clients, who would appear under addresses that are no peers'.
-#[test]
 fn with_it_alone_ipv4_clients_are_not_heard() {
-    if !has("v6") || has("dual-stack") {
-        return;
-    }
+    only_with("v6");
+    only_without("dual-stack");
     let port = unasked_port();
     let tracker = Start::bare().args(["-i", "::", "-p", &port.to_string(), "-P", &port.to_string()]).run();
     let error = TcpStream::connect((Ipv4Addr::LOCALHOST, tracker.http().port())).unwrap_err();
@@ -57,7 +58,6 @@ fn with_it_alone_ipv4_clients_are_not_heard() {
     TcpStream::connect((Ipv6Addr::LOCALHOST, tracker.http().port())).unwrap();
 }
 
-#[test]
 fn the_first_family_is_the_one_that_the_switches_say() {
     let tracker = Tracker::start(&[]);
     assert_eq!(tracker.udp().is_ipv6(), has("v6") && !has("dual-stack"));

@@ -4,9 +4,20 @@ use std::collections::HashSet;
 
 use crate::clients::udp::{Announce, Client, MAGIC, STOPPED, Totals, begins_with, header, scrape_packet};
 use crate::flavour::{client, info_hash};
+use crate::harness::tests;
 use crate::tracker::Tracker;
 
-#[test]
+tests![
+    a_connect_of_16_bytes_is_answered_with_an_id_in_16,
+    an_announce_is_answered_with_numbers_and_peers,
+    a_scrape_is_answered_with_seeders_completed_and_leechers,
+    the_interval_is_half_an_hour_give_or_take_three_minutes,
+    options_behind_an_announce_are_accepted_and_ignored,
+    half_a_hash_at_the_end_of_a_scrape_is_not_answered,
+    a_scrape_answers_74_hashes_and_no_more,
+    an_id_is_for_one_address_at_one_tracker,
+];
+
 fn a_connect_of_16_bytes_is_answered_with_an_id_in_16() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -22,7 +33,6 @@ fn a_connect_of_16_bytes_is_answered_with_an_id_in_16() {
     }
 }
 
-#[test]
 fn an_announce_is_answered_with_numbers_and_peers() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -44,7 +54,6 @@ fn an_announce_is_answered_with_numbers_and_peers() {
     }
 }
 
-#[test]
 fn a_scrape_is_answered_with_seeders_completed_and_leechers() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -63,7 +72,6 @@ fn a_scrape_is_answered_with_seeders_completed_and_leechers() {
     }
 }
 
-#[test]
 fn the_interval_is_half_an_hour_give_or_take_three_minutes() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -73,7 +81,6 @@ fn the_interval_is_half_an_hour_give_or_take_three_minutes() {
     assert!(intervals.len() > 10, "at random: {intervals:?}");
 }
 
-#[test]
 fn options_behind_an_announce_are_accepted_and_ignored() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -93,7 +100,6 @@ fn options_behind_an_announce_are_accepted_and_ignored() {
     }
 }
 
-#[test]
 fn half_a_hash_at_the_end_of_a_scrape_is_not_answered() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -107,7 +113,6 @@ fn half_a_hash_at_the_end_of_a_scrape_is_not_answered() {
     }
 }
 
-#[test]
 fn a_scrape_answers_74_hashes_and_no_more() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -121,7 +126,6 @@ fn a_scrape_answers_74_hashes_and_no_more() {
     }
 }
 
-#[test]
 fn an_id_is_for_one_address_at_one_tracker() {
     let (tracker, other) = (Tracker::start(&[]), Tracker::start(&[]));
     let ours = Client::new(tracker.udp());

@@ -6,11 +6,21 @@ use crate::clients::udp::{
     ANNOUNCE, Announce, CONNECT, Client, ERROR, MAGIC, SCRAPE, begins_with, header, scrape_packet,
 };
 use crate::flavour::{client, info_hash};
+use crate::harness::tests;
 use crate::tracker::Tracker;
+
+tests![
+    datagrams_of_every_length,
+    datagrams_of_great_length,
+    unknown_actions_are_dropped,
+    nonsense_between_requests_changes_no_reply,
+    an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept,
+    nobody_unproved_gets_more_than_he_sends,
+    whoever_has_proved_himself_may_send_anything,
+];
 
 const MISMATCH: &str = "Connection ID mismatch.";
 
-#[test]
 fn datagrams_of_every_length() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -53,7 +63,6 @@ fn every_action_with(client: &Client, len: usize, id: u64, right: bool) {
     }
 }
 
-#[test]
 fn datagrams_of_great_length() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -77,7 +86,6 @@ fn datagrams_of_great_length() {
     }
 }
 
-#[test]
 fn unknown_actions_are_dropped() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -92,7 +100,6 @@ fn unknown_actions_are_dropped() {
     }
 }
 
-#[test]
 fn nonsense_between_requests_changes_no_reply() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -115,7 +122,6 @@ fn nonsense_between_requests_changes_no_reply() {
     }
 }
 
-#[test]
 fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
     let tracker = Tracker::start(&[]);
     let mut client = Client::new(tracker.udp());
@@ -132,7 +138,6 @@ fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
     assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
 }
 
-#[test]
 fn nobody_unproved_gets_more_than_he_sends() {
     let tracker = Tracker::start(&[]);
     let server = tracker.udp();
@@ -165,7 +170,6 @@ fn nobody_unproved_gets_more_than_he_sends() {
     assert_eq!(announcer.totals(info_hash(0)), (0, 0, 100));
 }
 
-#[test]
 fn whoever_has_proved_himself_may_send_anything() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());

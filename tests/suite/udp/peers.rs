@@ -6,9 +6,23 @@ use std::thread;
 
 use crate::clients::udp::{Announce, COMPLETED, Client, STARTED, STOPPED};
 use crate::flavour::{self, info_hash};
+use crate::harness::tests;
 use crate::tracker::Tracker;
 
-#[test]
+tests![
+    a_seeder_is_left_equal_to_0_read_whole,
+    the_asker_is_never_handed_to_himself,
+    a_seeder_is_handed_leechers_only,
+    as_many_peers_as_wanted_and_a_bounded_number_at_most,
+    the_selection_is_random,
+    whoever_stops_is_gone_and_is_handed_nobody,
+    a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left,
+    unknown_events_are_plain_announces,
+    the_address_in_the_packet_is_ignored,
+    port_0_is_refused,
+    many_clients_at_once,
+];
+
 fn a_seeder_is_left_equal_to_0_read_whole() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -20,7 +34,6 @@ fn a_seeder_is_left_equal_to_0_read_whole() {
     }
 }
 
-#[test]
 fn the_asker_is_never_handed_to_himself() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -38,7 +51,6 @@ fn the_asker_is_never_handed_to_himself() {
     }
 }
 
-#[test]
 fn a_seeder_is_handed_leechers_only() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -59,7 +71,6 @@ fn a_seeder_is_handed_leechers_only() {
     assert_eq!(client.totals(hash), (21, 1, 19));
 }
 
-#[test]
 fn as_many_peers_as_wanted_and_a_bounded_number_at_most() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -87,7 +98,6 @@ fn as_many_peers_as_wanted_and_a_bounded_number_at_most() {
     }
 }
 
-#[test]
 fn the_selection_is_random() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -99,7 +109,6 @@ fn the_selection_is_random() {
     assert!(handed_out.len() > 90, "everybody has his turn: {}", handed_out.len());
 }
 
-#[test]
 fn whoever_stops_is_gone_and_is_handed_nobody() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
@@ -117,7 +126,6 @@ fn whoever_stops_is_gone_and_is_handed_nobody() {
     }
 }
 
-#[test]
 fn a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -142,7 +150,6 @@ fn a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left() {
     after(Announce::leecher(hash, 4), (0, 3, 1));
 }
 
-#[test]
 fn unknown_events_are_plain_announces() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -153,7 +160,6 @@ fn unknown_events_are_plain_announces() {
     assert_eq!(client.totals(info_hash(0)), (7, 0, 0));
 }
 
-#[test]
 fn the_address_in_the_packet_is_ignored() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -161,7 +167,6 @@ fn the_address_in_the_packet_is_ignored() {
     assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).peers, [client.endpoint(1)]);
 }
 
-#[test]
 fn port_0_is_refused() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
@@ -171,7 +176,6 @@ fn port_0_is_refused() {
     assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
 }
 
-#[test]
 fn many_clients_at_once() {
     const THREADS: u8 = 8;
     const EACH: u16 = 100;

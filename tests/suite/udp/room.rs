@@ -2,7 +2,14 @@
 
 use crate::clients::udp::{Announce, COMPLETED, Client, STOPPED};
 use crate::flavour::info_hash;
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
+
+tests![
+    torrents_beyond_the_limit_are_refused,
+    a_torrent_that_nobody_completed_makes_room_when_it_is_empty,
+    peers_beyond_the_limit_are_helped_but_not_remembered,
+];
 
 const FULL: &str = "This tracker is full. Please try again later.";
 
@@ -10,7 +17,6 @@ fn limited(limits: &str) -> Tracker {
     Start::loopback().config(&format!("[limits]\n{limits}\n")).run()
 }
 
-#[test]
 fn torrents_beyond_the_limit_are_refused() {
     let tracker = limited("torrents = 1");
     let client = Client::new(tracker.udp());
@@ -22,7 +28,6 @@ fn torrents_beyond_the_limit_are_refused() {
     assert_eq!((stopped.leechers, stopped.seeders), (0, 0));
 }
 
-#[test]
 fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
     let tracker = limited("torrents = 1");
     let client = Client::new(tracker.udp());
@@ -34,7 +39,6 @@ fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
     assert_eq!(client.totals(info_hash(1)), (0, 1, 0));
 }
 
-#[test]
 fn peers_beyond_the_limit_are_helped_but_not_remembered() {
     let tracker = limited("peers = 3");
     let client = Client::new(tracker.udp());

@@ -6,7 +6,15 @@ use nix::ifaddrs::getifaddrs;
 
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{client, info_hash, loopbacks, wildcard};
+use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
+
+tests![
+    a_reply_comes_from_the_address_that_was_asked,
+    several_addresses_serve_the_same_swarms,
+    every_worker_answers,
+    a_tracker_that_is_asked_while_others_ask_nonsense_goes_on,
+];
 
 /// Addresses of this machine that a loopback client can ask: all of 127/8, and whatever IPv6 addresses there are.
 fn own_addresses(family: IpAddr) -> Vec<IpAddr> {
@@ -18,7 +26,6 @@ fn own_addresses(family: IpAddr) -> Vec<IpAddr> {
     ips.filter(|ip| !ip.is_unicast_link_local()).map(IpAddr::from).collect()
 }
 
-#[test]
 fn a_reply_comes_from_the_address_that_was_asked() {
     for &family in loopbacks() {
         let tracker = Start::bare().listen(wildcard(family)).run();
@@ -34,7 +41,6 @@ fn a_reply_comes_from_the_address_that_was_asked() {
     }
 }
 
-#[test]
 fn several_addresses_serve_the_same_swarms() {
     for &ip in loopbacks() {
         let tracker = Start::bare().listen(ip).listen(ip).run();
@@ -46,7 +52,6 @@ fn several_addresses_serve_the_same_swarms() {
     }
 }
 
-#[test]
 fn every_worker_answers() {
     let tracker = Start::loopback().config("listen.udp.workers 3\n").run();
     // The system shares clients out by their ports; all of them see the same torrents.
@@ -57,7 +62,6 @@ fn every_worker_answers() {
     }
 }
 
-#[test]
 fn a_tracker_that_is_asked_while_others_ask_nonsense_goes_on() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
