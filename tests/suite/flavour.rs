@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use crate::documents::cargo_features;
 use crate::harness::{skip, tests};
 
-tests![it_has_the_features_that_it_was_built_with];
+tests![the_version_names_the_features_of_the_build];
 
 /// Another program than Cargo's own is tested when this variable of the environment names it, and then
 /// [`WITH_FEATURES`] has the features that it is to have, with commas; `-` is none. So `ci/matrix` builds these tests
@@ -32,7 +32,7 @@ pub(crate) static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     features.split(' ').filter(|feature| *feature != "none").map(Into::into).collect()
 });
 
-fn it_has_the_features_that_it_was_built_with() {
+fn the_version_names_the_features_of_the_build() {
     let asked_for = env::var(WITH_FEATURES).unwrap_or_else(|_| opentracker::switches::FEATURES.join(","));
     let asked_for: BTreeSet<_> = asked_for.split(',').filter(|name| !["", "-"].contains(name)).collect();
     assert_eq!(FEATURES.iter().map(String::as_str).collect::<BTreeSet<_>>(), asked_for);

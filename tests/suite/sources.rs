@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::tests;
 
-tests![features_are_asked_for_in_one_place, files_are_short, no_test_ends_early];
+tests![features_are_asked_for_in_one_place, source_files_are_short, no_test_ends_early];
 
 const MOST_LINES: usize = 450;
 
@@ -48,7 +48,7 @@ fn features_are_asked_for_in_one_place() {
     }
 }
 
-fn files_are_short() {
+fn source_files_are_short() {
     for (path, text) in files_below("src") {
         let lines = text.lines().count();
         assert!(lines < MOST_LINES, "{} has {lines} lines", path.display());

@@ -2,7 +2,7 @@
 
 use crate::harness::tests;
 
-tests![the_reader_is_strict];
+tests![the_reader_refuses_what_strict_clients_refuse];
 
 /// One bencoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn take_until<'a>(rest: &mut &'a [u8], mark: u8) -> Option<&'a [u8]> {
     Some(before)
 }
 
-fn the_reader_is_strict() {
+fn the_reader_refuses_what_strict_clients_refuse() {
     let value = Value::of(b"d1:ai-5e2:bbl0:4:spamee");
     assert_eq!(value.number("a"), -5);
     assert_eq!(value.find("bb"), Some(&Value::List(vec![Value::Text(vec![]), Value::Text(b"spam".to_vec())])));

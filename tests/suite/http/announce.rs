@@ -12,20 +12,20 @@ use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 
 tests![
-    the_answer_is_a_dictionary_with_peers_even_if_there_are_none,
-    peers_are_handed_out_where_they_came_from,
-    the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it,
+    the_reply_is_a_dictionary_that_always_has_peers,
+    peers_are_handed_out_with_the_address_they_announced_from,
+    the_interval_is_about_half_an_hour_and_the_minimum_is_half_of_it,
     both_protocols_share_one_swarm,
-    as_many_peers_as_wanted_50_by_default_and_200_at_most,
-    events,
-    a_seeder_is_whoever_says_that_nothing_is_left,
-    failures_are_told_in_the_answer,
-    what_is_asked_for_in_another_form_is_answered_in_compact_form,
+    a_client_gets_as_many_peers_as_it_wants_50_by_default_and_at_most_200,
+    events_change_the_counts,
+    a_client_with_nothing_left_is_a_seeder,
+    failures_are_reported_in_the_reply,
+    requests_for_other_formats_get_compact_peers,
     a_full_tracker_says_so,
-    many_clients_at_once,
+    many_clients_announce_at_once,
 ];
 
-fn the_answer_is_a_dictionary_with_peers_even_if_there_are_none() {
+fn the_reply_is_a_dictionary_that_always_has_peers() {
     let tracker = Tracker::start(&[]);
     for (n, &server) in (0..).zip(tracker.https()) {
         let reply = get(server, &announce_target(n, "port=6881&left=1"));
@@ -44,7 +44,7 @@ fn the_answer_is_a_dictionary_with_peers_even_if_there_are_none() {
     }
 }
 
-fn peers_are_handed_out_where_they_came_from() {
+fn peers_are_handed_out_with_the_address_they_announced_from() {
     let tracker = Tracker::start(&[]);
     for (n, &server) in (0..).zip(tracker.https()) {
         let from = |host: u8, parameters: &str| {
@@ -65,7 +65,7 @@ fn peers_are_handed_out_where_they_came_from() {
     }
 }
 
-fn the_interval_is_half_an_hour_give_or_take_and_the_least_is_half_of_it() {
+fn the_interval_is_about_half_an_hour_and_the_minimum_is_half_of_it() {
     let tracker = Tracker::start(&[]);
     let intervals: HashSet<i64> = (0..50)
         .map(|_| {
@@ -89,7 +89,7 @@ fn both_protocols_share_one_swarm() {
     }
 }
 
-fn as_many_peers_as_wanted_50_by_default_and_200_at_most() {
+fn a_client_gets_as_many_peers_as_it_wants_50_by_default_and_at_most_200() {
     let tracker = Tracker::start(&[]);
     for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
         let client = Client::new(udp);
@@ -120,7 +120,7 @@ fn as_many_peers_as_wanted_50_by_default_and_200_at_most() {
     }
 }
 
-fn events() {
+fn events_change_the_counts() {
     let tracker = Tracker::start(&[]);
     let server = tracker.http();
     let mut others = 0;
@@ -152,7 +152,7 @@ fn events() {
     assert!(others > 0);
 }
 
-fn a_seeder_is_whoever_says_that_nothing_is_left() {
+fn a_client_with_nothing_left_is_a_seeder() {
     let tracker = Tracker::start(&[]);
     for (n, left) in (0..).zip(["&left=0", "&left=00"]) {
         assert_eq!(counts(&announce(tracker.http(), n, &format!("port=1{left}"))), (1, 0, 0), "{left}");
@@ -176,7 +176,7 @@ fn a_seeder_is_whoever_says_that_nothing_is_left() {
     }
 }
 
-fn failures_are_told_in_the_answer() {
+fn failures_are_reported_in_the_reply() {
     let tracker = Tracker::start(&[]);
     let no_info_hash = "Your client forgot to send your torrent's info_hash. Please upgrade your client.";
     for target in ["/announce", "/announce?", "/announce?port=1&left=0", "/announce?infohash=aaaaaaaaaaaaaaaaaaaa"] {
@@ -191,7 +191,7 @@ fn failures_are_told_in_the_answer() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=1")), (0, 0, 1), "who is refused is not counted");
 }
 
-fn what_is_asked_for_in_another_form_is_answered_in_compact_form() {
+fn requests_for_other_formats_get_compact_peers() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1&left=0");
     for (port, parameter) in (2..).zip(["compact=0", "compact=1", "no_peer_id=1&compact=0", "compact=0&no_peer_id=0"]) {
@@ -212,7 +212,7 @@ fn a_full_tracker_says_so() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=2")), (0, 0, 2), "who is in stays in");
 }
 
-fn many_clients_at_once() {
+fn many_clients_announce_at_once() {
     let tracker = Tracker::start(&[]);
     let server = tracker.http();
     thread::scope(|scope| {

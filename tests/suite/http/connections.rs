@@ -9,20 +9,20 @@ use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, until};
 
 tests![
-    one_request_a_connection_unless_the_client_asks_for_more,
-    a_connection_is_kept_for_who_asks,
-    requests_that_come_at_once_are_answered_in_their_order,
-    what_cannot_be_understood_ends_the_connection,
-    statistics_always_close,
-    a_head_may_come_in_pieces,
-    a_client_may_end_its_side_first,
-    clients_that_say_nothing_do_not_stop_others,
-    it_stops_while_clients_are_connected,
+    a_connection_carries_one_request_unless_the_client_asks_for_more,
+    a_connection_is_kept_open_for_a_client_that_asks,
+    pipelined_requests_are_answered_in_order,
+    a_malformed_request_ends_the_connection,
+    statistics_always_end_the_connection,
+    a_request_may_arrive_in_pieces,
+    a_client_may_close_its_side_first,
+    silent_clients_do_not_block_others,
+    the_tracker_stops_while_clients_are_connected,
 ];
 
 const KEEP: &str = "Connection: keep-alive\r\n";
 
-fn one_request_a_connection_unless_the_client_asks_for_more() {
+fn a_connection_carries_one_request_unless_the_client_asks_for_more() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
     for headers in ["", "Connection: close\r\n", "Connection: Upgrade\r\n", "Keep-Alive: 300\r\n"] {
@@ -36,7 +36,7 @@ fn one_request_a_connection_unless_the_client_asks_for_more() {
     assert_eq!(reply.header("connection"), Some("close"));
 }
 
-fn a_connection_is_kept_for_who_asks() {
+fn a_connection_is_kept_open_for_a_client_that_asks() {
     let tracker = Tracker::start(&[]);
     for (version, headers) in [
         ("1.1", "Connection: keep-alive\r\n"),
@@ -64,7 +64,7 @@ fn a_connection_is_kept_for_who_asks() {
     }
 }
 
-fn requests_that_come_at_once_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
     let all: String = (1..=30).map(|port| request(&announce_target(0, &format!("port={port}")), KEEP)).collect();
@@ -77,7 +77,7 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     assert_eq!(connection.last_reply().status, 404);
 }
 
-fn what_cannot_be_understood_ends_the_connection() {
+fn a_malformed_request_ends_the_connection() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
     connection.send(request(&announce_target(0, "port=1"), KEEP));
@@ -87,7 +87,7 @@ fn what_cannot_be_understood_ends_the_connection() {
     assert_eq!((reply.status, reply.header("connection")), (400, Some("close")));
 }
 
-fn statistics_always_close() {
+fn statistics_always_end_the_connection() {
     let tracker = Tracker::start(&[]);
     for target in ["/stats", "/stats?mode=conn", "/stats?mode=nonsense"] {
         let mut connection = Connection::open(tracker.http());
@@ -99,7 +99,7 @@ fn statistics_always_close() {
     }
 }
 
-fn a_head_may_come_in_pieces() {
+fn a_request_may_arrive_in_pieces() {
     let tracker = Tracker::start(&[]);
     let bytes = request(&announce_target(0, "port=1"), "");
     for size in [1, 2, 7, 100] {
@@ -111,7 +111,7 @@ fn a_head_may_come_in_pieces() {
     }
 }
 
-fn a_client_may_end_its_side_first() {
+fn a_client_may_close_its_side_first() {
     let tracker = Tracker::start(&[]);
     let mut connection = Connection::open(tracker.http());
     connection.send(request(&announce_target(0, "port=1"), KEEP));
@@ -129,7 +129,7 @@ fn a_client_may_end_its_side_first() {
     assert_eq!(connection.rest(), b"", "nothing was asked");
 }
 
-fn clients_that_say_nothing_do_not_stop_others() {
+fn silent_clients_do_not_block_others() {
     let tracker = Start::loopback().config("listen.tcp_workers 1\nlisten.udp_workers 1\n").run();
     let mut silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
     // Half of them do not stay with the system.
@@ -143,7 +143,7 @@ fn clients_that_say_nothing_do_not_stop_others() {
     drop(silent);
 }
 
-fn it_stops_while_clients_are_connected() {
+fn the_tracker_stops_while_clients_are_connected() {
     let tracker = Tracker::start(&[]);
     let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();
     let at_the_start = open_files();

@@ -9,10 +9,10 @@ use crate::harness::tests;
 use crate::tracker::Tracker;
 
 tests![
-    slashes_spaces_and_encoded_paths,
-    ends_of_lines_and_heads,
-    parameters_in_any_order_and_unknown_ones,
-    one_info_hash_in_several_spellings,
+    extra_slashes_spaces_and_encoded_paths_are_understood,
+    line_ends_and_http_versions_of_every_kind_are_understood,
+    parameters_may_come_in_any_order_and_among_unknown_ones,
+    an_info_hash_may_be_encoded_in_several_ways,
     a_request_with_a_body_is_answered,
 ];
 
@@ -31,7 +31,7 @@ fn each_is_an_announce(requests: impl IntoIterator<Item = (String, String)>) {
 
 const END: &str = "HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn slashes_spaces_and_encoded_paths() {
+fn extra_slashes_spaces_and_encoded_paths_are_understood() {
     let query = format!("info_hash={}", percent(&info_hash(0)));
     each_is_an_announce(
         [
@@ -52,7 +52,7 @@ fn slashes_spaces_and_encoded_paths() {
     );
 }
 
-fn ends_of_lines_and_heads() {
+fn line_ends_and_http_versions_of_every_kind_are_understood() {
     let target = announce_target(0, "left=1");
     each_is_an_announce(
         [
@@ -67,7 +67,7 @@ fn ends_of_lines_and_heads() {
     );
 }
 
-fn parameters_in_any_order_and_unknown_ones() {
+fn parameters_may_come_in_any_order_and_among_unknown_ones() {
     let hash = percent(&info_hash(0));
     each_is_an_announce(
         [
@@ -82,7 +82,7 @@ fn parameters_in_any_order_and_unknown_ones() {
     );
 }
 
-fn one_info_hash_in_several_spellings() {
+fn an_info_hash_may_be_encoded_in_several_ways() {
     let hash = info_hash(0);
     let lower = hash.iter().fold(String::new(), |mut text, byte| {
         write!(text, "%{byte:02x}").unwrap();

@@ -10,11 +10,11 @@ use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 
 tests![
-    a_head_has_8_kib_at_most,
-    a_head_without_an_end_is_refused_when_it_is_too_long,
-    a_head_with_many_lines_is_refused,
-    when_files_run_out_udp_goes_on_and_http_comes_back,
-    a_limit_that_the_system_does_not_allow_is_told_once,
+    a_request_head_has_at_most_8_kib,
+    a_request_head_without_an_end_is_refused_when_it_is_too_long,
+    a_request_head_with_too_many_lines_is_refused,
+    when_file_descriptors_run_out_udp_goes_on_and_http_recovers,
+    a_limit_above_that_of_the_system_is_logged_once,
     connections_beyond_the_limit_wait_for_their_turn,
 ];
 
@@ -29,7 +29,7 @@ fn head_of(len: usize, in_target: bool) -> String {
     format!("{before}{}{after}", "a".repeat(len - before.len() - after.len()))
 }
 
-fn a_head_has_8_kib_at_most() {
+fn a_request_head_has_at_most_8_kib() {
     let tracker = Tracker::start(&[]);
     for in_target in [true, false] {
         assert_eq!(counts(&ask(tracker.http(), head_of(8192, in_target).as_bytes()).bencode()), (0, 0, 1));
@@ -41,7 +41,7 @@ fn a_head_has_8_kib_at_most() {
     }
 }
 
-fn a_head_without_an_end_is_refused_when_it_is_too_long() {
+fn a_request_head_without_an_end_is_refused_when_it_is_too_long() {
     let tracker = Tracker::start(&[]);
     for start in ["GET /", "GET / HTTP/1.1\r\nX: ", "\r\n", "GET / HTTP/1.1\r\n"] {
         let mut connection = Connection::open(tracker.http());
@@ -52,14 +52,14 @@ fn a_head_without_an_end_is_refused_when_it_is_too_long() {
     }
 }
 
-fn a_head_with_many_lines_is_refused() {
+fn a_request_head_with_too_many_lines_is_refused() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
     ask(tracker.http(), request(&target, &"A: b\r\n".repeat(60)).as_bytes()).bencode();
     assert_eq!(ask(tracker.http(), request(&target, &"A: b\r\n".repeat(1000)).as_bytes()).status, 400);
 }
 
-fn when_files_run_out_udp_goes_on_and_http_comes_back() {
+fn when_file_descriptors_run_out_udp_goes_on_and_http_recovers() {
     let workers = "listen.tcp_workers 1\nlisten.udp_workers 1\n";
     let mut tracker = Start::loopback().config(workers).with_open_files(64).run();
     let said_at_the_start = tracker.log().len();
@@ -90,7 +90,7 @@ fn when_files_run_out_udp_goes_on_and_http_comes_back() {
     assert!(matches!(complaints[..], [one] if one.contains("connection")), "one line, no flood: {complaints:#?}");
 }
 
-fn a_limit_that_the_system_does_not_allow_is_told_once() {
+fn a_limit_above_that_of_the_system_is_logged_once() {
     let tracker = Start::loopback().config("limits.connections 1000\n").with_open_files(200).run();
     announce(tracker.http(), 0, "port=1");
     let log = tracker.stop();

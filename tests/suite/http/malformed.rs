@@ -10,7 +10,14 @@ use crate::flavour::info_hash;
 use crate::harness::tests;
 use crate::tracker::Tracker;
 
-tests![info_hashes, numbers, header_lines, request_lines, random_bytes, good_requests_with_a_few_bytes_spoiled];
+tests![
+    malformed_info_hashes_are_refused,
+    malformed_numbers_are_refused,
+    malformed_header_lines_are_refused,
+    malformed_request_lines_are_refused,
+    random_bytes_are_refused,
+    requests_with_a_few_wrong_bytes_are_answered
+];
 
 /// An error is a status and a one-line title for browsers.
 #[track_caller]
@@ -26,7 +33,7 @@ fn is_400(server: SocketAddr, target: &str) {
     is_an_error(&get(server, target), 400);
 }
 
-fn info_hashes() {
+fn malformed_info_hashes_are_refused() {
     let tracker = Tracker::start(&[]);
     let hash = percent(&info_hash(0));
     for query in [
@@ -54,7 +61,7 @@ fn info_hashes() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
 }
 
-fn numbers() {
+fn malformed_numbers_are_refused() {
     let tracker = Tracker::start(&[]);
     for value in ["65536", "-1", "abc", "", "1a", "%201", "1%20", "0x1", "1.0", "99999999999999999999", "-0", "%zz"] {
         is_400(tracker.http(), &announce_target(0, &format!("port={value}")));
@@ -71,7 +78,7 @@ fn numbers() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=65535")), (0, 0, 2));
 }
 
-fn header_lines() {
+fn malformed_header_lines_are_refused() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
     for line in [
@@ -89,7 +96,7 @@ fn header_lines() {
     get_with(tracker.http(), &target, "Name:\r\nOther:b\r\nThird:   c  \r\nX-UTF-8: \u{e9}\r\n").bencode();
 }
 
-fn request_lines() {
+fn malformed_request_lines_are_refused() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
     for line in [
@@ -115,7 +122,7 @@ fn request_lines() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
 }
 
-fn random_bytes() {
+fn random_bytes_are_refused() {
     let tracker = Tracker::start(&[]);
     let mut rng = Rng::with_seed(3);
     for _ in 0..300 {
@@ -128,7 +135,7 @@ fn random_bytes() {
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1));
 }
 
-fn good_requests_with_a_few_bytes_spoiled() {
+fn requests_with_a_few_wrong_bytes_are_answered() {
     let tracker = Tracker::start(&[]);
     let mut rng = Rng::with_seed(7);
     let good =

@@ -7,7 +7,7 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     unknown_paths_are_404,
-    the_root_redirects_when_it_is_told_where,
+    the_root_redirects_to_the_configured_url,
     the_path_of_the_statistics_can_be_chosen,
     errors_keep_the_connection_as_asked,
 ];
@@ -40,7 +40,7 @@ fn unknown_paths_are_404() {
     }
 }
 
-fn the_root_redirects_when_it_is_told_where() {
+fn the_root_redirects_to_the_configured_url() {
     let url = "https://tracker.example/about?a=b&c=d";
     for tracker in [
         Start::loopback().args(["-r", url]).run(),

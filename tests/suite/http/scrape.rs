@@ -8,13 +8,13 @@ use crate::harness::tests;
 use crate::tracker::Tracker;
 
 tests![
-    one_torrent,
-    several_torrents_in_any_order,
-    torrents_that_nobody_knows,
-    up_to_64_torrents,
-    without_a_torrent_there_is_nothing_to_answer,
-    the_path_is_read_as_that_of_an_announce,
-    of_a_torrent_that_everybody_left_the_downloads_remain,
+    a_scrape_of_one_torrent_is_answered,
+    a_scrape_of_several_torrents_is_answered_in_sorted_order,
+    unknown_torrents_are_left_out,
+    a_scrape_covers_at_most_64_torrents,
+    a_scrape_with_a_query_but_no_torrent_is_refused,
+    the_path_is_understood_as_leniently_as_that_of_an_announce,
+    the_downloads_of_an_empty_torrent_are_kept,
     a_tracker_for_both_families_counts_both,
 ];
 
@@ -45,7 +45,7 @@ fn tracker_with(torrents: impl IntoIterator<Item = u8>) -> Tracker {
     tracker
 }
 
-fn one_torrent() {
+fn a_scrape_of_one_torrent_is_answered() {
     let tracker = tracker_with([7]);
     let reply = get(tracker.http(), &scrape_target([7]));
     let numbers = "d8:completei1e10:downloadedi1e10:incompletei1ee";
@@ -55,7 +55,7 @@ fn one_torrent() {
     assert_eq!(counts(&announce(tracker.http(), 7, "port=1&left=1")), (1, 1, 1), "a scrape changes nothing");
 }
 
-fn several_torrents_in_any_order() {
+fn a_scrape_of_several_torrents_is_answered_in_sorted_order() {
     let tracker = tracker_with([3, 200, 5]);
     let answer = get(tracker.http(), &scrape_target([200, 9, 3, 5, 200])).bencode();
     let expected = [(3, (1, 1, 1)), (5, (0, 0, 1)), (200, (0, 0, 1))];
@@ -66,14 +66,14 @@ fn several_torrents_in_any_order() {
     assert_eq!(files(&get(tracker.http(), &with_others).bencode()).len(), 1);
 }
 
-fn torrents_that_nobody_knows() {
+fn unknown_torrents_are_left_out() {
     let tracker = tracker_with([1]);
     let reply = get(tracker.http(), &scrape_target([2]));
     assert_eq!(reply.text(), "d5:filesdee");
     assert_eq!(get(tracker.http(), &scrape_target([2, 3, 4])).text(), "d5:filesdee");
 }
 
-fn up_to_64_torrents() {
+fn a_scrape_covers_at_most_64_torrents() {
     let tracker = tracker_with(0..66);
     assert_eq!(files(&get(tracker.http(), &scrape_target(0..64)).bencode()).len(), 64);
     let answer = get(tracker.http(), &scrape_target(1..66)).bencode();
@@ -84,14 +84,14 @@ fn up_to_64_torrents() {
     );
 }
 
-fn without_a_torrent_there_is_nothing_to_answer() {
+fn a_scrape_with_a_query_but_no_torrent_is_refused() {
     let tracker = Tracker::start(&[]);
     for target in ["/scrape?", "/scrape?x=1", "/scrape?infohash=aaaaaaaaaaaaaaaaaaaa", "/scrape?info_hash"] {
         assert_eq!(get(tracker.http(), target).status, 400, "{target}");
     }
 }
 
-fn the_path_is_read_as_that_of_an_announce() {
+fn the_path_is_understood_as_leniently_as_that_of_an_announce() {
     let tracker = tracker_with([1]);
     let hash = percent(&info_hash(1));
     for path in ["//scrape", "/scrape ", "/%73crape", "/scrape/"] {
@@ -100,7 +100,7 @@ fn the_path_is_read_as_that_of_an_announce() {
     }
 }
 
-fn of_a_torrent_that_everybody_left_the_downloads_remain() {
+fn the_downloads_of_an_empty_torrent_are_kept() {
     let tracker = tracker_with([1]);
     announce(tracker.http(), 1, "port=1&event=stopped");
     announce(tracker.http(), 1, "port=2&event=stopped");

@@ -7,11 +7,11 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     every_option_has_a_short_and_a_long_name,
-    the_help_tells_of_every_option,
+    the_help_describes_every_option,
     the_version_names_target_and_features,
-    wrong_options_are_told,
-    the_log_is_as_talkative_as_asked,
-    it_writes_to_the_log_and_not_to_its_output,
+    wrong_options_are_reported,
+    the_log_level_can_be_chosen,
+    the_tracker_writes_to_standard_error_only,
 ];
 
 /// Short name, long name, a value, and the features of which one is needed, if any is.
@@ -53,7 +53,7 @@ fn every_option_has_a_short_and_a_long_name() {
     }
 }
 
-fn the_help_tells_of_every_option() {
+fn the_help_describes_every_option() {
     let texts = ["-h", "--help"].map(|option| {
         let finished = Start::plain().args(["-f", "/nowhere/opentracker.conf", option]).finish();
         finished.succeeds();
@@ -85,7 +85,7 @@ fn the_version_names_target_and_features() {
     }
 }
 
-fn wrong_options_are_told() {
+fn wrong_options_are_reported() {
     for (words, said) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-z"], "-z"),
@@ -118,7 +118,7 @@ fn wrong_options_are_told() {
     }
 }
 
-fn the_log_is_as_talkative_as_asked() {
+fn the_log_level_can_be_chosen() {
     let log = |start: Start| start.run().stop();
     assert!(log(Start::loopback()).contains(" INFO listening on udp "));
     assert_eq!(log(Start::loopback().args(["--log", "error"])), "");
@@ -128,7 +128,7 @@ fn the_log_is_as_talkative_as_asked() {
     assert!(misunderstood.contains("WARN RUST_LOG is not understood") && misunderstood.contains(" INFO "));
 }
 
-fn it_writes_to_the_log_and_not_to_its_output() {
+fn the_tracker_writes_to_standard_error_only() {
     let tracker = Tracker::start(&[]);
     Client::new(tracker.udp());
     let output = std::fs::read_to_string(tracker.root().join("stdout")).unwrap();

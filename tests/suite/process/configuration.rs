@@ -11,8 +11,8 @@ tests![
     a_file_of_the_original_works_unchanged,
     a_native_file_works,
     the_sample_is_valid_wherever_a_configuration_may_be_empty,
-    mistakes_are_told_with_file_line_and_key,
-    files_that_are_none_are_told,
+    mistakes_are_reported_with_file_line_and_key,
+    unreadable_files_are_reported,
     the_first_of_several_files_with_a_mistake_is_named,
 ];
 
@@ -110,7 +110,7 @@ fn the_sample_is_valid_wherever_a_configuration_may_be_empty() {
     }
 }
 
-fn mistakes_are_told_with_file_line_and_key() {
+fn mistakes_are_reported_with_file_line_and_key() {
     for (text, said) in [
         // Keys that do not exist.
         ("\n\ntracker.usr a\n", "tracker.usr (line 3) is not a key; did you mean tracker.user?"),
@@ -161,7 +161,7 @@ fn mistakes_are_told_with_file_line_and_key() {
     }
 }
 
-fn files_that_are_none_are_told() {
+fn unreadable_files_are_reported() {
     for (path, said) in [
         ("/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file or directory"),
         ("/", "/ cannot be read: Is a directory"),

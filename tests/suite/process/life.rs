@@ -12,15 +12,15 @@ use crate::harness::tests;
 use crate::tracker::{PATIENCE, Start, Tracker, waiting};
 
 tests![
-    sigterm_and_sigint_end_it,
-    sigterm_ends_it_under_load,
-    sighup_does_not_end_it,
-    the_service_manager_is_told,
+    sigterm_and_sigint_stop_the_tracker,
+    sigterm_stops_the_tracker_under_load,
+    sighup_does_not_stop_the_tracker,
+    the_service_manager_hears_of_start_and_stop,
     a_service_manager_may_have_an_abstract_name,
-    it_runs_without_a_service_manager_too,
+    the_tracker_runs_without_a_service_manager,
 ];
 
-fn sigterm_and_sigint_end_it() {
+fn sigterm_and_sigint_stop_the_tracker() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let tracker = Tracker::start(&[]);
         Client::new(tracker.udp()).announce(&Announce::leecher(info_hash(0), 1));
@@ -29,7 +29,7 @@ fn sigterm_and_sigint_end_it() {
     }
 }
 
-fn sigterm_ends_it_under_load() {
+fn sigterm_stops_the_tracker_under_load() {
     let tracker = Start::loopback().config("listen.udp.workers 4\n").run();
     let clients: Vec<_> = (0..20).map(|_| Client::new(tracker.udp())).collect();
     for port in 1..=20 {
@@ -40,7 +40,7 @@ fn sigterm_ends_it_under_load() {
     tracker.stop();
 }
 
-fn sighup_does_not_end_it() {
+fn sighup_does_not_stop_the_tracker() {
     // The original dies of it when there are workers for UDP.
     for config in ["", "listen.udp.workers 2\n"] {
         let tracker = Start::loopback().config(config).run();
@@ -54,7 +54,7 @@ fn sighup_does_not_end_it() {
     }
 }
 
-fn the_service_manager_is_told() {
+fn the_service_manager_hears_of_start_and_stop() {
     let mut tracker = Tracker::start(&[]);
     // READY=1 was waited for when it started.
     tracker.signal(Signal::SIGTERM);
@@ -73,7 +73,7 @@ fn a_service_manager_may_have_an_abstract_name() {
     tracker.stop();
 }
 
-fn it_runs_without_a_service_manager_too() {
+fn the_tracker_runs_without_a_service_manager() {
     for manager in [None, Some(""), Some("/nowhere/notify")] {
         let start = manager.iter().fold(Start::loopback(), |start, name| start.env("NOTIFY_SOCKET", *name));
         let mut tracker = start.run_unnotified();

@@ -8,11 +8,11 @@ use crate::harness::tests;
 use crate::tracker::{Start, Tracker, only_as_root};
 
 tests![
-    an_address_is_for_the_ports_behind_it,
+    an_address_holds_for_the_ports_after_it,
     ports_before_any_address_are_opened_on_every_address,
-    a_file_may_stand_anywhere,
-    what_comes_later_overrides,
-    without_addresses_it_is_every_address_and_port_6969,
+    a_configuration_file_may_stand_anywhere_on_the_command_line,
+    later_settings_override_earlier_ones,
+    without_configuration_the_tracker_listens_on_port_6969_of_every_address,
     a_port_that_is_taken_is_named,
     two_trackers_do_not_share_a_port,
     an_address_of_another_machine_is_named,
@@ -35,7 +35,7 @@ fn opened(tracker: &Tracker) -> (Vec<String>, Vec<String>) {
     (ips(tracker.https()), ips(tracker.udps()))
 }
 
-fn an_address_is_for_the_ports_behind_it() {
+fn an_address_holds_for_the_ports_after_it() {
     let (one, other) = two();
     let (one, other) = (one.as_str(), other.as_str());
     let words = ["-i", one, "-P", "0", "-p", "0", "-i", other, "-P", "0", "-p", "0", "-P", "0"];
@@ -56,7 +56,7 @@ fn ports_before_any_address_are_opened_on_every_address() {
     }
 }
 
-fn a_file_may_stand_anywhere() {
+fn a_configuration_file_may_stand_anywhere_on_the_command_line() {
     let (one, other) = two();
     let file = format!("listen.udp {}\nlisten.tcp_udp {}\n", with_port(&other), with_port(&one));
     let tracker = Start::bare().args(["-i", &one, "-P", "0"]).config(&file).args(["-P", "0", "-p", "0"]).run();
@@ -68,7 +68,7 @@ fn with_port(ip: &str) -> String {
     endpoint(ip.parse().unwrap(), 0)
 }
 
-fn what_comes_later_overrides() {
+fn later_settings_override_earlier_ones() {
     only_as_root();
     let said = |start: Start, user: &str| start.finish().refuses(1, &[&format!("there is no user `{user}`")]);
     said(Start::loopback().args(["-u", "no-one", "-u", "no-two"]), "no-two");
@@ -77,7 +77,7 @@ fn what_comes_later_overrides() {
     said(Start::loopback().config("tracker.user no-one\n").config("[tracker]\nuser = 'no-two'\n"), "no-two");
 }
 
-fn without_addresses_it_is_every_address_and_port_6969() {
+fn without_configuration_the_tracker_listens_on_port_6969_of_every_address() {
     only_as_root();
     // The port may be taken on this machine, so it is opened in a network of its own.
     let alone = |start: Start| {

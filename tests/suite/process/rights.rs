@@ -12,14 +12,14 @@ use crate::harness::tests;
 use crate::tracker::{Start, Tracker, is_root, only_as_root};
 
 tests![
-    root_is_given_up_for_nobody_and_for_good,
+    root_is_given_up_for_the_user_nobody_for_good,
     the_user_and_the_directory_can_be_chosen,
     the_directory_is_the_current_one_unless_chosen,
     a_directory_that_cannot_be_entered_is_named,
-    users_that_cannot_be_become_are_named,
-    without_root_it_goes_to_its_directory_and_stays_who_it_is,
+    unsuitable_users_are_named,
+    without_root_the_tracker_changes_its_directory_and_keeps_its_user,
     ports_below_1024_are_opened_before_root_is_given_up,
-    a_path_outside_is_understood_as_one_inside,
+    a_path_seen_from_outside_the_root_directory_is_understood,
 ];
 
 fn proc(tracker: &Tracker, name: &str) -> PathBuf {
@@ -47,7 +47,7 @@ fn has_the_rights_of(tracker: &Tracker, name: &str) {
     assert!(threads > 1);
 }
 
-fn root_is_given_up_for_nobody_and_for_good() {
+fn root_is_given_up_for_the_user_nobody_for_good() {
     only_as_root();
     let tracker = Tracker::start(&[]);
     has_the_rights_of(&tracker, "nobody");
@@ -94,14 +94,14 @@ fn a_directory_that_cannot_be_entered_is_named() {
     Start::loopback().args(["-d", "/nowhere/at/all"]).finish().refuses(1, &["tracker.rootdir", "/nowhere/at/all"]);
 }
 
-fn users_that_cannot_be_become_are_named() {
+fn unsuitable_users_are_named() {
     only_as_root();
     Start::loopback().args(["-u", "nobody-at-all"]).finish().refuses(1, &["tracker.user", "`nobody-at-all`"]);
     let finished = Start::loopback().args(["-u", "root"]).finish();
     finished.refuses(1, &["tracker.user", "`root` has root's rights"]);
 }
 
-fn without_root_it_goes_to_its_directory_and_stays_who_it_is() {
+fn without_root_the_tracker_changes_its_directory_and_keeps_its_user() {
     let start = Start::loopback().args(["-u", "nobody-at-all"]);
     let directory = start.path(".");
     let tracker = if is_root() {
@@ -135,7 +135,7 @@ fn ports_below_1024_are_opened_before_root_is_given_up() {
     tracker.stop();
 }
 
-fn a_path_outside_is_understood_as_one_inside() {
+fn a_path_seen_from_outside_the_root_directory_is_understood() {
     only_as_root();
     only_with("fullscrape");
     let start = Start::loopback();

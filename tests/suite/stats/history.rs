@@ -13,7 +13,7 @@ use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::{Start, Tracker};
 
-tests![every_counter_after_announces_over_both_protocols_and_all_families, totals_are_right_after_a_restart];
+tests![every_counter_is_right_after_requests_over_both_protocols_and_all_families, totals_are_right_after_a_restart];
 
 /// Every number of `mode=everything` in the order of the page, without the time and the id.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -58,7 +58,7 @@ fn everything(server: SocketAddr) -> Everything {
     everything
 }
 
-fn every_counter_after_announces_over_both_protocols_and_all_families() {
+fn every_counter_is_right_after_requests_over_both_protocols_and_all_families() {
     let tracker = Start::loopback().config("tracker.redirect_url https://a.example/\n").run();
     assert_eq!(
         everything(tracker.http()),

@@ -13,12 +13,12 @@ use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
 
 tests![
-    by_position,
-    by_path,
+    monitors_read_elements_by_position,
+    monitors_read_elements_by_path,
     order_and_nesting_are_the_same_in_every_build,
-    the_tracker_id_is_that_of_this_run_and_of_its_cluster,
-    by_line_and_word,
-    by_regular_expression,
+    the_tracker_id_lasts_for_a_run_and_is_the_one_in_the_cluster,
+    monitors_read_lines_and_words,
+    monitors_match_regular_expressions,
 ];
 
 /// Four peers, two of them seeders, of three torrents, one of them completed.
@@ -47,7 +47,7 @@ fn number(node: Node<'_, '_>) -> u64 {
 }
 
 /// `stats[3][0].text`, as scripts with an element tree have it.
-fn by_position() {
+fn monitors_read_elements_by_position() {
     let tracker = tracker();
     let page = page(tracker.http(), "everything");
     let document = Document::parse(&page).unwrap();
@@ -58,7 +58,7 @@ fn by_position() {
 }
 
 /// `torrents/count_mutex/text()`, as an exporter with XPath has it.
-fn by_path() {
+fn monitors_read_elements_by_path() {
     let tracker = tracker();
     get(tracker.http(), "/nowhere");
     get(tracker.http(), &scrape_target([0])).bencode();
@@ -148,7 +148,7 @@ fn tracker_id(server: SocketAddr) -> u64 {
     number(elements(document.root_element())[0])
 }
 
-fn the_tracker_id_is_that_of_this_run_and_of_its_cluster() {
+fn the_tracker_id_lasts_for_a_run_and_is_the_one_in_the_cluster() {
     let (one, other) = (Tracker::start(&[]), Tracker::start(&[]));
     let id = tracker_id(one.http());
     assert_eq!(tracker_id(one.http()), id);
@@ -159,7 +159,7 @@ fn the_tracker_id_is_that_of_this_run_and_of_its_cluster() {
 }
 
 /// Lines 1 and 2, and the third word of line 3, as a plugin of three calls of awk has it.
-fn by_line_and_word() {
+fn monitors_read_lines_and_words() {
     let tracker = tracker();
     let page = get(tracker.http(), "/stats").text();
     let line = |n: usize| page.lines().nth(n - 1).unwrap();
@@ -188,7 +188,7 @@ fn matches(text: &str) -> Vec<&str> {
 }
 
 /// `#[A-Z0-9]{40}:\d:\d#` over all of `mode=tpbs&format=txt`, as a web page has it that asks by HTTP/1.0.
-fn by_regular_expression() {
+fn monitors_match_regular_expressions() {
     only_with("fullscrape");
     let tracker = tracker();
     let reply = ask(tracker.http(), b"GET /stats?mode=tpbs&format=txt HTTP/1.0\r\nHost: a\r\n\r\n");

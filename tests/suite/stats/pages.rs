@@ -9,14 +9,14 @@ use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
 
 tests![
-    peers_and_torrents,
-    connections,
-    full_scrapes,
-    the_largest_torrents,
-    networks_with_the_most_peers,
-    downloads,
-    the_version,
-    pages_are_plain_whole_and_the_end_of_the_connection,
+    peers_and_torrents_are_counted,
+    connections_and_scrapes_are_counted,
+    full_scrapes_are_counted,
+    the_largest_torrents_are_listed,
+    the_networks_with_the_most_peers_are_listed,
+    downloads_are_counted,
+    the_version_has_a_page,
+    pages_are_uncompressed_unchunked_and_end_the_connection,
     unknown_modes_are_400,
 ];
 
@@ -31,7 +31,7 @@ fn block(page: &str) -> (u64, u64, String, String) {
     (first.parse().unwrap(), second.parse().unwrap(), third.into(), fourth.into())
 }
 
-fn peers_and_torrents() {
+fn peers_and_torrents_are_counted() {
     let tracker = Tracker::start(&[]);
     assert_eq!(page(tracker.http(), "peer"), "0\n0\nopentracker serving 0 torrents\nopentracker");
     assert_eq!(page(tracker.http(), "torr"), "0\n0\nopentracker serving 0 torrents\nopentracker");
@@ -51,7 +51,7 @@ fn peers_and_torrents() {
     assert_eq!(page(tracker.http(), "peer"), "2\n1\nopentracker serving 2 torrents\nopentracker");
 }
 
-fn connections() {
+fn connections_and_scrapes_are_counted() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
     announce(tracker.http(), 0, "port=2");
@@ -87,7 +87,7 @@ fn connections() {
     assert!(last.starts_with("opentracker connections, ") && last.ends_with(" success/s."), "{last}");
 }
 
-fn full_scrapes() {
+fn full_scrapes_are_counted() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
     let bytes: usize = (0..3).map(|_| get(tracker.http(), "/scrape")).map(|reply| reply.content().len()).sum();
@@ -97,7 +97,7 @@ fn full_scrapes() {
     assert!(last.starts_with("opentracker full scrape stats, ") && last.ends_with(" bytes/s."), "{last}");
 }
 
-fn the_largest_torrents() {
+fn the_largest_torrents_are_listed() {
     let tracker = Tracker::start(&[]);
     let empty = "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n";
     assert_eq!(page(tracker.http(), "top10"), empty);
@@ -125,7 +125,7 @@ fn the_largest_torrents() {
     assert_eq!(page(tracker.http(), "top100"), expected(100));
 }
 
-fn networks_with_the_most_peers() {
+fn the_networks_with_the_most_peers_are_listed() {
     let tracker = Tracker::start(&[]);
     let (mut ipv4, mut ipv6) = (String::new(), String::new());
     for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
@@ -145,7 +145,7 @@ fn networks_with_the_most_peers() {
     assert_eq!(page(tracker.http(), "s24s"), parts.collect::<String>());
 }
 
-fn downloads() {
+fn downloads_are_counted() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1&left=0&event=completed");
     announce(tracker.http(), 0, "port=1&left=0&event=completed");
@@ -158,13 +158,13 @@ fn downloads() {
     assert_eq!(last, format!("opentracker, {} completed/h.", 2 * 3600 / seconds));
 }
 
-fn the_version() {
+fn the_version_has_a_page() {
     let tracker = Tracker::start(&[]);
     let version = page(tracker.http(), "version");
     assert!(version.starts_with("opentracker ") && version.contains(env!("CARGO_PKG_VERSION")), "{version}");
 }
 
-fn pages_are_plain_whole_and_the_end_of_the_connection() {
+fn pages_are_uncompressed_unchunked_and_end_the_connection() {
     let tracker = Tracker::start(&[]);
     for mode in MODES {
         let headers = "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n";

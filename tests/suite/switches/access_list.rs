@@ -20,13 +20,13 @@ use crate::http::{announce, announce_target, counts, scrape_target};
 use crate::tracker::{PATIENCE, Start, Tracker, until};
 
 tests![
-    what_is_not_served_is_refused_and_not_known,
-    torrents_outside_the_list_are_the_other_way_round,
+    torrents_that_are_not_served_are_refused_and_unknown,
+    unlisted_torrents_are_treated_as_the_kind_of_list_says,
     sighup_reads_the_list_again,
-    lines_of_every_kind_are_understood_or_named,
+    every_line_is_understood_or_reported,
     a_wrong_file_does_not_fill_the_log,
-    a_list_that_is_none_leaves_the_list_in_force,
-    a_list_that_is_none_stops_the_start,
+    an_unreadable_list_leaves_the_old_one_in_force,
+    an_unreadable_list_stops_the_start,
     lists_are_replaced_while_announces_flow,
 ];
 
@@ -103,7 +103,7 @@ fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
     true
 }
 
-fn what_is_not_served_is_refused_and_not_known() {
+fn torrents_that_are_not_served_are_refused_and_unknown() {
     let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1, 2], &[3, 4])).run();
     for (leechers, &server) in (1..).zip(tracker.udps()) {
@@ -125,7 +125,7 @@ fn what_is_not_served_is_refused_and_not_known() {
     assert_eq!(get(tracker.http(), "/stats?mode=torr").text().lines().next(), Some("2"));
 }
 
-fn torrents_outside_the_list_are_the_other_way_round() {
+fn unlisted_torrents_are_treated_as_the_kind_of_list_says() {
     let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1], &[2])).run();
     assert_eq!(serves(&tracker, 3), has("accesslist-black"));
@@ -157,7 +157,7 @@ fn sighup_reads_the_list_again() {
     assert_eq!([1, 2, 3, 4].map(|n| serves(&tracker, n)), [true, false, true, false]);
 }
 
-fn lines_of_every_kind_are_understood_or_named() {
+fn every_line_is_understood_or_reported() {
     let key = only_with_an_access_list();
     let one = |n| hex(info_hash(n));
     let text = format!(
@@ -186,7 +186,7 @@ fn a_wrong_file_does_not_fill_the_log() {
     assert!(log.lines().count() < 40, "{log}");
 }
 
-fn a_list_that_is_none_leaves_the_list_in_force() {
+fn an_unreadable_list_leaves_the_old_one_in_force() {
     let key = only_with_an_access_list();
     let tracker = listing(key, &list(&[1], &[2])).run();
     let path = tracker.root().join("list");
@@ -221,7 +221,7 @@ fn a_list_that_is_none_leaves_the_list_in_force() {
     assert_eq!([1, 2].map(|n| serves(&tracker, n)), [false, true]);
 }
 
-fn a_list_that_is_none_stops_the_start() {
+fn an_unreadable_list_stops_the_start() {
     let key = only_with_an_access_list();
     let config = format!("{key} other\n");
     let refuses = |start: Start, why: &str| start.finish().refuses(1, &[key, "cannot read other", why]);

@@ -10,7 +10,7 @@ use crate::tracker::Tracker;
 
 tests![
     without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open,
-    with_it_and_without_a_list_nothing_is_listed_and_a_warning_says_so,
+    with_it_and_without_a_list_every_torrent_is_served_and_a_warning_says_so,
 ];
 
 fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
@@ -19,7 +19,7 @@ fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
     refuses_option("accesslist-black", ["-b", "--blacklist"], "/list");
 }
 
-fn with_it_and_without_a_list_nothing_is_listed_and_a_warning_says_so() {
+fn with_it_and_without_a_list_every_torrent_is_served_and_a_warning_says_so() {
     only_with("accesslist-black");
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());

@@ -5,7 +5,7 @@ use crate::flavour::{loopback, only_with, only_without};
 use crate::harness::tests;
 use crate::tracker::Start;
 
-tests![without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open, with_it_there_has_to_be_a_list];
+tests![without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open, with_it_a_list_has_to_be_configured];
 
 fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
     only_without("accesslist-white");
@@ -13,7 +13,7 @@ fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
     refuses_option("accesslist-white", ["-w", "--whitelist"], "/list");
 }
 
-fn with_it_there_has_to_be_a_list() {
+fn with_it_a_list_has_to_be_configured() {
     only_with("accesslist-white");
     let said = "access.whitelist is missing: a build with the feature accesslist-white does not start without it";
     Start::plain().listen(loopback()).finish().refuses(2, &[said]);

@@ -9,10 +9,10 @@ use crate::http::{announce, counts};
 use crate::tracker::{Start, Tracker, unasked_port};
 
 tests![
-    it_listens_on_both_families,
+    with_it_the_tracker_listens_on_both_families,
     over_udp_the_other_family_is_counted_and_not_handed_out,
-    one_answer_over_http_carries_both_families,
-    families_share_what_is_wanted,
+    one_reply_over_http_carries_both_families,
+    both_families_share_the_number_of_peers_wanted,
 ];
 
 /// A client of each family, at a tracker with so many leechers of each, on ports from 1 on.
@@ -34,7 +34,7 @@ fn shares(server: SocketAddr, wanted: u32) -> (usize, usize) {
     (compact_ipv4(answer.text("peers")).len(), compact_ipv6(answer.text("peers6")).len())
 }
 
-fn it_listens_on_both_families() {
+fn with_it_the_tracker_listens_on_both_families() {
     only_with("dual-stack");
     let tracker = Tracker::start(&[]);
     for addresses in [tracker.udps(), tracker.https()] {
@@ -63,7 +63,7 @@ fn over_udp_the_other_family_is_counted_and_not_handed_out() {
     }
 }
 
-fn one_answer_over_http_carries_both_families() {
+fn one_reply_over_http_carries_both_families() {
     only_with("dual-stack");
     let (tracker, [v4, v6]) = with_leechers(2, 1);
     for &server in tracker.https() {
@@ -76,7 +76,7 @@ fn one_answer_over_http_carries_both_families() {
     }
 }
 
-fn families_share_what_is_wanted() {
+fn both_families_share_the_number_of_peers_wanted() {
     only_with("dual-stack");
     let (tracker, _) = with_leechers(150, 50);
     for &server in tracker.https() {

@@ -16,12 +16,12 @@ tests![
     without_it_its_pages_are_not_there_and_say_which_feature_is_missing,
     without_it_no_state_file_is_read,
     with_it_a_scrape_without_a_query_names_every_torrent,
-    with_it_old_clients_get_no_chunks,
-    with_it_a_connection_may_stay_open_behind_the_last_chunk,
-    with_it_the_same_comes_in_five_formats,
+    with_it_http_1_0_clients_get_no_chunks,
+    with_it_a_connection_may_stay_open_after_the_last_chunk,
+    with_it_a_full_scrape_comes_in_five_formats,
     with_it_counts_outlive_a_restart,
     with_it_a_state_file_may_be_missing_and_has_to_be_readable,
-    with_it_a_list_holds_for_the_state_file_too,
+    with_it_the_access_list_applies_to_the_state_file_too,
 ];
 
 fn without_it_its_pages_are_not_there_and_say_which_feature_is_missing() {
@@ -94,7 +94,7 @@ fn with_it_a_scrape_without_a_query_names_every_torrent() {
     assert_eq!(files(&get(tracker.http(), "/stats?mode=tpbs").content()), expected);
 }
 
-fn with_it_old_clients_get_no_chunks() {
+fn with_it_http_1_0_clients_get_no_chunks() {
     only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 5);
@@ -106,7 +106,7 @@ fn with_it_old_clients_get_no_chunks() {
     }
 }
 
-fn with_it_a_connection_may_stay_open_behind_the_last_chunk() {
+fn with_it_a_connection_may_stay_open_after_the_last_chunk() {
     only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     let head = "GET /scrape HTTP/1.1\r\nConnection: keep-alive\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\n";
@@ -116,7 +116,7 @@ fn with_it_a_connection_may_stay_open_behind_the_last_chunk() {
     assert!(first.ends_with("d5:filesdee") && next.starts_with("HTTP/1.1 404 "), "{}", reply.text());
 }
 
-fn with_it_the_same_comes_in_five_formats() {
+fn with_it_a_full_scrape_comes_in_five_formats() {
     only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 8);
@@ -185,7 +185,7 @@ fn with_it_a_state_file_may_be_missing_and_has_to_be_readable() {
     start.args(["-l", "directory"]).finish().refuses(1, &["opentracker: tracker.statefile: cannot read directory: "]);
 }
 
-fn with_it_a_list_holds_for_the_state_file_too() {
+fn with_it_the_access_list_applies_to_the_state_file_too() {
     only_with("fullscrape");
     only_with_an_access_list();
     let start = Start::loopback();

@@ -11,12 +11,12 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     without_it_its_keys_are_refused,
-    the_header_of_nobody_in_particular_is_ignored,
-    the_rightmost_address_that_is_no_proxy_is_the_clients,
-    a_proxy_that_cannot_be_understood_is_refused,
-    nobody_else_is_believed,
+    the_header_is_ignored_unless_a_proxy_is_configured,
+    the_rightmost_address_that_is_not_a_proxy_is_that_of_the_client,
+    a_request_from_a_proxy_without_a_valid_header_is_refused,
+    the_header_is_ignored_if_it_does_not_come_from_a_proxy,
     the_header_may_have_another_name,
-    the_query_wins_where_it_is_believed_too,
+    the_address_in_the_query_overrides_the_header,
 ];
 
 /// Some of the loopback addresses are proxies: 127.0.0.1 and ::1 are, and 127.0.0.9 is not.
@@ -29,7 +29,7 @@ fn without_it_its_keys_are_refused() {
 }
 
 /// With the switch, but without a blessed proxy, it is the same.
-fn the_header_of_nobody_in_particular_is_ignored() {
+fn the_header_is_ignored_unless_a_proxy_is_configured() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         for header in [
@@ -76,7 +76,7 @@ fn serves(expected: &str) -> bool {
     loopbacks().iter().any(|loopback| loopback.is_ipv4() != expected.contains(':'))
 }
 
-fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
+fn the_rightmost_address_that_is_not_a_proxy_is_that_of_the_client() {
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
@@ -103,7 +103,7 @@ fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
     }
 }
 
-fn a_proxy_that_cannot_be_understood_is_refused() {
+fn a_request_from_a_proxy_without_a_valid_header_is_refused() {
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
@@ -134,7 +134,7 @@ fn a_proxy_that_cannot_be_understood_is_refused() {
     }
 }
 
-fn nobody_else_is_believed() {
+fn the_header_is_ignored_if_it_does_not_come_from_a_proxy() {
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config("access.proxy 127.0.0.0/29\naccess.proxy 2001:db8::/32\n").run();
     for &server in tracker.https() {
@@ -169,7 +169,7 @@ fn the_header_may_have_another_name() {
     }
 }
 
-fn the_query_wins_where_it_is_believed_too() {
+fn the_address_in_the_query_overrides_the_header() {
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {

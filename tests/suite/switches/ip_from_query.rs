@@ -12,7 +12,7 @@ use crate::tracker::Tracker;
 tests![
     without_it_the_address_in_the_query_is_ignored,
     the_address_in_the_query_is_believed,
-    what_is_no_address_is_refused,
+    malformed_addresses_are_refused,
 ];
 
 fn without_it_the_address_in_the_query_is_ignored() {
@@ -58,7 +58,7 @@ fn the_address_in_the_query_is_believed() {
     }
 }
 
-fn what_is_no_address_is_refused() {
+fn malformed_addresses_are_refused() {
     only_with("ip-from-query");
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {

@@ -11,7 +11,7 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     without_it_its_page_is_not_there_and_says_which_feature_is_missing,
-    before_anybody_has_asked_the_page_has_no_rows,
+    the_page_is_empty_before_the_first_announce,
     announces_and_scrapes_of_both_protocols_are_counted_by_network,
     full_scrapes_are_counted,
     the_busiest_network_comes_first,
@@ -44,7 +44,7 @@ fn page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
     loopbacks().iter().map(|loopback| parts(loopback.is_ipv4())).collect()
 }
 
-fn before_anybody_has_asked_the_page_has_no_rows() {
+fn the_page_is_empty_before_the_first_announce() {
     only_with("log-networks");
     let tracker = Tracker::start(&[]);
     for _ in 0..2 {

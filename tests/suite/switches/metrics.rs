@@ -20,14 +20,14 @@ tests![
     everything_is_counted_by_protocol_and_family,
     the_duration_of_every_request_is_in_the_histogram,
     full_scrapes_and_their_bytes_are_counted,
-    the_page_says_what_runs_and_since_when,
+    the_page_names_the_build_and_the_start_time,
     the_access_list_is_on_the_page_where_there_is_one,
-    refusals_for_want_of_room_are_counted,
-    the_family_is_that_of_the_client,
+    refusals_of_a_full_tracker_are_counted,
+    requests_are_counted_under_the_family_of_the_client,
     live_sync_is_on_the_page_where_there_is_a_cluster,
-    those_who_may_not_read_the_statistics_may_not_read_the_page,
-    behind_a_proxy_the_page_is_for_the_client_that_it_asks_for,
-    it_stays_where_it_is_and_a_connection_may_stay_open,
+    clients_that_may_not_read_the_statistics_may_not_read_the_page,
+    behind_a_proxy_the_address_of_the_client_decides,
+    the_path_is_fixed_and_a_connection_may_stay_open,
     the_dashboard_and_the_documents_name_what_is_on_the_page,
 ];
 
@@ -178,7 +178,7 @@ fn full_scrapes_and_their_bytes_are_counted() {
     assert!(until(PATIENCE, || (seen() == expected).then_some(())).is_some(), "{:?}, not {expected:?}", seen());
 }
 
-fn the_page_says_what_runs_and_since_when() {
+fn the_page_names_the_build_and_the_start_time() {
     only_with("metrics");
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let tracker = Tracker::start(&[]);
@@ -251,7 +251,7 @@ fn the_access_list_is_on_the_page(key: &str) {
     assert_eq!((on(&third, "torrents"), on(&third, "failed_reloads_total"), read(&third)), (1.0, 1.0, read(&second)));
 }
 
-fn refusals_for_want_of_room_are_counted() {
+fn refusals_of_a_full_tracker_are_counted() {
     only_with("metrics");
     let tracker = Start::bare().listen(loopbacks()[0]).config("[limits]\ntorrents = 1\n").run();
     announce(tracker.http(), 0, "port=1");
@@ -268,7 +268,7 @@ fn refusals_for_want_of_room_are_counted() {
 }
 
 /// A family that is not served appears when a client of it was refused.
-fn the_family_is_that_of_the_client() {
+fn requests_are_counted_under_the_family_of_the_client() {
     only_with("metrics");
     only_with("ip-from-query");
     let tracker = Tracker::start(&[]);
@@ -329,7 +329,7 @@ fn live_sync_is_on_the_page() {
     assert!(all.is_some(), "{seen:#?}");
 }
 
-fn those_who_may_not_read_the_statistics_may_not_read_the_page() {
+fn clients_that_may_not_read_the_statistics_may_not_read_the_page() {
     only_with("metrics");
     only_with("restrict-stats");
     let tracker = restrict_stats::closed().config("access.stats 127.0.0.2\n").run();
@@ -345,7 +345,7 @@ fn those_who_may_not_read_the_statistics_may_not_read_the_page() {
     }
 }
 
-fn behind_a_proxy_the_page_is_for_the_client_that_it_asks_for() {
+fn behind_a_proxy_the_address_of_the_client_decides() {
     only_with("metrics");
     only_with("restrict-stats");
     only_with("ip-from-proxy");
@@ -368,7 +368,7 @@ fn behind_a_proxy_the_page_is_for_the_client_that_it_asks_for() {
     assert_eq!(page[sample], tracker.https().len() as f64, "whatever the family of the proxy");
 }
 
-fn it_stays_where_it_is_and_a_connection_may_stay_open() {
+fn the_path_is_fixed_and_a_connection_may_stay_open() {
     only_with("metrics");
     let tracker = Start::loopback().config("access.stats_path numbers\n").run();
     let mut connection = Connection::open(tracker.http());

@@ -20,7 +20,7 @@ use crate::flavour::{self, FEATURES, has};
 use crate::harness::tests;
 use crate::tracker::Start;
 
-tests![no_build_has_both_lists, every_feature_has_its_file_here, features_bring_what_they_are_made_of];
+tests![no_build_has_both_lists, every_feature_has_its_file_here, features_include_those_they_imply];
 
 /// What is said of something that needs one of these features.
 fn needs(features: &str) -> String {
@@ -65,7 +65,7 @@ fn every_feature_has_its_file_here() {
     }
 }
 
-fn features_bring_what_they_are_made_of() {
+fn features_include_those_they_imply() {
     for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape")] {
         assert!(!has(feature) || has(brings), "{feature} brings {brings}");
     }

@@ -12,11 +12,11 @@ use crate::tracker::{Start, Tracker};
 tests![
     without_it_its_key_is_refused,
     without_it_the_statistics_are_for_everyone,
-    nobody_may_read_the_statistics_unless_it_is_said_who,
-    those_who_are_named_may_read_them,
-    a_network_of_the_other_family_is_not_meant,
-    the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_them,
-    behind_a_proxy_the_address_of_the_client_counts,
+    nobody_may_read_the_statistics_unless_configured,
+    configured_networks_may_read_the_statistics,
+    a_network_covers_only_its_own_family,
+    the_statistics_are_restricted_under_any_path_and_the_full_scrape_is_not,
+    behind_a_proxy_the_address_of_the_client_decides,
 ];
 
 /// Every mode, and one that there is not.
@@ -60,7 +60,7 @@ fn asked_by(host: u8, server: SocketAddr) -> u16 {
     connection.ask_last(request("/stats", "").as_bytes()).status
 }
 
-fn nobody_may_read_the_statistics_unless_it_is_said_who() {
+fn nobody_may_read_the_statistics_unless_configured() {
     only_with("restrict-stats");
     let tracker = closed().run();
     for &server in tracker.https() {
@@ -77,7 +77,7 @@ fn nobody_may_read_the_statistics_unless_it_is_said_who() {
     assert!(tracker.stop().contains("nobody may read the statistics"));
 }
 
-fn those_who_are_named_may_read_them() {
+fn configured_networks_may_read_the_statistics() {
     only_with("restrict-stats");
     let tracker = closed().config("access.stats 127.0.0.2/31\naccess.stats ::1\n").run();
     let with_options = closed().args(["-A", "127.0.0.2", "-A", "127.0.0.3", "--bless", "::1/128"]).run();
@@ -90,7 +90,7 @@ fn those_who_are_named_may_read_them() {
     assert!(!tracker.stop().contains("nobody may read"));
 }
 
-fn a_network_of_the_other_family_is_not_meant() {
+fn a_network_covers_only_its_own_family() {
     only_with("restrict-stats");
     let (ipv4, ipv6) =
         (closed().config("access.stats 0.0.0.0/0\n").run(), closed().config("access.stats ::/0\n").run());
@@ -100,7 +100,7 @@ fn a_network_of_the_other_family_is_not_meant() {
     }
 }
 
-fn the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_them() {
+fn the_statistics_are_restricted_under_any_path_and_the_full_scrape_is_not() {
     only_with("restrict-stats");
     let tracker = closed().config("access.stats_path a/b\n").run();
     for &server in tracker.https() {
@@ -111,7 +111,7 @@ fn the_statistics_are_guarded_under_any_name_and_the_full_scrape_is_not_one_of_t
 }
 
 /// The proxy's own address is blessed, and that of one of its clients.
-fn behind_a_proxy_the_address_of_the_client_counts() {
+fn behind_a_proxy_the_address_of_the_client_decides() {
     only_with("restrict-stats");
     only_with("ip-from-proxy");
     let config = "access.proxy 127.0.0.1\naccess.proxy ::1\naccess.stats 127.0.0.1\naccess.stats ::1\n\

@@ -12,17 +12,17 @@ use crate::tracker::{PATIENCE, Start, Tracker, until};
 
 tests![
     without_it_its_keys_and_its_option_are_refused,
-    with_it_there_has_to_be_an_interface,
-    with_it_the_interface_is_an_ipv4_one_in_every_build,
-    what_clients_announce_is_told_byte_by_byte,
-    a_full_packet_is_told_at_once,
-    what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on,
-    what_the_cluster_tells_is_counted,
-    who_has_completed_elsewhere_has_not_completed_again_here,
+    with_it_an_interface_has_to_be_configured,
+    with_it_the_interface_has_an_ipv4_address_in_every_build,
+    announces_are_published_byte_for_byte,
+    a_full_packet_is_published_at_once,
+    peers_from_the_cluster_are_handed_out_and_not_published_again,
+    records_from_the_cluster_are_counted_in_the_statistics,
+    a_download_is_counted_once_in_the_whole_cluster,
     forged_packets_change_nothing,
-    who_is_not_named_is_not_believed,
-    with_it_an_address_of_another_machine_is_refused,
-    a_tracker_that_believes_nobody_says_so,
+    packets_from_unknown_addresses_are_ignored,
+    an_address_of_another_machine_is_refused,
+    a_tracker_without_configured_members_says_so,
 ];
 
 fn without_it_its_keys_and_its_option_are_refused() {
@@ -32,7 +32,7 @@ fn without_it_its_keys_and_its_option_are_refused() {
     refuses_option("sync-live", ["-s", "--livesync-port"], "9696");
 }
 
-fn with_it_there_has_to_be_an_interface() {
+fn with_it_an_interface_has_to_be_configured() {
     only_with("sync-live");
     only_without("accesslist-white");
     let said = "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it";
@@ -40,7 +40,7 @@ fn with_it_there_has_to_be_an_interface() {
     Start::plain().args(["--check-config"]).finish().refuses(2, &[said]);
 }
 
-fn with_it_the_interface_is_an_ipv4_one_in_every_build() {
+fn with_it_the_interface_has_an_ipv4_address_in_every_build() {
     only_with("sync-live");
     let check = |text: &str| Start::bare().args(["--check-config"]).config(text).finish();
     check("livesync.cluster.listen 127.0.0.1\n").succeeds();
@@ -85,7 +85,7 @@ fn all_seen(member: &Member, client: &Client) {
     becomes(client, 9, (0, 0, 1));
 }
 
-fn what_clients_announce_is_told_byte_by_byte() {
+fn announces_are_published_byte_for_byte() {
     only_with("sync-live");
     for (at, &family) in loopbacks().iter().enumerate() {
         let (tracker, member) = cluster();
@@ -114,7 +114,7 @@ fn what_clients_announce_is_told_byte_by_byte() {
     }
 }
 
-fn a_full_packet_is_told_at_once() {
+fn a_full_packet_is_published_at_once() {
     only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
@@ -131,7 +131,7 @@ fn a_full_packet_is_told_at_once() {
     assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());
 }
 
-fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
+fn peers_from_the_cluster_are_handed_out_and_not_published_again() {
     only_with("sync-live");
     for (at, &family) in loopbacks().iter().enumerate() {
         let (tracker, member) = cluster();
@@ -165,7 +165,7 @@ fn what_the_cluster_tells_is_handed_out_and_counted_and_not_told_on() {
     }
 }
 
-fn what_the_cluster_tells_is_counted() {
+fn records_from_the_cluster_are_counted_in_the_statistics() {
     only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
@@ -182,7 +182,7 @@ fn what_the_cluster_tells_is_counted() {
     assert!(page("peer").starts_with("3\n1\n"), "{}", page("peer"));
 }
 
-fn who_has_completed_elsewhere_has_not_completed_again_here() {
+fn a_download_is_counted_once_in_the_whole_cluster() {
     only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
@@ -232,7 +232,7 @@ fn forged_packets_change_nothing() {
     becomes(&client, 1, (0, 0, 1));
 }
 
-fn who_is_not_named_is_not_believed() {
+fn packets_from_unknown_addresses_are_ignored() {
     only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
@@ -242,13 +242,13 @@ fn who_is_not_named_is_not_believed() {
     assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
 }
 
-fn with_it_an_address_of_another_machine_is_refused() {
+fn an_address_of_another_machine_is_refused() {
     only_with("sync-live");
     let finished = Start::loopback().config("livesync.cluster.listen 192.0.2.1:0\n").finish();
     finished.refuses(1, &["livesync.cluster.listen: cannot send to the group from 192.0.2.1:0"]);
 }
 
-fn a_tracker_that_believes_nobody_says_so() {
+fn a_tracker_without_configured_members_says_so() {
     only_with("sync-live");
     let empty = "livesync.cluster.node_ip is empty";
     assert!(Tracker::start(&[]).log().contains(empty));

@@ -13,7 +13,7 @@ tests![
     without_it_ipv6_addresses_are_refused,
     with_it_alone_ipv4_addresses_are_refused,
     with_it_alone_ipv4_clients_are_not_heard,
-    the_first_family_is_the_one_that_the_switches_say,
+    the_first_family_is_ipv6_only_in_a_build_for_ipv6_alone,
 ];
 
 fn without_it_ipv6_addresses_are_refused() {
@@ -58,7 +58,7 @@ fn with_it_alone_ipv4_clients_are_not_heard() {
     TcpStream::connect((Ipv6Addr::LOCALHOST, tracker.http().port())).unwrap();
 }
 
-fn the_first_family_is_the_one_that_the_switches_say() {
+fn the_first_family_is_ipv6_only_in_a_build_for_ipv6_alone() {
     let tracker = Tracker::start(&[]);
     assert_eq!(tracker.udp().is_ipv6(), has("v6") && !has("dual-stack"));
     assert_eq!(Client::new(tracker.udp()).ip(), loopback());

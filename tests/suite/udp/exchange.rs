@@ -8,17 +8,17 @@ use crate::harness::tests;
 use crate::tracker::Tracker;
 
 tests![
-    a_connect_of_16_bytes_is_answered_with_an_id_in_16,
-    an_announce_is_answered_with_numbers_and_peers,
+    a_connect_is_answered_with_a_connection_id,
+    an_announce_is_answered_with_counts_and_peers,
     a_scrape_is_answered_with_seeders_completed_and_leechers,
     the_interval_is_half_an_hour_give_or_take_three_minutes,
-    options_behind_an_announce_are_accepted_and_ignored,
-    half_a_hash_at_the_end_of_a_scrape_is_not_answered,
-    a_scrape_answers_74_hashes_and_no_more,
-    an_id_is_for_one_address_at_one_tracker,
+    options_after_an_announce_are_ignored,
+    an_incomplete_info_hash_at_the_end_of_a_scrape_is_ignored,
+    a_scrape_covers_at_most_74_torrents,
+    a_connection_id_belongs_to_one_address_at_one_tracker,
 ];
 
-fn a_connect_of_16_bytes_is_answered_with_an_id_in_16() {
+fn a_connect_is_answered_with_a_connection_id() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::unconnected(client(server.ip(), 1), server);
@@ -33,7 +33,7 @@ fn a_connect_of_16_bytes_is_answered_with_an_id_in_16() {
     }
 }
 
-fn an_announce_is_answered_with_numbers_and_peers() {
+fn an_announce_is_answered_with_counts_and_peers() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let (first, second) = (Client::at(client(server.ip(), 2), server), Client::at(client(server.ip(), 3), server));
@@ -81,7 +81,7 @@ fn the_interval_is_half_an_hour_give_or_take_three_minutes() {
     assert!(intervals.len() > 10, "at random: {intervals:?}");
 }
 
-fn options_behind_an_announce_are_accepted_and_ignored() {
+fn options_after_an_announce_are_ignored() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     // BEP 41: NOP, URL data, end of options; an unknown one; a length that lies.
@@ -100,7 +100,7 @@ fn options_behind_an_announce_are_accepted_and_ignored() {
     }
 }
 
-fn half_a_hash_at_the_end_of_a_scrape_is_not_answered() {
+fn an_incomplete_info_hash_at_the_end_of_a_scrape_is_ignored() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     client.announce(&Announce::seeder(info_hash(0), 1));
@@ -113,7 +113,7 @@ fn half_a_hash_at_the_end_of_a_scrape_is_not_answered() {
     }
 }
 
-fn a_scrape_answers_74_hashes_and_no_more() {
+fn a_scrape_covers_at_most_74_torrents() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     client.announce(&Announce::seeder(info_hash(73), 1));
@@ -126,7 +126,7 @@ fn a_scrape_answers_74_hashes_and_no_more() {
     }
 }
 
-fn an_id_is_for_one_address_at_one_tracker() {
+fn a_connection_id_belongs_to_one_address_at_one_tracker() {
     let (tracker, other) = (Tracker::start(&[]), Tracker::start(&[]));
     let ours = Client::new(tracker.udp());
     assert_ne!(ours.id, Client::new(other.udp()).id, "the key is random");

@@ -10,18 +10,18 @@ use crate::harness::tests;
 use crate::tracker::Tracker;
 
 tests![
-    datagrams_of_every_length,
-    datagrams_of_great_length,
+    datagrams_of_every_length_up_to_an_announce_are_handled,
+    oversized_datagrams_are_handled,
     unknown_actions_are_dropped,
-    nonsense_between_requests_changes_no_reply,
-    an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept,
-    nobody_unproved_gets_more_than_he_sends,
-    whoever_has_proved_himself_may_send_anything,
+    malformed_datagrams_between_requests_change_no_reply,
+    a_connection_id_with_any_wrong_bit_is_refused_and_nothing_is_stored,
+    without_a_connection_id_no_reply_is_longer_than_its_request,
+    with_a_connection_id_random_requests_are_answered,
 ];
 
 const MISMATCH: &str = "Connection ID mismatch.";
 
-fn datagrams_of_every_length() {
+fn datagrams_of_every_length_up_to_an_announce_are_handled() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::new(server);
@@ -63,7 +63,7 @@ fn every_action_with(client: &Client, len: usize, id: u64, right: bool) {
     }
 }
 
-fn datagrams_of_great_length() {
+fn oversized_datagrams_are_handled() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::new(server);
@@ -100,7 +100,7 @@ fn unknown_actions_are_dropped() {
     }
 }
 
-fn nonsense_between_requests_changes_no_reply() {
+fn malformed_datagrams_between_requests_change_no_reply() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let (strange, first, second) = (Client::new(server), Client::new(server), Client::new(server));
@@ -122,7 +122,7 @@ fn nonsense_between_requests_changes_no_reply() {
     }
 }
 
-fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
+fn a_connection_id_with_any_wrong_bit_is_refused_and_nothing_is_stored() {
     let tracker = Tracker::start(&[]);
     let mut client = Client::new(tracker.udp());
     let right = client.id;
@@ -138,7 +138,7 @@ fn an_id_with_any_bit_wrong_is_refused_and_nothing_is_kept() {
     assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
 }
 
-fn nobody_unproved_gets_more_than_he_sends() {
+fn without_a_connection_id_no_reply_is_longer_than_its_request() {
     let tracker = Tracker::start(&[]);
     let server = tracker.udp();
     let announcer = Client::new(server);
@@ -170,7 +170,7 @@ fn nobody_unproved_gets_more_than_he_sends() {
     assert_eq!(announcer.totals(info_hash(0)), (0, 0, 100));
 }
 
-fn whoever_has_proved_himself_may_send_anything() {
+fn with_a_connection_id_random_requests_are_answered() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     let mut rng = Rng::with_seed(48);

@@ -10,20 +10,20 @@ use crate::harness::tests;
 use crate::tracker::Tracker;
 
 tests![
-    a_seeder_is_left_equal_to_0_read_whole,
-    the_asker_is_never_handed_to_himself,
-    a_seeder_is_handed_leechers_only,
-    as_many_peers_as_wanted_and_a_bounded_number_at_most,
+    a_client_is_a_seeder_only_if_all_64_bits_of_left_are_0,
+    a_client_is_never_handed_itself,
+    a_seeder_is_handed_only_leechers,
+    a_client_gets_as_many_peers_as_it_wants_up_to_a_maximum,
     the_selection_is_random,
-    whoever_stops_is_gone_and_is_handed_nobody,
-    a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left,
+    a_client_that_stops_is_removed_and_is_handed_nobody,
+    a_download_is_counted_once_for_each_peer_when_nothing_is_left,
     unknown_events_are_plain_announces,
     the_address_in_the_packet_is_ignored,
     port_0_is_refused,
-    many_clients_at_once,
+    many_clients_announce_at_once,
 ];
 
-fn a_seeder_is_left_equal_to_0_read_whole() {
+fn a_client_is_a_seeder_only_if_all_64_bits_of_left_are_0() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     for (n, left, seeders) in
@@ -34,7 +34,7 @@ fn a_seeder_is_left_equal_to_0_read_whole() {
     }
 }
 
-fn the_asker_is_never_handed_to_himself() {
+fn a_client_is_never_handed_itself() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::new(server);
@@ -51,7 +51,7 @@ fn the_asker_is_never_handed_to_himself() {
     }
 }
 
-fn a_seeder_is_handed_leechers_only() {
+fn a_seeder_is_handed_only_leechers() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     let hash = info_hash(0);
@@ -71,7 +71,7 @@ fn a_seeder_is_handed_leechers_only() {
     assert_eq!(client.totals(hash), (21, 1, 19));
 }
 
-fn as_many_peers_as_wanted_and_a_bounded_number_at_most() {
+fn a_client_gets_as_many_peers_as_it_wants_up_to_a_maximum() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::new(server);
@@ -109,7 +109,7 @@ fn the_selection_is_random() {
     assert!(handed_out.len() > 90, "everybody has his turn: {}", handed_out.len());
 }
 
-fn whoever_stops_is_gone_and_is_handed_nobody() {
+fn a_client_that_stops_is_removed_and_is_handed_nobody() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.udps() {
         let client = Client::new(server);
@@ -126,7 +126,7 @@ fn whoever_stops_is_gone_and_is_handed_nobody() {
     }
 }
 
-fn a_download_is_counted_once_for_each_peer_and_only_when_nothing_is_left() {
+fn a_download_is_counted_once_for_each_peer_when_nothing_is_left() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     let hash = info_hash(0);
@@ -176,7 +176,7 @@ fn port_0_is_refused() {
     assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
 }
 
-fn many_clients_at_once() {
+fn many_clients_announce_at_once() {
     const THREADS: u8 = 8;
     const EACH: u16 = 100;
     let tracker = Tracker::start(&[]);

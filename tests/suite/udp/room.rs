@@ -7,8 +7,8 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     torrents_beyond_the_limit_are_refused,
-    a_torrent_that_nobody_completed_makes_room_when_it_is_empty,
-    peers_beyond_the_limit_are_helped_but_not_remembered,
+    an_empty_torrent_without_downloads_makes_room,
+    peers_beyond_the_limit_are_answered_but_not_stored,
 ];
 
 const FULL: &str = "This tracker is full. Please try again later.";
@@ -28,7 +28,7 @@ fn torrents_beyond_the_limit_are_refused() {
     assert_eq!((stopped.leechers, stopped.seeders), (0, 0));
 }
 
-fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
+fn an_empty_torrent_without_downloads_makes_room() {
     let tracker = limited("torrents = 1");
     let client = Client::new(tracker.udp());
     client.announce(&Announce::leecher(info_hash(0), 1));
@@ -39,7 +39,7 @@ fn a_torrent_that_nobody_completed_makes_room_when_it_is_empty() {
     assert_eq!(client.totals(info_hash(1)), (0, 1, 0));
 }
 
-fn peers_beyond_the_limit_are_helped_but_not_remembered() {
+fn peers_beyond_the_limit_are_answered_but_not_stored() {
     let tracker = limited("peers = 3");
     let client = Client::new(tracker.udp());
     for port in 1..=3 {

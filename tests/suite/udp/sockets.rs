@@ -11,9 +11,9 @@ use crate::tracker::{Start, Tracker};
 
 tests![
     a_reply_comes_from_the_address_that_was_asked,
-    several_addresses_serve_the_same_swarms,
+    all_addresses_serve_the_same_swarms,
     every_worker_answers,
-    a_tracker_that_is_asked_while_others_ask_nonsense_goes_on,
+    a_client_is_answered_while_others_send_malformed_datagrams,
 ];
 
 /// Addresses of this machine that a loopback client can ask: all of 127/8, and whatever IPv6 addresses there are.
@@ -41,7 +41,7 @@ fn a_reply_comes_from_the_address_that_was_asked() {
     }
 }
 
-fn several_addresses_serve_the_same_swarms() {
+fn all_addresses_serve_the_same_swarms() {
     for &ip in loopbacks() {
         let tracker = Start::bare().listen(ip).listen(ip).run();
         let [one, other] = tracker.udps() else { panic!("{:?}", tracker.udps()) };
@@ -62,7 +62,7 @@ fn every_worker_answers() {
     }
 }
 
-fn a_tracker_that_is_asked_while_others_ask_nonsense_goes_on() {
+fn a_client_is_answered_while_others_send_malformed_datagrams() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     for round in 0..50 {
