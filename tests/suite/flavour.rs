@@ -14,8 +14,8 @@ use crate::harness::{skip, tests};
 
 tests![the_version_names_the_features_of_the_build];
 
-/// Another program than Cargo's own is tested when this variable of the environment names it, and then
-/// [`WITH_FEATURES`] has the features that it is to have, with commas; `-` is none. So `ci/matrix` builds these tests
+/// This environment variable names the program to test, if it is not the one that Cargo has built. Then
+/// [`WITH_FEATURES`] lists the features that it has to have, with commas; `-` is none. So `ci/matrix` builds these tests
 /// once for hundreds of trackers.
 const UNDER_TEST: &str = "OPENTRACKER_UNDER_TEST";
 const WITH_FEATURES: &str = "OPENTRACKER_WITH_FEATURES";
@@ -24,7 +24,7 @@ const WITH_FEATURES: &str = "OPENTRACKER_WITH_FEATURES";
 pub(crate) static BINARY: LazyLock<String> =
     LazyLock::new(|| env::var(UNDER_TEST).unwrap_or_else(|_| env!("CARGO_BIN_EXE_opentracker").into()));
 
-/// The features that it says it has.
+/// The features that the program under test says it has.
 pub(crate) static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let version = Command::new(&*BINARY).arg("--version").output().expect("--version").stdout;
     let version = String::from_utf8(version).unwrap();
@@ -81,12 +81,12 @@ pub(crate) fn loopback() -> IpAddr {
     loopbacks()[0]
 }
 
-/// "Every address" of the family.
+/// The address of the family that stands for every address.
 pub(crate) fn wildcard(family: IpAddr) -> IpAddr {
     if family.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-/// A loopback address for a client. There are 254 of them for IPv4, and only one for IPv6.
+/// A loopback address for client `n`. There are 254 of them for IPv4, and only one for IPv6.
 pub(crate) fn client(family: IpAddr, n: u8) -> IpAddr {
     if family.is_ipv4() { Ipv4Addr::new(127, 0, 0, n).into() } else { V6 }
 }
@@ -96,17 +96,18 @@ pub(crate) fn endpoint(ip: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(ip, port).to_string()
 }
 
-/// The torrents that tests may use: all of them are on the list where a list decides. Their bytes are awkward in URLs.
+/// The info hash of torrent `n`. Every build serves these torrents: where there is a white list, they are on it. Most
+/// of their bytes have to be escaped in URLs.
 pub(crate) fn info_hash(n: u8) -> [u8; 20] {
     let mut hash = *b"\x00%&=?#+ /\\\"<\x7f\x80\xff\r\n\x1b{}";
     hash[0] = n;
     hash
 }
 
-/// A configuration with what this build does not start without, and with `/stats` open to the tests. `root` is the
-/// directory that the tracker will see as its own.
-pub(crate) fn needs(root: &Path) -> String {
-    let mut config = String::from("# what this build needs\n");
+/// The configuration that this build does not start without, and that opens `/stats` to the tests. `root` is the
+/// tracker's root directory, where the files go that the configuration names.
+pub(crate) fn minimal_config(root: &Path) -> String {
+    let mut config = String::from("# what this build does not start without\n");
     if has("accesslist-white") {
         fs::write(root.join("whitelist"), whitelist()).unwrap();
         config += "access.whitelist whitelist\n";

@@ -5,12 +5,13 @@
 //! every build begins with [`flavour::only_with`] or [`flavour::only_without`], one that needs root with
 //! [`tracker::only_as_root`]. Where it does not apply it is ignored, and the summary counts it with the reason.
 //!
-//! A test is a function without arguments that its file lists in `tests!`. `cargo test --test suite TEXT` runs the tests
+//! A test is a function without arguments that its file lists in `tests!`. `cargo test --test suite TEXT` runs those
 //! with this text in their names, and `cargo test --test suite -- --help` shows the other options.
 //!
 //! - [`harness`]: runs the tests and reports the results.
 //! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
 //! - [`flavour`]: what this build needs and serves.
+//! - [`wait`]: waits for a condition or a socket.
 //! - [`clients`]: a UDP client, an HTTP client and a reader of bencode that know nothing of the tracker's own code.
 //! - [`udp`], [`http`]: the protocols, line by line.
 //! - [`stats`]: the statistics, as monitors read them.
@@ -30,6 +31,7 @@ mod stats;
 mod switches;
 mod tracker;
 mod udp;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -71,7 +73,7 @@ const FILES: &[&[harness::Test]] = &[
     udp::exchange::TESTS,
     udp::hostile::TESTS,
     udp::peers::TESTS,
-    udp::room::TESTS,
+    udp::capacity::TESTS,
     udp::sockets::TESTS,
 ];
 

@@ -2,14 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::{Pid, geteuid};
@@ -17,11 +16,9 @@ use nix::unistd::{Pid, geteuid};
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
 use crate::harness::{note, skip};
+use crate::wait::wait_until;
 
-/// How long anything may take. No test waits that long unless something is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Only root can give rights up, change its root, or make a network of its own.
+/// Only root can give up rights, change its root directory, or make a network of its own.
 pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
@@ -34,33 +31,35 @@ pub(crate) fn only_as_root() {
     }
 }
 
-/// A tracker that is about to be started. Options work in the order in which they are added.
+/// The command line of a tracker that is about to be started. Options take effect in the order in which they are added.
 pub(crate) struct Start {
     directory: Directory,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// How many configuration files there are.
     files: u32,
 }
 
 impl Start {
-    /// No options at all.
-    pub(crate) fn plain() -> Self {
+    /// With no options at all.
+    pub(crate) fn without_options() -> Self {
         Self { directory: Directory::new(), command: vec![BINARY.as_str().into()], environment: Vec::new(), files: 0 }
     }
 
-    /// In its own directory, with what this build does not start without; no addresses yet.
-    pub(crate) fn bare() -> Self {
-        let start = Self::plain();
-        let (root, needs) = (start.path("."), flavour::needs(&start.path(".")));
-        start.args(["-d".as_ref(), root.as_os_str()]).config(&needs)
+    /// In its own directory, with the configuration that this build does not start without; without addresses.
+    pub(crate) fn minimal() -> Self {
+        let start = Self::without_options();
+        let root = start.path(".");
+        let config = flavour::minimal_config(&root);
+        start.args(["-d".as_ref(), root.as_os_str()]).config(&config)
     }
 
-    /// [`Self::bare`], on a free port of each protocol on the loopback addresses of this build.
+    /// [`Self::minimal`], on a free port of each protocol on the loopback addresses of this build.
     pub(crate) fn loopback() -> Self {
-        flavour::loopbacks().iter().fold(Self::bare(), |start, ip| start.listen(*ip))
+        flavour::loopbacks().iter().fold(Self::minimal(), |start, ip| start.listen(*ip))
     }
 
-    /// On a free port of each protocol.
+    /// Listens on a free port of each protocol.
     pub(crate) fn listen(self, ip: IpAddr) -> Self {
         self.args(["-i", &ip.to_string(), "-p", "0", "-P", "0"])
     }
@@ -70,7 +69,7 @@ impl Start {
         self
     }
 
-    /// `-f` with a file of this text.
+    /// Adds a configuration file with this text: `1.conf`, `2.conf` and so on.
     pub(crate) fn config(mut self, text: &str) -> Self {
         self.files += 1;
         let path = self.path(&format!("{}.conf", self.files));
@@ -78,13 +77,13 @@ impl Start {
         self.args(["-f".as_ref(), path.as_os_str()])
     }
 
-    /// The program `wrapper`, which starts what stands behind its own arguments in its own place.
+    /// Starts it by the program `wrapper`, which replaces itself with the command behind its arguments.
     pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
         self.command.splice(0..0, wrapper.iter().map(OsString::from));
         self
     }
 
-    /// A copy of the binary, in the tracker's directory, where everybody may run it.
+    /// Starts a copy of the binary in the tracker's directory, which every user may run.
     pub(crate) fn with_binary_for_everybody(mut self) -> Self {
         let copy = self.path("opentracker");
         // By another process: were the copy written here, a child that another test starts meanwhile would hold it
@@ -96,7 +95,7 @@ impl Start {
     }
 
     /// In a network of its own, where every port is free.
-    pub(crate) fn alone(self) -> Self {
+    pub(crate) fn in_own_network(self) -> Self {
         if flavour::has("sync-live") {
             // It needs an interface that is up.
             self.wrapped(&["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
@@ -105,9 +104,9 @@ impl Start {
         }
     }
 
-    /// With no more than so many open files, for good.
-    pub(crate) fn with_open_files(self, most: u32) -> Self {
-        self.wrapped(&["sh", "-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")])
+    /// With this limit on open files, which it cannot raise.
+    pub(crate) fn with_open_files(self, max: u32) -> Self {
+        self.wrapped(&["sh", "-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\"")])
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
@@ -123,28 +122,28 @@ impl Start {
     /// Starts it, and waits until it says that it is ready.
     pub(crate) fn run(self) -> Tracker {
         let notify = self.path("notify");
-        let told = UnixDatagram::bind(&notify).unwrap();
-        // Some trackers are not root's from the beginning.
+        let manager = UnixDatagram::bind(&notify).unwrap();
+        // Some trackers are started without root's rights.
         fs::set_permissions(&notify, fs::Permissions::from_mode(0o777)).unwrap();
-        let mut tracker = self.env("NOTIFY_SOCKET", notify).spawn(Some(told));
+        let mut tracker = self.env("NOTIFY_SOCKET", notify).spawn(Some(manager));
         assert_eq!(tracker.next_notification().as_deref(), Some("READY=1"), "{}", tracker.log());
-        // They are in the log before it says that it is ready.
+        // The addresses are in the log before it says that it is ready.
         tracker.tcp = tracker.listening_on("tcp");
         tracker.udp = tracker.listening_on("udp");
         tracker
     }
 
-    /// Starts it without a service manager. Whether it is ready is not known.
+    /// Starts it without a service manager, and does not wait.
     pub(crate) fn run_unnotified(self) -> Tracker {
         self.spawn(None)
     }
 
-    /// Runs it to its end: it is expected to end by itself.
-    pub(crate) fn finish(self) -> Finished {
+    /// Starts it, and waits until it ends by itself.
+    pub(crate) fn finish(self) -> Exit {
         let mut tracker = self.spawn(None);
-        let status = tracker.ended_within(PATIENCE);
+        let status = tracker.exit_status();
         let code = status.unwrap_or_else(|| panic!("it runs on:\n{}", tracker.log())).code();
-        Finished { code, stdout: tracker.read("stdout"), stderr: tracker.log(), directory: tracker.abandon() }
+        Exit { code, stdout: tracker.read("stdout"), stderr: tracker.log(), directory: tracker.abandon() }
     }
 
     fn spawn(self, notified: Option<UnixDatagram>) -> Tracker {
@@ -164,38 +163,39 @@ impl Start {
     }
 }
 
-/// A tracker that runs. It is stopped when it goes out of scope, and has to end well.
+/// A running tracker. It is stopped when it goes out of scope, and has to end with code 0 and without a panic.
 pub(crate) struct Tracker {
     child: Child,
     ended: Option<ExitStatus>,
     directory: Option<Directory>,
+    /// The service manager's end of its notifications.
     notified: Option<UnixDatagram>,
     tcp: Vec<SocketAddr>,
     udp: Vec<SocketAddr>,
 }
 
 impl Tracker {
-    /// [`Start::loopback`], with these options behind.
+    /// Starts [`Start::loopback`] with these options.
     pub(crate) fn start(args: &[&str]) -> Self {
         Start::loopback().args(args).run()
     }
 
-    /// The first address that answers HTTP.
+    /// The first address that it listens on for HTTP.
     pub(crate) fn http(&self) -> SocketAddr {
         *self.tcp.first().unwrap_or_else(|| panic!("no HTTP address in the log:\n{}", self.log()))
     }
 
-    /// The first address that answers UDP.
+    /// The first address that it listens on for UDP.
     pub(crate) fn udp(&self) -> SocketAddr {
         *self.udp.first().unwrap_or_else(|| panic!("no UDP address in the log:\n{}", self.log()))
     }
 
-    /// Every address that answers HTTP, in the order of the log.
+    /// Every address that it listens on for HTTP, in the order of the log.
     pub(crate) fn https(&self) -> &[SocketAddr] {
         &self.tcp
     }
 
-    /// Every address that answers UDP, in the order of the log.
+    /// Every address that it listens on for UDP, in the order of the log.
     pub(crate) fn udps(&self) -> &[SocketAddr] {
         &self.udp
     }
@@ -214,22 +214,22 @@ impl Tracker {
         &self.directory.as_ref().unwrap().0
     }
 
-    /// All that it has logged so far.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         self.read("log")
     }
 
     /// Waits until the log has a line with this text.
     pub(crate) fn wait_for_log(&mut self, text: &str) {
-        let found = until(PATIENCE, || (self.log().contains(text) || self.has_ended()).then_some(()));
+        let found = wait_until(|| (self.log().contains(text) || self.has_ended()).then_some(()));
         assert!(found.is_some() && self.log().contains(text), "no {text:?} in the log:\n{}", self.log());
     }
 
-    /// What it says next to the service manager; none if it ends first, or takes too long.
+    /// Waits for its next message to the service manager; none if it ends first, or takes too long.
     pub(crate) fn next_notification(&mut self) -> Option<String> {
         let mut message = [0; 256];
-        until(PATIENCE, || {
-            // Asked first, so that what was said before the end is heard after it.
+        wait_until(|| {
+            // Checked first, so that a message from before the end is not missed.
             let ended = self.has_ended();
             let notified = self.notified.as_ref().expect("started with a service manager");
             notified.set_nonblocking(true).unwrap();
@@ -242,7 +242,7 @@ impl Tracker {
         .flatten()
     }
 
-    /// Ends it with SIGTERM. It has to end with code 0 and without a panic. Gives its log.
+    /// Stops it with SIGTERM, upon which it has to end with code 0. Returns its log.
     pub(crate) fn stop(self) -> String {
         self.stop_by(Signal::SIGTERM)
     }
@@ -250,7 +250,7 @@ impl Tracker {
     /// The same with another signal.
     pub(crate) fn stop_by(mut self, signal: Signal) -> String {
         self.signal(signal);
-        let status = self.ended_within(PATIENCE);
+        let status = self.exit_status();
         let log = self.log();
         assert_eq!(status.and_then(|status| status.code()), Some(0), "{signal}, {status:?}:\n{log}");
         log
@@ -263,8 +263,9 @@ impl Tracker {
         self.ended.is_some()
     }
 
-    fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
-        until(patience, || self.has_ended().then_some(()));
+    /// Waits for its end; none if it runs on.
+    fn exit_status(&mut self) -> Option<ExitStatus> {
+        wait_until(|| self.has_ended().then_some(()));
         self.ended
     }
 
@@ -278,7 +279,7 @@ impl Tracker {
         String::from_utf8_lossy(&fs::read(self.root().join(name)).unwrap()).into_owned()
     }
 
-    /// Lets go of its directory.
+    /// Ends the supervision, and returns its directory.
     fn abandon(mut self) -> Directory {
         self.directory.take().unwrap()
     }
@@ -289,7 +290,7 @@ impl Drop for Tracker {
         let by_itself = self.has_ended();
         if !by_itself {
             let _ = signal::kill(self.pid(), Signal::SIGTERM);
-            if self.ended_within(PATIENCE).is_none() {
+            if self.exit_status().is_none() {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }
@@ -306,17 +307,17 @@ impl Drop for Tracker {
     }
 }
 
-/// A process that has ended by itself.
+/// How a tracker ended by itself.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     directory: Directory,
 }
 
-impl Finished {
-    /// It refused to start, with this code, and said all of this in one line.
+impl Exit {
+    /// Asserts that it refused to start with this code, and that its last line has all these texts.
     #[track_caller]
     pub(crate) fn refuses(&self, code: i32, said: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -326,39 +327,19 @@ impl Finished {
         }
     }
 
-    /// It did as told and said nothing to complain of.
+    /// Asserts that it ended with code 0 and an empty log.
     #[track_caller]
     pub(crate) fn succeeds(&self) {
         assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
     }
 
+    /// A path in the tracker's directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.0.join(name)
     }
 }
 
-/// Waits for a socket. A machine that is put to sleep and woken up interrupts the wait; that is nobody's fault.
-pub(crate) fn waiting<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match wait() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => (),
-            result => return result,
-        }
-    }
-}
-
-/// A port that the system gives nobody who does not ask for it, and that no other process of these tests asks for.
-pub(crate) fn unasked_port() -> u16 {
+/// A port below those that the system hands out, and another one for each process of these tests.
+pub(crate) fn unused_port() -> u16 {
     10_000 + (process::id() % 20_000) as u16
-}
-
-/// Asks again and again until there is an answer, and gives up after a while.
-pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match ask() {
-            None if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
-            answer => return answer,
-        }
-    }
 }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::tracker::{PATIENCE, Tracker, waiting};
+use crate::tracker::Tracker;
+use crate::wait::{MAX_WAIT, retry_interrupted};
 
 pub(crate) const SEEDING: u8 = 0x80;
 pub(crate) const COMPLETED: u8 = 0x40;
@@ -24,8 +25,8 @@ pub(crate) struct Member {
     group: SocketAddr,
     /// Its tracker id.
     id: [u8; 4],
-    mouth: UdpSocket,
-    ear: UdpSocket,
+    sender: UdpSocket,
+    receiver: UdpSocket,
     /// The tracker's id, once it is known.
     tracker: RefCell<Option<[u8; 4]>>,
 }
@@ -47,18 +48,18 @@ impl Member {
         let (_, group) = log.split_once("live sync with group ").unwrap_or_else(|| panic!("no cluster:\n{log}"));
         let group: SocketAddr = group.split_whitespace().next().unwrap().parse().unwrap();
         assert_eq!(group.ip(), Ipv4Addr::new(224, 0, 23, 5));
-        let ear = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-        ear.set_reuse_address(true).unwrap();
-        ear.bind(&group.into()).unwrap();
-        ear.join_multicast_v4(&Ipv4Addr::new(224, 0, 23, 5), &Ipv4Addr::LOCALHOST).unwrap();
-        ear.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (mouth, tracker) = (mouth_at(Ipv4Addr::LOCALHOST), RefCell::new(None));
-        Self { group, id: *b"test", mouth, ear: ear.into(), tracker }
+        let receiver = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        receiver.set_reuse_address(true).unwrap();
+        receiver.bind(&group.into()).unwrap();
+        receiver.join_multicast_v4(&Ipv4Addr::new(224, 0, 23, 5), &Ipv4Addr::LOCALHOST).unwrap();
+        receiver.set_read_timeout(Some(MAX_WAIT)).unwrap();
+        let (sender, tracker) = (sender_at(Ipv4Addr::LOCALHOST), RefCell::new(None));
+        Self { group, id: *b"test", sender, receiver: receiver.into(), tracker }
     }
 
     /// The same member, but its packets come from another loopback address.
     pub(crate) fn moved_to(self, ip: Ipv4Addr) -> Self {
-        Self { mouth: mouth_at(ip), ..self }
+        Self { sender: sender_at(ip), ..self }
     }
 
     /// A packet of ours.
@@ -68,22 +69,22 @@ impl Member {
 
     /// Sends a well-formed packet of ours; all records are of one family.
     #[track_caller]
-    pub(crate) fn tell(&self, records: &[Record]) {
+    pub(crate) fn publish(&self, records: &[Record]) {
         let kind = u8::from(records[0].endpoint.is_ipv6());
         self.send(&self.packet(kind, records));
     }
 
     #[track_caller]
     pub(crate) fn send(&self, packet: &[u8]) {
-        assert_eq!(self.mouth.send_to(packet, self.group).unwrap(), packet.len());
+        assert_eq!(self.sender.send_to(packet, self.group).unwrap(), packet.len());
     }
 
     /// The tracker's id and the rest of its next packet.
     #[track_caller]
-    pub(crate) fn hear(&self) -> ([u8; 4], Vec<u8>) {
+    pub(crate) fn receive(&self) -> ([u8; 4], Vec<u8>) {
         loop {
             let mut packet = [0; 2000];
-            let len = waiting(|| self.ear.recv(&mut packet)).expect("the tracker tells something");
+            let len = retry_interrupted(|| self.receiver.recv(&mut packet)).expect("the tracker tells something");
             assert!(len <= 1480);
             let (id, rest) = packet[..len].split_first_chunk().unwrap();
             if *id != self.id {
@@ -96,8 +97,8 @@ impl Member {
 
     /// The records of the tracker's next packet, which is of this kind.
     #[track_caller]
-    pub(crate) fn hear_records(&self, kind: u8) -> Vec<Vec<u8>> {
-        let (_, rest) = self.hear();
+    pub(crate) fn receive_records(&self, kind: u8) -> Vec<Vec<u8>> {
+        let (_, rest) = self.receive();
         assert_eq!(rest[..4], [0, 0, 0, kind]);
         rest[4..].chunks(if kind == 0 { 28 } else { 40 }).map(<[u8]>::to_vec).collect()
     }
@@ -109,7 +110,7 @@ pub(crate) fn packet(id: [u8; 4], kind: u8, records: &[Record]) -> Vec<u8> {
     [&id[..], &[0, 0, 0, kind], &records].concat()
 }
 
-fn mouth_at(ip: Ipv4Addr) -> UdpSocket {
+fn sender_at(ip: Ipv4Addr) -> UdpSocket {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
     socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
     socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();

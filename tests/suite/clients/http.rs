@@ -7,7 +7,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use super::bencode::Value;
-use crate::tracker::{PATIENCE, waiting};
+use crate::wait::{MAX_WAIT, retry_interrupted};
 
 /// A reply, taken apart.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub(crate) fn percent(bytes: &[u8]) -> String {
 impl Connection {
     #[track_caller]
     pub(crate) fn open(tracker: SocketAddr) -> Self {
-        Self::of(TcpStream::connect_timeout(&tracker, PATIENCE).unwrap())
+        Self::of(TcpStream::connect_timeout(&tracker, MAX_WAIT).unwrap())
     }
 
     /// From this address.
@@ -66,13 +66,13 @@ impl Connection {
     pub(crate) fn open_from(ip: IpAddr, tracker: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(tracker), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(ip, 0).into()).unwrap();
-        socket.connect_timeout(&tracker.into(), PATIENCE).unwrap();
+        socket.connect_timeout(&tracker.into(), MAX_WAIT).unwrap();
         Self::of(socket.into())
     }
 
     fn of(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(MAX_WAIT)).unwrap();
+        stream.set_write_timeout(Some(MAX_WAIT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
@@ -145,7 +145,7 @@ impl Connection {
     #[track_caller]
     fn read_more(&mut self) -> usize {
         let mut piece = [0; 4096];
-        match waiting(|| self.stream.read(&mut piece)) {
+        match retry_interrupted(|| self.stream.read(&mut piece)) {
             Ok(len) => {
                 self.buffer.extend(&piece[..len]);
                 len

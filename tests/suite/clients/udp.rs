@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::flavour;
-use crate::tracker::{PATIENCE, waiting};
+use crate::wait::{MAX_WAIT, retry_interrupted};
 
 pub(crate) const MAGIC: u64 = 0x0417_2710_1980;
 pub(crate) const CONNECT: u32 = 0;
@@ -39,7 +39,7 @@ pub(crate) struct Announce {
 
 /// What an announce is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Announced {
+pub(crate) struct AnnounceReply {
     pub(crate) interval: u32,
     pub(crate) leechers: u32,
     pub(crate) seeders: u32,
@@ -48,7 +48,7 @@ pub(crate) struct Announced {
 
 /// What a scrape is answered for one torrent, in the order of the packet.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(crate) struct Totals {
+pub(crate) struct ScrapeCounts {
     pub(crate) seeders: u32,
     pub(crate) completed: u32,
     pub(crate) leechers: u32,
@@ -96,7 +96,7 @@ pub(crate) fn scrape_packet(id: u64, transaction: u32, hashes: &[[u8; 20]]) -> V
 
 /// The action and the transaction id at the beginning of a reply.
 #[track_caller]
-pub(crate) fn begins_with(reply: &[u8], action: u32, transaction: u32) {
+pub(crate) fn assert_header(reply: &[u8], action: u32, transaction: u32) {
     assert_eq!(reply.get(..8), Some(&header(0, action, transaction)[8..]), "{reply:02x?}");
 }
 
@@ -116,7 +116,7 @@ impl Client {
     /// From this address, without a connection id.
     pub(crate) fn unconnected(ip: IpAddr, tracker: SocketAddr) -> Self {
         let socket = UdpSocket::bind((ip, 0)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
         Self { socket, tracker, id: 0, last_transaction: Cell::new(0x7fff_0000) }
     }
 
@@ -149,7 +149,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn receive(&self) -> Vec<u8> {
         let mut reply = [0; 4096];
-        match waiting(|| self.socket.recv_from(&mut reply)) {
+        match retry_interrupted(|| self.socket.recv_from(&mut reply)) {
             Ok((len, from)) => {
                 assert_eq!(from, self.tracker, "the reply comes from where the question went");
                 reply[..len].to_vec()
@@ -163,7 +163,7 @@ impl Client {
     pub(crate) fn connect(&self) -> u64 {
         let transaction = self.next_transaction();
         let reply = self.exchange(&header(MAGIC, CONNECT, transaction));
-        begins_with(&reply, CONNECT, transaction);
+        assert_header(&reply, CONNECT, transaction);
         u64::from_be_bytes(reply[8..].try_into().unwrap())
     }
 
@@ -175,12 +175,12 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn announce(&self, announce: &Announce) -> Announced {
+    pub(crate) fn announce(&self, announce: &Announce) -> AnnounceReply {
         let transaction = self.next_transaction();
         let reply = self.exchange(&announce.packet(self.id, transaction));
-        begins_with(&reply, ANNOUNCE, transaction);
+        assert_header(&reply, ANNOUNCE, transaction);
         let peers = if self.tracker.is_ipv4() { compact_ipv4(&reply[20..]) } else { compact_ipv6(&reply[20..]) };
-        Announced { interval: number(&reply, 8), leechers: number(&reply, 12), seeders: number(&reply, 16), peers }
+        AnnounceReply { interval: number(&reply, 8), leechers: number(&reply, 12), seeders: number(&reply, 16), peers }
     }
 
     /// The text of the error packet that the announce is answered with.
@@ -191,19 +191,19 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn scrape(&self, hashes: &[[u8; 20]]) -> Vec<Totals> {
+    pub(crate) fn scrape(&self, hashes: &[[u8; 20]]) -> Vec<ScrapeCounts> {
         let transaction = self.next_transaction();
         let reply = self.exchange(&scrape_packet(self.id, transaction, hashes));
-        begins_with(&reply, SCRAPE, transaction);
+        assert_header(&reply, SCRAPE, transaction);
         assert_eq!((reply.len() - 8) % 12, 0);
         let totals =
-            |row: &[u8]| Totals { seeders: number(row, 0), completed: number(row, 4), leechers: number(row, 8) };
+            |row: &[u8]| ScrapeCounts { seeders: number(row, 0), completed: number(row, 4), leechers: number(row, 8) };
         reply[8..].chunks(12).map(totals).collect()
     }
 
     /// Seeders, completed and leechers of one torrent.
     #[track_caller]
-    pub(crate) fn totals(&self, info_hash: [u8; 20]) -> (u32, u32, u32) {
+    pub(crate) fn counts(&self, info_hash: [u8; 20]) -> (u32, u32, u32) {
         let totals = self.scrape(&[info_hash])[0];
         (totals.seeders, totals.completed, totals.leechers)
     }
@@ -212,7 +212,7 @@ impl Client {
 /// The text of an error packet.
 #[track_caller]
 pub(crate) fn error(reply: &[u8], transaction: u32) -> String {
-    begins_with(reply, ERROR, transaction);
+    assert_header(reply, ERROR, transaction);
     String::from_utf8(reply[8..].to_vec()).unwrap()
 }
 

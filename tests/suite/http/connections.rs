@@ -6,7 +6,8 @@ use super::{announce, announce_target, counts};
 use crate::clients::http::{Connection, ask, request};
 use crate::clients::udp::Client;
 use crate::harness::tests;
-use crate::tracker::{PATIENCE, Start, Tracker, until};
+use crate::tracker::{Start, Tracker};
+use crate::wait::wait_until;
 
 tests![
     a_connection_carries_one_request_unless_the_client_asks_for_more,
@@ -148,7 +149,7 @@ fn the_tracker_stops_while_clients_are_connected() {
     let open_files = || fs::read_dir(format!("/proc/{}/fd", tracker.pid())).unwrap().count();
     let at_the_start = open_files();
     let mut silent = Connection::open(tracker.http());
-    let taken_in = until(PATIENCE, || (open_files() > at_the_start).then_some(()));
+    let taken_in = wait_until(|| (open_files() > at_the_start).then_some(()));
     assert!(taken_in.is_some(), "the system does not keep it for ever");
     let mut kept = Connection::open(tracker.http());
     kept.send(request(&announce_target(0, "port=1"), KEEP));

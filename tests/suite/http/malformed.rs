@@ -21,7 +21,7 @@ tests![
 
 /// An error is a status and a one-line title for browsers.
 #[track_caller]
-fn is_an_error(reply: &Reply, status: u16) {
+fn assert_error(reply: &Reply, status: u16) {
     assert_eq!(reply.status, status, "{reply:?}");
     let text = reply.text();
     assert!(text.starts_with(&format!("<title>{status} ")) && text.ends_with("</title>\n"), "{text}");
@@ -29,8 +29,8 @@ fn is_an_error(reply: &Reply, status: u16) {
 }
 
 #[track_caller]
-fn is_400(server: SocketAddr, target: &str) {
-    is_an_error(&get(server, target), 400);
+fn assert_400(server: SocketAddr, target: &str) {
+    assert_error(&get(server, target), 400);
 }
 
 fn malformed_info_hashes_are_refused() {
@@ -52,10 +52,10 @@ fn malformed_info_hashes_are_refused() {
         &format!("info_hash={hash}&info_hash="),
         &format!("info_hash={}", "a".repeat(4000)),
     ] {
-        is_400(tracker.http(), &format!("/announce?port=1&{query}"));
-        is_400(tracker.http(), &format!("/announce?{query}&port=1"));
+        assert_400(tracker.http(), &format!("/announce?port=1&{query}"));
+        assert_400(tracker.http(), &format!("/announce?{query}&port=1"));
         if query.matches("info_hash").count() == 1 || query.ends_with('=') {
-            is_400(tracker.http(), &format!("/scrape?{query}"));
+            assert_400(tracker.http(), &format!("/scrape?{query}"));
         }
     }
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
@@ -64,14 +64,14 @@ fn malformed_info_hashes_are_refused() {
 fn malformed_numbers_are_refused() {
     let tracker = Tracker::start(&[]);
     for value in ["65536", "-1", "abc", "", "1a", "%201", "1%20", "0x1", "1.0", "99999999999999999999", "-0", "%zz"] {
-        is_400(tracker.http(), &announce_target(0, &format!("port={value}")));
+        assert_400(tracker.http(), &announce_target(0, &format!("port={value}")));
     }
-    is_400(tracker.http(), &announce_target(0, "port"));
+    assert_400(tracker.http(), &announce_target(0, "port"));
     for (name, values) in
         [("numwant", ["abc", "", "1x", "1.5", "--1", "%zz"]), ("compact", ["no", "", "1x", "1.5", "-", "%4"])]
     {
         for value in values {
-            is_400(tracker.http(), &announce_target(0, &format!("port=1&{name}={value}")));
+            assert_400(tracker.http(), &announce_target(0, &format!("port=1&{name}={value}")));
         }
     }
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
@@ -91,7 +91,7 @@ fn malformed_header_lines_are_refused() {
         "\0: nul\r\n",
         "(Name): b\r\n",
     ] {
-        is_an_error(&get_with(tracker.http(), &target, line), 400);
+        assert_error(&get_with(tracker.http(), &target, line), 400);
     }
     get_with(tracker.http(), &target, "Name:\r\nOther:b\r\nThird:   c  \r\nX-UTF-8: \u{e9}\r\n").bencode();
 }
@@ -117,7 +117,7 @@ fn malformed_request_lines_are_refused() {
         "PRI * HTTP/2.0".into(),
         format!("GET /\x01 HTTP/1.1\r\nX: {target}"),
     ] {
-        is_an_error(&ask(tracker.http(), format!("{line}\r\nHost: a\r\n\r\n").as_bytes()), 400);
+        assert_error(&ask(tracker.http(), format!("{line}\r\nHost: a\r\n\r\n").as_bytes()), 400);
     }
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1), "nobody was taken in");
 }
@@ -130,7 +130,7 @@ fn random_bytes_are_refused() {
         let mut connection = Connection::open(tracker.http());
         connection.try_send(&bytes);
         connection.try_send(b"\r\n\r\n");
-        is_an_error(&connection.last_reply(), 400);
+        assert_error(&connection.last_reply(), 400);
     }
     assert_eq!(counts(&announce(tracker.http(), 0, "port=9")), (0, 0, 1));
 }

@@ -39,7 +39,7 @@ fn every_option_has_a_short_and_a_long_name() {
             spellings.extend([vec![short.to_owned(), value.to_owned()], vec![format!("{short}{value}")]]);
         }
         for spelling in spellings {
-            let finished = Start::bare().args(["--check-config"]).args(&spelling).finish();
+            let finished = Start::minimal().args(["--check-config"]).args(&spelling).finish();
             if needs.is_empty() || needs.iter().any(|feature| has(feature)) {
                 finished.succeeds();
                 assert_eq!(finished.stdout, "configuration is valid\n");
@@ -55,7 +55,7 @@ fn every_option_has_a_short_and_a_long_name() {
 
 fn the_help_describes_every_option() {
     let texts = ["-h", "--help"].map(|option| {
-        let finished = Start::plain().args(["-f", "/nowhere/opentracker.conf", option]).finish();
+        let finished = Start::without_options().args(["-f", "/nowhere/opentracker.conf", option]).finish();
         finished.succeeds();
         finished.stdout
     });
@@ -75,7 +75,7 @@ fn the_help_describes_every_option() {
 
 fn the_version_names_target_and_features() {
     for option in ["-v", "--version"] {
-        let finished = Start::plain().args(["-p", "80", option]).finish();
+        let finished = Start::without_options().args(["-p", "80", option]).finish();
         finished.succeeds();
         let lines: Vec<_> = finished.stdout.lines().collect();
         let [version, features] = lines[..] else { panic!("{finished:?}") };
@@ -94,7 +94,7 @@ fn wrong_options_are_reported() {
         (&["-p"], "--tcp-port"),
         (&["-f"], "--config"),
     ] {
-        let finished = Start::bare().args(words).finish();
+        let finished = Start::minimal().args(words).finish();
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
         assert!(finished.stderr.starts_with("opentracker: ") && finished.stderr.contains(said), "{finished:?}");
         finished.refuses(2, &["--help"]);
@@ -111,7 +111,7 @@ fn wrong_options_are_reported() {
         ("-f", "/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file"),
     ] {
         for extra in [&[][..], &["--check-config"]] {
-            let finished = Start::bare().args([option, value]).args(extra).finish();
+            let finished = Start::minimal().args([option, value]).args(extra).finish();
             finished.refuses(2, &[said]);
             assert_eq!((finished.stderr.lines().count(), finished.stdout.as_str()), (1, ""), "{finished:?}");
         }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::flavour::{self, endpoint, has, loopback, loopbacks};
 use crate::harness::tests;
-use crate::tracker::{Finished, Start};
+use crate::tracker::{Exit, Start};
 
 tests![
     every_key_is_understood_in_both_syntaxes,
@@ -34,8 +34,8 @@ const KEYS: &[(&str, &str)] = &[
     ("limits.connections", "1000"),
 ];
 
-fn check(text: &str) -> Finished {
-    Start::bare().args(["--check-config"]).config(text).finish()
+fn check(text: &str) -> Exit {
+    Start::minimal().args(["--check-config"]).config(text).finish()
 }
 
 fn every_key_is_understood_in_both_syntaxes() {
@@ -57,9 +57,9 @@ fn every_key_is_understood_in_both_syntaxes() {
 }
 
 fn a_file_of_the_original_works_unchanged() {
-    let start = Start::plain();
+    let start = Start::without_options();
     let root = start.path(".");
-    let needs = flavour::needs(&root);
+    let needs = flavour::minimal_config(&root);
     let address = endpoint(loopback(), 0);
     let text = format!(
         "# opentracker config file
@@ -93,13 +93,13 @@ tracker.redirect_url https://your.tracker.local/
 fn a_native_file_works() {
     let addresses: Vec<_> = loopbacks().iter().map(|&ip| endpoint(ip, 0)).collect();
     let text = format!("[listen]\ntcp_udp = {addresses:?}\nudp_workers = 0\n[tracker]\nuser = 'nobody'\n");
-    let tracker = Start::bare().config(&text).run();
+    let tracker = Start::minimal().config(&text).run();
     assert_eq!((tracker.https().len(), tracker.udps().len()), (addresses.len(), addresses.len()));
 }
 
 fn the_sample_is_valid_wherever_a_configuration_may_be_empty() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/opentracker.conf.sample");
-    let finished = Start::plain().args(["--check-config", "-f", sample]).finish();
+    let finished = Start::without_options().args(["--check-config", "-f", sample]).finish();
     if has("accesslist-white") {
         finished.refuses(2, &["access.whitelist is missing", "accesslist-white"]);
     } else if has("sync-live") {
@@ -167,9 +167,9 @@ fn unreadable_files_are_reported() {
         ("/", "/ cannot be read: Is a directory"),
         ("/dev/zero", "/dev/zero is larger than 1048576 bytes"),
     ] {
-        Start::bare().args(["--check-config", "-f", path]).finish().refuses(2, &[said]);
+        Start::minimal().args(["--check-config", "-f", path]).finish().refuses(2, &[said]);
     }
-    let start = Start::bare();
+    let start = Start::minimal();
     let path = start.path("binary.conf");
     fs::write(&path, b"# one\n\xff\xfe\n").unwrap();
     let said = format!("{}: line 2 is not UTF-8", path.display());
@@ -177,7 +177,7 @@ fn unreadable_files_are_reported() {
 }
 
 fn the_first_of_several_files_with_a_mistake_is_named() {
-    let start = Start::bare().config("tracker.user a\n").config("\ntracker.usr b\n").config("tracker.usr c\n");
+    let start = Start::minimal().config("tracker.user a\n").config("\ntracker.usr b\n").config("tracker.usr c\n");
     let path = start.path("3.conf");
     start.finish().refuses(2, &[&format!("{}: tracker.usr (line 2)", path.display())]);
 }

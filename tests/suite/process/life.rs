@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::info_hash;
 use crate::harness::tests;
-use crate::tracker::{PATIENCE, Start, Tracker, waiting};
+use crate::tracker::{Start, Tracker};
+use crate::wait::{MAX_WAIT, retry_interrupted};
 
 tests![
     sigterm_and_sigint_stop_the_tracker,
@@ -48,7 +49,7 @@ fn sighup_does_not_stop_the_tracker() {
         client.announce(&Announce::leecher(info_hash(0), 1));
         for _ in 0..5 {
             tracker.signal(Signal::SIGHUP);
-            assert_eq!(client.totals(info_hash(0)), (0, 0, 1), "and nobody is forgotten");
+            assert_eq!(client.counts(info_hash(0)), (0, 0, 1), "and nobody is forgotten");
         }
         tracker.stop();
     }
@@ -65,10 +66,10 @@ fn the_service_manager_hears_of_start_and_stop() {
 fn a_service_manager_may_have_an_abstract_name() {
     let name = format!("opentracker-suite-{}", std::process::id());
     let manager = UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(MAX_WAIT)).unwrap();
     let tracker = Start::loopback().env("NOTIFY_SOCKET", format!("@{name}")).run_unnotified();
     let mut message = [0; 64];
-    let len = waiting(|| manager.recv(&mut message)).unwrap();
+    let len = retry_interrupted(|| manager.recv(&mut message)).unwrap();
     assert_eq!(&message[..len], b"READY=1");
     tracker.stop();
 }

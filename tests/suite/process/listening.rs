@@ -39,14 +39,14 @@ fn an_address_holds_for_the_ports_after_it() {
     let (one, other) = two();
     let (one, other) = (one.as_str(), other.as_str());
     let words = ["-i", one, "-P", "0", "-p", "0", "-i", other, "-P", "0", "-p", "0", "-P", "0"];
-    let tracker = Start::bare().args(words).run();
+    let tracker = Start::minimal().args(words).run();
     assert_eq!(opened(&tracker), (vec![one.into(), other.into()], vec![one.into(), other.into(), other.into()]));
-    let tracker = Start::bare().args(["-i", one, "-P", "0", "-i", other]).run();
+    let tracker = Start::minimal().args(["-i", one, "-P", "0", "-i", other]).run();
     assert_eq!(opened(&tracker), (vec![], vec![one.into()]));
 }
 
 fn ports_before_any_address_are_opened_on_every_address() {
-    let tracker = Start::bare().args(["-p", "0", "-P", "0", "-i", &loopback().to_string(), "-P", "0"]).run();
+    let tracker = Start::minimal().args(["-p", "0", "-P", "0", "-i", &loopback().to_string(), "-P", "0"]).run();
     let every: Vec<_> = loopbacks().iter().map(|&family| wildcard(family).to_string()).collect();
     let udp = [every.clone(), vec![loopback().to_string()]].concat();
     assert_eq!(opened(&tracker), (every, udp));
@@ -59,7 +59,7 @@ fn ports_before_any_address_are_opened_on_every_address() {
 fn a_configuration_file_may_stand_anywhere_on_the_command_line() {
     let (one, other) = two();
     let file = format!("listen.udp {}\nlisten.tcp_udp {}\n", with_port(&other), with_port(&one));
-    let tracker = Start::bare().args(["-i", &one, "-P", "0"]).config(&file).args(["-P", "0", "-p", "0"]).run();
+    let tracker = Start::minimal().args(["-i", &one, "-P", "0"]).config(&file).args(["-P", "0", "-p", "0"]).run();
     let udp = [&one, &other, &one, &one].map(String::clone);
     assert_eq!(opened(&tracker), (vec![one.clone(), one], udp.to_vec()));
 }
@@ -81,22 +81,22 @@ fn without_configuration_the_tracker_listens_on_port_6969_of_every_address() {
     only_as_root();
     // The port may be taken on this machine, so it is opened in a network of its own.
     let alone = |start: Start| {
-        let tracker = start.alone().run();
+        let tracker = start.in_own_network().run();
         (tracker.https().to_vec(), tracker.udps().to_vec())
     };
     let on = |ips: &[IpAddr]| -> Vec<_> { ips.iter().map(|&ip| SocketAddr::new(ip, 6969)).collect() };
     let every = on(&loopbacks().iter().map(|&family| wildcard(family)).collect::<Vec<_>>());
-    assert_eq!(alone(Start::bare()), (every.clone(), every));
+    assert_eq!(alone(Start::minimal()), (every.clone(), every));
 
     let chosen = wildcard(loopback());
     let expected = on(&[chosen]);
-    assert_eq!(alone(Start::bare().args(["-i", &chosen.to_string()])), (expected.clone(), expected.clone()));
+    assert_eq!(alone(Start::minimal().args(["-i", &chosen.to_string()])), (expected.clone(), expected.clone()));
     assert_eq!(
-        alone(Start::bare().config(&format!("listen.tcp_udp {chosen}\n"))),
+        alone(Start::minimal().config(&format!("listen.tcp_udp {chosen}\n"))),
         (expected.clone(), expected.clone())
     );
     assert_eq!(
-        alone(Start::bare().config(&format!("listen.udp {chosen}\n"))),
+        alone(Start::minimal().config(&format!("listen.udp {chosen}\n"))),
         (vec![], expected),
         "only what is named"
     );
@@ -107,12 +107,12 @@ fn a_port_that_is_taken_is_named() {
         let taken = UdpSocket::bind((ip, 0)).unwrap();
         let address = taken.local_addr().unwrap();
         let words = ["-i".into(), ip.to_string(), "-P".into(), address.port().to_string()];
-        Start::bare().args(words).finish().refuses(1, &["opentracker: ", "udp", &address.to_string(), "in use"]);
+        Start::minimal().args(words).finish().refuses(1, &["opentracker: ", "udp", &address.to_string(), "in use"]);
 
         let taken = TcpListener::bind((ip, 0)).unwrap();
         let address = taken.local_addr().unwrap();
         let words = ["-i".into(), ip.to_string(), "-p".into(), address.port().to_string()];
-        Start::bare().args(words).finish().refuses(1, &["opentracker: ", "tcp", &address.to_string(), "in use"]);
+        Start::minimal().args(words).finish().refuses(1, &["opentracker: ", "tcp", &address.to_string(), "in use"]);
     }
 }
 
@@ -120,18 +120,18 @@ fn two_trackers_do_not_share_a_port() {
     let tracker = Tracker::start(&[]);
     let address = tracker.udp();
     let words = ["-i".into(), address.ip().to_string(), "-P".into(), address.port().to_string()];
-    Start::bare().args(words).finish().refuses(1, &[&address.to_string(), "in use"]);
+    Start::minimal().args(words).finish().refuses(1, &[&address.to_string(), "in use"]);
 }
 
 fn an_address_of_another_machine_is_named() {
     let elsewhere: IpAddr = if loopback().is_ipv4() { "192.0.2.200" } else { "2001:db8::1" }.parse().unwrap();
     let address = endpoint(elsewhere, 0);
-    let finished = Start::bare().args(["-i", &elsewhere.to_string(), "-P", "0"]).finish();
+    let finished = Start::minimal().args(["-i", &elsewhere.to_string(), "-P", "0"]).finish();
     finished.refuses(1, &["cannot listen on udp", &address]);
 }
 
 fn one_address_is_not_opened_twice() {
     let ip = loopback().to_string();
-    let finished = Start::bare().args(["-i", &ip, "-p", "7000", "-P", "7000", "-p", "7000"]).finish();
+    let finished = Start::minimal().args(["-i", &ip, "-p", "7000", "-P", "7000", "-p", "7000"]).finish();
     finished.refuses(2, &["listen.tcp", &endpoint(loopback(), 7000), "twice"]);
 }

@@ -27,7 +27,7 @@ fn proc(tracker: &Tracker, name: &str) -> PathBuf {
 }
 
 /// Every thread has only the rights of this user, and of no group but his own.
-fn has_the_rights_of(tracker: &Tracker, name: &str) {
+fn assert_rights_of(tracker: &Tracker, name: &str) {
     let user = User::from_name(name).unwrap().unwrap();
     let mut threads = 0;
     for thread in fs::read_dir(proc(tracker, "task")).unwrap() {
@@ -50,7 +50,7 @@ fn has_the_rights_of(tracker: &Tracker, name: &str) {
 fn root_is_given_up_for_the_user_nobody_for_good() {
     only_as_root();
     let tracker = Tracker::start(&[]);
-    has_the_rights_of(&tracker, "nobody");
+    assert_rights_of(&tracker, "nobody");
     assert_eq!(fs::read_link(proc(&tracker, "root")).unwrap(), tracker.root());
     assert_eq!(fs::read_link(proc(&tracker, "cwd")).unwrap(), tracker.root());
     Client::new(tracker.udp());
@@ -66,15 +66,15 @@ fn the_user_and_the_directory_can_be_chosen() {
         fs::copy(start.path("whitelist"), inner.join("whitelist")).unwrap();
     }
     let tracker = start.config(&format!("tracker.user daemon\ntracker.rootdir {}\n", inner.display())).run();
-    has_the_rights_of(&tracker, "daemon");
+    assert_rights_of(&tracker, "daemon");
     assert_eq!(fs::read_link(proc(&tracker, "root")).unwrap(), inner);
     tracker.stop();
 }
 
 fn the_directory_is_the_current_one_unless_chosen() {
-    let start = Start::plain();
+    let start = Start::without_options();
     let directory = start.path(".");
-    let needs = flavour::needs(&directory);
+    let needs = flavour::minimal_config(&directory);
     let there = format!("cd '{}' && exec \"$0\" \"$@\"", directory.display());
     let tracker = start.config(&needs).listen(loopback()).wrapped(&["sh", "-c", &there]).run();
     let root = if is_root() { directory.clone() } else { "/".into() };
@@ -116,7 +116,7 @@ fn without_root_the_tracker_changes_its_directory_and_keeps_its_user() {
     assert_eq!(fs::read_link(proc(&tracker, "cwd")).unwrap(), directory);
     assert_eq!(fs::read_link(proc(&tracker, "root")).unwrap(), Path::new("/"));
     if is_root() {
-        has_the_rights_of(&tracker, "daemon");
+        assert_rights_of(&tracker, "daemon");
     } else {
         let status = fs::read_to_string(proc(&tracker, "status")).unwrap();
         assert!(status.contains(&format!("\nUid:\t{}\t", geteuid())));
@@ -128,10 +128,10 @@ fn without_root_the_tracker_changes_its_directory_and_keeps_its_user() {
 fn ports_below_1024_are_opened_before_root_is_given_up() {
     only_as_root();
     let ip = flavour::wildcard(loopback()).to_string();
-    let start = Start::bare().args(["-i", &ip, "-p", "80", "-P", "80"]).alone();
+    let start = Start::minimal().args(["-i", &ip, "-p", "80", "-P", "80"]).in_own_network();
     let tracker = start.run();
     assert_eq!(tracker.udp().port(), 80);
-    has_the_rights_of(&tracker, "nobody");
+    assert_rights_of(&tracker, "nobody");
     tracker.stop();
 }
 
@@ -144,7 +144,7 @@ fn a_path_seen_from_outside_the_root_directory_is_understood() {
     let minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60;
     fs::write(&dump, format!("{hash}:{minute}:7\n")).unwrap();
     let tracker = start.args(["-l".as_ref(), dump.as_os_str()]).run();
-    assert_eq!(Client::new(tracker.udp()).totals(info_hash(0)), (0, 7, 0), "what the file says is known");
+    assert_eq!(Client::new(tracker.udp()).counts(info_hash(0)), (0, 7, 0), "what the file says is known");
     let log = tracker.stop();
     assert!(log.contains(&format!("{} is /dump inside the root directory", dump.display())), "{log}");
 }

@@ -17,7 +17,8 @@ use crate::clients::udp::{self, Announce, COMPLETED, Client, ERROR, STARTED, STO
 use crate::flavour::{has, info_hash};
 use crate::harness::{note, skip, tests};
 use crate::http::{announce, announce_target, counts, scrape_target};
-use crate::tracker::{PATIENCE, Start, Tracker, until};
+use crate::tracker::{Start, Tracker};
+use crate::wait::wait_until;
 
 tests![
     torrents_that_are_not_served_are_refused_and_unknown,
@@ -74,7 +75,7 @@ fn reload(tracker: &Tracker) -> String {
     };
     let (before, _) = said(&tracker.log());
     tracker.signal(Signal::SIGHUP);
-    let line = until(PATIENCE, || Some(said(&tracker.log())).filter(|(count, _)| *count > before)?.1);
+    let line = wait_until(|| Some(said(&tracker.log())).filter(|(count, _)| *count > before)?.1);
     line.unwrap_or_else(|| panic!("nothing was read:\n{}", tracker.log()))
 }
 
@@ -98,7 +99,7 @@ fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
         assert_eq!(udp::error(&reply, transaction), REFUSAL);
         return false;
     }
-    udp::begins_with(&reply, udp::ANNOUNCE, transaction);
+    udp::assert_header(&reply, udp::ANNOUNCE, transaction);
     assert!(reply.len() >= 20);
     true
 }
@@ -112,7 +113,7 @@ fn torrents_that_are_not_served_are_refused_and_unknown() {
             assert_eq!(client.refusal(&Announce::seeder(info_hash(3), 1).event(event)), REFUSAL);
         }
         client.announce(&Announce::leecher(info_hash(1), 1));
-        assert_eq!([1, 2, 3].map(|n| client.totals(info_hash(n))), [(0, 0, leechers), (0, 0, 0), (0, 0, 0)]);
+        assert_eq!([1, 2, 3].map(|n| client.counts(info_hash(n))), [(0, 0, leechers), (0, 0, 0), (0, 0, 0)]);
     }
     for &server in tracker.https() {
         for event in ["", "&event=started", "&event=completed", "&event=stopped"] {

@@ -16,6 +16,6 @@ fn without_it_a_tracker_that_was_meant_to_be_closed_does_not_run_open() {
 fn with_it_a_list_has_to_be_configured() {
     only_with("accesslist-white");
     let said = "access.whitelist is missing: a build with the feature accesslist-white does not start without it";
-    Start::plain().listen(loopback()).finish().refuses(2, &[said]);
-    Start::plain().args(["--check-config"]).finish().refuses(2, &[said]);
+    Start::without_options().listen(loopback()).finish().refuses(2, &[said]);
+    Start::without_options().args(["--check-config"]).finish().refuses(2, &[said]);
 }

@@ -6,7 +6,7 @@ use crate::clients::udp::{Announce, Client, STOPPED, compact_ipv4, compact_ipv6}
 use crate::flavour::{info_hash, loopbacks, only_with, wildcard};
 use crate::harness::tests;
 use crate::http::{announce, counts};
-use crate::tracker::{Start, Tracker, unasked_port};
+use crate::tracker::{Start, Tracker, unused_port};
 
 tests![
     with_it_the_tracker_listens_on_both_families,
@@ -42,10 +42,10 @@ fn with_it_the_tracker_listens_on_both_families() {
         assert_eq!(ips, loopbacks());
     }
     // The same port of both families: the IPv6 socket leaves IPv4 alone.
-    let port = unasked_port();
+    let port = unused_port();
     let words =
         loopbacks().iter().flat_map(|&ip| ["-i".into(), wildcard(ip).to_string(), "-P".into(), port.to_string()]);
-    let _tracker = Start::bare().args(words).run();
+    let _tracker = Start::minimal().args(words).run();
     for &ip in loopbacks() {
         Client::new(SocketAddr::new(ip, port)).connect();
     }
@@ -59,7 +59,7 @@ fn over_udp_the_other_family_is_counted_and_not_handed_out() {
         assert_eq!((announced.leechers, announced.peers.len()), (8, own));
         assert!(announced.peers.iter().all(|peer| peer.ip() == client.ip()));
         client.announce(&Announce::seeder(info_hash(0), 60000).event(STOPPED));
-        assert_eq!(client.totals(info_hash(0)), (0, 0, 8));
+        assert_eq!(client.counts(info_hash(0)), (0, 0, 8));
     }
 }
 

@@ -85,7 +85,7 @@ fn the_busiest_network_comes_first() {
     if !loopback().is_ipv4() {
         skip("this build serves IPv6 alone, and a machine has only one IPv6 loopback address");
     }
-    let tracker = Start::bare().listen(loopback()).run();
+    let tracker = Start::minimal().listen(loopback()).run();
     let server = tracker.http();
     for (host, times) in [([127, 0, 0, 1], 1), ([127, 0, 1, 1], 3), ([127, 0, 1, 255], 2), ([127, 1, 0, 1], 2)] {
         for _ in 0..times {

@@ -13,7 +13,8 @@ use crate::clients::udp::{Announce, COMPLETED, Client, MAGIC, SCRAPE, header};
 use crate::flavour::{FEATURES, client, has, info_hash, loopbacks, only_with, only_without};
 use crate::harness::tests;
 use crate::http::{announce, announce_target, scrape_target};
-use crate::tracker::{PATIENCE, Start, Tracker, until};
+use crate::tracker::{Start, Tracker};
+use crate::wait::{MAX_WAIT, wait_until};
 
 tests![
     without_it_its_page_is_not_there_and_says_which_feature_is_missing,
@@ -31,7 +32,7 @@ tests![
     the_dashboard_and_the_documents_name_what_is_on_the_page,
 ];
 
-/// A torrent that is on no list which [`crate::flavour::needs`] writes.
+/// A torrent that is on no list which [`crate::flavour::minimal_config`] writes.
 const UNLISTED: [u8; 20] = *b"no list has this one";
 
 fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
@@ -110,7 +111,7 @@ fn history(http: SocketAddr, udp: SocketAddr, torrent: u8) {
     client.announce(&Announce::leecher(info_hash(torrent), 4));
     client.announce(&Announce::leecher(info_hash(torrent), 3));
     client.announce(&Announce::seeder(info_hash(torrent), 5).event(COMPLETED));
-    client.totals(info_hash(torrent));
+    client.counts(info_hash(torrent));
     client.refusal(&Announce::leecher(info_hash(torrent), 0));
     client.exchange(&header(client.id + 1, SCRAPE, 1));
     client.exchange(&header(client.id, 1, 1));
@@ -175,7 +176,7 @@ fn full_scrapes_and_their_bytes_are_counted() {
         (page["opentracker_full_scrapes_total"], page["opentracker_full_scrape_bytes_total"])
     };
     // The client may have the last bytes before they are counted.
-    assert!(until(PATIENCE, || (seen() == expected).then_some(())).is_some(), "{:?}, not {expected:?}", seen());
+    assert!(wait_until(|| (seen() == expected).then_some(())).is_some(), "{:?}, not {expected:?}", seen());
 }
 
 fn the_page_names_the_build_and_the_start_time() {
@@ -184,7 +185,7 @@ fn the_page_names_the_build_and_the_start_time() {
     let tracker = Tracker::start(&[]);
     let page = page(&tracker);
     let started = page["process_start_time_seconds"];
-    assert!((started - before).abs() < PATIENCE.as_secs_f64(), "{started} is not about {before}");
+    assert!((started - before).abs() < MAX_WAIT.as_secs_f64(), "{started} is not about {before}");
     let (build, one) =
         page.iter().find(|(sample, _)| sample.starts_with("opentracker_build_info{")).expect("the build");
     assert_eq!(*one, 1.0);
@@ -216,7 +217,7 @@ fn nothing_on_the_page_begins_with(text: &str) {
 }
 
 fn the_access_list_is_on_the_page(key: &str) {
-    let start = Start::bare().listen(loopbacks()[0]);
+    let start = Start::minimal().listen(loopbacks()[0]);
     let file = start.path("list");
     let line = |hash: [u8; 20]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
     let refused = if has("accesslist-black") { info_hash(1) } else { UNLISTED };
@@ -253,7 +254,7 @@ fn the_access_list_is_on_the_page(key: &str) {
 
 fn refusals_of_a_full_tracker_are_counted() {
     only_with("metrics");
-    let tracker = Start::bare().listen(loopbacks()[0]).config("[limits]\ntorrents = 1\n").run();
+    let tracker = Start::minimal().listen(loopbacks()[0]).config("[limits]\ntorrents = 1\n").run();
     announce(tracker.http(), 0, "port=1");
     for _ in 0..2 {
         get(tracker.http(), &announce_target(1, "port=1")).failure();
@@ -306,10 +307,10 @@ fn live_sync_is_on_the_page() {
         flags: 0,
     };
     let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
-    stranger.tell(&[peer(9)]);
-    member.tell(&[peer(1), peer(2), peer(0)]);
+    stranger.publish(&[peer(9)]);
+    member.publish(&[peer(1), peer(2), peer(0)]);
     Client::new(tracker.udp()).announce(&Announce::leecher(info_hash(1), 1));
-    member.hear();
+    member.receive();
     let expected = [
         ("packets_received", 1.0),
         ("packets_sent", 1.0),
@@ -319,7 +320,7 @@ fn live_sync_is_on_the_page() {
         ("records_refused", 1.0),
     ];
     let mut seen = BTreeMap::new();
-    let all = until(PATIENCE, || {
+    let all = wait_until(|| {
         seen = page(&tracker);
         let is = |(name, value): &(&str, f64)| seen[&format!("opentracker_sync_{name}_total")] == *value;
         // The stranger's and, on the loopback interface, its own.

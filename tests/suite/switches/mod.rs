@@ -35,7 +35,7 @@ fn refuses_key(feature: &str, key: &str, value: &str) {
         format!("# closed\n\n{key} = {value:?}\n"),
         format!("\n\n{key} = []\n"),
     ] {
-        for start in [Start::loopback(), Start::bare().args(["--check-config"])] {
+        for start in [Start::loopback(), Start::minimal().args(["--check-config"])] {
             let start = start.config(&text);
             let file = start.path("2.conf");
             start

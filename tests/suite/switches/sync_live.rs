@@ -8,7 +8,8 @@ use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, Client};
 use crate::flavour::{has, info_hash, loopback, loopbacks, only_with, only_without};
 use crate::harness::tests;
-use crate::tracker::{PATIENCE, Start, Tracker, until};
+use crate::tracker::{Start, Tracker};
+use crate::wait::wait_until;
 
 tests![
     without_it_its_keys_and_its_option_are_refused,
@@ -36,13 +37,13 @@ fn with_it_an_interface_has_to_be_configured() {
     only_with("sync-live");
     only_without("accesslist-white");
     let said = "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it";
-    Start::plain().listen(loopback()).finish().refuses(2, &[said]);
-    Start::plain().args(["--check-config"]).finish().refuses(2, &[said]);
+    Start::without_options().listen(loopback()).finish().refuses(2, &[said]);
+    Start::without_options().args(["--check-config"]).finish().refuses(2, &[said]);
 }
 
 fn with_it_the_interface_has_an_ipv4_address_in_every_build() {
     only_with("sync-live");
-    let check = |text: &str| Start::bare().args(["--check-config"]).config(text).finish();
+    let check = |text: &str| Start::minimal().args(["--check-config"]).config(text).finish();
     check("livesync.cluster.listen 127.0.0.1\n").succeeds();
     check("livesync.cluster.listen 127.0.0.1:9697\n").succeeds();
     check("livesync.cluster.listen ::1\n").refuses(2, &["livesync.cluster.listen (line 1) takes an IPv4 address"]);
@@ -69,10 +70,10 @@ fn cluster() -> (Tracker, Member) {
 
 /// Waits until a torrent has so many seeders, downloads and leechers.
 #[track_caller]
-fn becomes(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
+fn wait_for_counts(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
     let mut seen = (0, 0, 0);
-    let found = until(PATIENCE, || {
-        seen = client.totals(info_hash(torrent));
+    let found = wait_until(|| {
+        seen = client.counts(info_hash(torrent));
         (seen == expected).then_some(())
     });
     assert!(found.is_some(), "{seen:?}, not {expected:?}");
@@ -80,9 +81,9 @@ fn becomes(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
 
 /// Waits until the tracker has seen everything that was sent to it before.
 #[track_caller]
-fn all_seen(member: &Member, client: &Client) {
-    member.tell(&[Record { info_hash: info_hash(9), ..peer(client.ip(), 1) }]);
-    becomes(client, 9, (0, 0, 1));
+fn wait_until_all_is_received(member: &Member, client: &Client) {
+    member.publish(&[Record { info_hash: info_hash(9), ..peer(client.ip(), 1) }]);
+    wait_for_counts(client, 9, (0, 0, 1));
 }
 
 fn announces_are_published_byte_for_byte() {
@@ -93,7 +94,7 @@ fn announces_are_published_byte_for_byte() {
         let heard = |announce: Announce, flags: u8| {
             client.announce(&announce);
             let expected = Record { info_hash: announce.info_hash, endpoint: client.endpoint(announce.port), flags };
-            assert_eq!(member.hear_records(kind(family)), [expected.bytes()]);
+            assert_eq!(member.receive_records(kind(family)), [expected.bytes()]);
         };
         // The first goes out at once. Another 15 seconds later; so does one at the end.
         heard(Announce::leecher(info_hash(1), 0x1234), 0);
@@ -108,7 +109,7 @@ fn announces_are_published_byte_for_byte() {
             Record { info_hash: info_hash(torrent), endpoint: client.endpoint(port), flags }.bytes()
         };
         assert_eq!(
-            member.hear_records(kind(family)),
+            member.receive_records(kind(family)),
             [record(1, 0x1234, 0xc0), record(2, 2, 0x80), record(2, 2, 0xa0)],
         );
     }
@@ -121,11 +122,11 @@ fn a_full_packet_is_published_at_once() {
     let family = client.ip();
     let most: u16 = if family.is_ipv4() { 52 } else { 36 };
     client.announce(&Announce::leecher(info_hash(1), 1));
-    assert_eq!(member.hear_records(kind(family)).len(), 1);
+    assert_eq!(member.receive_records(kind(family)).len(), 1);
     for port in 2..=most + 2 {
         client.announce(&Announce::leecher(info_hash(1), port));
     }
-    let heard = member.hear_records(kind(family));
+    let heard = member.receive_records(kind(family));
     assert_eq!(heard.len(), most.into());
     let record = |port| Record { info_hash: info_hash(1), endpoint: client.endpoint(port), flags: 0 }.bytes();
     assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());
@@ -138,30 +139,30 @@ fn peers_from_the_cluster_are_handed_out_and_not_published_again() {
         let client = Client::new(tracker.udps()[at]);
         let leecher = peer(family, 1);
         let seeder = Record { flags: cluster::SEEDING, ..peer(family, 2) };
-        member.tell(&[leecher, seeder]);
-        becomes(&client, 1, (1, 0, 1));
+        member.publish(&[leecher, seeder]);
+        wait_for_counts(&client, 1, (1, 0, 1));
 
         let completed = Record { flags: cluster::SEEDING | cluster::COMPLETED, ..leecher };
         for _ in 0..3 {
-            member.tell(&[completed, completed]);
+            member.publish(&[completed, completed]);
         }
-        becomes(&client, 1, (2, 1, 0));
+        wait_for_counts(&client, 1, (2, 1, 0));
         let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
         handed_out.sort();
         assert_eq!(handed_out, [leecher.endpoint, seeder.endpoint]);
 
         // What is told of before is not told on, or it would have been told before this.
         let own = Record { info_hash: info_hash(1), endpoint: client.endpoint(3), flags: 0 };
-        assert_eq!(member.hear_records(kind(family)), [own.bytes()]);
+        assert_eq!(member.receive_records(kind(family)), [own.bytes()]);
 
-        member.tell(&[Record { flags: cluster::STOPPED, ..seeder }]);
-        becomes(&client, 1, (1, 1, 1));
+        member.publish(&[Record { flags: cluster::STOPPED, ..seeder }]);
+        wait_for_counts(&client, 1, (1, 1, 1));
         for _ in 0..3 {
-            member.tell(&[Record { flags: cluster::STOPPED | cluster::SEEDING, ..leecher }]);
+            member.publish(&[Record { flags: cluster::STOPPED | cluster::SEEDING, ..leecher }]);
         }
-        becomes(&client, 1, (0, 1, 1));
-        all_seen(&member, &client);
-        assert_eq!(client.totals(info_hash(1)), (0, 1, 1));
+        wait_for_counts(&client, 1, (0, 1, 1));
+        wait_until_all_is_received(&member, &client);
+        assert_eq!(client.counts(info_hash(1)), (0, 1, 1));
     }
 }
 
@@ -170,12 +171,12 @@ fn records_from_the_cluster_are_counted_in_the_statistics() {
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let (record, completed) = (peer(client.ip(), 1), cluster::SEEDING | cluster::COMPLETED);
-    member.tell(&[record, Record { flags: completed, ..record }, peer(client.ip(), 2)]);
+    member.publish(&[record, Record { flags: completed, ..record }, peer(client.ip(), 2)]);
     // One peer more.
-    all_seen(&member, &client);
+    wait_until_all_is_received(&member, &client);
     let page = |mode: &str| get(tracker.http(), &format!("/stats?mode={mode}")).text();
     // It is counted just after it can be seen.
-    let counted = until(PATIENCE, || page("syncs").starts_with("4\n0\n").then_some(()));
+    let counted = wait_until(|| page("syncs").starts_with("4\n0\n").then_some(()));
     assert!(counted.is_some(), "{}", page("syncs"));
     assert!(page("everything").contains("<livesync>\n      <count>4</count>"), "{}", page("everything"));
     assert!(page("completed").starts_with("1\n0\n"), "{}", page("completed"));
@@ -188,10 +189,10 @@ fn a_download_is_counted_once_in_the_whole_cluster() {
     let client = Client::new(tracker.udp());
     let endpoint = client.endpoint(5);
     let flags = cluster::SEEDING | cluster::COMPLETED;
-    member.tell(&[Record { info_hash: info_hash(1), endpoint, flags }]);
-    becomes(&client, 1, (1, 1, 0));
+    member.publish(&[Record { info_hash: info_hash(1), endpoint, flags }]);
+    wait_for_counts(&client, 1, (1, 1, 0));
     client.announce(&Announce::seeder(info_hash(1), 5).event(udp::COMPLETED));
-    assert_eq!(client.totals(info_hash(1)), (1, 1, 0));
+    assert_eq!(client.counts(info_hash(1)), (1, 1, 0));
 }
 
 fn forged_packets_change_nothing() {
@@ -200,7 +201,7 @@ fn forged_packets_change_nothing() {
     let client = Client::new(tracker.udp());
     let (family, forged) = (client.ip(), peer(client.ip(), 7));
     client.announce(&Announce::leecher(info_hash(3), 1));
-    let (own_id, _) = member.hear();
+    let (own_id, _) = member.receive();
 
     let whole = member.packet(kind(family), &[forged]);
     (0..whole.len()).for_each(|len| member.send(&whole[..len]));
@@ -218,18 +219,18 @@ fn forged_packets_change_nothing() {
         member.send(&far_off);
     }
     for unknown in 1..0x20 {
-        member.tell(&[Record { flags: unknown, ..forged }]);
+        member.publish(&[Record { flags: unknown, ..forged }]);
     }
-    member.tell(&[peer(family, 0)]);
+    member.publish(&[peer(family, 0)]);
     if !has("dual-stack") {
         let unserved = if family.is_ipv4() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-        member.tell(&[peer(unserved, 1)]);
+        member.publish(&[peer(unserved, 1)]);
     }
 
-    all_seen(&member, &client);
-    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+    wait_until_all_is_received(&member, &client);
+    assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
     member.send(&whole);
-    becomes(&client, 1, (0, 0, 1));
+    wait_for_counts(&client, 1, (0, 0, 1));
 }
 
 fn packets_from_unknown_addresses_are_ignored() {
@@ -237,9 +238,9 @@ fn packets_from_unknown_addresses_are_ignored() {
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
     let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
-    stranger.tell(&[peer(client.ip(), 1)]);
-    all_seen(&member, &client);
-    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+    stranger.publish(&[peer(client.ip(), 1)]);
+    wait_until_all_is_received(&member, &client);
+    assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
 }
 
 fn an_address_of_another_machine_is_refused() {

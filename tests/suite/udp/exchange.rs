@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::clients::udp::{Announce, Client, MAGIC, STOPPED, Totals, begins_with, header, scrape_packet};
+use crate::clients::udp::{Announce, Client, MAGIC, STOPPED, ScrapeCounts, assert_header, header, scrape_packet};
 use crate::flavour::{client, info_hash};
 use crate::harness::tests;
 use crate::tracker::Tracker;
@@ -95,7 +95,7 @@ fn options_after_an_announce_are_ignored() {
         let transaction = client.next_transaction();
         let packet = Announce::leecher(info_hash(0), port).packet(client.id, transaction);
         let reply = client.exchange(&[&packet, options].concat());
-        begins_with(&reply, 1, transaction);
+        assert_header(&reply, 1, transaction);
         assert_eq!(reply[15], port.to_be_bytes()[1], "leechers");
     }
 }
@@ -108,7 +108,7 @@ fn an_incomplete_info_hash_at_the_end_of_a_scrape_is_ignored() {
         let transaction = client.next_transaction();
         let hashes = [info_hash(0), info_hash(0), info_hash(0)].concat();
         let reply = client.exchange(&[header(client.id, 2, transaction), hashes[..len].to_vec()].concat());
-        begins_with(&reply, 2, transaction);
+        assert_header(&reply, 2, transaction);
         assert_eq!(reply[8..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0].repeat(answered), "{len}");
     }
 }
@@ -121,7 +121,7 @@ fn a_scrape_covers_at_most_74_torrents() {
         let hashes: Vec<_> = (0..asked).map(info_hash).collect();
         let found = client.scrape(&hashes);
         assert_eq!(found.len(), usize::from(asked.min(74)));
-        let totals = |n| Totals { seeders: u32::from(n == 73), completed: 0, leechers: 0 };
+        let totals = |n| ScrapeCounts { seeders: u32::from(n == 73), completed: 0, leechers: 0 };
         assert!((0..).zip(&found).all(|(n, found)| *found == totals(n)), "in the order of the question: {found:?}");
     }
 }
@@ -132,7 +132,7 @@ fn a_connection_id_belongs_to_one_address_at_one_tracker() {
     assert_ne!(ours.id, Client::new(other.udp()).id, "the key is random");
     let mut neighbour = Client::unconnected(ours.ip(), tracker.udp());
     neighbour.id = ours.id;
-    assert_eq!(neighbour.totals(info_hash(0)), (0, 0, 0), "whatever the port");
+    assert_eq!(neighbour.counts(info_hash(0)), (0, 0, 0), "whatever the port");
     for _ in 0..3 {
         ours.announce(&Announce::leecher(info_hash(0), 1));
     }
@@ -141,6 +141,6 @@ fn a_connection_id_belongs_to_one_address_at_one_tracker() {
         assert_ne!(stranger.id, ours.id);
         stranger.id = ours.id;
         assert_eq!(stranger.refusal(&Announce::leecher(info_hash(0), 2)), "Connection ID mismatch.");
-        assert_eq!(ours.totals(info_hash(0)), (0, 0, 1), "the stranger is not taken in");
+        assert_eq!(ours.counts(info_hash(0)), (0, 0, 1), "the stranger is not taken in");
     }
 }

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use crate::clients::udp::{
-    ANNOUNCE, Announce, CONNECT, Client, ERROR, MAGIC, SCRAPE, begins_with, header, scrape_packet,
+    ANNOUNCE, Announce, CONNECT, Client, ERROR, MAGIC, SCRAPE, assert_header, header, scrape_packet,
 };
 use crate::flavour::{client, info_hash};
 use crate::harness::tests;
@@ -52,7 +52,7 @@ fn every_action_with(client: &Client, len: usize, id: u64, right: bool) {
             SCRAPE if right => SCRAPE,
             _ => ERROR,
         };
-        begins_with(&reply, expected, transaction);
+        assert_header(&reply, expected, transaction);
         if right {
             let hashes = (len - 16) / 20;
             assert!(action != SCRAPE || reply.len() == 8 + 12 * hashes, "{len}: {reply:02x?}");
@@ -73,14 +73,14 @@ fn oversized_datagrams_are_handled() {
                 client.exchange(&packet)
             };
             let reply = longer(header(MAGIC, CONNECT, 7));
-            begins_with(&reply, CONNECT, 7);
+            assert_header(&reply, CONNECT, 7);
             assert_eq!(reply.len(), 16);
-            begins_with(&longer(Announce::leecher(info_hash(0), 1).packet(client.id, 8)), ANNOUNCE, 8);
+            assert_header(&longer(Announce::leecher(info_hash(0), 1).packet(client.id, 8)), ANNOUNCE, 8);
             let reply = longer(scrape_packet(client.id, 9, &[info_hash(0)]));
-            begins_with(&reply, SCRAPE, 9);
+            assert_header(&reply, SCRAPE, 9);
             assert_eq!(reply.len(), 8 + 12 * ((len - 16) / 20).min(74));
             for action in [ANNOUNCE, SCRAPE] {
-                begins_with(&longer(header(client.id ^ 1, action, 10)), ERROR, 10);
+                assert_header(&longer(header(client.id ^ 1, action, 10)), ERROR, 10);
             }
         }
     }
@@ -114,9 +114,9 @@ fn malformed_datagrams_between_requests_change_no_reply() {
                 second.send(&Announce::leecher(info_hash(0), 1).packet(second.id, 100 * round + n));
             }
             for n in 0..8 {
-                begins_with(&first.receive(), CONNECT, 100 * round + n);
-                begins_with(&strange.receive(), CONNECT, 100 * round + n);
-                begins_with(&second.receive(), ANNOUNCE, 100 * round + n);
+                assert_header(&first.receive(), CONNECT, 100 * round + n);
+                assert_header(&strange.receive(), CONNECT, 100 * round + n);
+                assert_header(&second.receive(), ANNOUNCE, 100 * round + n);
             }
         }
     }
@@ -132,10 +132,10 @@ fn a_connection_id_with_any_wrong_bit_is_refused_and_nothing_is_stored() {
         assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 1)), MISMATCH);
         let transaction = client.next_transaction();
         let reply = client.exchange(&scrape_packet(id, transaction, &[info_hash(0)]));
-        begins_with(&reply, ERROR, transaction);
+        assert_header(&reply, ERROR, transaction);
     }
     client.id = right;
-    assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
+    assert_eq!(client.counts(info_hash(0)), (0, 0, 0));
 }
 
 fn without_a_connection_id_no_reply_is_longer_than_its_request() {
@@ -164,10 +164,10 @@ fn without_a_connection_id_no_reply_is_longer_than_its_request() {
         let reply = stranger.receive();
         if reply[..8] != header(0, CONNECT, transaction)[8..] {
             assert!(reply.len() <= datagram.len(), "{datagram:02x?} gets {reply:02x?}");
-            begins_with(&stranger.receive(), CONNECT, transaction);
+            assert_header(&stranger.receive(), CONNECT, transaction);
         }
     }
-    assert_eq!(announcer.totals(info_hash(0)), (0, 0, 100));
+    assert_eq!(announcer.counts(info_hash(0)), (0, 0, 100));
 }
 
 fn with_a_connection_id_random_requests_are_answered() {

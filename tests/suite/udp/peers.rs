@@ -68,7 +68,7 @@ fn a_seeder_is_handed_only_leechers() {
     // Whoever completes is a seeder from then on.
     assert_eq!(ports(Announce::seeder(hash, 20).event(COMPLETED)), (1..=19).collect());
     assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=19).collect());
-    assert_eq!(client.totals(hash), (21, 1, 19));
+    assert_eq!(client.counts(hash), (21, 1, 19));
 }
 
 fn a_client_gets_as_many_peers_as_it_wants_up_to_a_maximum() {
@@ -132,7 +132,7 @@ fn a_download_is_counted_once_for_each_peer_when_nothing_is_left() {
     let hash = info_hash(0);
     let after = |announce: Announce, expected| {
         client.announce(&announce);
-        assert_eq!(client.totals(hash), expected, "{announce:?}");
+        assert_eq!(client.counts(hash), expected, "{announce:?}");
     };
     after(Announce::leecher(hash, 1).event(STARTED), (0, 0, 1));
     after(Announce::leecher(hash, 1).event(COMPLETED), (0, 0, 1));
@@ -157,7 +157,7 @@ fn unknown_events_are_plain_announces() {
         let announced = client.announce(&Announce::seeder(info_hash(0), port).event(event));
         assert_eq!((announced.seeders, announced.leechers), (u32::from(port), 0), "{event}");
     }
-    assert_eq!(client.totals(info_hash(0)), (7, 0, 0));
+    assert_eq!(client.counts(info_hash(0)), (7, 0, 0));
 }
 
 fn the_address_in_the_packet_is_ignored() {
@@ -173,7 +173,7 @@ fn port_0_is_refused() {
     let refusal = client.refusal(&Announce::leecher(info_hash(0), 0));
     assert!(refusal.contains("port 0"), "{refusal}");
     client.refusal(&Announce::leecher(info_hash(0), 0).event(STOPPED));
-    assert_eq!(client.totals(info_hash(0)), (0, 0, 0));
+    assert_eq!(client.counts(info_hash(0)), (0, 0, 0));
 }
 
 fn many_clients_announce_at_once() {

@@ -28,7 +28,7 @@ fn own_addresses(family: IpAddr) -> Vec<IpAddr> {
 
 fn a_reply_comes_from_the_address_that_was_asked() {
     for &family in loopbacks() {
-        let tracker = Start::bare().listen(wildcard(family)).run();
+        let tracker = Start::minimal().listen(wildcard(family)).run();
         let own = own_addresses(family);
         assert!(own.contains(&family), "{own:?}");
         for ip in own {
@@ -43,7 +43,7 @@ fn a_reply_comes_from_the_address_that_was_asked() {
 
 fn all_addresses_serve_the_same_swarms() {
     for &ip in loopbacks() {
-        let tracker = Start::bare().listen(ip).listen(ip).run();
+        let tracker = Start::minimal().listen(ip).listen(ip).run();
         let [one, other] = tracker.udps() else { panic!("{:?}", tracker.udps()) };
         assert_ne!(one, other);
         Client::new(*one).announce(&Announce::leecher(info_hash(0), 1));

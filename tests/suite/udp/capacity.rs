@@ -23,7 +23,7 @@ fn torrents_beyond_the_limit_are_refused() {
     client.announce(&Announce::leecher(info_hash(0), 1));
     assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL);
     assert_eq!(client.announce(&Announce::seeder(info_hash(0), 2)).leechers, 1, "who is in stays in");
-    assert_eq!(client.totals(info_hash(1)), (0, 0, 0));
+    assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
     let stopped = client.announce(&Announce::leecher(info_hash(1), 1).event(STOPPED));
     assert_eq!((stopped.leechers, stopped.seeders), (0, 0));
 }
@@ -36,7 +36,7 @@ fn an_empty_torrent_without_downloads_makes_room() {
     client.announce(&Announce::seeder(info_hash(1), 1).event(COMPLETED));
     client.announce(&Announce::seeder(info_hash(1), 1).event(STOPPED));
     assert_eq!(client.refusal(&Announce::leecher(info_hash(0), 1)), FULL, "a count of downloads is kept");
-    assert_eq!(client.totals(info_hash(1)), (0, 1, 0));
+    assert_eq!(client.counts(info_hash(1)), (0, 1, 0));
 }
 
 fn peers_beyond_the_limit_are_answered_but_not_stored() {
@@ -47,7 +47,7 @@ fn peers_beyond_the_limit_are_answered_but_not_stored() {
     }
     let fourth = client.announce(&Announce::leecher(info_hash(0), 4));
     assert_eq!((fourth.leechers, fourth.peers.len()), (3, 3));
-    assert_eq!(client.totals(info_hash(0)), (0, 0, 3));
+    assert_eq!(client.counts(info_hash(0)), (0, 0, 3));
     assert_eq!(client.refusal(&Announce::leecher(info_hash(1), 1)), FULL, "nobody is there to be handed out");
     assert_eq!(client.announce(&Announce::seeder(info_hash(0), 3)).seeders, 1, "who is in stays in");
     client.announce(&Announce::leecher(info_hash(0), 1).event(STOPPED));
