@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -15,8 +14,8 @@ use crate::harness::{skip, tests};
 tests![the_version_names_the_features_of_the_build];
 
 /// This environment variable names the program to test, if it is not the one that Cargo has built. Then
-/// [`WITH_FEATURES`] lists the features that it has to have, with commas; `-` is none. So `ci/matrix` builds these tests
-/// once for hundreds of trackers.
+/// [`WITH_FEATURES`] lists the features that it has to have, with commas; `-` is none. So `ci/matrix` builds these
+/// tests once for hundreds of trackers.
 const UNDER_TEST: &str = "OPENTRACKER_UNDER_TEST";
 const WITH_FEATURES: &str = "OPENTRACKER_WITH_FEATURES";
 
@@ -38,8 +37,10 @@ fn the_version_names_the_features_of_the_build() {
     assert_eq!(FEATURES.iter().map(String::as_str).collect::<BTreeSet<_>>(), asked_for);
 }
 
-const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+/// The IPv4 loopback address.
+pub(crate) const IPV4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The IPv6 loopback address.
+pub(crate) const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Whether this build has the feature.
 pub(crate) fn has(feature: &str) -> bool {
@@ -70,15 +71,20 @@ pub(crate) fn in_words() -> String {
 /// One loopback address for each family that this build serves.
 pub(crate) fn loopbacks() -> &'static [IpAddr] {
     match (has("v6"), has("dual-stack")) {
-        (_, true) => &[V4, V6],
-        (true, false) => &[V6],
-        (false, false) => &[V4],
+        (_, true) => &[IPV4, IPV6],
+        (true, false) => &[IPV6],
+        (false, false) => &[IPV4],
     }
 }
 
 /// The first of [`loopbacks`].
 pub(crate) fn loopback() -> IpAddr {
     loopbacks()[0]
+}
+
+/// Whether this build serves the family of this address.
+pub(crate) fn serves(ip: IpAddr) -> bool {
+    loopbacks().iter().any(|loopback| loopback.is_ipv4() == ip.is_ipv4())
 }
 
 /// The address of the family that stands for every address.
@@ -88,7 +94,7 @@ pub(crate) fn wildcard(family: IpAddr) -> IpAddr {
 
 /// A loopback address for client `n`. There are 254 of them for IPv4, and only one for IPv6.
 pub(crate) fn client(family: IpAddr, n: u8) -> IpAddr {
-    if family.is_ipv4() { Ipv4Addr::new(127, 0, 0, n).into() } else { V6 }
+    if family.is_ipv4() { Ipv4Addr::new(127, 0, 0, n).into() } else { IPV6 }
 }
 
 /// An address and a port as the configuration writes them.
@@ -102,6 +108,16 @@ pub(crate) fn info_hash(n: u8) -> [u8; 20] {
     let mut hash = *b"\x00%&=?#+ /\\\"<\x7f\x80\xff\r\n\x1b{}";
     hash[0] = n;
     hash
+}
+
+/// An info hash in hexadecimal digits, as access lists have it.
+pub(crate) fn hex(info_hash: [u8; 20]) -> String {
+    info_hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same in capitals, as pages have it.
+pub(crate) fn upper_hex(info_hash: [u8; 20]) -> String {
+    hex(info_hash).to_uppercase()
 }
 
 /// The configuration that this build does not start without, and that opens `/stats` to the tests. `root` is the
@@ -122,12 +138,5 @@ pub(crate) fn minimal_config(root: &Path) -> String {
 }
 
 fn whitelist() -> String {
-    let mut list = String::new();
-    for n in 0..=u8::MAX {
-        for byte in info_hash(n) {
-            write!(list, "{byte:02x}").unwrap();
-        }
-        list.push('\n');
-    }
-    list
+    (0..=u8::MAX).map(|n| hex(info_hash(n)) + "\n").collect()
 }

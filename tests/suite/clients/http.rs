@@ -37,6 +37,12 @@ pub(crate) fn get_with(tracker: SocketAddr, target: &str, headers: &str) -> Repl
     ask(tracker, request(target, headers).as_bytes())
 }
 
+/// [`get_with`] from this address.
+#[track_caller]
+pub(crate) fn get_from(ip: IpAddr, tracker: SocketAddr, target: &str, headers: &str) -> Reply {
+    Connection::open_from(ip, tracker).ask_last(request(target, headers).as_bytes())
+}
+
 /// Sends these bytes, and reads the one reply until the tracker closes.
 #[track_caller]
 pub(crate) fn ask(tracker: SocketAddr, bytes: &[u8]) -> Reply {
@@ -61,9 +67,8 @@ impl Connection {
         Self::of(TcpStream::connect_timeout(&tracker, MAX_WAIT).unwrap())
     }
 
-    /// From this address.
     #[track_caller]
-    pub(crate) fn open_from(ip: IpAddr, tracker: SocketAddr) -> Self {
+    fn open_from(ip: IpAddr, tracker: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(tracker), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(ip, 0).into()).unwrap();
         socket.connect_timeout(&tracker.into(), MAX_WAIT).unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use super::{announce, announce_target, counts, peers};
-use crate::clients::http::{Connection, get, request};
+use crate::clients::http::{get, get_from};
 use crate::clients::udp::{self, Client};
 use crate::flavour::{client, has, info_hash};
 use crate::harness::tests;
@@ -48,8 +48,7 @@ fn peers_are_handed_out_with_the_address_they_announced_from() {
     let tracker = Tracker::start(&[]);
     for (n, &server) in (0..).zip(tracker.https()) {
         let from = |host: u8, parameters: &str| {
-            let connection = Connection::open_from(client(server.ip(), host), server);
-            connection.ask_last(request(&announce_target(n, parameters), "").as_bytes()).bencode()
+            get_from(client(server.ip(), host), server, &announce_target(n, parameters), "").bencode()
         };
         from(2, "port=4660&left=0");
         from(3, "port=2&left=7");

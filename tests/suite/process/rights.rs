@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use nix::unistd::{User, geteuid};
 
 use crate::clients::udp::Client;
-use crate::flavour::{self, has, info_hash, loopback, only_with};
+use crate::flavour::{self, has, info_hash, loopback, only_with, upper_hex};
 use crate::harness::tests;
 use crate::tracker::{Start, Tracker, is_root, only_as_root};
 
@@ -140,9 +140,8 @@ fn a_path_seen_from_outside_the_root_directory_is_understood() {
     only_with("fullscrape");
     let start = Start::loopback();
     let dump = start.path("dump");
-    let hash = info_hash(0).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));
     let minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60;
-    fs::write(&dump, format!("{hash}:{minute}:7\n")).unwrap();
+    fs::write(&dump, format!("{}:{minute}:7\n", upper_hex(info_hash(0)))).unwrap();
     let tracker = start.args(["-l".as_ref(), dump.as_os_str()]).run();
     assert_eq!(Client::new(tracker.udp()).counts(info_hash(0)), (0, 7, 0), "what the file says is known");
     let log = tracker.stop();

@@ -7,6 +7,7 @@ pub(crate) mod pages;
 use std::net::SocketAddr;
 
 use crate::clients::http::get;
+use crate::flavour::loopbacks;
 
 /// Every mode that is in every build.
 const MODES: &[&str] = &[
@@ -28,14 +29,19 @@ const MODES: &[&str] = &[
     "everything",
 ];
 
+/// A page about networks: of each family that this build serves, these rows for the longer and the shorter prefix.
+pub(crate) fn networks_page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
+    let parts = loopbacks().iter().flat_map(|loopback| match loopback.is_ipv4() {
+        true => [(24, ipv4[0]), (16, ipv4[1])],
+        false => [(48, ipv6[0]), (32, ipv6[1])],
+    });
+    parts.map(|(prefix, rows)| format!("Networks, limit /{prefix}:\n{rows}\n")).collect()
+}
+
 /// The page of a mode.
 #[track_caller]
 fn page(server: SocketAddr, mode: &str) -> String {
     let reply = get(server, &format!("/stats?mode={mode}"));
     assert_eq!(reply.status, 200, "{mode}");
     reply.text()
-}
-
-fn hex(hash: [u8; 20]) -> String {
-    hash.iter().map(|byte| format!("{byte:02X}")).collect()
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use roxmltree::{Document, Node};
 
-use super::{hex, page};
+use super::page;
 use crate::clients::http::{ask, get};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::{has, info_hash, only_with};
+use crate::flavour::{has, info_hash, only_with, upper_hex};
 use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
@@ -195,6 +195,6 @@ fn monitors_match_regular_expressions() {
     let text = reply.text();
     let mut found = matches(&text);
     found.sort_unstable();
-    let row = |n: u8, numbers: &str| format!("{}:{numbers}", hex(info_hash(n)));
+    let row = |n: u8, numbers: &str| format!("{}:{numbers}", upper_hex(info_hash(n)));
     assert_eq!(found, [row(0, "1:1"), row(1, "0:1"), row(2, "1:0")]);
 }

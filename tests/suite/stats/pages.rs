@@ -1,9 +1,9 @@
 //! What each page is made of.
 
-use super::{MODES, hex, page};
+use super::{MODES, networks_page, page};
 use crate::clients::http::{get, get_with};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::{has, info_hash, loopbacks};
+use crate::flavour::{has, info_hash, upper_hex};
 use crate::harness::tests;
 use crate::http::{announce, scrape_target};
 use crate::tracker::Tracker;
@@ -108,7 +108,7 @@ fn the_largest_torrents_are_listed() {
     }
     announce(tracker.http(), 20, "port=1");
     announce(tracker.http(), 20, "port=2");
-    let row = |number: u8, n: u8| format!("\t{number}\t{}\n", hex(info_hash(n)));
+    let row = |number: u8, n: u8| format!("\t{number}\t{}\n", upper_hex(info_hash(n)));
     let expected = |most: usize| {
         // Where two are equal, the info hash decides.
         let peers = (2..=12).rev().map(|n| row(n + 1, n)).chain([row(2, 1), row(2, 20), row(1, 0)]);
@@ -137,12 +137,7 @@ fn the_networks_with_the_most_peers_are_listed() {
         let (rows, network) = if http.is_ipv4() { (&mut ipv4, "127.0.0.0") } else { (&mut ipv6, "::") };
         *rows = format!("00000003: {network}\n");
     }
-    let part = |prefix: u32, rows: &str| format!("Networks, limit /{prefix}:\n{rows}\n");
-    let parts = loopbacks().iter().map(|loopback| match loopback.is_ipv4() {
-        true => part(24, &ipv4) + &part(16, &ipv4),
-        false => part(48, &ipv6) + &part(32, &ipv6),
-    });
-    assert_eq!(page(tracker.http(), "s24s"), parts.collect::<String>());
+    assert_eq!(page(tracker.http(), "s24s"), networks_page([&ipv4, &ipv4], [&ipv6, &ipv6]));
 }
 
 fn downloads_are_counted() {

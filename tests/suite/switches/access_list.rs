@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, COMPLETED, Client, ERROR, STARTED, STOPPED};
-use crate::flavour::{has, info_hash};
+use crate::flavour::{has, hex, info_hash};
 use crate::harness::{note, skip, tests};
 use crate::http::{announce, announce_target, counts, scrape_target};
 use crate::tracker::{Start, Tracker};
@@ -42,10 +42,6 @@ pub(super) fn key() -> Option<&'static str> {
 /// The test is for builds with an access list. Returns its key.
 pub(super) fn only_with_an_access_list() -> &'static str {
     key().unwrap_or_else(|| skip("this build has neither accesslist-white nor accesslist-black"))
-}
-
-fn hex(hash: [u8; 20]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A list by which the first ones are served and the others are not.

@@ -7,7 +7,7 @@ use super::access_list::only_with_an_access_list;
 use super::{refuses_key, refuses_option};
 use crate::clients::bencode::Value;
 use crate::clients::http::{Reply, ask, get};
-use crate::flavour::{has, info_hash, only_with, only_without};
+use crate::flavour::{has, hex, info_hash, only_with, only_without, upper_hex};
 use crate::harness::tests;
 use crate::http::{announce, counts};
 use crate::tracker::{Start, Tracker};
@@ -49,10 +49,6 @@ pub(super) fn fill(server: SocketAddr, torrents: u8) {
         }
         announce(server, n, "port=9&left=1");
     }
-}
-
-fn hex(hash: [u8; 20]) -> String {
-    hash.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The lines of a page, which come in any order, sorted.
@@ -124,8 +120,8 @@ fn with_it_a_full_scrape_comes_in_five_formats() {
     let each = |row: &dyn Fn(u8) -> String| (0..8).map(row).collect::<Vec<_>>();
 
     assert_eq!(files(&page("ben").content()).len(), 8);
-    assert_eq!(lines(&page("txt")), each(&|n| format!("{}:{}:1", hex(info_hash(n)), n % 4)));
-    assert_eq!(lines(&page("txtp")), each(&|n| format!("{}:{}:1:{1}", hex(info_hash(n)), n % 4)));
+    assert_eq!(lines(&page("txt")), each(&|n| format!("{}:{}:1", upper_hex(info_hash(n)), n % 4)));
+    assert_eq!(lines(&page("txtp")), each(&|n| format!("{}:{}:1:{1}", upper_hex(info_hash(n)), n % 4)));
     let hash = "%26%3d%3f%23%2b%20/%5c%22%3c%7f%80%ff%0d%0a%1b%7b%7d".replace("%3d", "=");
     assert_eq!(lines(&page("url")), each(&|n| format!("%{n:02x}%25{hash}:{}:1", n % 4)));
     let content = page("bin").content();
@@ -149,14 +145,14 @@ fn with_it_counts_outlive_a_restart() {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
     for (n, line) in (0..8).zip(&dump) {
         let [hash, minute, downloaded] = line.split(':').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        assert_eq!((hash, downloaded), (&*hex(info_hash(n)), &*(n % 4).to_string()));
+        assert_eq!((hash, downloaded), (&*upper_hex(info_hash(n)), &*(n % 4).to_string()));
         assert!((now - 1..=now).contains(&minute.parse().unwrap()), "{line} at minute {now}");
     }
     tracker.stop();
 
     for option in ["-l", "--statefile"] {
         let start = Start::loopback();
-        let text = format!("{}\nnonsense\n{}:1:7\n", dump.join("\r\n").to_lowercase(), hex(info_hash(99)));
+        let text = format!("{}\nnonsense\n{}:1:7\n", dump.join("\r\n").to_lowercase(), upper_hex(info_hash(99)));
         fs::write(start.path("dump"), text).unwrap();
         let tracker = start.args([option, "dump"]).run();
         let log = tracker.log();
@@ -191,7 +187,8 @@ fn with_it_the_access_list_applies_to_the_state_file_too() {
     let start = Start::loopback();
     let unlisted = [b'x'; 20];
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
-    fs::write(start.path("dump"), format!("{}:{now}:1\n{}:{now}:2\n", hex(unlisted), hex(info_hash(1)))).unwrap();
+    fs::write(start.path("dump"), format!("{}:{now}:1\n{}:{now}:2\n", upper_hex(unlisted), upper_hex(info_hash(1))))
+        .unwrap();
     let refused = if has("accesslist-white") { unlisted } else { info_hash(1) };
     fs::write(start.path("black"), hex(refused) + "\n").unwrap();
     let options = if has("accesslist-white") { &["-l", "dump"][..] } else { &["-l", "dump", "-b", "black"] };

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::clients::http::{Connection, get, get_with, request};
+use crate::clients::http::{get, get_from, get_with};
 use crate::clients::udp::{Announce, Client};
-use crate::flavour::{info_hash, loopback, loopbacks, only_with, only_without};
+use crate::flavour::{info_hash, loopback, only_with, only_without};
 use crate::harness::{skip, tests};
 use crate::http::{announce, announce_target, scrape_target};
+use crate::stats::networks_page;
 use crate::tracker::{Start, Tracker};
 
 tests![
@@ -34,21 +35,11 @@ fn busy(server: SocketAddr) -> String {
     reply.text()
 }
 
-/// The page with these rows for each length of prefix, in builds that serve the family.
-fn page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
-    let part = |prefix: u32, rows: &str| format!("Networks, limit /{prefix}:\n{rows}\n");
-    let parts = |family: bool| match family {
-        true => part(24, ipv4[0]) + &part(16, ipv4[1]),
-        false => part(48, ipv6[0]) + &part(32, ipv6[1]),
-    };
-    loopbacks().iter().map(|loopback| parts(loopback.is_ipv4())).collect()
-}
-
 fn the_page_is_empty_before_the_first_announce() {
     only_with("log-networks");
     let tracker = Tracker::start(&[]);
     for _ in 0..2 {
-        assert_eq!(busy(tracker.http()), page(["", ""], ["", ""]), "statistics are not counted");
+        assert_eq!(busy(tracker.http()), networks_page(["", ""], ["", ""]), "statistics are not counted");
     }
 }
 
@@ -66,7 +57,7 @@ fn announces_and_scrapes_of_both_protocols_are_counted_by_network() {
     }
     let ipv4 = "00000005: 127.0.0.0\n";
     let ipv6 = "00000005: ::\n";
-    assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
+    assert_eq!(busy(tracker.http()), networks_page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
 fn full_scrapes_are_counted() {
@@ -77,7 +68,7 @@ fn full_scrapes_are_counted() {
         assert_eq!(get(http, "/scrape").status, 200);
     }
     let (ipv4, ipv6) = ("00000001: 127.0.0.0\n", "00000001: ::\n");
-    assert_eq!(busy(tracker.http()), page([ipv4, ipv4], [ipv6, ipv6]));
+    assert_eq!(busy(tracker.http()), networks_page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
 fn the_busiest_network_comes_first() {
@@ -89,13 +80,12 @@ fn the_busiest_network_comes_first() {
     let server = tracker.http();
     for (host, times) in [([127, 0, 0, 1], 1), ([127, 0, 1, 1], 3), ([127, 0, 1, 255], 2), ([127, 1, 0, 1], 2)] {
         for _ in 0..times {
-            let connection = Connection::open_from(host.into(), server);
-            connection.ask_last(request(&announce_target(0, "port=1"), "").as_bytes()).bencode();
+            get_from(host.into(), server, &announce_target(0, "port=1"), "").bencode();
         }
     }
     let networks = "00000005: 127.0.1.0\n00000002: 127.1.0.0\n00000001: 127.0.0.0\n";
-    let page = page([networks, "00000006: 127.0.0.0\n00000002: 127.1.0.0\n"], ["", ""]);
-    assert_eq!(busy(server), page);
+    let expected = networks_page([networks, "00000006: 127.0.0.0\n00000002: 127.1.0.0\n"], ["", ""]);
+    assert_eq!(busy(server), expected);
 }
 
 /// Whatever the network of the proxy is.
@@ -115,7 +105,7 @@ fn clients_behind_a_proxy_have_networks_of_their_own() {
     let row = |n: usize, network: &str| format!("{}: {network}\n", count(n));
     let ipv4 = [row(2, "192.0.2.0") + &row(1, "192.0.3.0"), row(3, "192.0.0.0")];
     let ipv6 = [row(2, "2001:db8:1::") + &row(1, "2001:db8:2::"), row(3, "2001:db8::")];
-    let expected = page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
+    let expected = networks_page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
     let shown = get_with(tracker.http(), "/stats?mode=busy", &lines(&tracker.http().ip().to_string()));
     assert_eq!(shown.text(), expected);
 }

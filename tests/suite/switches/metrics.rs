@@ -5,12 +5,12 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::{access_list, restrict_stats};
-use crate::clients::cluster::{Member, Record};
+use super::{access_list, restrict_stats, sync_live};
+use crate::clients::cluster::Member;
 use crate::clients::http::{Connection, ask, get, get_with, percent, request};
 use crate::clients::openmetrics::{Samples, samples};
 use crate::clients::udp::{Announce, COMPLETED, Client, MAGIC, SCRAPE, header};
-use crate::flavour::{FEATURES, client, has, info_hash, loopbacks, only_with, only_without};
+use crate::flavour::{FEATURES, IPV4, IPV6, has, hex, info_hash, loopback, only_with, only_without, serves};
 use crate::harness::tests;
 use crate::http::{announce, announce_target, scrape_target};
 use crate::tracker::{Start, Tracker};
@@ -217,9 +217,9 @@ fn nothing_on_the_page_begins_with(text: &str) {
 }
 
 fn the_access_list_is_on_the_page(key: &str) {
-    let start = Start::minimal().listen(loopbacks()[0]);
+    let start = Start::minimal().listen(loopback());
     let file = start.path("list");
-    let line = |hash: [u8; 20]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    let line = |info_hash| hex(info_hash) + "\n";
     let refused = if has("accesslist-black") { info_hash(1) } else { UNLISTED };
     fs::write(&file, line(info_hash(1)) + &line(info_hash(2))).unwrap();
     let mut tracker = start.config(&format!("{key} list\n")).run();
@@ -254,7 +254,7 @@ fn the_access_list_is_on_the_page(key: &str) {
 
 fn refusals_of_a_full_tracker_are_counted() {
     only_with("metrics");
-    let tracker = Start::minimal().listen(loopbacks()[0]).config("[limits]\ntorrents = 1\n").run();
+    let tracker = Start::minimal().listen(loopback()).config("[limits]\ntorrents = 1\n").run();
     announce(tracker.http(), 0, "port=1");
     for _ in 0..2 {
         get(tracker.http(), &announce_target(1, "port=1")).failure();
@@ -277,7 +277,8 @@ fn requests_are_counted_under_the_family_of_the_client() {
         get(tracker.http(), &announce_target(0, &format!("port=1&ip={ip}")));
     }
     let page = page(&tracker);
-    for (family, is_served) in [("ipv4", !has("v6") || has("dual-stack")), ("ipv6", has("v6"))] {
+    for (family, ip) in [("ipv4", IPV4), ("ipv6", IPV6)] {
+        let is_served = serves(ip);
         let announces = format!("opentracker_announces_total{{protocol=\"http\",family=\"{family}\"}}");
         assert_eq!(page.get(&announces), is_served.then_some(&1.0), "{family}");
         let labels = format!("protocol=\"http\",kind=\"family_not_served\",family=\"{family}\"");
@@ -296,16 +297,8 @@ fn live_sync_is_on_the_page_where_there_is_a_cluster() {
 }
 
 fn live_sync_is_on_the_page() {
-    let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
-    let member = Member::of(&tracker);
-    let peer = |port| Record {
-        info_hash: info_hash(1),
-        endpoint: SocketAddr::new(
-            if loopbacks()[0].is_ipv4() { "198.51.100.1" } else { "2001:db8::1" }.parse().unwrap(),
-            port,
-        ),
-        flags: 0,
-    };
+    let (tracker, member) = sync_live::cluster();
+    let peer = |port| sync_live::peer(loopback(), port);
     let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
     stranger.publish(&[peer(9)]);
     member.publish(&[peer(1), peer(2), peer(0)]);
@@ -335,13 +328,9 @@ fn clients_that_may_not_read_the_statistics_may_not_read_the_page() {
     only_with("restrict-stats");
     let tracker = restrict_stats::closed().config("access.stats 127.0.0.2\n").run();
     for &server in tracker.https() {
-        let asked_by = |host| {
-            let connection = Connection::open_from(client(server.ip(), host), server);
-            connection.ask_last(request("/metrics", "").as_bytes()).status
-        };
-        assert_eq!(asked_by(1), 403);
+        assert_eq!(restrict_stats::status_for(1, server, "/metrics"), 403);
         if server.is_ipv4() {
-            assert_eq!(asked_by(2), 200);
+            assert_eq!(restrict_stats::status_for(2, server, "/metrics"), 200);
         }
     }
 }
@@ -361,7 +350,7 @@ fn behind_a_proxy_the_address_of_the_client_decides() {
         assert_eq!(told.status, 200);
     }
     let page = samples(&get_with(tracker.http(), "/metrics", "X-Forwarded-For: 192.0.2.7\r\n"));
-    let sample = if !has("v6") || has("dual-stack") {
+    let sample = if serves(IPV4) {
         "opentracker_announces_total{protocol=\"http\",family=\"ipv4\"}"
     } else {
         "opentracker_errors_total{protocol=\"http\",kind=\"family_not_served\",family=\"ipv4\"}"

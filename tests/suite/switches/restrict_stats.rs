@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{refuses_key, refuses_option};
-use crate::clients::http::{Connection, get, get_with, request};
+use crate::clients::http::{get, get_from, get_with};
 use crate::flavour::{self, client, has, loopbacks, only_with, only_without};
 use crate::harness::tests;
 use crate::http::announce;
@@ -36,10 +36,15 @@ fn without_it_the_statistics_are_for_everyone() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
         for host in [1, 2, 77] {
-            let connection = Connection::open_from(client(server.ip(), host), server);
-            assert_eq!(connection.ask_last(request("/stats", "").as_bytes()).status, 200);
+            assert_eq!(status_for(host, server, "/stats"), 200);
         }
     }
+}
+
+/// The status that the client at this loopback address gets for this target.
+#[track_caller]
+pub(super) fn status_for(host: u8, server: SocketAddr, target: &str) -> u16 {
+    get_from(client(server.ip(), host), server, target, "").status
 }
 
 /// On the loopback addresses of this build, with what it needs but for `access.stats`.
@@ -51,13 +56,6 @@ pub(super) fn closed() -> Start {
         needs.lines().filter(|line| !line.starts_with("access.stats")).map(|line| format!("{line}\n")).collect();
     let start = start.args(["-d".as_ref(), root.as_os_str()]).config(&config);
     loopbacks().iter().fold(start, |start, ip| start.listen(*ip))
-}
-
-/// The status of the statistics for a client at this loopback address.
-#[track_caller]
-fn asked_by(host: u8, server: SocketAddr) -> u16 {
-    let connection = Connection::open_from(client(server.ip(), host), server);
-    connection.ask_last(request("/stats", "").as_bytes()).status
 }
 
 fn nobody_may_read_the_statistics_unless_configured() {
@@ -84,7 +82,7 @@ fn configured_networks_may_read_the_statistics() {
     for &server in tracker.https().iter().chain(with_options.https()) {
         for (host, expected) in [(1, 403), (2, 200), (3, 200), (4, 403)] {
             let expected = if server.is_ipv6() { 200 } else { expected };
-            assert_eq!(asked_by(host, server), expected, "{host} at {server}");
+            assert_eq!(status_for(host, server, "/stats"), expected, "{host} at {server}");
         }
     }
     assert!(!tracker.stop().contains("nobody may read"));
@@ -96,7 +94,7 @@ fn a_network_covers_only_its_own_family() {
         (closed().config("access.stats 0.0.0.0/0\n").run(), closed().config("access.stats ::/0\n").run());
     for (&at_ipv4, &at_ipv6) in ipv4.https().iter().zip(ipv6.https()) {
         let expected = if at_ipv4.is_ipv4() { (200, 403) } else { (403, 200) };
-        assert_eq!((asked_by(1, at_ipv4), asked_by(1, at_ipv6)), expected, "{at_ipv4}");
+        assert_eq!((status_for(1, at_ipv4, "/stats"), status_for(1, at_ipv6, "/stats")), expected, "{at_ipv4}");
     }
 }
 

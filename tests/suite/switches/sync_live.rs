@@ -56,13 +56,13 @@ fn kind(family: IpAddr) -> u8 {
 }
 
 /// A peer of this family somewhere else.
-fn peer(family: IpAddr, port: u16) -> Record {
+pub(super) fn peer(family: IpAddr, port: u16) -> Record {
     let ip = if family.is_ipv4() { "198.51.100.1" } else { "2001:db8::1" };
     Record { info_hash: info_hash(1), endpoint: SocketAddr::new(ip.parse().unwrap(), port), flags: 0 }
 }
 
 /// A tracker that believes packets from one loopback address, and another member of its cluster there.
-fn cluster() -> (Tracker, Member) {
+pub(super) fn cluster() -> (Tracker, Member) {
     let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
     let member = Member::of(&tracker);
     (tracker, member)
