@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory that everybody may enter, as the tracker does after giving up root; removed in the end.
+/// A new directory that every user may enter, as the tracker does after giving up root. It is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Directory(pub(crate) PathBuf);
 
@@ -19,7 +19,7 @@ impl Directory {
             let path = temporary.join(format!("opentracker-suite-{}-{count}", std::process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => break path,
-                // Left behind by a process of the same number that was killed.
+                // Left behind by a process with the same id that was killed.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
                 Err(error) => panic!("{}: {error}", path.display()),
             }

@@ -1,4 +1,4 @@
-//! What the documents say about features is what there is.
+//! The documents say about features what holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The lines of a Markdown table below a heading, each as its cells; code marks are taken off.
+/// The lines of a Markdown table below a heading, each as its cells without code marks.
 fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let section = document.split(&format!("\n## {heading}\n")).nth(1).expect("the section");
     let section = section.split("\n## ").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rules that the sources keep, so that switches stay cheap to add and files short enough to read.
+//! Rules for the sources: switches stay cheap to add, files short enough to read, and tests honest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn collect(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// Does this code depend on a feature? Comments do not.
+/// Whether this line depends on a feature. Comments do not count.
 fn asks_for_a_feature(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.contains("cfg") && code.contains("feature")
@@ -41,7 +41,7 @@ fn features_are_asked_for_in_one_place() {
     );
     assert!(asks_for_a_feature("#![cfg_attr(feature = \"v6\", x)]") && !asks_for_a_feature("//! `cfg(feature)`"));
     for (path, text) in files_below("src") {
-        // The one is the table of switches, the other refuses the forbidden pair.
+        // The table of switches, and the file that refuses the forbidden pair.
         let allowed = path.ends_with("src/switches/mod.rs") || path.ends_with("src/lib.rs");
         let asks = text.lines().find(|line| asks_for_a_feature(line));
         assert!(allowed || asks.is_none(), "{}: {asks:?}", path.display());

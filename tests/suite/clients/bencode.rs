@@ -1,4 +1,4 @@
-//! Reads bencode (BEP 3) as strictly as the strictest client: keys sorted, no leading zeros, nothing behind the end.
+//! Reads bencode (BEP 3) as strictly as the strictest client: keys sorted, no leading zeros, nothing after the end.
 
 use crate::harness::tests;
 
@@ -14,7 +14,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// The value that `bytes` are, all of them.
+    /// The value that `bytes` encode, all of them.
     #[track_caller]
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self::parse(bytes).unwrap_or_else(|| panic!("no bencode: {}", bytes.escape_ascii()))

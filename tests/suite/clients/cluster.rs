@@ -1,4 +1,4 @@
-//! A member of a tracker's cluster (live sync) that can also send what no tracker would.
+//! A member of a tracker's cluster (live sync) that can also send malformed packets.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -12,7 +12,7 @@ pub(crate) const SEEDING: u8 = 0x80;
 pub(crate) const COMPLETED: u8 = 0x40;
 pub(crate) const STOPPED: u8 = 0x20;
 
-/// What a member tells of one peer.
+/// What a member publishes about one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) info_hash: [u8; 20],
@@ -20,7 +20,7 @@ pub(crate) struct Record {
     pub(crate) flags: u8,
 }
 
-/// A member on the loopback interface, where a tracker hears its own packets too.
+/// A member on the loopback interface, where a tracker receives its own packets too.
 pub(crate) struct Member {
     group: SocketAddr,
     /// Its tracker id.
@@ -42,7 +42,7 @@ impl Record {
 }
 
 impl Member {
-    /// Joins the cluster that the tracker says it is in.
+    /// Joins the cluster that the tracker names in its log.
     pub(crate) fn of(tracker: &Tracker) -> Self {
         let log = tracker.log();
         let (_, group) = log.split_once("live sync with group ").unwrap_or_else(|| panic!("no cluster:\n{log}"));
@@ -62,12 +62,12 @@ impl Member {
         Self { sender: sender_at(ip), ..self }
     }
 
-    /// A packet of ours.
+    /// A packet of this member.
     pub(crate) fn packet(&self, kind: u8, records: &[Record]) -> Vec<u8> {
         packet(self.id, kind, records)
     }
 
-    /// Sends a well-formed packet of ours; all records are of one family.
+    /// Sends a well-formed packet. All records are of one family.
     #[track_caller]
     pub(crate) fn publish(&self, records: &[Record]) {
         let kind = u8::from(records[0].endpoint.is_ipv6());
@@ -79,7 +79,7 @@ impl Member {
         assert_eq!(self.sender.send_to(packet, self.group).unwrap(), packet.len());
     }
 
-    /// The tracker's id and the rest of its next packet.
+    /// Waits for the tracker's next packet. Returns the id in it, and the rest.
     #[track_caller]
     pub(crate) fn receive(&self) -> ([u8; 4], Vec<u8>) {
         loop {
@@ -95,7 +95,7 @@ impl Member {
         }
     }
 
-    /// The records of the tracker's next packet, which is of this kind.
+    /// Waits for the tracker's next packet, which has to be of this kind. Returns its records.
     #[track_caller]
     pub(crate) fn receive_records(&self, kind: u8) -> Vec<Vec<u8>> {
         let (_, rest) = self.receive();
@@ -104,7 +104,7 @@ impl Member {
     }
 }
 
-/// A packet from a tracker with this id.
+/// A packet of a member with this id. `kind` is 0 for IPv4 records and 1 for IPv6 records.
 pub(crate) fn packet(id: [u8; 4], kind: u8, records: &[Record]) -> Vec<u8> {
     let records: Vec<_> = records.iter().flat_map(Record::bytes).collect();
     [&id[..], &[0, 0, 0, kind], &records].concat()

@@ -1,4 +1,4 @@
-//! An HTTP client that sends the bytes it is told to and keeps the bytes that come back.
+//! An HTTP client that sends exactly the bytes it is given.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use super::bencode::Value;
 use crate::wait::{MAX_WAIT, retry_interrupted};
 
-/// A reply, taken apart.
+/// A parsed reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -21,17 +21,17 @@ pub(crate) struct Reply {
 /// A connection to one address of a tracker.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// What has come and has not been looked at.
+    /// What has been received and not been parsed.
     buffer: Vec<u8>,
 }
 
-/// Sends a plain GET for this target, and reads until the tracker closes.
+/// Sends a plain GET for this target, and reads the reply until the tracker closes.
 #[track_caller]
 pub(crate) fn get(tracker: SocketAddr, target: &str) -> Reply {
     get_with(tracker, target, "")
 }
 
-/// The same with more header lines, each with its line end.
+/// [`get`] with more header lines, each with its line end.
 #[track_caller]
 pub(crate) fn get_with(tracker: SocketAddr, target: &str, headers: &str) -> Reply {
     ask(tracker, request(target, headers).as_bytes())
@@ -53,7 +53,7 @@ pub(crate) fn request(target: &str, headers: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: tracker.example\r\n{headers}\r\n")
 }
 
-/// Everything in percent-encoding, as some clients do.
+/// Percent-encodes every byte, as some clients do.
 pub(crate) fn percent(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "%{byte:02X}").unwrap();
@@ -87,7 +87,7 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends as much as the tracker is willing to take: it may have closed before the end.
+    /// Sends as much as the tracker accepts: it may close before the end.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -97,7 +97,7 @@ impl Connection {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The next reply. Its length is what its header says: the connection may stay open.
+    /// Reads the next reply up to the length in its header: the connection may stay open.
     #[track_caller]
     pub(crate) fn reply(&mut self) -> Reply {
         let end = self.read_until(|buffer| find(buffer, b"\r\n\r\n"));
@@ -117,7 +117,7 @@ impl Connection {
         self.last_reply()
     }
 
-    /// One reply, behind which the tracker closes.
+    /// Reads the reply after which the tracker closes.
     #[track_caller]
     pub(crate) fn last_reply(mut self) -> Reply {
         let bytes = self.rest();
@@ -130,7 +130,7 @@ impl Connection {
         reply
     }
 
-    /// Everything until the tracker closes. A reset counts as that: it has closed without reading all.
+    /// Reads until the tracker closes. A reset counts as that: the tracker has closed without reading all.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.read_more() > 0 {}
@@ -176,7 +176,7 @@ impl Reply {
         Self { status, status_line: status_line.to_owned(), headers: headers.collect(), body: Vec::new() }
     }
 
-    /// A header that is there at most once.
+    /// The value of a header, which may occur only once.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str());
@@ -211,7 +211,7 @@ impl Reply {
         }
     }
 
-    /// The dictionary in a reply that has one.
+    /// The dictionary in the body. It must not be a failure.
     #[track_caller]
     pub(crate) fn bencode(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
@@ -220,7 +220,7 @@ impl Reply {
         value
     }
 
-    /// The text of a reply that is a failure, and nothing else.
+    /// The failure in the body, which must be all there is.
     #[track_caller]
     pub(crate) fn failure(&self) -> String {
         assert_eq!(self.status, 200, "{}", self.text());

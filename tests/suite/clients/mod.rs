@@ -1,4 +1,4 @@
-//! Clients that are written from the BEPs and know nothing of the tracker's own code.
+//! Clients that are written from the BEPs, without the tracker's own code.
 
 pub(crate) mod bencode;
 pub(crate) mod cluster;

@@ -1,15 +1,15 @@
-//! A reader of the text format of OpenMetrics, as strict as the format. The official one has its turn in
+//! A reader of the text format of OpenMetrics, as strict as the specification. The official reader is used in
 //! `tests/e2e/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::http::Reply;
 
-/// Each name with its labels, as they are written, and its value.
+/// The value of each name with its labels, as they are written.
 pub(crate) type Samples = BTreeMap<String, f64>;
 
-/// Takes a page apart as its format wants it: after the description of each name come its samples,
-/// all together and each once, and at the end stands that it is the end.
+/// Parses a page. The format wants the samples of a name together, after its description and each once, and a mark at
+/// the end of the page.
 #[track_caller]
 pub(crate) fn samples(reply: &Reply) -> Samples {
     assert_eq!(reply.status, 200, "{}", reply.text());

@@ -1,4 +1,4 @@
-//! A UDP client (BEP 15) that can also send what no client would.
+//! A UDP client (BEP 15) that can also send malformed datagrams.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -17,16 +17,16 @@ pub(crate) const COMPLETED: u32 = 1;
 pub(crate) const STARTED: u32 = 2;
 pub(crate) const STOPPED: u32 = 3;
 
-/// One socket that talks to one address of a tracker.
+/// A socket that talks to one address of a tracker.
 pub(crate) struct Client {
     socket: UdpSocket,
     tracker: SocketAddr,
-    /// Given by the tracker; 0 before.
+    /// The connection id, as the tracker gave it; 0 before.
     pub(crate) id: u64,
     last_transaction: Cell<u32>,
 }
 
-/// The 98 bytes of an announce, but for its header.
+/// The fields of an announce that tests choose.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Announce {
     pub(crate) info_hash: [u8; 20],
@@ -37,7 +37,7 @@ pub(crate) struct Announce {
     pub(crate) port: u16,
 }
 
-/// What an announce is answered.
+/// The reply to an announce.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AnnounceReply {
     pub(crate) interval: u32,
@@ -46,7 +46,7 @@ pub(crate) struct AnnounceReply {
     pub(crate) peers: Vec<SocketAddr>,
 }
 
-/// What a scrape is answered for one torrent, in the order of the packet.
+/// What the reply to a scrape says of one torrent, in the order of the packet.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) struct ScrapeCounts {
     pub(crate) seeders: u32,
@@ -55,7 +55,7 @@ pub(crate) struct ScrapeCounts {
 }
 
 impl Announce {
-    /// From a leecher who wants as many peers as there may be.
+    /// An announce of a leecher that leaves the number of peers to the tracker.
     pub(crate) fn leecher(info_hash: [u8; 20], port: u16) -> Self {
         Self { info_hash, left: 1, event: 0, address: 0, num_want: -1, port }
     }
@@ -85,7 +85,7 @@ impl Announce {
     }
 }
 
-/// The first 16 bytes of everything.
+/// The first 16 bytes of every request.
 pub(crate) fn header(id: u64, action: u32, transaction: u32) -> Vec<u8> {
     [&id.to_be_bytes()[..], &action.to_be_bytes(), &transaction.to_be_bytes()].concat()
 }
@@ -94,26 +94,26 @@ pub(crate) fn scrape_packet(id: u64, transaction: u32, hashes: &[[u8; 20]]) -> V
     [header(id, SCRAPE, transaction), hashes.concat()].concat()
 }
 
-/// The action and the transaction id at the beginning of a reply.
+/// Asserts that a reply begins with this action and transaction id.
 #[track_caller]
 pub(crate) fn assert_header(reply: &[u8], action: u32, transaction: u32) {
     assert_eq!(reply.get(..8), Some(&header(0, action, transaction)[8..]), "{reply:02x?}");
 }
 
 impl Client {
-    /// From the tracker's own loopback address, connected.
+    /// Connects from the first loopback address of the tracker's family.
     pub(crate) fn new(tracker: SocketAddr) -> Self {
         Self::at(flavour::client(tracker.ip(), 1), tracker)
     }
 
-    /// From this address, connected.
+    /// Connects from this address.
     pub(crate) fn at(ip: IpAddr, tracker: SocketAddr) -> Self {
         let mut client = Self::unconnected(ip, tracker);
         client.id = client.connect();
         client
     }
 
-    /// From this address, without a connection id.
+    /// A client at this address that has no connection id.
     pub(crate) fn unconnected(ip: IpAddr, tracker: SocketAddr) -> Self {
         let socket = UdpSocket::bind((ip, 0)).unwrap();
         socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
@@ -124,7 +124,7 @@ impl Client {
         self.socket.local_addr().unwrap().ip()
     }
 
-    /// Where a peer at this client with this port would be.
+    /// The endpoint of a peer at this client's address with this port.
     pub(crate) fn endpoint(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip(), port)
     }
@@ -134,7 +134,7 @@ impl Client {
         self.last_transaction.get()
     }
 
-    /// Sends it and gives the next thing that comes back from the address that it was sent to.
+    /// Sends a datagram, and returns the next one that comes back. It has to come from the address that was asked.
     #[track_caller]
     pub(crate) fn exchange(&self, datagram: &[u8]) -> Vec<u8> {
         self.send(datagram);
@@ -167,7 +167,7 @@ impl Client {
         u64::from_be_bytes(reply[8..].try_into().unwrap())
     }
 
-    /// The datagram is not answered: what is sent next from the same socket is.
+    /// Asserts that the datagram is not answered: the next reply is the one to the next request.
     #[track_caller]
     pub(crate) fn gets_no_answer_to(&self, datagram: &[u8]) {
         self.send(datagram);
@@ -183,7 +183,7 @@ impl Client {
         AnnounceReply { interval: number(&reply, 8), leechers: number(&reply, 12), seeders: number(&reply, 16), peers }
     }
 
-    /// The text of the error packet that the announce is answered with.
+    /// Announces, and returns the text of the error in the reply.
     #[track_caller]
     pub(crate) fn refusal(&self, announce: &Announce) -> String {
         let transaction = self.next_transaction();
@@ -201,7 +201,7 @@ impl Client {
         reply[8..].chunks(12).map(totals).collect()
     }
 
-    /// Seeders, completed and leechers of one torrent.
+    /// Scrapes one torrent, and returns its seeders, downloads and leechers.
     #[track_caller]
     pub(crate) fn counts(&self, info_hash: [u8; 20]) -> (u32, u32, u32) {
         let totals = self.scrape(&[info_hash])[0];

@@ -58,7 +58,7 @@ fn peers_are_handed_out_with_the_address_they_announced_from() {
         assert_eq!(peers(&answer).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
         let key = if server.is_ipv4() { "peers" } else { "peers6" };
         assert!(answer.text(key).windows(2).any(|bytes| bytes == [0x12, 0x34]), "6 or 18 bytes each, big-endian");
-        // A seeder is handed leechers only.
+        // A seeder is handed only leechers.
         let expected = [(3, 2), (4, 3)].map(|(host, port)| SocketAddr::new(client(server.ip(), host), port));
         assert_eq!(peers(&from(2, "port=4660&left=0")).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
     }
@@ -125,7 +125,7 @@ fn events_change_the_counts() {
     let mut others = 0;
     for (parameters, expected) in [
         ("port=1&left=5&event=started", (0, 0, 1)),
-        // Not with something left.
+        // Not if something is left.
         ("port=1&left=5&event=completed", (0, 0, 1)),
         ("port=1&left=0&event=completed", (1, 1, 0)),
         // Once for each peer.

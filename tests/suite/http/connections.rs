@@ -1,4 +1,4 @@
-//! How long a connection lives, and what may come over it.
+//! How long a connection stays open, and what may come over it.
 
 use std::fs;
 
@@ -51,14 +51,14 @@ fn a_connection_is_kept_open_for_a_client_that_asks() {
             assert_eq!(reply.header("connection"), Some("keep-alive"), "{headers}");
             assert_eq!(counts(&reply.bencode()), (0, 0, 1));
         }
-        // Errors too, and failures.
+        // Also after errors and failures.
         connection.send(request("/nowhere", KEEP));
         assert_eq!(connection.reply().status, 404);
         connection.send(request("/announce?info_hash=short", KEEP));
         assert_eq!(connection.reply().status, 400);
         connection.send(request("/announce", KEEP));
         connection.reply().failure();
-        // Until it does not ask any more.
+        // Until the client no longer asks for it.
         connection.send(request(&announce_target(0, "port=1"), ""));
         let reply = connection.last_reply();
         assert_eq!(reply.header("connection"), Some("close"));
@@ -133,7 +133,7 @@ fn a_client_may_close_its_side_first() {
 fn silent_clients_do_not_block_others() {
     let tracker = Start::loopback().config("listen.tcp_workers 1\nlisten.udp_workers 1\n").run();
     let mut silent: Vec<_> = (0..50).map(|_| Connection::open(tracker.http())).collect();
-    // Half of them do not stay with the system.
+    // Half of them send something, so that the system hands them to the tracker.
     silent.iter_mut().step_by(2).for_each(|connection| connection.send("\r\n"));
     let mut begun = Connection::open(tracker.http());
     begun.send("GET /announce?info");

@@ -1,4 +1,4 @@
-//! What the original understood and real clients lean on.
+//! Unusual requests that real clients send and the original understands.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,8 @@ tests![
     a_request_with_a_body_is_answered,
 ];
 
-/// Each way of asking is understood as an announce of one more leecher.
+/// Asserts that each request, given as its target and the text behind it, is understood as an announce of one more
+/// leecher.
 fn each_is_an_announce(requests: impl IntoIterator<Item = (String, String)>) {
     let tracker = Tracker::start(&[]);
     let mut leechers = 0;

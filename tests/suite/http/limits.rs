@@ -1,4 +1,4 @@
-//! What strangers can make it hold.
+//! The limits on what strangers can send and keep open.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ tests![
     connections_beyond_the_limit_wait_for_their_turn,
 ];
 
-/// An announce with a head of exactly so many bytes.
+/// An announce with a request head of exactly `len` bytes.
 fn head_of(len: usize, in_target: bool) -> String {
     let target = announce_target(0, "port=1");
     let (before, after) = if in_target {
@@ -47,7 +47,7 @@ fn a_request_head_without_an_end_is_refused_when_it_is_too_long() {
         let mut connection = Connection::open(tracker.http());
         let filling = if start.ends_with('\n') { "A: b\r\n".repeat(2000) } else { "a".repeat(12_000) };
         connection.try_send(format!("{start}{filling}").as_bytes());
-        // The connection stays open on this side: it is the tracker that has had enough.
+        // The client's side stays open: the tracker answers and closes.
         assert_eq!(connection.last_reply().status, 400);
     }
 }
@@ -71,7 +71,7 @@ fn when_file_descriptors_run_out_udp_goes_on_and_http_recovers() {
     idle.iter_mut().for_each(|connection| connection.send("G"));
     let mut waiting = Connection::open(tracker.http());
     waiting.send(request(&announce_target(0, "port=1"), ""));
-    // The HTTP worker may not have had its turn yet.
+    // The HTTP worker may not have accepted them yet.
     tracker.wait_for_log("TCP connections are in use");
     for port in 2..=100 {
         let announced = client.announce(&Announce::leecher(info_hash(0), port));
@@ -107,7 +107,7 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
     }
     let mut third = Connection::open(tracker.http());
     third.send(request(&announce_target(0, "port=2"), ""));
-    // Those who have a place go on being answered, and nobody else is taken in meanwhile.
+    // Accepted connections are still answered, and no other one is accepted meanwhile.
     for connection in &mut kept {
         connection.send(request(&announce_target(0, "port=1"), "Connection: keep-alive\r\n"));
         assert_eq!(counts(&connection.reply().bencode()), (0, 0, 1));

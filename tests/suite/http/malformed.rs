@@ -1,4 +1,4 @@
-//! What cannot be understood: each part of a request in turn.
+//! Malformed requests: each part in turn.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ tests![
     requests_with_a_few_wrong_bytes_are_answered
 ];
 
-/// An error is a status and a one-line title for browsers.
+/// Asserts that the reply is an error: a status, and a one-line title for browsers.
 #[track_caller]
 fn assert_error(reply: &Reply, status: u16) {
     assert_eq!(reply.status, status, "{reply:?}");
@@ -148,7 +148,7 @@ fn requests_with_a_few_wrong_bytes_are_answered() {
         }
         let mut connection = Connection::open(tracker.http());
         connection.try_send(&bytes);
-        // Without an end, it is never complete.
+        // The tracker would wait for the rest of a head whose end is missing.
         connection.finish_sending();
         let reply = connection.last_reply();
         assert!([200, 400, 404].contains(&reply.status), "{} gets {reply:?}", bytes.escape_ascii());

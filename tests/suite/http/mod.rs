@@ -1,4 +1,4 @@
-//! BEP 3, 7, 23 and 48 over HTTP, as lenient as clients in the wild need it.
+//! HTTP: BEP 3, 7, 23 and 48, as lenient as real clients need it.
 
 pub(crate) mod announce;
 pub(crate) mod connections;
@@ -15,7 +15,7 @@ use crate::clients::http::{get, percent};
 use crate::clients::udp::{compact_ipv4, compact_ipv6};
 use crate::flavour::info_hash;
 
-/// The target of an announce for the torrent, with these parameters behind.
+/// The target of an announce for the torrent with these further parameters.
 pub(crate) fn announce_target(n: u8, parameters: &str) -> String {
     format!("/announce?info_hash={}&{parameters}", percent(&info_hash(n)))
 }
@@ -26,13 +26,13 @@ pub(crate) fn scrape_target(torrents: impl IntoIterator<Item = u8>) -> String {
     format!("/scrape?{}", hashes.join("&"))
 }
 
-/// Announces, and gives the dictionary that is the answer.
+/// Announces, and returns the dictionary in the reply.
 #[track_caller]
 pub(crate) fn announce(server: SocketAddr, n: u8, parameters: &str) -> Value {
     get(server, &announce_target(n, parameters)).bencode()
 }
 
-/// The peers of both families in the answer to an announce.
+/// The peers of both families in the reply to an announce.
 #[track_caller]
 pub(crate) fn peers(announced: &Value) -> Vec<SocketAddr> {
     let mut peers = compact_ipv4(announced.text("peers"));
@@ -45,7 +45,7 @@ pub(crate) fn peers(announced: &Value) -> Vec<SocketAddr> {
 /// Complete, downloaded and incomplete.
 pub(crate) type Counts = (i64, i64, i64);
 
-/// The numbers of one torrent, as an announce or a scrape has them.
+/// The counts of one torrent in the reply to an announce or a scrape.
 #[track_caller]
 pub(crate) fn counts(dictionary: &Value) -> Counts {
     (dictionary.number("complete"), dictionary.number("downloaded"), dictionary.number("incomplete"))

@@ -1,4 +1,4 @@
-//! Where what is, and what is nowhere.
+//! Which paths exist.
 
 use super::announce_target;
 use crate::clients::http::{get, get_with};

@@ -1,4 +1,4 @@
-//! BEP 48: the numbers of some torrents.
+//! BEP 48: scrapes of some torrents.
 
 use super::{Counts, announce, counts, scrape_target};
 use crate::clients::bencode::Value;
@@ -18,7 +18,7 @@ tests![
     a_tracker_for_both_families_counts_both,
 ];
 
-/// The torrents in the answer, and their numbers.
+/// The torrents in the reply, and their counts.
 #[track_caller]
 fn files(answer: &Value) -> Vec<(&[u8], Counts)> {
     assert_eq!(answer.keys(), [b"files"]);
@@ -32,7 +32,7 @@ fn files(answer: &Value) -> Vec<(&[u8], Counts)> {
         .collect()
 }
 
-/// A tracker with a leecher in each of these torrents, and a seeder who has completed in the first.
+/// Starts a tracker with a leecher in each of these torrents, and a seeder that has completed in the first.
 fn tracker_with(torrents: impl IntoIterator<Item = u8>) -> Tracker {
     let tracker = Tracker::start(&[]);
     let mut first = true;
@@ -106,7 +106,7 @@ fn the_downloads_of_an_empty_torrent_are_kept() {
     announce(tracker.http(), 1, "port=2&event=stopped");
     let answer = get(tracker.http(), &scrape_target([1])).bencode();
     assert_eq!(files(&answer), [(&info_hash(1)[..], (0, 1, 0))]);
-    // Of one that nobody completed, nothing.
+    // Nothing is kept of one without downloads.
     announce(tracker.http(), 2, "port=1&left=1");
     announce(tracker.http(), 2, "port=1&left=1&event=stopped");
     assert_eq!(get(tracker.http(), &scrape_target([2])).text(), "d5:filesdee");

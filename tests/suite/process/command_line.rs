@@ -1,4 +1,4 @@
-//! Every option, and what is printed instead of running.
+//! Every option, and those that print something instead of starting the tracker.
 
 use crate::clients::udp::Client;
 use crate::flavour::{self, has, loopback};
@@ -14,7 +14,7 @@ tests![
     the_tracker_writes_to_standard_error_only,
 ];
 
-/// Short name, long name, a value, and the features of which one is needed, if any is.
+/// Short name, long name, a value, and the features one of which is needed (none: every build has the option).
 const OPTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("-i", "--ip", "LOOPBACK", &[]),
     ("-p", "--tcp-port", "0", &[]),

@@ -47,7 +47,7 @@ fn every_key_is_understood_in_both_syntaxes() {
         check(&format!("{key} {value}\n")).succeeds();
         check(&format!("{key} = {quoted}\n")).succeeds();
         classic += &format!("{key}\t {value}\r\n");
-        // The same key in its other spelling.
+        // TOML refuses a key twice, and this is listen.udp_workers in its other spelling.
         if key != "listen.udp.workers" {
             toml += &format!("{key} = {quoted}\n");
         }
@@ -156,7 +156,7 @@ fn mistakes_are_reported_with_file_line_and_key() {
         let file = finished.path("2.conf").display().to_string();
         finished.refuses(2, &["opentracker: ", &file, said]);
         assert_eq!((finished.stderr.lines().count(), finished.stdout.as_str()), (1, ""), "{finished:?}");
-        // It is no less wrong without --check-config.
+        // The same without --check-config.
         Start::loopback().config(text).finish().refuses(2, &[said]);
     }
 }

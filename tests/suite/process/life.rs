@@ -1,4 +1,4 @@
-//! Start, signals and end.
+//! Start, signals and stop.
 
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -42,7 +42,7 @@ fn sigterm_stops_the_tracker_under_load() {
 }
 
 fn sighup_does_not_stop_the_tracker() {
-    // The original dies of it when there are workers for UDP.
+    // The original dies of SIGHUP when there are workers for UDP.
     for config in ["", "listen.udp.workers 2\n"] {
         let tracker = Start::loopback().config(config).run();
         let client = Client::new(tracker.udp());
@@ -57,7 +57,7 @@ fn sighup_does_not_stop_the_tracker() {
 
 fn the_service_manager_hears_of_start_and_stop() {
     let mut tracker = Tracker::start(&[]);
-    // READY=1 was waited for when it started.
+    // `run` has waited for READY=1.
     tracker.signal(Signal::SIGTERM);
     assert_eq!(tracker.next_notification().as_deref(), Some("STOPPING=1"));
     assert_eq!(tracker.next_notification(), None);

@@ -1,4 +1,4 @@
-//! Where it listens: the order of `-i`, `-p`, `-P` and `-f`, and what stands there when nothing is said.
+//! Where the tracker listens: the order of `-i`, `-p`, `-P` and `-f`, and the default.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
@@ -19,7 +19,7 @@ tests![
     one_address_is_not_opened_twice,
 ];
 
-/// Two addresses of the first family, in words.
+/// Two addresses of the first family, as text.
 fn two() -> (String, String) {
     let one = loopback();
     let other = if one.is_ipv4() { client(one, 2) } else { wildcard(one) };

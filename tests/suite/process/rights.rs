@@ -1,4 +1,4 @@
-//! What it gives up when it is started as root, and what it needs when it is not.
+//! What the tracker gives up when it is started as root, and how it runs when it is not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn proc(tracker: &Tracker, name: &str) -> PathBuf {
     Path::new("/proc").join(tracker.pid().to_string()).join(name)
 }
 
-/// Every thread has only the rights of this user, and of no group but his own.
+/// Asserts that every thread has only the rights of this user and of the user's own group.
 fn assert_rights_of(tracker: &Tracker, name: &str) {
     let user = User::from_name(name).unwrap().unwrap();
     let mut threads = 0;
@@ -107,7 +107,7 @@ fn without_root_the_tracker_changes_its_directory_and_keeps_its_user() {
     let tracker = if is_root() {
         let user = User::from_name("daemon").unwrap().unwrap();
         let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
-        // He may not be allowed to reach the binary where it was built.
+        // This user may not be allowed to reach the binary where it was built.
         let start = start.with_binary_for_everybody();
         start.wrapped(&["setpriv", &uid, &gid, "--clear-groups", "--inh-caps=-all"]).run()
     } else {

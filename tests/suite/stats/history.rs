@@ -1,4 +1,4 @@
-//! After a history that the test has written, every counter has the value that it has to have.
+//! Every counter has the right value after a known series of requests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ struct Everything {
     udp: [u64; 5],
     livesync: u64,
     renewals: u64,
-    /// From 302 to 500.
+    /// From code 302 to code 500.
     errors: [u64; 9],
     stalls: u64,
 }
@@ -71,7 +71,7 @@ fn every_counter_is_right_after_requests_over_both_protocols_and_all_families() 
         over_udp(udp, torrent);
     }
     let families = tracker.https().len() as u64;
-    // What `over_http` and `over_udp` leave behind and have been counted for, once for each family.
+    // The effect of one `over_http` and one `over_udp`.
     let each = Everything {
         torrents: 3,
         walked: 3,
@@ -117,15 +117,15 @@ fn every_counter_is_right_after_requests_over_both_protocols_and_all_families() 
     assert_eq!(rows.iter().map(|(_, times)| times.parse::<u64>().unwrap()).sum::<u64>(), n(3));
 }
 
-/// 16 connections, on which torrent 0 gets a seeder who has completed, and 1 a leecher and a seeder.
+/// Opens 16 connections. Gives `torrent` a seeder that has completed, and the next one a leecher and a seeder.
 fn over_http(server: SocketAddr, torrent: u8) {
     announce(server, torrent, "port=1&left=5&event=started");
-    // Comes back, and has completed; says so twice.
+    // The same peer completes, and says so twice.
     announce(server, torrent, "port=1&left=0&event=completed");
     announce(server, torrent, "port=1&left=0&event=completed");
     announce(server, torrent + 1, "port=1&left=5");
     announce(server, torrent + 1, "port=2&left=0");
-    // Comes and goes, and so does its torrent.
+    // A peer comes and goes, and so does its torrent.
     announce(server, torrent + 2, "port=1&left=5");
     announce(server, torrent + 2, "port=1&left=5&event=stopped");
     get(server, &scrape_target([torrent])).bencode();
@@ -140,7 +140,7 @@ fn over_http(server: SocketAddr, torrent: u8) {
     }
 }
 
-/// 10 datagrams, by which torrent 1 gets a download, and 3 a seeder who has completed.
+/// Sends 10 datagrams. Gives torrent `torrent + 1` a download, and `torrent + 3` a seeder that has completed.
 fn over_udp(server: SocketAddr, torrent: u8) {
     let client = Client::new(server);
     let (one, three) = (info_hash(torrent + 1), info_hash(torrent + 3));
@@ -151,12 +151,12 @@ fn over_udp(server: SocketAddr, torrent: u8) {
     client.announce(&Announce::leecher(one, 5).event(STOPPED));
     client.scrape(&[one]);
     client.scrape(&[one, three]);
-    // No datagram that there is an answer for, and no connection id.
+    // A datagram that is not answered, and a wrong connection id.
     client.send(b"short");
     client.exchange(&Announce::leecher(one, 6).packet(client.id ^ 1, 9));
 }
 
-/// Downloads outlive a restart with the state file, peers and counters do not.
+/// With a state file, downloads outlive a restart; peers and counters do not.
 fn totals_are_right_after_a_restart() {
     only_with("fullscrape");
     let first = Tracker::start(&[]);

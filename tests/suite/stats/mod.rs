@@ -1,4 +1,4 @@
-//! `/stats`, to the byte and as the monitors that are in use read it.
+//! `/stats`, byte for byte and as existing monitors read it.
 
 pub(crate) mod history;
 pub(crate) mod monitors;
@@ -38,7 +38,7 @@ pub(crate) fn networks_page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
     parts.map(|(prefix, rows)| format!("Networks, limit /{prefix}:\n{rows}\n")).collect()
 }
 
-/// The page of a mode.
+/// Fetches the page of a mode.
 #[track_caller]
 fn page(server: SocketAddr, mode: &str) -> String {
     let reply = get(server, &format!("/stats?mode={mode}"));

@@ -1,4 +1,4 @@
-//! One reader for each way in which monitors in use read the statistics.
+//! One test for each way in which existing monitors read the statistics.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ tests![
     monitors_match_regular_expressions,
 ];
 
-/// Four peers, two of them seeders, of three torrents, one of them completed.
+/// Starts a tracker with four peers, two of them seeders, in three torrents, and with one completed download.
 fn tracker() -> Tracker {
     let tracker = Tracker::start(&[]);
     for (n, parameters) in [
@@ -36,7 +36,7 @@ fn tracker() -> Tracker {
     tracker
 }
 
-/// The child elements alone: what stands between them is not for monitors.
+/// The child elements, without the text between them.
 fn elements<'a>(node: Node<'a, 'a>) -> Vec<Node<'a, 'a>> {
     node.children().filter(Node::is_element).collect()
 }
@@ -46,7 +46,7 @@ fn number(node: Node<'_, '_>) -> u64 {
     node.text().unwrap_or_default().parse().unwrap_or_else(|_| panic!("{node:?}"))
 }
 
-/// `stats[3][0].text`, as scripts with an element tree have it.
+/// `stats[3][0].text`, as scripts with an element tree read it.
 fn monitors_read_elements_by_position() {
     let tracker = tracker();
     let page = page(tracker.http(), "everything");
@@ -57,7 +57,7 @@ fn monitors_read_elements_by_position() {
     assert_eq!((inside(3), inside(4), inside(5), inside(6)), (3, 4, 2, 1), "torrents, peers, seeds, completed");
 }
 
-/// `torrents/count_mutex/text()`, as an exporter with XPath has it.
+/// `torrents/count_mutex/text()`, as an exporter with XPath reads it.
 fn monitors_read_elements_by_path() {
     let tracker = tracker();
     get(tracker.http(), "/nowhere");
@@ -116,7 +116,7 @@ fn monitors_read_elements_by_path() {
     assert_eq!(errors, expected);
 }
 
-/// The names of everything below an element, in order and nested.
+/// The name of an element and, in brackets, the outlines of its child elements.
 fn outline(node: Node<'_, '_>) -> String {
     let names: Vec<_> = elements(node).into_iter().map(outline).collect();
     let name = node.tag_name().name();
@@ -158,7 +158,7 @@ fn the_tracker_id_lasts_for_a_run_and_is_the_one_in_the_cluster() {
     }
 }
 
-/// Lines 1 and 2, and the third word of line 3, as a plugin of three calls of awk has it.
+/// Lines 1 and 2, and the third word of line 3, as a plugin reads them that calls awk three times.
 fn monitors_read_lines_and_words() {
     let tracker = tracker();
     let page = get(tracker.http(), "/stats").text();
@@ -167,7 +167,7 @@ fn monitors_read_lines_and_words() {
     assert_eq!((line(1), line(2), word), ("4", "2", "3"));
 }
 
-/// Where `[A-Z0-9]{40}:\d:\d` matches, from the left, without overlap.
+/// The matches of `[A-Z0-9]{40}:\d:\d`, from the left, without overlap.
 fn matches(text: &str) -> Vec<&str> {
     const LEN: usize = 40 + ":0:0".len();
     let is_match = |bytes: &[u8]| {
@@ -187,7 +187,7 @@ fn matches(text: &str) -> Vec<&str> {
     found
 }
 
-/// `#[A-Z0-9]{40}:\d:\d#` over all of `mode=tpbs&format=txt`, as a web page has it that asks by HTTP/1.0.
+/// `#[A-Z0-9]{40}:\d:\d#` over all of `mode=tpbs&format=txt`, as a web page matches it that asks over HTTP/1.0.
 fn monitors_match_regular_expressions() {
     only_with("fullscrape");
     let tracker = tracker();

@@ -1,4 +1,4 @@
-//! What each page is made of.
+//! What each page says.
 
 use super::{MODES, networks_page, page};
 use crate::clients::http::{get, get_with};
@@ -20,7 +20,7 @@ tests![
     unknown_modes_are_400,
 ];
 
-/// The two numbers of a page, then its third line with the seconds replaced, then the fourth.
+/// The four lines of a page: two numbers, the uptime, and a text.
 #[track_caller]
 fn block(page: &str) -> (u64, u64, String, String) {
     assert!(!page.ends_with('\n'), "{page:?}");
@@ -44,7 +44,7 @@ fn peers_and_torrents_are_counted() {
     assert_eq!(get(tracker.http(), "/stats?").text(), peers);
     assert_eq!(get(tracker.http(), "/stats?unknown=1").text(), peers);
     assert_eq!(page(tracker.http(), "torr"), "3\n0\nopentracker serving 3 torrents\nopentracker");
-    // Empty torrents are gone at once, unless somebody completed them.
+    // An empty torrent is removed at once, unless it has a download.
     announce(tracker.http(), 1, "port=1&event=stopped");
     announce(tracker.http(), 2, "port=1&left=0&event=completed");
     announce(tracker.http(), 2, "port=1&left=0&event=stopped");
@@ -110,7 +110,7 @@ fn the_largest_torrents_are_listed() {
     announce(tracker.http(), 20, "port=2");
     let row = |number: u8, n: u8| format!("\t{number}\t{}\n", upper_hex(info_hash(n)));
     let expected = |most: usize| {
-        // Where two are equal, the info hash decides.
+        // The info hash decides between equal ones.
         let peers = (2..=12).rev().map(|n| row(n + 1, n)).chain([row(2, 1), row(2, 20), row(1, 0)]);
         let seeds = (1..=12).rev().map(|n| row(n, n));
         let leechers = [row(2, 20)].into_iter().chain((0..=12).map(|n| row(1, n)));

@@ -1,4 +1,4 @@
-//! What both lists do: serve some torrents and no others, as the file says that SIGHUP reads again.
+//! What both access lists do: serve some torrents and refuse others, by a file that is read again upon SIGHUP.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -44,26 +44,26 @@ pub(super) fn only_with_an_access_list() -> &'static str {
     key().unwrap_or_else(|| skip("this build has neither accesslist-white nor accesslist-black"))
 }
 
-/// A list by which the first ones are served and the others are not.
+/// A list for this build that makes it serve the first torrents and refuse the others.
 fn list(served: &[u8], refused: &[u8]) -> String {
     let listed = if has("accesslist-white") { served } else { refused };
     listed.iter().map(|&n| hex(info_hash(n)) + "\n").collect()
 }
 
-/// A tracker that is about to be started with this list.
+/// The command line of a tracker with this list.
 fn listing(key: &str, text: &str) -> Start {
     let start = Start::loopback();
     fs::write(start.path("list"), text).unwrap();
     start.config(&format!("{key} list\nlisten.udp_connection_id_minutes 1440\n"))
 }
 
-/// As a list should be written: it is never there in part.
+/// Replaces the list at once, as one should: the file is never there in part.
 fn replace(tracker: &Tracker, text: &str) {
     fs::write(tracker.root().join("new"), text).unwrap();
     fs::rename(tracker.root().join("new"), tracker.root().join("list")).unwrap();
 }
 
-/// SIGHUP, and what the log says when the list has been read.
+/// Sends SIGHUP, and returns the line of the log about the list that has been read.
 fn reload(tracker: &Tracker) -> String {
     let said = |log: &str| {
         let mut lines = log.lines().filter(|line| line.contains("read in") || line.contains("the list in force stays"));
@@ -75,7 +75,7 @@ fn reload(tracker: &Tracker) -> String {
     line.unwrap_or_else(|| panic!("nothing was read:\n{}", tracker.log()))
 }
 
-/// Whether the tracker serves a torrent, as an announce over each protocol is told.
+/// Whether the tracker serves a torrent. An announce over each protocol says so.
 #[track_caller]
 fn serves(tracker: &Tracker, n: u8) -> bool {
     let client = Client::new(tracker.udp());
@@ -86,7 +86,7 @@ fn serves(tracker: &Tracker, n: u8) -> bool {
     served
 }
 
-/// The same over UDP. The answer is one or the other, whole.
+/// [`serves`] over UDP. The reply is a refusal or a complete reply to an announce.
 #[track_caller]
 fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
     let transaction = client.next_transaction();
@@ -205,7 +205,7 @@ fn an_unreadable_list_leaves_the_old_one_in_force() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     stays("Permission denied");
     fs::remove_file(&path).unwrap();
-    // As one finds it that somebody writes in place.
+    // Files as they look while they are written in place.
     fs::write(&path, "").unwrap();
     stays("it is empty");
     fs::write(&path, &other[..17]).unwrap();
@@ -237,12 +237,12 @@ fn an_unreadable_list_stops_the_start() {
     let start = Start::loopback().config(&config);
     fs::create_dir(start.path("other")).unwrap();
     refuses(start, "is a directory");
-    // Nobody is writing it now; whoever wants to list nothing may.
+    // Not at the start: nobody writes the file then, and a list may be empty.
     written("").run().stop();
 }
 
-/// Torrents on each of the two lists, and how often one replaces the other. A build for debugging takes some seconds
-/// to read a million.
+/// How many torrents are on each of the two lists, and how often one replaces the other. A debug build takes some
+/// seconds to read a million.
 const LOAD: (usize, u32) = if cfg!(debug_assertions) { (20_000, 40) } else { (1_000_000, 200) };
 
 fn lists_are_replaced_while_announces_flow() {
@@ -254,7 +254,7 @@ fn lists_are_replaced_while_announces_flow() {
     for (seed, (list, path)) in lists.iter().zip(&paths).enumerate() {
         write_many(list, seed as u64, path);
     }
-    // Twice the number of the list in force, and one more while it is being replaced.
+    // Twice the number of replacements that are done, and one more while a list is being replaced.
     let stage = AtomicU32::new(0);
     let mut resident = Vec::new();
     let (answered, slowest) = thread::scope(|scope| {
@@ -283,14 +283,14 @@ fn lists_are_replaced_while_announces_flow() {
     let (early, late) = (resident[resident.len() / 10], *resident.last().unwrap());
     assert!(late < early + 4096, "{resident:?}");
 
-    // It hears of its end while it reads.
+    // It has to stop while it reads a list.
     tracker.signal(Signal::SIGHUP);
     tracker.stop();
 }
 
 const OVER: u32 = u32::MAX;
 
-/// Announces one after the other; says how many were answered, and how long the slowest answer took.
+/// Announces until the end. Returns the number of replies, and how long the slowest one took.
 fn announce_until_over(client: &Client, stage: &AtomicU32) -> (u32, Duration) {
     let (mut answered, mut slowest) = (0, Duration::ZERO);
     loop {
@@ -313,7 +313,7 @@ fn announce_until_over(client: &Client, stage: &AtomicU32) -> (u32, Duration) {
     }
 }
 
-/// The list, and [`LOAD`] torrents that nobody asks for.
+/// Writes the list, and [`LOAD`] torrents that nobody asks for.
 fn write_many(list: &str, seed: u64, path: &Path) {
     let mut file = BufWriter::new(File::create(path).unwrap());
     file.write_all(list.as_bytes()).unwrap();

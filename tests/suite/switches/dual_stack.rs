@@ -15,7 +15,7 @@ tests![
     both_families_share_the_number_of_peers_wanted,
 ];
 
-/// A client of each family, at a tracker with so many leechers of each, on ports from 1 on.
+/// Starts a tracker with so many leechers of each family, on ports from 1 on. Returns a client of each family too.
 fn with_leechers(ipv4: u16, ipv6: u16) -> (Tracker, [Client; 2]) {
     let tracker = Tracker::start(&[]);
     let [v4, v6] = tracker.udps() else { panic!("{:?}", tracker.udps()) };
@@ -28,7 +28,7 @@ fn with_leechers(ipv4: u16, ipv6: u16) -> (Tracker, [Client; 2]) {
     (tracker, clients)
 }
 
-/// How many IPv4 and IPv6 peers an announce over HTTP is answered with.
+/// How many IPv4 and IPv6 peers there are in the reply to an announce over HTTP.
 fn shares(server: SocketAddr, wanted: u32) -> (usize, usize) {
     let answer = announce(server, 0, &format!("port=60000&left=0&numwant={wanted}"));
     (compact_ipv4(answer.text("peers")).len(), compact_ipv6(answer.text("peers6")).len())
@@ -41,7 +41,7 @@ fn with_it_the_tracker_listens_on_both_families() {
         let ips: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
         assert_eq!(ips, loopbacks());
     }
-    // The same port of both families: the IPv6 socket leaves IPv4 alone.
+    // On the same port of both families: the IPv6 socket does not take IPv4.
     let port = unused_port();
     let words =
         loopbacks().iter().flat_map(|&ip| ["-i".into(), wildcard(ip).to_string(), "-P".into(), port.to_string()]);
@@ -80,7 +80,7 @@ fn both_families_share_the_number_of_peers_wanted() {
     only_with("dual-stack");
     let (tracker, _) = with_leechers(150, 50);
     for &server in tracker.https() {
-        // A quarter of 40 for each; of what is left, 140 and 40, the other 20 in proportion.
+        // Each family gets a quarter of 40. The other 20 are shared in proportion to the other peers, 140 and 40.
         let (ipv4, ipv6) = shares(server, 40);
         assert_eq!(ipv4 + ipv6, 40);
         assert!((25..=26).contains(&ipv4), "{ipv4} and {ipv6}");

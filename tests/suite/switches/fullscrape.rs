@@ -1,4 +1,4 @@
-//! `fullscrape`: everything at once.
+//! `fullscrape`: every torrent in one reply.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ fn without_it_no_state_file_is_read() {
     refuses_option("fullscrape", ["-l", "--statefile"], "dump");
 }
 
-/// Has so many torrents, of which number `n` has `n % 4` seeders, who have all completed, and a leecher.
+/// Announces so many torrents: torrent `n` gets `n % 4` seeders, which have all completed, and a leecher.
 pub(super) fn fill(server: SocketAddr, torrents: u8) {
     for n in 0..torrents {
         for port in 1..=n % 4 {

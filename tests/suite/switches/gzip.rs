@@ -1,4 +1,4 @@
-//! `gzip`: full scrapes are compressed for those who accept it.
+//! `gzip`: full scrapes are compressed for clients that accept it.
 
 use std::fs;
 use std::process::Command;
@@ -40,7 +40,7 @@ fn without_it_nothing_is_compressed() {
     }
 }
 
-/// What the program `gzip` makes of the reply.
+/// The reply, decompressed by the program `gzip`.
 #[track_caller]
 fn unzipped(reply: &Reply, tracker: &Tracker) -> Vec<u8> {
     assert_eq!(reply.header("content-encoding"), Some("gzip"));

@@ -1,4 +1,4 @@
-//! `ip-from-proxy`: a blessed proxy says who its client is.
+//! `ip-from-proxy`: a blessed proxy names the address of its client.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ tests![
     the_address_in_the_query_overrides_the_header,
 ];
 
-/// Some of the loopback addresses are proxies: 127.0.0.1 and ::1 are, and 127.0.0.9 is not.
+/// Some of the loopback addresses are proxies: 127.0.0.1 and ::1, but not 127.0.0.9.
 const PROXIES: &str = "access.proxy 127.0.0.0/29\naccess.proxy ::1\naccess.proxy 10.0.0.0/8\n";
 
 fn without_it_its_keys_are_refused() {
@@ -28,7 +28,7 @@ fn without_it_its_keys_are_refused() {
     refuses_key("ip-from-proxy", "access.proxy_header", "X-Real-IP");
 }
 
-/// With the switch, but without a blessed proxy, it is the same.
+/// With the switch or without.
 fn the_header_is_ignored_unless_a_proxy_is_configured() {
     let tracker = Tracker::start(&[]);
     for &server in tracker.https() {
@@ -59,7 +59,7 @@ fn forward(server: SocketAddr, n: u8, lines: &str) -> Reply {
     get_with(server, &announce_target(n, "port=7&left=0"), lines)
 }
 
-/// Where the tracker says that the peer with port 7 is, to somebody else; then both have left.
+/// The address of the peer with port 7 as another peer is told it. Both leave afterwards.
 #[track_caller]
 fn announced_at(server: SocketAddr, n: u8, lines: &str) -> String {
     let other = if server.is_ipv4() { "X-Forwarded-For: 198.51.100.1\r\n" } else { "X-Forwarded-For: 2001:db8::9\r\n" };

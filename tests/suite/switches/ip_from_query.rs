@@ -1,4 +1,4 @@
-//! `ip-from-query`: the address in the announce is believed.
+//! `ip-from-query`: the address in the query of an announce is believed.
 
 use std::net::{IpAddr, SocketAddr};
 

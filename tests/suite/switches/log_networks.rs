@@ -1,4 +1,4 @@
-//! `log-networks`: which networks ask.
+//! `log-networks`: counts requests by network.
 
 use std::net::SocketAddr;
 
@@ -88,7 +88,7 @@ fn the_busiest_network_comes_first() {
     assert_eq!(busy(server), expected);
 }
 
-/// Whatever the network of the proxy is.
+/// The network of the proxy does not matter.
 fn clients_behind_a_proxy_have_networks_of_their_own() {
     only_with("log-networks");
     only_with("ip-from-proxy");

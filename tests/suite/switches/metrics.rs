@@ -32,7 +32,7 @@ tests![
     the_dashboard_and_the_documents_name_what_is_on_the_page,
 ];
 
-/// A torrent that is on no list which [`crate::flavour::minimal_config`] writes.
+/// A torrent that is on no list.
 const UNLISTED: [u8; 20] = *b"no list has this one";
 
 fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
@@ -52,7 +52,7 @@ fn family(server: SocketAddr) -> &'static str {
     if server.is_ipv4() { "ipv4" } else { "ipv6" }
 }
 
-/// Every sample whose name begins so and whose value is not 0.
+/// Every sample whose name begins with `name` and whose value is not 0.
 fn counted(page: &Samples, name: &str) -> Samples {
     page.iter()
         .filter(|(sample, value)| sample.starts_with(name) && **value > 0.0)
@@ -60,7 +60,7 @@ fn counted(page: &Samples, name: &str) -> Samples {
         .collect()
 }
 
-/// What every counter by protocol and family says after [`history`], for this family.
+/// The counters of this family after [`history`].
 fn expected(family: &str) -> Samples {
     let mut expected = BTreeMap::new();
     for (name, protocol, count) in
@@ -91,7 +91,7 @@ fn expected(family: &str) -> Samples {
     expected.into_iter().map(|(name, count)| (name, f64::from(count))).collect()
 }
 
-/// Everything that there is a counter for, a different number of times where one could be taken for the other.
+/// Does everything that is counted, each a different number of times where counters could be mixed up.
 fn history(http: SocketAddr, udp: SocketAddr, torrent: u8) {
     announce(http, torrent, "port=1&left=1");
     announce(http, torrent, "port=2&left=0&event=completed");
@@ -129,7 +129,7 @@ fn everything_is_counted_by_protocol_and_family() {
     }
     let page = page(&tracker);
     let mut expected: BTreeMap<_, _> = tracker.https().iter().flat_map(|&server| expected(family(server))).collect();
-    // Those that asked for the two pages.
+    // The connections that asked for the two pages.
     let asking = format!("opentracker_connections_total{{protocol=\"http\",family=\"{}\"}}", family(tracker.http()));
     *expected.get_mut(&asking).unwrap() += 2.0;
     for (name, expected) in &expected {
@@ -175,7 +175,7 @@ fn full_scrapes_and_their_bytes_are_counted() {
         let page = page(&tracker);
         (page["opentracker_full_scrapes_total"], page["opentracker_full_scrape_bytes_total"])
     };
-    // The client may have the last bytes before they are counted.
+    // The client may receive the last bytes before they are counted.
     assert!(wait_until(|| (seen() == expected).then_some(())).is_some(), "{:?}, not {expected:?}", seen());
 }
 
@@ -316,7 +316,7 @@ fn live_sync_is_on_the_page() {
     let all = wait_until(|| {
         seen = page(&tracker);
         let is = |(name, value): &(&str, f64)| seen[&format!("opentracker_sync_{name}_total")] == *value;
-        // The stranger's and, on the loopback interface, its own.
+        // The packet of the stranger and, on the loopback interface, the tracker's own.
         let refused = seen["opentracker_sync_packets_refused_total"];
         (expected.iter().all(is) && refused == 2.0).then_some(())
     });

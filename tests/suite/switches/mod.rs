@@ -22,12 +22,12 @@ use crate::tracker::Start;
 
 tests![no_build_has_both_lists, every_feature_has_its_file_here, features_include_those_they_imply];
 
-/// What is said of something that needs one of these features.
-fn needs(features: &str) -> String {
+/// What the tracker says of a key or an option that needs one of these features.
+fn needs_a_build_with(features: &str) -> String {
     format!("needs a build with the feature {features}; this build has: {}", flavour::in_words())
 }
 
-/// A build without `feature` does not start with this key, in either syntax, and says where it stands.
+/// Asserts that a build without `feature` does not start with this key in either syntax, and names its line.
 #[track_caller]
 fn refuses_key(feature: &str, key: &str, value: &str) {
     for text in [
@@ -38,19 +38,20 @@ fn refuses_key(feature: &str, key: &str, value: &str) {
         for start in [Start::loopback(), Start::minimal().args(["--check-config"])] {
             let start = start.config(&text);
             let file = start.path("2.conf");
-            start
-                .finish()
-                .refuses(2, &[&format!("opentracker: {}: {key} (line 3) {}", file.display(), needs(feature))]);
+            start.finish().refuses(
+                2,
+                &[&format!("opentracker: {}: {key} (line 3) {}", file.display(), needs_a_build_with(feature))],
+            );
         }
     }
 }
 
-/// A build without any of these features does not start with this option.
+/// Asserts that a build without these features does not start with this option.
 #[track_caller]
 fn refuses_option(features: &str, options: [&str; 2], value: &str) {
     for option in options {
         let finished = Start::loopback().args([option, value]).finish();
-        finished.refuses(2, &[&format!("opentracker: {}", options[0]), &needs(features)]);
+        finished.refuses(2, &[&format!("opentracker: {}", options[0]), &needs_a_build_with(features)]);
     }
 }
 

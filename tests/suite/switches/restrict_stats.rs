@@ -19,7 +19,7 @@ tests![
     behind_a_proxy_the_address_of_the_client_decides,
 ];
 
-/// Every mode, and one that there is not.
+/// Every mode, and one that does not exist.
 const MODES: &str = "peer conn scrp udp4 tcp4 busy torr fscr s24s tpbs herr completed top10 top100 renew syncs version \
                      everything statedump nonsense";
 
@@ -47,7 +47,7 @@ pub(super) fn status_for(host: u8, server: SocketAddr, target: &str) -> u16 {
     get_from(client(server.ip(), host), server, target, "").status
 }
 
-/// On the loopback addresses of this build, with what it needs but for `access.stats`.
+/// The command line of a tracker on the loopback addresses of this build, without `access.stats`.
 pub(super) fn closed() -> Start {
     let start = Start::without_options();
     let root = start.path(".");

@@ -50,18 +50,18 @@ fn with_it_the_interface_has_an_ipv4_address_in_every_build() {
     check("livesync.cluster.node_ip everywhere\n").refuses(2, &["livesync.cluster.node_ip (line 1) takes an address"]);
 }
 
-/// Packets of each family that this build serves: 0 is IPv4, 1 is IPv6.
+/// The kind of packets for this family: 0 for IPv4, 1 for IPv6.
 fn kind(family: IpAddr) -> u8 {
     u8::from(family.is_ipv6())
 }
 
-/// A peer of this family somewhere else.
+/// A peer of this family on another machine.
 pub(super) fn peer(family: IpAddr, port: u16) -> Record {
     let ip = if family.is_ipv4() { "198.51.100.1" } else { "2001:db8::1" };
     Record { info_hash: info_hash(1), endpoint: SocketAddr::new(ip.parse().unwrap(), port), flags: 0 }
 }
 
-/// A tracker that believes packets from one loopback address, and another member of its cluster there.
+/// Starts a tracker that accepts packets from one loopback address, and a member of its cluster at this address.
 pub(super) fn cluster() -> (Tracker, Member) {
     let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
     let member = Member::of(&tracker);
@@ -79,7 +79,7 @@ fn wait_for_counts(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
     assert!(found.is_some(), "{seen:?}, not {expected:?}");
 }
 
-/// Waits until the tracker has seen everything that was sent to it before.
+/// Waits until the tracker has received everything that was sent to it before.
 #[track_caller]
 fn wait_until_all_is_received(member: &Member, client: &Client) {
     member.publish(&[Record { info_hash: info_hash(9), ..peer(client.ip(), 1) }]);
@@ -96,12 +96,12 @@ fn announces_are_published_byte_for_byte() {
             let expected = Record { info_hash: announce.info_hash, endpoint: client.endpoint(announce.port), flags };
             assert_eq!(member.receive_records(kind(family)), [expected.bytes()]);
         };
-        // The first goes out at once. Another 15 seconds later; so does one at the end.
+        // The first packet is sent at once, the next one 15 seconds later or at the end.
         heard(Announce::leecher(info_hash(1), 0x1234), 0);
         client.announce(&Announce::seeder(info_hash(1), 0x1234).event(udp::COMPLETED));
         client.announce(&Announce::seeder(info_hash(2), 2));
         client.announce(&Announce::seeder(info_hash(2), 2).event(udp::STOPPED));
-        // Told already.
+        // Published already.
         client.announce(&Announce::seeder(info_hash(1), 0x1234));
         client.announce(&Announce::seeder(info_hash(1), 0x1234).event(udp::COMPLETED));
         tracker.stop();
@@ -151,7 +151,7 @@ fn peers_from_the_cluster_are_handed_out_and_not_published_again() {
         handed_out.sort();
         assert_eq!(handed_out, [leecher.endpoint, seeder.endpoint]);
 
-        // What is told of before is not told on, or it would have been told before this.
+        // Had the peers of the other member been published again, it would have been before this.
         let own = Record { info_hash: info_hash(1), endpoint: client.endpoint(3), flags: 0 };
         assert_eq!(member.receive_records(kind(family)), [own.bytes()]);
 
@@ -172,10 +172,10 @@ fn records_from_the_cluster_are_counted_in_the_statistics() {
     let client = Client::new(tracker.udp());
     let (record, completed) = (peer(client.ip(), 1), cluster::SEEDING | cluster::COMPLETED);
     member.publish(&[record, Record { flags: completed, ..record }, peer(client.ip(), 2)]);
-    // One peer more.
+    // This adds a peer.
     wait_until_all_is_received(&member, &client);
     let page = |mode: &str| get(tracker.http(), &format!("/stats?mode={mode}")).text();
-    // It is counted just after it can be seen.
+    // Records are counted just after their peers can be seen.
     let counted = wait_until(|| page("syncs").starts_with("4\n0\n").then_some(()));
     assert!(counted.is_some(), "{}", page("syncs"));
     assert!(page("everything").contains("<livesync>\n      <count>4</count>"), "{}", page("everything"));

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 
-use super::needs;
+use super::needs_a_build_with;
 use crate::clients::udp::{CONNECT, Client, MAGIC, header};
 use crate::flavour::{has, loopback, only_with, only_without};
 use crate::harness::tests;
@@ -19,7 +19,7 @@ tests![
 
 fn without_it_ipv6_addresses_are_refused() {
     only_without("v6");
-    let said = needs("v6 or dual-stack").replacen("needs", "names ::1, but an IPv6 address needs", 1);
+    let said = needs_a_build_with("v6 or dual-stack").replacen("needs", "names ::1, but an IPv6 address needs", 1);
     Start::minimal().args(["-i", "::1", "-p", "0"]).finish().refuses(2, &["-p: listen.tcp ", &said]);
     Start::minimal().args(["-i", "[::1]", "-P", "0"]).finish().refuses(2, &["-P: listen.udp ", &said]);
     Start::minimal().args(["-i", "::1"]).finish().refuses(2, &["-i ", &said]);
@@ -43,7 +43,7 @@ fn with_it_alone_ipv4_addresses_are_refused() {
     }
 }
 
-/// Its sockets take no IPv4 clients, who would appear under addresses that are no peers'.
+/// Its sockets accept no IPv4 clients: they would appear with addresses at which no peer can be reached.
 fn with_it_alone_ipv4_clients_are_not_heard() {
     only_with("v6");
     only_without("dual-stack");

@@ -1,4 +1,4 @@
-//! The bounds on what strangers can make the tracker hold.
+//! The limits on what strangers can make the tracker store.
 
 use crate::clients::udp::{Announce, COMPLETED, Client, STOPPED};
 use crate::flavour::info_hash;

@@ -1,4 +1,4 @@
-//! Datagrams that no client would send, and what is not to be had with them.
+//! Datagrams that no honest client sends, and that they do no harm.
 
 use fastrand::Rng;
 
@@ -34,7 +34,7 @@ fn datagrams_of_every_length_up_to_an_announce_are_handled() {
     }
 }
 
-/// Sends each action with so many bytes.
+/// Sends each action in a datagram of `len` bytes, and checks the reply. `right`: whether `id` is the client's.
 fn every_action_with(client: &Client, len: usize, id: u64, right: bool) {
     for action in [CONNECT, ANNOUNCE, SCRAPE] {
         let transaction = client.next_transaction();
@@ -105,7 +105,7 @@ fn malformed_datagrams_between_requests_change_no_reply() {
     for &server in tracker.udps() {
         let (strange, first, second) = (Client::new(server), Client::new(server), Client::new(server));
         for round in 0..20 {
-            // So close to each other that they are received at once, or some of them.
+            // So close to each other that the tracker receives some of them at once.
             for n in 0..8 {
                 strange.send(&[0xee; 15]);
                 first.send(&header(MAGIC, CONNECT, 100 * round + n));
@@ -156,7 +156,7 @@ fn without_a_connection_id_no_reply_is_longer_than_its_request() {
         if let Some(action) = datagram.get_mut(8..12) {
             action.copy_from_slice(&rng.u32(0..4).to_be_bytes());
         }
-        // What is dropped is followed by something that is not.
+        // Followed by a request that is always answered, as the datagram may be dropped.
         let transaction = stranger.next_transaction();
         let connect = header(MAGIC, CONNECT, transaction);
         stranger.send(&datagram);

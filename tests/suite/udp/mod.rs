@@ -1,4 +1,4 @@
-//! BEP 15, and what this tracker adds to it.
+//! UDP: BEP 15, and what this tracker adds to it.
 
 pub(crate) mod capacity;
 pub(crate) mod exchange;

@@ -1,4 +1,4 @@
-//! Who is kept, counted and handed out. Over HTTP the same core answers.
+//! Which peers are stored, counted and handed out. The same code answers over HTTP.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ fn a_seeder_is_handed_only_leechers() {
     };
     assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=20).collect());
     assert_eq!(ports(Announce::leecher(hash, 1)), (2..=20).chain(1001..=1020).collect());
-    // Whoever completes is a seeder from then on.
+    // A leecher that completes is a seeder from then on.
     assert_eq!(ports(Announce::seeder(hash, 20).event(COMPLETED)), (1..=19).collect());
     assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=19).collect());
     assert_eq!(client.counts(hash), (21, 1, 19));
@@ -143,7 +143,7 @@ fn a_download_is_counted_once_for_each_peer_when_nothing_is_left() {
     after(Announce::seeder(hash, 2), (2, 1, 0));
     after(Announce::seeder(hash, 2).event(COMPLETED), (2, 2, 0));
     after(Announce::seeder(hash, 3).event(COMPLETED), (3, 3, 0));
-    // The count stays when everybody has left.
+    // The number of downloads stays when all peers have left.
     after(Announce::seeder(hash, 1).event(STOPPED), (2, 3, 0));
     after(Announce::seeder(hash, 2).event(STOPPED), (1, 3, 0));
     after(Announce::seeder(hash, 3).event(STOPPED), (0, 3, 0));

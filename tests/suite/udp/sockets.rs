@@ -1,4 +1,4 @@
-//! Several addresses, and addresses that stand for all.
+//! Several addresses, several workers, and addresses that stand for every address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ tests![
     a_client_is_answered_while_others_send_malformed_datagrams,
 ];
 
-/// Addresses of this machine that a loopback client can ask: all of 127/8, and whatever IPv6 addresses there are.
+/// Addresses of this machine that a loopback client can reach: some of 127/8, or all of IPv6 that are not link-local.
 fn own_addresses(family: IpAddr) -> Vec<IpAddr> {
     if family.is_ipv4() {
         return (1..=5).map(|n| client(family, n)).collect();
@@ -33,7 +33,7 @@ fn a_reply_comes_from_the_address_that_was_asked() {
         assert!(own.contains(&family), "{own:?}");
         for ip in own {
             let client = Client::unconnected(client(family, 1), SocketAddr::new(ip, tracker.udp().port()));
-            // Whatever it sends: `exchange` looks at the reply's source.
+            // `connect` checks where the reply comes from.
             for _ in 0..20 {
                 client.connect();
             }
@@ -54,7 +54,7 @@ fn all_addresses_serve_the_same_swarms() {
 
 fn every_worker_answers() {
     let tracker = Start::loopback().config("listen.udp.workers 3\n").run();
-    // The system shares clients out by their ports; all of them see the same torrents.
+    // The system chooses the worker by the client's port; all workers serve the same torrents.
     for n in 1..=40 {
         let client = Client::new(tracker.udp());
         let announced = client.announce(&Announce::leecher(info_hash(0), n));
