@@ -198,6 +198,10 @@ impl Report {
     }
 
     fn finish(mut self, filtered_out: usize) -> ExitCode {
+        if !self.ignored.is_empty() {
+            println!("\nignored:");
+            self.ignored.iter().for_each(|(reason, tests)| println!("    {tests:3} {reason}"));
+        }
         self.failures.sort_unstable();
         for (name, notes) in &self.failures {
             print!("\n---- {name} ----\n{notes}");
@@ -205,10 +209,6 @@ impl Report {
         if !self.failures.is_empty() {
             println!("\nfailures:");
             self.failures.iter().for_each(|(name, _)| println!("    {name}"));
-        }
-        if !self.ignored.is_empty() {
-            println!("\nignored:");
-            self.ignored.iter().for_each(|(reason, tests)| println!("    {tests:3} {reason}"));
         }
         let (result, code) =
             if self.failures.is_empty() { ("ok", ExitCode::SUCCESS) } else { ("FAILED", ExitCode::from(101)) };
