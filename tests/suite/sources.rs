@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::tests;
 
-tests![features_are_asked_for_in_one_place, source_files_are_short, no_test_ends_early];
+tests![
+    features_are_asked_for_in_one_place,
+    source_files_are_short,
+    no_test_ends_early,
+    every_test_is_listed_where_this_harness_looks,
+];
 
 const MAX_LINES: usize = 450;
 
@@ -60,5 +65,14 @@ fn no_test_ends_early() {
     for (path, text) in files_below("tests/suite") {
         let returns = |line: &&str| line.trim() == "return;" || line.ends_with("{ return };");
         assert_eq!(text.lines().find(returns), None, "{}", path.display());
+    }
+}
+
+/// This harness knows the tests that `tests!` lists. The compiler leaves out, without a word, what it would list for
+/// Cargo's own harness.
+fn every_test_is_listed_where_this_harness_looks() {
+    let unseen = concat!("#[", "test]");
+    for (path, text) in files_below("tests/suite") {
+        assert!(!text.lines().any(|line| line.trim() == unseen), "{}: {unseen}", path.display());
     }
 }
