@@ -8,7 +8,7 @@ use crate::harness::tests;
 
 tests![
     features_md_cargo_toml_and_switches_name_the_same_features,
-    features_md_says_what_is_on_by_default_and_what_implies_what,
+    features_md_says_what_is_on_by_default_what_implies_what_and_what_excludes_what,
     features_md_has_the_flavours_that_ci_builds,
     the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help,
 ];
@@ -57,7 +57,7 @@ fn features_md_cargo_toml_and_switches_name_the_same_features() {
     }
 }
 
-fn features_md_says_what_is_on_by_default_and_what_implies_what() {
+fn features_md_says_what_is_on_by_default_what_implies_what_and_what_excludes_what() {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
     let default = manifest["features"]["default"].as_array().expect("a list").clone();
     let features = cargo_features();
@@ -66,6 +66,12 @@ fn features_md_says_what_is_on_by_default_and_what_implies_what() {
         assert_eq!(default.iter().any(|feature| feature.as_str() == Some(name)), on, "{name}: default");
         for implied in &features[name] {
             assert!(row[5].contains(&format!("implies {implied}")), "{name} implies {implied}");
+        }
+        for group in manifest["package"]["metadata"]["switches"]["excludes"].as_array().expect("a list") {
+            let group: Vec<_> = group.as_array().expect("a list").iter().filter_map(toml::Value::as_str).collect();
+            for other in group.iter().filter(|other| group.contains(&name.as_str()) && *other != name) {
+                assert!(row[5].contains(&format!("excludes {other}")), "{name} excludes {other}");
+            }
         }
     }
 }
