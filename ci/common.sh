@@ -3,6 +3,10 @@
 # Colours only where somebody sees them.
 if [ -t 1 ]; then bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'; else bold='' red='' plain=''; fi
 
+# For tests, most of which wait, for a clock or for the other end of a connection: as many as there are CPUs leave the
+# CPUs idle.
+many_at_once=(--test-threads 16)
+
 step() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
 die() { printf '%s%s%s\n' "$red" "$*" "$plain" >&2; exit 1; }
 
