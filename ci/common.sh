@@ -7,7 +7,12 @@ if [ -t 1 ]; then bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'; else bold='' red='
 # CPUs idle.
 many_at_once=(--test-threads 16)
 
-step() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
+# step WHAT: begins a step of a script; step_times says afterwards what each took.
+steps=() step_began=0
+step() { end_step; this_step=$*; step_began=$SECONDS; printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
+end_step() { [ -z "${this_step-}" ] || steps+=("$(took $((SECONDS - step_began))) $this_step"); this_step=; }
+step_times() { end_step; printf '%s\n' "${steps[@]}" "$(took "$SECONDS") in all"; }
+took() { printf '%3d min %2d s ' $(($1 / 60)) $(($1 % 60)); }
 die() { printf '%s%s%s\n' "$red" "$*" "$plain" >&2; exit 1; }
 
 # Packages named in a file: one a line, `#` begins a comment.
