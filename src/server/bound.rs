@@ -11,9 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Settings;
 
+use super::error::StartError;
+use super::limits;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
-use super::{StartError, limits};
 
 /// Connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;

@@ -9,8 +9,8 @@ use tracing::info;
 
 use crate::config::Settings;
 
-use super::StartError;
 use super::bound::Bound;
+use super::error::StartError;
 use super::plug::Build;
 
 /// The process can do nothing any more that only root can, and sees nothing outside its root directory. Files are

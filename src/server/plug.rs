@@ -9,8 +9,8 @@ use crate::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
 
-use super::StartError;
 use super::clock::MonotonicClock;
+use super::error::StartError;
 use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the

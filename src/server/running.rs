@@ -20,11 +20,12 @@ use crate::udp::{self, ConnectionIds};
 
 use super::bound::{Bound, Listener};
 use super::clock::MonotonicClock;
+use super::error::StartError;
 use super::jailed::Jailed;
+use super::limits;
 use super::notify::Notifier;
 use super::plug::{Beginning, Build};
 use super::threads::{Threads, new_runtime};
-use super::{StartError, limits};
 
 /// How long threads may take to end: a little more than requests in flight may take.
 const GRACE: Duration = Duration::from_secs(5);

@@ -16,8 +16,8 @@ use crate::tracker::{Clock, Flavour, Tracker};
 use crate::udp;
 use crate::udp::socket::Socket;
 
-use super::StartError;
 use super::clock::MonotonicClock;
+use super::error::StartError;
 
 /// An event loop of one thread.
 pub(super) fn new_runtime() -> Result<Runtime, StartError> {

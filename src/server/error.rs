@@ -1,0 +1,89 @@
+//! Why a tracker does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why the tracker does not start. For the operator.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be opened.
+    #[error("cannot listen on {protocol} {address}: {error}{}", hint(.error))]
+    Listen {
+        /// `tcp` or `udp`.
+        protocol: &'static str,
+        /// As it was configured.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// There is no such user.
+    #[error("tracker.user: there is no user `{0}` on this machine; create it, or name another with -u")]
+    NoSuchUser(String),
+    /// The user is root.
+    #[error("tracker.user: `{0}` has root's rights; a tracker needs none, name another user with -u")]
+    UserIsRoot(String),
+    /// The root directory cannot be entered.
+    #[error("tracker.rootdir: cannot use {}: {error}", path.display())]
+    RootDirectory {
+        /// As it was configured.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// Root's rights cannot be given up.
+    #[error("cannot give up root's rights ({step}): {error}")]
+    Privileges {
+        /// What was tried.
+        step: &'static str,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A file that a switch needs.
+    #[error("{key}: cannot read {}: {error}", path.display())]
+    File {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// An address that a switch needs.
+    #[error("{key}: cannot {what} {address}: {error}")]
+    Address {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// As it was configured.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// Something that the system did not give.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+impl StartError {
+    pub(super) fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::System { what, error: error.into() }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (is another tracker running? -p and -P choose other ports)",
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 are for root)",
+        _ => "",
+    }
+}
