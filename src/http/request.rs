@@ -225,7 +225,7 @@ mod tests {
             assert!(with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
         }
         for path in
-            ["/", "/announc", "/announced", "/a/announce", "/AnnounceRequest", "/announce%zz", "/announce%20", "/%"]
+            ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"]
         {
             assert!(!with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
         }

@@ -23,7 +23,7 @@ pub const MAX_PEERS_IPV6: usize = 66;
 pub const MAX_REPLY: usize = ANNOUNCE_REPLY_LEN + MAX_PEERS_IPV4 * PEER_LEN;
 
 const MISMATCH: &str = "Connection ID mismatch.";
-const TRUNCATED: &str = "AnnounceBody is too short.";
+const TRUNCATED: &str = "Announce is too short.";
 
 /// A datagram, and where its reply goes.
 #[derive(Debug)]
@@ -276,7 +276,7 @@ mod tests {
         let reply = ask(&mut service, &datagram, client(1));
         assert!(reply.starts_with(&error("Your client announced port 0")));
         let datagram = announcing(client(1), leecher(), 0);
-        assert_eq!(ask(&mut service, &datagram[..ANNOUNCE_LEN - 1], client(1)), error("AnnounceBody is too short."));
+        assert_eq!(ask(&mut service, &datagram[..ANNOUNCE_LEN - 1], client(1)), error("Announce is too short."));
         assert_eq!(service.tracker.store().census().torrents, 0);
     }
 

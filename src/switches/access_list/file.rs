@@ -108,7 +108,7 @@ pub(super) enum Error {
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            " (if the tracker was started as root, its path is one shared tracker.rootdir)".to_owned()
+            " (if the tracker was started as root, its path is one inside tracker.rootdir)".to_owned()
         }
         io::ErrorKind::PermissionDenied => {
             format!(" (it is read with the rights of user {}, see tracker.user)", geteuid())
