@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::stats::pages::{NoPage, Page, Report, Walk};
-use crate::stats::{Counter, Counters, WorkerCounters};
+use crate::stats::{Counter, Counters, Protocol, WorkerCounters};
 use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
 use crate::tracker::{AddressFamilies, AnnounceRequest, Flavour, Handout, Minute, NetworkLog, Tracker};
 
@@ -157,7 +157,7 @@ impl<F: HttpFlavour> Service<F> {
         ipv6.clear();
         let handout = Handout { wanted: wants.wanted, ipv4: Some(ipv4), ipv6: Some(ipv6) };
         let announced = shared.tracker.announce(&announce, now, rng, handout).inspect_err(|refusal| {
-            worker_counters.count_from(Counter::refused_over_http(*refusal), client);
+            worker_counters.refused(Protocol::Http, *refusal, client);
         })?;
 
         let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);

@@ -20,14 +20,6 @@ pub enum Counter {
     TcpScraped,
     /// Announces over HTTP without a torrent.
     TcpNoInfoHash,
-    /// Announces over HTTP that are refused: see [`AnnounceError`].
-    TcpNotAdmitted,
-    /// The same, for port 0.
-    TcpNoPort,
-    /// The same, for the address family.
-    TcpFamilyNotServed,
-    /// The same, because there is no room.
-    TcpFull,
     /// Full scrapes begun.
     FullScraped,
     /// Bytes of full scrapes, as sent.
@@ -46,14 +38,6 @@ pub enum Counter {
     UdpDropped,
     /// Announces over UDP that are too short.
     UdpTruncated,
-    /// Announces over UDP that are refused: see [`AnnounceError`].
-    UdpNotAdmitted,
-    /// The same, for port 0.
-    UdpNoPort,
-    /// The same, for the address family.
-    UdpFamilyNotServed,
-    /// The same, because there is no room.
-    UdpFull,
     /// Completed downloads.
     Completed,
     /// HTTP errors, as `/stats?mode=herr` lists them.
@@ -94,27 +78,18 @@ pub enum Counter {
 pub(crate) const COUNTS: usize = Counter::SyncRecordsRefused as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
-impl Counter {
-    /// Where an announce over HTTP that is refused is counted.
-    pub fn refused_over_http(refusal: AnnounceError) -> Self {
-        match refusal {
-            AnnounceError::NotAdmitted => Self::TcpNotAdmitted,
-            AnnounceError::NoPort => Self::TcpNoPort,
-            AnnounceError::FamilyNotServed => Self::TcpFamilyNotServed,
-            AnnounceError::Full => Self::TcpFull,
-        }
-    }
-
-    /// The same over UDP.
-    pub fn refused_over_udp(refusal: AnnounceError) -> Self {
-        match refusal {
-            AnnounceError::NotAdmitted => Self::UdpNotAdmitted,
-            AnnounceError::NoPort => Self::UdpNoPort,
-            AnnounceError::FamilyNotServed => Self::UdpFamilyNotServed,
-            AnnounceError::Full => Self::UdpFull,
-        }
-    }
+/// Protocols, for counts that are kept apart by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Protocol {
+    /// HTTP over TCP.
+    Http,
+    /// The UDP tracker protocol (BEP 15).
+    Udp,
 }
+
+/// How many protocols there are.
+const PROTOCOLS: usize = Protocol::Udp as usize + 1;
 
 /// Address families, for counts that are kept apart by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,18 +113,30 @@ impl AddressFamily {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerCounters {
-    /// A row for each family, so that a worker which sees one of them writes no more lines than it would without.
-    counts: [[AtomicU64; COUNTS]; 2],
+    /// Apart for each family, so that a worker which sees one of them writes no more lines than it would without.
+    families: [FamilyCounters; 2],
     renewals: [AtomicU64; RENEWALS],
+}
+
+/// What one worker counts of one address family.
+#[derive(Debug)]
+struct FamilyCounters {
+    counts: [AtomicU64; COUNTS],
+    refused: [[AtomicU64; AnnounceError::ALL.len()]; PROTOCOLS],
 }
 
 impl Default for WorkerCounters {
     fn default() -> Self {
-        Self {
-            counts: [const { [const { AtomicU64::new(0) }; COUNTS] }; 2],
-            renewals: [const { AtomicU64::new(0) }; RENEWALS],
-        }
+        Self { families: [const { FamilyCounters::NEW }; 2], renewals: [const { AtomicU64::new(0) }; RENEWALS] }
     }
+}
+
+impl FamilyCounters {
+    #[expect(clippy::declare_interior_mutable_const, reason = "copied into each worker's counters, never used itself")]
+    const NEW: Self = Self {
+        counts: [const { AtomicU64::new(0) }; COUNTS],
+        refused: [const { [const { AtomicU64::new(0) }; AnnounceError::ALL.len()] }; PROTOCOLS],
+    };
 }
 
 impl WorkerCounters {
@@ -184,9 +171,20 @@ impl WorkerCounters {
         }
     }
 
+    /// Counts an announce of the client at `address` that was refused.
+    #[inline]
+    pub fn refused(&self, protocol: Protocol, refusal: AnnounceError, address: IpAddr) {
+        add(self.refusal_counter(protocol, refusal, AddressFamily::of(address)), 1);
+    }
+
     #[inline]
     fn counter(&self, count: Counter, family: AddressFamily) -> Option<&AtomicU64> {
-        self.counts.get(family as usize)?.get(count as usize)
+        self.families.get(family as usize)?.counts.get(count as usize)
+    }
+
+    #[inline]
+    fn refusal_counter(&self, protocol: Protocol, refusal: AnnounceError, family: AddressFamily) -> Option<&AtomicU64> {
+        self.families.get(family as usize)?.refused.get(protocol as usize)?.get(refusal as usize)
     }
 }
 
@@ -218,6 +216,11 @@ impl Counters {
     /// The sum over all workers, of one family. What is counted whatever the family is under IPv4.
     pub fn of(&self, count: Counter, family: AddressFamily) -> u64 {
         self.sum(|worker_counters| worker_counters.counter(count, family))
+    }
+
+    /// Announces that were refused for this reason, over all workers, of one family.
+    pub fn refused(&self, protocol: Protocol, refusal: AnnounceError, family: AddressFamily) -> u64 {
+        self.sum(|worker_counters| worker_counters.refusal_counter(protocol, refusal, family))
     }
 
     /// How many peers came back so many minutes after their previous announce.
@@ -288,12 +291,24 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_has_a_counter_of_its_own() {
-        use AnnounceError::{FamilyNotServed, Full, NoPort, NotAdmitted};
-        let refusals = [NotAdmitted, NoPort, FamilyNotServed, Full];
-        let counts = refusals.map(|refusal| [Counter::refused_over_http(refusal), Counter::refused_over_udp(refusal)]);
-        for (at, count) in counts.iter().flatten().enumerate() {
-            assert_eq!(counts.iter().flatten().position(|other| other == count), Some(at), "{count:?}");
+    fn every_refusal_of_every_protocol_and_family_has_a_counter_of_its_own() {
+        let counters = Counters::default();
+        let worker_counters = counters.for_worker();
+        let all = || {
+            let protocols = [Protocol::Http, Protocol::Udp];
+            let of = |protocol| AnnounceError::ALL.map(|refusal| [V4, V6].map(|address| (protocol, refusal, address)));
+            protocols.map(of).into_iter().flatten().flatten()
+        };
+        for ((protocol, refusal, address), times) in all().zip(1..) {
+            (0..times).for_each(|_| worker_counters.refused(protocol, refusal, address));
         }
+        for ((protocol, refusal, address), times) in all().zip(1..) {
+            assert_eq!(
+                counters.refused(protocol, refusal, AddressFamily::of(address)),
+                times,
+                "{protocol:?} {refusal}"
+            );
+        }
+        assert_eq!(all().count(), 2 * 2 * AnnounceError::ALL.len());
     }
 }

@@ -6,4 +6,4 @@
 pub mod counters;
 pub mod pages;
 
-pub use counters::{AddressFamily, Counter, Counters, WorkerCounters};
+pub use counters::{AddressFamily, Counter, Counters, Protocol, WorkerCounters};

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why an announce is refused. The text is for the client, and for its user to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[repr(usize)]
 pub enum AnnounceError {
     /// By the access list.
     #[error("Requested download is not authorized for use with this tracker.")]
@@ -18,3 +19,16 @@ pub enum AnnounceError {
     #[error("This tracker is full. Please try again later.")]
     Full,
 }
+
+impl AnnounceError {
+    /// Every reason, in the order in which they are declared.
+    pub const ALL: [Self; 4] = [Self::NotAdmitted, Self::NoPort, Self::FamilyNotServed, Self::Full];
+}
+
+const _: () = {
+    let mut n = 0;
+    while n < AnnounceError::ALL.len() {
+        assert!(AnnounceError::ALL[n] as usize == n, "each stands where its number says");
+        n += 1;
+    }
+};

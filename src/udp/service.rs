@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use crate::stats::{Counter, WorkerCounters};
+use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
 use crate::tracker::{self, Flavour, Handout, Minute, NetworkLog as _, PendingAnnounce, Tracker};
 
@@ -69,7 +69,7 @@ impl<F: Flavour> Service<F> {
                 }
                 Err(refusal) => {
                     packet::refuse_announce(out, &refusal.to_string());
-                    worker_counters.count_from(Counter::refused_over_udp(refusal), client);
+                    worker_counters.refused(Protocol::Udp, refusal, client);
                 }
             }
         });
@@ -156,7 +156,7 @@ mod tests {
     use crate::stats::{AddressFamily, Counters};
     use crate::tracker::flavour::Standalone;
     use crate::tracker::testing::{NotThatOne, THAT_ONE, TestFlavour, TestTracker};
-    use crate::tracker::{Capacity, Event, InfoHash, Ipv4Only};
+    use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Ipv4Only};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::num::NonZeroU16;
@@ -323,13 +323,9 @@ mod tests {
         ask(&mut service, &announcing(ipv6, leecher(), 0), ipv6);
         for (count, expected) in [
             (Counter::UdpReceived, (6, 1)),
-            (Counter::UdpNotAdmitted, (1, 0)),
-            (Counter::UdpNoPort, (1, 0)),
             (Counter::UdpTruncated, (1, 0)),
             (Counter::UdpMismatched, (1, 0)),
             (Counter::UdpDropped, (2, 0)),
-            (Counter::UdpFamilyNotServed, (0, 1)),
-            (Counter::UdpFull, (0, 0)),
             (Counter::UdpAnnounced, (0, 0)),
             (Counter::UdpScraped, (0, 0)),
         ] {
@@ -338,6 +334,10 @@ mod tests {
                 expected,
                 "{count:?}"
             );
+        }
+        for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(1, 0), (1, 0), (0, 1), (0, 0)]) {
+            let of = |family| counters.refused(Protocol::Udp, refusal, family);
+            assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{refusal}");
         }
     }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::testing::{NOW, Pieces, add_peer, fancy, plain};
 use crate::tracker::testing::THAT_ONE;
-use crate::tracker::{InfoHash, ScrapeCounts};
+use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
 const HASH: InfoHash = InfoHash([b'h'; 20]);
 const IS_HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
@@ -354,20 +354,22 @@ fn what_is_refused_is_counted_for_the_family_of_the_client() {
     // Who sends no number is not asked who he is.
     get(&mut service, CLIENT, &target("port=x&ip=::1"));
     let counters = &service.shared().counters;
-    for (count, expected) in [
-        (Counter::TcpFamilyNotServed, (1, 0)),
-        (Counter::TcpNoPort, (0, 1)),
-        (Counter::TcpNotAdmitted, (0, 1)),
-        (Counter::TcpNoInfoHash, (0, 1)),
-        (Counter::Http400Parameter, (1, 0)),
-        (Counter::TcpFull, (0, 0)),
-        (Counter::TcpAnnounced, (0, 0)),
-    ] {
+    for (count, expected) in
+        [(Counter::TcpNoInfoHash, (0, 1)), (Counter::Http400Parameter, (1, 0)), (Counter::TcpAnnounced, (0, 0))]
+    {
         let of = |family| counters.of(count, family);
         assert_eq!(
             (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
             expected,
             "{count:?}"
+        );
+    }
+    for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (0, 1), (1, 0), (0, 0)]) {
+        let of = |family| counters.refused(Protocol::Http, refusal, family);
+        assert_eq!(
+            (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
+            expected,
+            "{refusal}"
         );
     }
 }

@@ -14,9 +14,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::stats::{AddressFamily, Counter, Counters};
+use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{AddressFamilies as _, Admission as _, Cluster as _, Flavour, Tracker};
+use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Flavour, Tracker};
 
 use super::super::FEATURES;
 use super::histogram::Sum;
@@ -37,26 +37,32 @@ pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
     ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
 
-/// What went wrong: the protocol, the label, and the counter.
-pub(super) const ERRORS: [(&str, &str, Counter); 17] = [
-    (HTTP, "malformed", Counter::Http400Parse),
-    (HTTP, "invalid_parameter", Counter::Http400Parameter),
-    (HTTP, "access_denied", Counter::Http403),
-    (HTTP, "not_found", Counter::Http404),
-    (HTTP, "internal", Counter::Http500),
-    (HTTP, "no_info_hash", Counter::TcpNoInfoHash),
-    (HTTP, "not_admitted", Counter::TcpNotAdmitted),
-    (HTTP, "no_port", Counter::TcpNoPort),
-    (HTTP, "family_not_served", Counter::TcpFamilyNotServed),
-    (HTTP, "full", Counter::TcpFull),
-    (UDP, "dropped", Counter::UdpDropped),
-    (UDP, "truncated", Counter::UdpTruncated),
-    (UDP, "connection_id_mismatch", Counter::UdpMismatched),
-    (UDP, "not_admitted", Counter::UdpNotAdmitted),
-    (UDP, "no_port", Counter::UdpNoPort),
-    (UDP, "family_not_served", Counter::UdpFamilyNotServed),
-    (UDP, "full", Counter::UdpFull),
+/// What went wrong over HTTP: the label and the counter.
+pub(super) const HTTP_ERRORS: [(&str, Counter); 6] = [
+    ("malformed", Counter::Http400Parse),
+    ("invalid_parameter", Counter::Http400Parameter),
+    ("access_denied", Counter::Http403),
+    ("not_found", Counter::Http404),
+    ("internal", Counter::Http500),
+    ("no_info_hash", Counter::TcpNoInfoHash),
 ];
+
+/// The same over UDP.
+pub(super) const UDP_ERRORS: [(&str, Counter); 3] = [
+    ("dropped", Counter::UdpDropped),
+    ("truncated", Counter::UdpTruncated),
+    ("connection_id_mismatch", Counter::UdpMismatched),
+];
+
+/// The label of an announce that is refused, over either.
+fn refusal_label(refusal: AnnounceError) -> &'static str {
+    match refusal {
+        AnnounceError::NotAdmitted => "not_admitted",
+        AnnounceError::NoPort => "no_port",
+        AnnounceError::FamilyNotServed => "family_not_served",
+        AnnounceError::Full => "full",
+    }
+}
 
 /// Live sync: the name, what is counted, and the counter.
 pub(super) const SYNC: [(&str, &str, Counter); 7] = [
@@ -118,7 +124,7 @@ impl<F: Flavour> Snapshot<'_, F> {
         ours.register("torrents", "Torrents", gauge(census.torrents));
         ours.register("peers", "Peers of all torrents, seeders included", gauge(census.peers.peers()));
         ours.register("seeders", "Peers that have everything", gauge(census.peers.seeders));
-        let downloads = self.each_family(&[], Counter::Completed).collect();
+        let downloads = self.each_family(&[], Counter::Completed);
         ours.register("completed_downloads", "Downloads that clients have completed", Rows(downloads));
     }
 
@@ -128,9 +134,8 @@ impl<F: Flavour> Snapshot<'_, F> {
                 protocols.iter().flat_map(|&(protocol, count)| self.each_family(&[("protocol", protocol)], count));
             ours.register(name, help, Rows(rows.collect()));
         }
-        let errors = ERRORS
-            .iter()
-            .flat_map(|&(protocol, kind, count)| self.each_family(&[("protocol", protocol), ("kind", kind)], count));
+        let errors =
+            self.errors(HTTP, Protocol::Http, &HTTP_ERRORS).chain(self.errors(UDP, Protocol::Udp, &UDP_ERRORS));
         ours.register("errors", "Requests and datagrams not served", Rows(errors.collect()));
         ours.register(
             "full_scrapes",
@@ -141,15 +146,36 @@ impl<F: Flavour> Snapshot<'_, F> {
         ours.register_with_unit("full_scrape", "Bytes of full scrapes as sent", Unit::Bytes, bytes);
     }
 
+    /// The rows of what went wrong over a protocol: its own errors, and announces that were refused.
+    fn errors(
+        &self,
+        name: &'static str,
+        protocol: Protocol,
+        errors: &'static [(&str, Counter)],
+    ) -> impl Iterator<Item = Row> {
+        let labels = move |kind| [("protocol", name), ("kind", kind)];
+        let errors = errors.iter().flat_map(move |&(kind, count)| self.each_family(&labels(kind), count));
+        let refusals = AnnounceError::ALL.into_iter().flat_map(move |refusal| {
+            let labels = labels(refusal_label(refusal));
+            self.rows(&labels, |family| self.counters.refused(protocol, refusal, family))
+        });
+        errors.chain(refusals)
+    }
+
     /// The rows of a counter, with these labels and the family.
-    fn each_family(&self, labels: &[Label], count: Counter) -> impl Iterator<Item = (Vec<Label>, u64)> + use<F> {
+    fn each_family(&self, labels: &[Label], count: Counter) -> Vec<Row> {
+        self.rows(labels, |family| self.counters.of(count, family))
+    }
+
+    /// A row for each family that is served or has been counted.
+    fn rows(&self, labels: &[Label], value: impl Fn(AddressFamily) -> u64) -> Vec<Row> {
         let rows = [("ipv4", AddressFamily::Ipv4, F::Families::IPV4), ("ipv6", AddressFamily::Ipv6, F::Families::IPV6)]
             .map(|(name, family, is_served)| {
-                let value = self.counters.of(count, family);
+                let value = value(family);
                 let is_there = is_served || value > 0;
                 is_there.then(|| (labels.iter().copied().chain([("family", name)]).collect(), value))
             });
-        rows.into_iter().flatten()
+        rows.into_iter().flatten().collect()
     }
 }
 
@@ -182,9 +208,12 @@ fn since_the_epoch(time: SystemTime) -> f64 {
 
 type Label = (&'static str, &'static str);
 
-/// The counters of one name, each with its labels.
+/// Labels and their value.
+type Row = (Vec<Label>, u64);
+
+/// The counters of one name.
 #[derive(Debug)]
-struct Rows(Vec<(Vec<Label>, u64)>);
+struct Rows(Vec<Row>);
 
 impl EncodeMetric for Rows {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use super::page::{ERRORS, REQUESTS, SYNC};
+use super::page::{HTTP_ERRORS, REQUESTS, SYNC, UDP_ERRORS};
 use super::*;
-use crate::stats::Counter;
 use crate::stats::counters::COUNTS;
+use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
 use crate::tracker::testing::{Recorder, TestTracker};
-use crate::tracker::{Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
+use crate::tracker::{AnnounceError, Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -46,7 +46,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     let requests = REQUESTS.iter().flat_map(|(_, _, protocols)| protocols.iter().map(|(_, count)| *count));
     let others = [Counter::FullScraped, Counter::FullScrapeBytes, Counter::Completed];
     let counts: Vec<_> = requests
-        .chain(ERRORS.iter().map(|(_, _, count)| *count))
+        .chain(HTTP_ERRORS.iter().chain(&UDP_ERRORS).map(|(_, count)| *count))
         .chain(SYNC.iter().map(|(_, _, count)| *count))
         .chain(others)
         .collect();
@@ -57,12 +57,23 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     for (n, count) in counts.iter().enumerate() {
         worker_counters.add(*count, 1000 + n as u64);
     }
+    let refusals =
+        [Protocol::Http, Protocol::Udp].map(|protocol| AnnounceError::ALL.map(|refusal| (protocol, refusal)));
+    for ((protocol, refusal), times) in refusals.iter().flatten().zip(1..) {
+        (0..times).for_each(|_| worker_counters.refused(*protocol, *refusal, V4));
+    }
     let page = exporter().page(&tracker(Listed, Recorder::default()), &counters).unwrap();
     let samples = samples(&page);
     for (n, count) in counts.iter().enumerate() {
         let value = (1000 + n).to_string();
         let found = samples.iter().filter(|(name, found)| name.contains("_total") && **found == value).count();
         assert_eq!(found, 1, "{count:?}");
+    }
+    for (protocol, first) in [("http", 1), ("udp", 5)] {
+        for (kind, value) in ["not_admitted", "no_port", "family_not_served", "full"].iter().zip(first..) {
+            let labels = format!("protocol=\"{protocol}\",kind=\"{kind}\",family=\"ipv4\"");
+            assert_eq!(samples[&*format!("opentracker_errors_total{{{labels}}}")], value.to_string());
+        }
     }
     let announces = samples["opentracker_announces_total{protocol=\"udp\",family=\"ipv4\"}"];
     assert_eq!(
@@ -76,7 +87,7 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
     let (counters, tracker) = (Counters::default(), tracker(Open, Standalone));
     let page = exporter().page(&tracker, &counters).unwrap();
     assert!(page.contains("family=\"ipv4\"} 0\n") && !page.contains("ipv6"), "{page}");
-    counters.for_worker().count_from(Counter::TcpFamilyNotServed, V6);
+    counters.for_worker().refused(Protocol::Http, AnnounceError::FamilyNotServed, V6);
     let page = exporter().page(&tracker, &counters).unwrap();
     let ipv6: Vec<_> = page.lines().filter(|line| line.contains("ipv6")).collect();
     assert_eq!(ipv6, ["opentracker_errors_total{protocol=\"http\",kind=\"family_not_served\",family=\"ipv6\"} 1"]);
