@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::tracker::SwarmCounts;
 use crate::tracker::clock::Minute;
 use crate::tracker::families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
-use crate::tracker::keyed_hash::HashKey;
+use crate::tracker::keyed_hash::{HashKey, portion};
 use crate::tracker::peer::{Peer, PeerState, PeerV4, PeerV6};
 use crate::tracker::select::Requester;
 use crate::tracker::store::Torrent;
@@ -179,15 +179,15 @@ impl TorrentPeers for Both {
         }
     }
 
-    /// Positions are as in [`Self::expire`].
-    fn walk(&self, from: usize, most: usize, mut visit: impl FnMut(SocketAddr)) -> Option<usize> {
-        if from % 2 == 0 {
-            if let Some(next) = TorrentPeers::walk(self.ipv4(), from / 2, most, &mut visit) {
-                return Some(next * 2);
-            }
+    /// Both families at once, each in the same range of hashes.
+    fn walk(&self, key: &HashKey, from: u64, most: usize, mut visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64> {
+        let (ipv4, ipv6) = (self.ipv4(), self.ipv6());
+        let range = portion(from, most, ipv4.places() + ipv6.map_or(0, Swarm::places));
+        ipv4.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
+        if let Some(ipv6) = ipv6 {
+            ipv6.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
         }
-        let next = TorrentPeers::walk(self.ipv6()?, from / 2 * (from % 2), most, visit)?;
-        Some(next * 2 + 1)
+        range.end().checked_add(1)
     }
 
     /// Positions of the IPv4 swarm are even, those of the IPv6 swarm odd.
@@ -285,6 +285,11 @@ mod tests {
         #[test]
         fn large_swarms_hold_like_the_model(steps in model::steps(600)) {
             model::holds_like_the_model::<BothFamilies>(&steps, mixed);
+        }
+
+        #[test]
+        fn a_walk_shows_everybody_who_stays(steps in model::walks::steps()) {
+            model::walks::shows_everybody_who_stays::<BothFamilies>(&steps, mixed);
         }
     }
 }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::clock::Minute;
 use super::counts::SwarmCounts;
-use super::keyed_hash::HashKey;
+use super::keyed_hash::{HashKey, portion};
 use super::peer::{Peer, PeerState, PeerV4};
 use super::select::Requester;
 use super::swarm::Swarm;
@@ -78,8 +78,9 @@ pub trait TorrentPeers: Default + Send {
     /// Writes a random selection of peers: see [`Swarm::select`]. `requester` is where the client is, if it is one of
     /// them.
     fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
-    /// Shows the peers in portions: see [`Swarm::walk`].
-    fn walk(&self, from: usize, most: usize, visit: impl FnMut(SocketAddr)) -> Option<usize>;
+    /// Shows the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where to
+    /// go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
+    fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
     /// Takes expired peers out in portions: see [`Swarm::expire`].
     fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;
     /// Forgets every peer; none has been heard of since `since`.
@@ -142,8 +143,10 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
         }
     }
 
-    fn walk(&self, from: usize, most: usize, mut visit: impl FnMut(SocketAddr)) -> Option<usize> {
-        self.walk(from, most, |peer| visit(peer.endpoint()))
+    fn walk(&self, key: &HashKey, from: u64, most: usize, mut visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64> {
+        let range = portion(from, most, self.places());
+        self.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
+        range.end().checked_add(1)
     }
 
     fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {

@@ -1,5 +1,7 @@
 //! The peers of a large swarm: a table of seeders and a table of leechers.
 
+use std::ops::RangeInclusive;
+
 use fastrand::Rng;
 
 use super::clock::Minute;
@@ -96,12 +98,14 @@ impl<P: Peer> Hashed<P> {
         }
     }
 
-    pub(super) fn walk(&self, from: usize, most: usize, visit: impl FnMut(&P)) -> Option<usize> {
-        let first = self.seeders.slots();
-        let end = from.saturating_add(most).min(first + self.leechers.slots());
-        let peer = |at: usize| self.seeders.peer(at).or_else(|| self.leechers.peer(at.checked_sub(first)?));
-        (from..end).filter_map(peer).for_each(visit);
-        (end < first + self.leechers.slots()).then_some(end)
+    /// The slots of both tables.
+    pub(super) fn places(&self) -> usize {
+        self.seeders.slots() + self.leechers.slots()
+    }
+
+    pub(super) fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
+        self.seeders.walk(key, range, &mut visit);
+        self.leechers.walk(key, range, visit);
     }
 
     pub(super) fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {

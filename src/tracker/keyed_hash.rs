@@ -5,6 +5,7 @@
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;
+use std::ops::RangeInclusive;
 
 use super::InfoHash;
 
@@ -48,6 +49,16 @@ impl HashKey {
     }
 }
 
+/// Returns the range of hashes from `from` on that about `most` of so many `places` belong to, where hashes are spread
+/// over them evenly.
+pub fn portion(from: u64, most: usize, places: usize) -> RangeInclusive<u64> {
+    if most >= places {
+        return from..=u64::MAX;
+    }
+    let each = u64::MAX / places as u64;
+    from..=from.saturating_add(each.saturating_mul(most.max(1) as u64))
+}
+
 /// The two halves of the 128-bit product, xored.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
@@ -69,6 +80,23 @@ mod tests {
         assert_ne!(one.info_hash(&hash), two.info_hash(&hash));
         assert_ne!(one.endpoint(0, 99), two.endpoint(0, 99));
         assert_ne!(one.id(), two.id());
+    }
+
+    #[test]
+    fn portions_follow_each_other_and_end_with_the_last_hash() {
+        for (most, places, portions) in
+            [(0, 5, 5), (1, 7, 7), (3, 7, 3), (7, 7, 1), (9, 7, 1), (1, 0, 1), (1000, 999_999, 1000)]
+        {
+            let mut next = Some(0);
+            let mut seen = 0;
+            while let Some(from) = next {
+                let portion = portion(from, most, places);
+                assert!(*portion.start() == from && !portion.is_empty());
+                next = portion.end().checked_add(1);
+                seen += 1;
+            }
+            assert_eq!(seen, portions, "{most} of {places}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tests of the whole core: a tracker is held against a naive model over random histories.
 
+pub(crate) mod walks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -177,7 +179,7 @@ fn compare<F: AddressFamilies>(tracker: &TestTracker<F>, model: &BTreeMap<u8, Mo
     let mut walked = Vec::new();
     let mut cursor = Some(Cursor::default());
     while let Some(from) = cursor {
-        cursor = tracker.store().walk_peers(from, &mut 50, |endpoint| walked.push(endpoint));
+        cursor = tracker.store().walk_peers(from, &mut 50, |_, endpoint, _| walked.push(endpoint));
     }
     walked.sort();
     let mut peers: Vec<_> = model.values().flat_map(|torrent| torrent.peers.keys().copied()).collect();

@@ -54,6 +54,16 @@ impl PeerState {
         if age == 255 { 0 } else { age }
     }
 
+    /// The minute of its last announce.
+    pub fn seen(self, now: Minute) -> Minute {
+        Minute(now.0.saturating_sub(self.age(now)))
+    }
+
+    /// The minute in which the cluster was told of it.
+    pub fn told(self, now: Minute) -> Minute {
+        Minute(now.0.saturating_sub(self.told_age(now)))
+    }
+
     /// Minutes since the cluster was told of it.
     pub fn told_age(self, now: Minute) -> u32 {
         let age = now.0.wrapping_sub(u32::from(self.0 >> 8)) & 63;

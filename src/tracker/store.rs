@@ -100,6 +100,14 @@ struct ShardState<F: AddressFamilies> {
 #[derive(Debug, Clone, Copy)]
 pub struct Hash(u64);
 
+impl Hash {
+    /// The number of the shard that it names. The index takes its bits from both ends.
+    #[inline]
+    pub(super) fn shard(self) -> usize {
+        (self.0 >> 32) as usize % SHARDS
+    }
+}
+
 /// A shard that is locked for one torrent.
 pub struct Locked<'a, F: AddressFamilies> {
     store: &'a Store<F>,
@@ -113,8 +121,17 @@ pub struct Locked<'a, F: AddressFamilies> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor {
     shard: usize,
+    /// Torrents from this position on have been looked at; 0 stands for a shard that has not been begun.
     torrent: usize,
-    peer: usize,
+    /// The torrent of which a part has been looked at, and how far: it may have moved since.
+    begun: Option<(InfoHash, u64)>,
+}
+
+impl Cursor {
+    /// How far the peers of a torrent have been looked at.
+    fn begun<F: AddressFamilies>(&self, torrent: &Torrent<F>) -> u64 {
+        self.begun.filter(|(info_hash, _)| *info_hash == torrent.info_hash).map_or(0, |(_, far)| far)
+    }
 }
 
 impl<F: AddressFamilies> Store<F> {
@@ -206,10 +223,8 @@ impl<F: AddressFamilies> Store<F> {
     }
 
     fn shard(&self, hash: Hash) -> &Shard<F> {
-        // The index takes its bits from both ends.
-        let at = (hash.0 >> 32) as usize % SHARDS;
         #[expect(clippy::indexing_slicing, reason = "the remainder of a division by the number of shards")]
-        &self.shards[at]
+        &self.shards[hash.shard()]
     }
 }
 

@@ -10,6 +10,8 @@
 //! Seeders and leechers stand apart wherever there are many, so that their numbers need no counting, and a seeder
 //! finds the one leecher among a million seeders at once.
 
+use std::ops::RangeInclusive;
+
 use fastrand::Rng;
 
 use super::clock::{Minute, PEER_LIFETIME};
@@ -168,15 +170,21 @@ impl<P: Peer> Swarm<P> {
         if requester.seeder { counts.leechers } else { counts.peers() - usize::from(requester.endpoint.is_some()) }
     }
 
-    /// Shows the peers among the `most` places or so from `from` on. Says where to go on; `None` at the end.
-    pub fn walk(&self, from: usize, most: usize, visit: impl FnMut(&P)) -> Option<usize> {
+    /// The places that a walk over all peers looks at.
+    pub fn places(&self) -> usize {
         match &self.0 {
-            Form::Empty { .. } => None,
-            Form::Few { .. } | Form::Packed { .. } => {
-                self.slice().iter().for_each(visit);
-                None
-            }
-            Form::Hashed(tables) => tables.walk(from, most, visit),
+            Form::Hashed(tables) => tables.places(),
+            _ => self.slice().len(),
+        }
+    }
+
+    /// Shows the peers whose hashes are in `range`, each once. A peer keeps its hash wherever it moves: a walk that goes
+    /// through all hashes, range by range, misses none that stays.
+    pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, visit: impl FnMut(&P)) {
+        match &self.0 {
+            Form::Hashed(tables) => tables.walk(key, range, visit),
+            _ if *range == (0..=u64::MAX) => self.slice().iter().for_each(visit),
+            _ => self.slice().iter().filter(|peer| range.contains(&peer.hash(key))).for_each(visit),
         }
     }
 

@@ -6,6 +6,8 @@
 //! for an IPv4 peer is what this costs; an index beside an array costs sixteen. The array stands in blocks,
 //! because swarms that grow in step would leave a sixth of the heap in holes.
 
+use std::ops::RangeInclusive;
+
 use super::blocks::Blocks;
 use super::clock::Minute;
 use super::keyed_hash::HashKey;
@@ -50,8 +52,34 @@ impl<P: Peer> Table<P> {
         self.slots.iter().filter(|peer| !peer.is_vacant())
     }
 
+    /// Shows the peers whose hashes are in `range`, each once, in no order that means anything. Looks at the slots that
+    /// the range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at most.
+    pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
+        let slots = self.slots.len();
+        let (first, last) = (self.slot_of(*range.start()), self.slot_of(*range.end()));
+        // Whoever stepped over others stands behind the slot that the hash names, with no vacant one between. After the
+        // last slot comes the first.
+        let mut after_vacant = false;
+        for at in first..2 * slots {
+            let slot = if at < slots { at } else { at - slots };
+            match self.peer(slot) {
+                None if at >= last => return,
+                None => after_vacant = true,
+                // The hash names a slot behind the vacant one, and this one at the latest.
+                Some(peer) if after_vacant && at < last => visit(peer),
+                Some(peer) => {
+                    let hash = peer.hash(key);
+                    let reached = if slot < self.slot_of(hash) { slot + slots } else { slot };
+                    if at == reached && range.contains(&hash) {
+                        visit(peer);
+                    }
+                }
+            }
+        }
+    }
+
     /// The peer in a slot; `None` if it is vacant, or if there is no such slot.
-    pub fn peer(&self, slot: usize) -> Option<&P> {
+    fn peer(&self, slot: usize) -> Option<&P> {
         self.slots.get(slot).filter(|peer| !peer.is_vacant())
     }
 
@@ -124,11 +152,16 @@ impl<P: Peer> Table<P> {
         home
     }
 
-    /// The slot that the hash names: the same fraction of the array as the hash is of all hashes. So slots keep
-    /// their order when the array grows, and growing walks it from end to end.
-    #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
+    /// The slot that a peer's hash names.
     fn home(&self, key: &HashKey, peer: &P) -> usize {
-        ((u128::from(peer.hash(key)) * self.slots.len() as u128) >> 64) as usize
+        self.slot_of(peer.hash(key))
+    }
+
+    /// The slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their order
+    /// when the array grows, and growing walks it from end to end.
+    #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
+    fn slot_of(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
     fn put(&mut self, key: &HashKey, peer: P) {
@@ -198,6 +231,7 @@ fn slots_for(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::keyed_hash::portion;
     use crate::tracker::peer::{PeerState, PeerV4, PeerV6};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -235,6 +269,7 @@ mod tests {
         for (n, peer) in &map {
             assert_eq!(table.find(&key, &endpoint(*n)), Some(&mut peer.clone()));
         }
+        walks_like_the_map(&table, &map);
         // Those of minutes 0 to 19 expire, in small portions.
         let now = Minute(20 + 45);
         map.retain(|_, peer| !peer.state().expired(now));
@@ -244,6 +279,27 @@ mod tests {
         }
         assert_eq!(table.len(), map.len());
         assert!(map.iter().all(|(n, peer)| table.find(&key, &endpoint(*n)) == Some(&mut peer.clone())));
+    }
+
+    /// In portions of every length, each peer is shown once, and in the portion of its hash.
+    fn walks_like_the_map<P: Peer>(table: &Table<P>, map: &BTreeMap<u16, P>) {
+        let key = key();
+        for most in [1, 7, 100, 5000] {
+            let mut walked = Vec::new();
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let range = portion(from, most, table.slots());
+                table.walk(&key, &range, |peer| {
+                    assert!(range.contains(&peer.hash(&key)));
+                    walked.push(peer.endpoint());
+                });
+                next = range.end().checked_add(1);
+            }
+            walked.sort_unstable();
+            let mut expected: Vec<_> = map.values().map(Peer::endpoint).collect();
+            expected.sort_unstable();
+            assert_eq!(walked, expected, "in portions of {most}");
+        }
     }
 
     proptest! {

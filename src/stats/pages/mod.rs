@@ -170,7 +170,7 @@ impl WalkState {
                 top.offer(torrent);
             }),
             Self::Networks(networks) => {
-                let next = store.walk_peers(cursor, budget, |endpoint| networks.visit(endpoint.ip()));
+                let next = store.walk_peers(cursor, budget, |_, endpoint, _| networks.visit(endpoint.ip()));
                 networks.count();
                 return next;
             }

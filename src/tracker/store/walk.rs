@@ -5,51 +5,57 @@ use std::net::SocketAddr;
 use crate::tracker::InfoHash;
 use crate::tracker::clock::{Minute, PEER_LIFETIME};
 use crate::tracker::families::{AddressFamilies, TorrentPeers};
+use crate::tracker::peer::PeerState;
 
 use super::{Cursor, ShardState, Store, Torrent, hash_of};
 
 impl<F: AddressFamilies> Store<F> {
-    /// Shows `most` torrents or so from `cursor` on, from a single shard, under its lock. Says where to go on; `None`
-    /// at the end. A torrent that others move meanwhile can be shown twice.
+    /// Shows about `most` torrents from `cursor` on. Locks one shard. Returns where to go on; `None` at the end.
+    ///
+    /// A torrent that is there from the first portion to the last is shown: once if it stays where it is, else perhaps
+    /// twice.
     pub fn walk(&self, cursor: Cursor, most: usize, mut visit: impl FnMut(&Torrent<F>)) -> Option<Cursor> {
         let state = self.shards.get(cursor.shard)?.lock();
-        // From the last to the first, as in `sweep`; 0 stands for a shard that has not been begun.
-        let end = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
+        // From the last to the first: a torrent only ever moves when it is the last, to a lower position. It has been
+        // seen there, or is still to come here.
+        let end = cursor.end(state.torrents.len());
         let begin = end.saturating_sub(most);
         (begin..end).rev().filter_map(|at| state.torrents.get(at)).for_each(&mut visit);
-        let next = if begin == 0 {
-            Cursor { shard: cursor.shard + 1, ..Cursor::default() }
-        } else {
-            Cursor { torrent: begin, ..cursor }
-        };
-        (next.shard < self.shards.len()).then_some(next)
+        if begin == 0 { self.next_shard(cursor) } else { Some(Cursor { torrent: begin, ..cursor }) }
     }
 
-    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, from a single shard, under its
-    /// lock, and takes as many off the budget. Says where to go on; `None` at the end. Peers of a swarm that others change
-    /// meanwhile can be shown twice, or not at all.
-    pub fn walk_peers(&self, cursor: Cursor, budget: &mut usize, mut visit: impl FnMut(SocketAddr)) -> Option<Cursor> {
+    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, each with its torrent, and takes as
+    /// many off the budget. Locks one shard, and is bounded by the budget and some thousand slots of a swarm's tables.
+    /// Returns where to go on; `None` at the end.
+    ///
+    /// A peer that is in its torrent from the first portion to the last is shown, whatever comes, goes and moves meanwhile:
+    /// once if its torrent stays where it is, else perhaps twice.
+    pub fn walk_peers(
+        &self,
+        cursor: Cursor,
+        budget: &mut usize,
+        mut visit: impl FnMut(&InfoHash, SocketAddr, PeerState),
+    ) -> Option<Cursor> {
         let state = self.shards.get(cursor.shard)?.lock();
         // From the last to the first, as in `walk`.
-        let end = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
-        let mut from = cursor.peer;
+        let end = cursor.end(state.torrents.len());
         for (at, torrent) in (0..end).rev().filter_map(|at| Some((at, state.torrents.get(at)?))) {
             if *budget == 0 {
-                return Some(Cursor { torrent: at + 1, peer: from, ..cursor });
+                return Some(Cursor { torrent: at + 1, ..cursor });
             }
-            let rest = torrent.peers.walk(from, *budget, &mut visit);
+            let (info_hash, far) = (torrent.info_hash, cursor.begun(torrent));
+            let rest =
+                torrent.peers.walk(&self.key, far, *budget, |endpoint, state| visit(&info_hash, endpoint, state));
             *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
-            if let Some(peer) = rest {
-                return Some(Cursor { torrent: at + 1, peer, ..cursor });
+            if let Some(far) = rest {
+                return Some(Cursor { torrent: at + 1, begun: Some((info_hash, far)), ..cursor });
             }
-            from = 0;
         }
-        let shard = cursor.shard + 1;
-        (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
+        self.next_shard(cursor)
     }
 
     /// Forgets who has been silent for too long among the `budget` torrents and peers or so from `cursor` on, and the
-    /// torrents for which `keep` says no. Holds one lock. Says where to go on; `None` at the end.
+    /// torrents for which `keep` says no. Locks one shard. Returns where to go on; `None` at the end.
     ///
     /// With `everybody`, every peer has been silent for too long: so it is when the last sweep was so long ago that
     /// the coarse times of peers have wrapped around (a process that was stopped for hours).
@@ -63,12 +69,12 @@ impl<F: AddressFamilies> Store<F> {
     ) -> Option<Cursor> {
         let state = &mut *self.shards.get(cursor.shard)?.lock();
         // From the last to the first: where one is taken out, the last one moves in, and that has been seen.
-        let mut at = if cursor.torrent == 0 { state.torrents.len() } else { cursor.torrent.min(state.torrents.len()) };
-        let mut from = cursor.peer;
+        let mut at = cursor.end(state.torrents.len());
+        let mut begun = cursor.begun;
         let mut left = budget;
         while at > 0 {
             if left == 0 {
-                return Some(Cursor { torrent: at, peer: from, ..cursor });
+                return Some(Cursor { torrent: at, begun, ..cursor });
             }
             let rest = state.change(at - 1, now, self, |torrent| {
                 left = left.saturating_sub(1 + torrent.peers.counts().peers());
@@ -78,18 +84,31 @@ impl<F: AddressFamilies> Store<F> {
                 } else if everybody {
                     torrent.peers.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
                 } else {
-                    return torrent.peers.expire(&self.key, now, from, budget);
+                    let from = usize::try_from(cursor.begun(torrent)).unwrap_or(usize::MAX);
+                    let next = torrent.peers.expire(&self.key, now, from, budget)?;
+                    return Some((torrent.info_hash, next as u64));
                 }
                 None
             });
             match rest.flatten() {
-                Some(next) => (from, left) = (next, 0),
-                None => (from, at) = (0, at - 1),
+                Some(next) => (begun, left) = (Some(next), 0),
+                None => (begun, at) = (None, at - 1),
             }
         }
         let ShardState { index, torrents, .. } = state;
         index.shrink(|at| hash_of(torrents, &self.key, at));
+        self.next_shard(cursor)
+    }
+
+    fn next_shard(&self, cursor: Cursor) -> Option<Cursor> {
         let shard = cursor.shard + 1;
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
+    }
+}
+
+impl Cursor {
+    /// The position up to which a shard with so many torrents is still to be looked at.
+    fn end(&self, torrents: usize) -> usize {
+        if self.torrent == 0 { torrents } else { self.torrent.min(torrents) }
     }
 }
