@@ -110,6 +110,13 @@ impl TorrentPeers for Both {
         self.ipv4_mut().set_empty_since(minute);
     }
 
+    fn state(&self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState> {
+        match endpoint {
+            SocketAddr::V4(_) => TorrentPeers::state(self.ipv4(), key, endpoint),
+            SocketAddr::V6(_) => TorrentPeers::state(self.ipv6()?, key, endpoint),
+        }
+    }
+
     fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {
         match endpoint {
             SocketAddr::V4(_) => TorrentPeers::contains(self.ipv4_mut(), key, endpoint),

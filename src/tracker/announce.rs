@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::InfoHash;
 use super::clock::Minute;
 use super::families::{AddressFamilies, Handout, TorrentPeers};
-use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog};
+use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
 use super::store::{GROUP, Hash, Locked, Torrent};
@@ -95,7 +95,7 @@ impl<F: Flavour> Tracker<F> {
         let (announced, tell) = run::<F>(announce, &mut locked, now, rng, &mut handout)?;
         drop(locked);
         if tell {
-            self.publish(announce, announced.counted_download);
+            self.publish(&change(announce, announced.counted_download, now), now);
         }
         Ok(announced)
     }
@@ -135,7 +135,7 @@ impl<F: Flavour> Tracker<F> {
             }
             for InFlight { asked, outcome, rng, .. } in group.iter_mut().take(in_flight).flatten() {
                 if let Ok((announced, true)) = outcome {
-                    self.publish(&asked.announce, announced.counted_download);
+                    self.publish(&change(&asked.announce, announced.counted_download, now), now);
                 }
                 done(asked, outcome.map(|(announced, _)| announced), rng);
             }
@@ -200,15 +200,18 @@ impl<F: Flavour> Tracker<F> {
             Ok(())
         }
     }
+}
 
-    fn publish(&self, announce: &AnnounceRequest, completed: bool) {
-        self.flavour().cluster().publish(Change {
-            info_hash: announce.info_hash,
-            endpoint: announce.endpoint,
-            seeder: announce.seeder,
-            completed,
-            stopped: announce.event == Event::Stopped,
-        });
+/// What the cluster is told of an announce.
+fn change(announce: &AnnounceRequest, completed: bool, now: Minute) -> Change {
+    Change {
+        info_hash: announce.info_hash,
+        endpoint: announce.endpoint,
+        seeder: announce.seeder,
+        completed,
+        stopped: announce.event == Event::Stopped,
+        seen: now,
+        origin: Origin::Client,
     }
 }
 
@@ -286,9 +289,8 @@ fn upsert_peer<F: Flavour>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::flavour::Open;
     use crate::tracker::model::config;
-    use crate::tracker::testing::{Recorder, TestTracker};
+    use crate::tracker::testing::TestTracker;
     use crate::tracker::{Capacity, InfoHash, Ipv4Only};
     use fastrand::Rng;
     use proptest::prelude::*;
@@ -370,29 +372,6 @@ mod tests {
                 prop_assert!(census.peers.peers() <= most(limits.peers), "{:?}", census);
             }
         }
-    }
-
-    #[test]
-    fn a_cluster_is_told_of_a_peer_once_in_ten_minutes_and_of_what_it_completes_or_leaves_at_once() {
-        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
-        let told = |minutes: u32, seeder: bool, event: Event| {
-            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-            tracker.announce(&announce(1, 1, seeder, event), NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
-            tracker
-                .flavour()
-                .cluster()
-                .take()
-                .into_iter()
-                .map(|change| (change.completed, change.stopped))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(told(0, false, Event::Update), [(false, false)], "it comes");
-        assert_eq!(told(9, false, Event::Update), []);
-        assert_eq!(told(10, false, Event::Update), [(false, false)], "it is still there");
-        assert_eq!(told(10, true, Event::Completed), [(true, false)]);
-        assert_eq!(told(11, true, Event::Completed), [], "a download counts once");
-        assert_eq!(told(12, true, Event::Stopped), [(false, true)]);
-        assert_eq!(told(12, true, Event::Stopped), [(false, true)], "others may know it");
     }
 
     #[test]

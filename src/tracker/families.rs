@@ -57,6 +57,8 @@ pub trait TorrentPeers: Default + Send {
     fn empty_since(&self) -> Option<Minute>;
     /// Notes the last time that a torrent without peers was heard of.
     fn set_empty_since(&mut self, minute: Minute);
+    /// Returns the state of the peer at `endpoint`, if there is one.
+    fn state(&self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Is there a peer at `endpoint`?
     fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool;
     /// Adds the peer at `endpoint` or refreshes its state: see [`Swarm::upsert`]. The seeder flag of the state that
@@ -100,6 +102,10 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
 
     fn set_empty_since(&mut self, minute: Minute) {
         self.set_empty_since(minute);
+    }
+
+    fn state(&self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState> {
+        self.state(key, &P::at(endpoint)?)
     }
 
     fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {

@@ -85,9 +85,22 @@ pub struct Change {
     pub completed: bool,
     /// It has left.
     pub stopped: bool,
+    /// When it was last heard of.
+    pub seen: Minute,
+    /// Where this tracker has it from.
+    pub origin: Origin,
 }
 
-/// Who else hears of a change. Told after the shard's lock is released.
+/// Where a change comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client announced it to this tracker.
+    Client,
+    /// Another tracker of the cluster told it, by the transport of this name.
+    Transport(&'static str),
+}
+
+/// Who else hears of a change: the transports that tell other trackers. Called while no shard is locked.
 pub trait Cluster: Send + Sync + 'static {
     /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
     const LISTENS: bool;
@@ -97,9 +110,12 @@ pub trait Cluster: Send + Sync + 'static {
         None
     }
 
-    /// A peer came, came back after [`PeerState::TELL_AGAIN`](super::peer::PeerState::TELL_AGAIN) minutes, completed, or
-    /// left (known here or not).
-    fn publish(&self, change: Change);
+    /// Tells the others that a peer came, came back after [`PeerState::TELL_AGAIN`](super::peer::PeerState::TELL_AGAIN)
+    /// minutes, completed, or left (known here or not). Called for every such announce, by many threads.
+    ///
+    /// Returns whether every transport has taken the change, so that it will be told. If one has not, the peer is told
+    /// of again, to all, when it next announces itself.
+    fn publish(&self, change: &Change) -> bool;
 }
 
 /// Stands where `sync-live` is off.
@@ -109,7 +125,9 @@ pub struct Standalone;
 impl Cluster for Standalone {
     const LISTENS: bool = false;
 
-    fn publish(&self, _: Change) {}
+    fn publish(&self, _: &Change) -> bool {
+        true
+    }
 }
 
 /// Who counts the networks that ask.

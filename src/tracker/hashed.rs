@@ -32,6 +32,10 @@ impl<P: Peer> Hashed<P> {
         self.seeders.peers().chain(self.leechers.peers())
     }
 
+    pub(super) fn state(&self, key: &HashKey, endpoint: &P) -> Option<PeerState> {
+        self.leechers.get(key, endpoint).or_else(|| self.seeders.get(key, endpoint)).map(P::state)
+    }
+
     pub(super) fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
         self.leechers.find(key, endpoint).is_some() || self.seeders.find(key, endpoint).is_some()
     }

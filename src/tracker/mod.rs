@@ -8,6 +8,7 @@
 //! - [`families`]: which address families a torrent keeps.
 //! - [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
 //! - [`flavour`]: the plug points that a build fills.
+//! - `publish`: tells the cluster of a change, or notes that it has not been told.
 //! - [`Tracker`], [`announce`], `scrape`: announce, scrape and sweep, over a store and a flavour.
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod error;
 mod hashed;
 mod index;
 mod prefetch;
+mod publish;
 mod scrape;
 
 pub mod announce;
@@ -42,7 +44,7 @@ pub use clock::{Clock, Minute};
 pub use counts::{ScrapeCounts, SwarmCounts};
 pub use error::AnnounceError;
 pub use families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
-pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Standalone, Unlogged};
+pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use info_hash::InfoHash;
 
 use std::sync::atomic::{AtomicU32, Ordering};

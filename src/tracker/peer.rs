@@ -37,6 +37,14 @@ impl PeerState {
         Self(self.0 & !(63 << 8) | earlier.0 & (63 << 8))
     }
 
+    /// The same, but the cluster is to be told of it again, whenever it announces itself.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64")]
+    pub fn untold(self, now: Minute) -> Self {
+        let told = now.0.wrapping_sub(Self::TELL_AGAIN) as u16;
+        Self(self.0 & !(63 << 8) | (told & 63) << 8)
+    }
+
     /// Has it said that nothing is left to download?
     pub fn seeder(self) -> bool {
         self.0 & Self::SEEDER != 0
@@ -256,6 +264,17 @@ mod tests {
                 assert_eq!(later.told_age(Minute(minute + 9)), 9);
                 assert_eq!(later.age(Minute(minute + 9)), 0);
                 assert_eq!((later.seeder(), later.completed()), (seeder, completed));
+            }
+        }
+    }
+
+    #[test]
+    fn who_counts_as_untold_is_told_again_at_any_age() {
+        for minute in [11, 44, 63, 64, 255, 256, 29_000_000] {
+            let state = PeerState::new(Minute(minute), true, false).untold(Minute(minute));
+            assert_eq!((state.seeder(), state.completed(), state.age(Minute(minute))), (true, false, 0));
+            for age in 0..=PEER_LIFETIME + 2 {
+                assert!(state.told_age(Minute(minute + age)) >= PeerState::TELL_AGAIN, "{age} minutes after {minute}");
             }
         }
     }

@@ -111,6 +111,14 @@ impl<P: Peer> Swarm<P> {
         removed
     }
 
+    /// Returns the state of the peer at `endpoint`'s address and port, if it is one of them.
+    pub fn state(&self, key: &HashKey, endpoint: &P) -> Option<PeerState> {
+        match &self.0 {
+            Form::Hashed(tables) => tables.state(key, endpoint),
+            _ => self.slice().iter().find(|peer| peer.is(endpoint)).map(P::state),
+        }
+    }
+
     /// Is the peer at `endpoint`'s address and port one of them?
     pub fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
         match &mut self.0 {

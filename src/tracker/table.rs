@@ -84,6 +84,11 @@ impl<P: Peer> Table<P> {
     }
 
     /// The peer at `endpoint`'s address and port.
+    pub fn get(&self, key: &HashKey, endpoint: &P) -> Option<&P> {
+        self.slots.get(self.place(key, endpoint)).filter(|peer| peer.is(endpoint))
+    }
+
+    /// The peer at `endpoint`'s address and port, to be changed.
     pub fn find(&mut self, key: &HashKey, endpoint: &P) -> Option<&mut P> {
         let at = self.place(key, endpoint);
         self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
@@ -267,6 +272,7 @@ mod tests {
         }
         assert_eq!(table.peers().count(), map.len());
         for (n, peer) in &map {
+            assert_eq!(table.get(&key, &endpoint(*n)), Some(peer));
             assert_eq!(table.find(&key, &endpoint(*n)), Some(&mut peer.clone()));
         }
         walks_like_the_map(&table, &map);

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::families::AddressFamilies;
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Standalone, Unlogged};
@@ -93,19 +94,31 @@ impl Admission for NotThatOne {
 
 /// A cluster that remembers what it is told.
 #[derive(Default)]
-pub(crate) struct Recorder(Mutex<Vec<Change>>);
+pub(crate) struct Recorder {
+    told: Mutex<Vec<Change>>,
+    full: AtomicBool,
+}
 
 impl Cluster for Recorder {
     const LISTENS: bool = true;
 
-    fn publish(&self, change: Change) {
-        self.0.lock().unwrap().push(change);
+    fn publish(&self, change: &Change) -> bool {
+        let takes = !self.full.load(Ordering::Relaxed);
+        if takes {
+            self.told.lock().unwrap().push(*change);
+        }
+        takes
     }
 }
 
 impl Recorder {
-    /// What it has been told since it was asked last.
+    /// What it has taken since it was asked last.
     pub(crate) fn take(&self) -> Vec<Change> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    /// From now on it takes nothing, or takes everything again.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 }

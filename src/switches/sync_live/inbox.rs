@@ -46,7 +46,7 @@ impl Inbox {
     ) -> Result<(), Refused> {
         let packet = self.check(datagram, from).inspect_err(|_| worker_counters.count(Counter::SyncPacketsRefused))?;
         worker_counters.count(Counter::SyncPacketsIn);
-        for change in packet.changes() {
+        for change in packet.changes(now) {
             let absorbed = change.and_then(|change| Some((change.endpoint.ip(), tracker.absorb(&change, now).ok()?)));
             match absorbed {
                 // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
@@ -68,17 +68,16 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::tests::{SENDER, change, packet};
+    use super::super::packet::tests::{NOW, SENDER, change, packet};
     use super::*;
     use crate::stats::Counters;
-    use crate::tracker::Change;
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, ScrapeCounts};
+    use crate::tracker::{Change, Origin};
     use fastrand::Rng;
     use proptest::prelude::*;
 
     const OWN: TrackerId = TrackerId([9, 9, 9, 9]);
-    const NOW: Minute = Minute(1000);
     const TORRENT: InfoHash = InfoHash([7; 20]);
 
     /// A tracker of a cluster, and what it counts.
@@ -137,6 +136,11 @@ mod tests {
         Change { seeder: true, completed: true, ..peer() }
     }
 
+    /// What the cluster is told when a client announces the same here.
+    fn own(change: Change) -> Change {
+        Change { origin: Origin::Client, ..change }
+    }
+
     #[test]
     fn peers_come_complete_and_leave_and_nothing_is_told_on() {
         let node = Node::new();
@@ -159,7 +163,7 @@ mod tests {
         node.announced(Event::Update, false);
         assert_eq!(told(), []);
         node.announced(Event::Completed, true);
-        assert_eq!(told(), [completed()]);
+        assert_eq!(told(), [own(completed())]);
         node.hears(&[completed()]);
         assert_eq!(
             (node.counts(), node.counters.total(Counter::Completed)),
@@ -173,7 +177,7 @@ mod tests {
         let node = Node::new();
         node.announced(Event::Stopped, false);
         // What the others were told of it may not have arrived here, or not yet.
-        assert_eq!(node.tracker.flavour().cluster().take(), [Change { stopped: true, ..peer() }]);
+        assert_eq!(node.tracker.flavour().cluster().take(), [own(Change { stopped: true, ..peer() })]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::config::{ConfigError, Settings};
 use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stats::{Counter, WorkerCounters};
 use crate::stop::StopToken;
-use crate::tracker::{Change, Clock, Cluster, Flavour, Tracker};
+use crate::tracker::{Change, Clock, Cluster, Flavour, Origin, Tracker};
 
 use inbox::Inbox;
 use link::{Buffer, Link};
@@ -35,6 +35,9 @@ use outbox::{Outbox, OutgoingPacket};
 use packet::TrackerId;
 
 const KEY: &str = "livesync.cluster.listen";
+
+/// What changes that come by live sync are known by.
+const ORIGIN: Origin = Origin::Transport("sync-live");
 
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
@@ -58,11 +61,12 @@ impl Cluster for Node {
         Some(u32::from_be_bytes(self.0.inbox.own.0))
     }
 
-    fn publish(&self, change: Change) {
+    fn publish(&self, change: &Change) -> bool {
         let now = Instant::now();
-        if self.0.outbox().add(&change, now) {
+        if self.0.outbox().add(change, now) {
             self.0.filled.notify_one();
         }
+        true
     }
 }
 

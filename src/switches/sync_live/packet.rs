@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::tracker::{Change, InfoHash};
+use crate::tracker::{Change, InfoHash, Minute};
+
+use super::ORIGIN;
 
 /// Bytes in a packet at most: with the headers of IP and UDP, what an Ethernet frame holds.
 pub(super) const MAX_PACKET: usize = 1480;
@@ -121,9 +123,9 @@ pub(super) fn records(packet: &[u8], kind: Kind) -> usize {
 }
 
 impl SyncPacket<'_> {
-    /// What each record says; `None` for one whose flags nobody has given a meaning yet.
-    pub(super) fn changes(&self) -> impl Iterator<Item = Option<Change>> + '_ {
-        self.records.chunks_exact(self.kind.record_len()).map(|record| read(record, self.kind))
+    /// What each record says, in a packet that came `now`; `None` for one whose flags nobody has given a meaning yet.
+    pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
+        self.records.chunks_exact(self.kind.record_len()).map(move |record| read(record, self.kind, now))
     }
 }
 
@@ -140,7 +142,7 @@ impl Kind {
 
 const _: () = assert!(Kind::Ipv4.record_len() == 28 && Kind::Ipv6.record_len() == 40);
 
-fn read(record: &[u8], kind: Kind) -> Option<Change> {
+fn read(record: &[u8], kind: Kind, now: Minute) -> Option<Change> {
     let (info_hash, rest) = record.split_first_chunk()?;
     let (ip, rest) = match kind {
         Kind::Ipv4 => rest.split_first_chunk::<4>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
@@ -155,6 +157,8 @@ fn read(record: &[u8], kind: Kind) -> Option<Change> {
         seeder: flags & SEEDING != 0,
         completed: flags & COMPLETED != 0,
         stopped: flags & STOPPED != 0,
+        seen: now,
+        origin: ORIGIN,
     };
     (flags & !(SEEDING | COMPLETED | STOPPED) == 0).then_some(change)
 }
@@ -165,6 +169,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     pub(in super::super) const SENDER: TrackerId = TrackerId([1, 2, 3, 4]);
+    pub(in super::super) const NOW: Minute = Minute(1000);
 
     pub(in super::super) fn change(endpoint: &str) -> Change {
         Change {
@@ -173,6 +178,8 @@ pub(super) mod tests {
             seeder: false,
             completed: false,
             stopped: false,
+            seen: NOW,
+            origin: ORIGIN,
         }
     }
 
@@ -195,6 +202,8 @@ pub(super) mod tests {
                 seeder,
                 completed,
                 stopped,
+                seen: NOW,
+                origin: ORIGIN,
             },
         );
         prop::collection::vec(change, 1..=most)
@@ -247,7 +256,7 @@ pub(super) mod tests {
         for flags in 0..=u8::MAX {
             let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
             datagram[34] = flags;
-            let read: Vec<_> = parse(&datagram).unwrap().changes().collect();
+            let read: Vec<_> = parse(&datagram).unwrap().changes(NOW).collect();
             let expected = Change {
                 seeder: flags & 0x80 != 0,
                 completed: flags & 0x40 != 0,
@@ -262,7 +271,7 @@ pub(super) mod tests {
     fn the_age_in_the_last_byte_is_not_looked_at() {
         let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
         datagram[35] = 44;
-        let read: Vec<_> = parse(&datagram).unwrap().changes().collect();
+        let read: Vec<_> = parse(&datagram).unwrap().changes(NOW).collect();
         assert_eq!(read, [Some(change("192.0.2.1:1"))]);
     }
 
@@ -276,7 +285,7 @@ pub(super) mod tests {
                 append(&mut packet, &change(endpoint));
             }
             assert_eq!((records(&packet, kind), packet.len(), is_blank(&packet)), (most, len, false));
-            assert_eq!(parse(&packet).unwrap().changes().count(), most);
+            assert_eq!(parse(&packet).unwrap().changes(NOW).count(), most);
         }
     }
 
@@ -289,7 +298,7 @@ pub(super) mod tests {
                 let datagram = packet(SENDER, &told);
                 let read = parse(&datagram).unwrap();
                 prop_assert_eq!(read.sender, SENDER);
-                prop_assert_eq!(read.changes().collect::<Vec<_>>(), told.into_iter().map(Some).collect::<Vec<_>>());
+                prop_assert_eq!(read.changes(NOW).collect::<Vec<_>>(), told.into_iter().map(Some).collect::<Vec<_>>());
             }
         }
 
@@ -308,7 +317,7 @@ pub(super) mod tests {
             let told = [&[9, 9, 9, 9, 0, 0, 0, code], &bytes[..]].concat();
             for datagram in [&bytes, &told] {
                 if let Ok(packet) = parse(datagram) {
-                    prop_assert_eq!(packet.changes().count(), (datagram.len() - 8) / packet.kind.record_len());
+                    prop_assert_eq!(packet.changes(NOW).count(), (datagram.len() - 8) / packet.kind.record_len());
                 }
             }
         }

@@ -1,0 +1,145 @@
+//! Telling the cluster of a change.
+
+use super::Tracker;
+use super::clock::Minute;
+use super::families::TorrentPeers as _;
+use super::flavour::{Change, Cluster as _, Flavour};
+
+impl<F: Flavour> Tracker<F> {
+    /// Tells the cluster of a change that was made with the peer noted as told. Called while no shard is locked.
+    #[inline]
+    pub(super) fn publish(&self, change: &Change, now: Minute) {
+        if !self.flavour().cluster().publish(change) {
+            self.note_untold(change, now);
+        }
+    }
+
+    /// Notes that the peer is to be told of again. One that has left is not known any more: the others forget it like
+    /// one that leaves without a word.
+    #[cold]
+    fn note_untold(&self, change: &Change, now: Minute) {
+        let Change { info_hash, endpoint, .. } = *change;
+        self.store().find(&info_hash).modify(now, |torrent, key| {
+            if let Some(state) = torrent.peers.state(key, endpoint) {
+                torrent.peers.upsert(key, endpoint, state.seeder(), |_| state.untold(now));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::model::config;
+    use crate::tracker::peer::PeerState;
+    use crate::tracker::store::Cursor;
+    use crate::tracker::testing::{Recorder, TestTracker};
+    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open, Origin};
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::Ipv4Addr;
+
+    const NOW: Minute = Minute(29_000_191);
+
+    fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> AnnounceRequest {
+        let endpoint = (Ipv4Addr::new(10, 0, 0, peer), 6881).into();
+        AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
+    }
+
+    #[test]
+    fn a_cluster_is_told_of_a_peer_once_in_ten_minutes_and_of_what_it_completes_or_leaves_at_once() {
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+        let told = |minutes: u32, seeder: bool, event: Event| {
+            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+            tracker.announce(&announce(1, 1, seeder, event), NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
+            tracker
+                .flavour()
+                .cluster()
+                .take()
+                .into_iter()
+                .map(|change| (change.completed, change.stopped))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, false, Event::Update), [(false, false)], "it comes");
+        assert_eq!(told(9, false, Event::Update), []);
+        assert_eq!(told(10, false, Event::Update), [(false, false)], "it is still there");
+        assert_eq!(told(10, true, Event::Completed), [(true, false)]);
+        assert_eq!(told(11, true, Event::Completed), [], "a download counts once");
+        assert_eq!(told(12, true, Event::Stopped), [(false, true)]);
+        assert_eq!(told(12, true, Event::Stopped), [(false, true)], "others may know it");
+    }
+
+    #[test]
+    fn a_cluster_hears_when_a_peer_was_seen_and_that_a_client_told() {
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+        let announces = [announce(1, 1, true, Event::Completed), announce(2, 1, false, Event::Stopped)];
+        for announce in &announces {
+            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+            tracker.announce(announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+        }
+        let expected = announces.map(|announce| {
+            let AnnounceRequest { info_hash, endpoint, seeder, event } = announce;
+            let (completed, stopped) = (event == Event::Completed, event == Event::Stopped);
+            Change { info_hash, endpoint, seeder, completed, stopped, seen: NOW, origin: Origin::Client }
+        });
+        assert_eq!(tracker.flavour().cluster().take(), expected);
+    }
+
+    #[test]
+    fn whom_the_cluster_did_not_take_it_is_told_of_when_it_announces_itself_again() {
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+        let told = |minutes: u32, event: Event| {
+            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+            let announce = announce(1, 1, event == Event::Completed, event);
+            tracker.announce(&announce, NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
+            tracker.flavour().cluster().take().len()
+        };
+        tracker.flavour().cluster().set_full(true);
+        assert_eq!((told(0, Event::Update), told(1, Event::Completed), told(2, Event::Update)), (0, 0, 0));
+        tracker.flavour().cluster().set_full(false);
+        assert_eq!((told(3, Event::Update), told(4, Event::Update)), (1, 0));
+        assert_eq!(tracker.store().census().peers.leechers, 1);
+        tracker.flavour().cluster().set_full(true);
+        assert_eq!((told(5, Event::Completed), told(6, Event::Stopped)), (0, 0), "who has left is not known any more");
+        assert_eq!(tracker.store().census().peers.peers(), 0);
+        assert_eq!(tracker.scrape(&InfoHash([1; 20])).map(|counts| counts.downloaded), Some(1));
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn each_peer_is_told_once_in_ten_minutes_unless_the_cluster_takes_nothing(
+            steps in prop::collection::vec((0..100_u8, any::<bool>(), 0..12_u32, prop::bool::weighted(0.3)), 1..800),
+        ) {
+            let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+            // When each was last told and taken.
+            let mut taken = BTreeMap::new();
+            let mut now = NOW;
+            for (n, (peer, seeder, minutes, full)) in steps.into_iter().enumerate() {
+                if n % 10 == 0 {
+                    now = now + minutes;
+                    tracker.sweep(now, || {});
+                    let mut known = BTreeSet::new();
+                    let mut cursor = Some(Cursor::default());
+                    while let Some(from) = cursor {
+                        cursor = tracker.store().walk_peers(from, &mut 1000, |_, endpoint, _| _ = known.insert(endpoint));
+                    }
+                    taken.retain(|peer, _| known.contains(&self::announce(1, *peer, false, Event::Update).endpoint));
+                }
+                tracker.flavour().cluster().set_full(full);
+                let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+                let announce = announce(1, peer, seeder, Event::Update);
+                tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+                let is_due = taken.get(&peer).is_none_or(|told| now.since(*told) >= PeerState::TELL_AGAIN);
+                prop_assert_eq!(tracker.flavour().cluster().take().len(), usize::from(is_due && !full));
+                if is_due && full {
+                    taken.remove(&peer);
+                } else if is_due {
+                    taken.insert(peer, now);
+                }
+            }
+        }
+    }
+}
