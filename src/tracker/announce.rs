@@ -163,33 +163,8 @@ impl<F: Flavour> Tracker<F> {
         many
     }
 
-    /// Takes over what another tracker of the cluster tells. It is not told on.
-    ///
-    /// # Errors
-    ///
-    /// What would be refused if the peer itself announced it.
-    pub fn absorb(&self, change: &Change, now: Minute) -> Result<AnnounceOutcome, AnnounceError> {
-        let event = match change {
-            Change { stopped: true, .. } => Event::Stopped,
-            Change { completed: true, .. } => Event::Completed,
-            _ => Event::Update,
-        };
-        let Change { info_hash, endpoint, seeder, .. } = *change;
-        let announce = AnnounceRequest { info_hash, endpoint, seeder, event };
-        self.check(&announce)?;
-        if event == Event::Stopped {
-            return Ok(remove(&mut self.store().find(&info_hash), endpoint, now));
-        }
-        let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
-            if !room && !torrent.peers.contains(key, endpoint) {
-                return Err(AnnounceError::Full);
-            }
-            Ok(upsert_peer::<F>(torrent, key, &announce, now).0)
-        };
-        self.store().find(&info_hash).upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
-    }
-
-    fn check(&self, announce: &AnnounceRequest) -> Result<(), AnnounceError> {
+    /// Returns why the announce is refused whatever the store holds.
+    pub(super) fn check(&self, announce: &AnnounceRequest) -> Result<(), AnnounceError> {
         if announce.endpoint.port() == 0 {
             Err(AnnounceError::NoPort)
         } else if !F::Families::serves(announce.endpoint.ip()) {
@@ -255,7 +230,7 @@ fn remove<F: AddressFamilies>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, 
 }
 
 /// Adds or refreshes the peer and counts a download. Says also whether the cluster is to be told.
-fn upsert_peer<F: Flavour>(
+pub(super) fn upsert_peer<F: Flavour>(
     torrent: &mut Torrent<F::Families>,
     key: &HashKey,
     announce: &AnnounceRequest,

@@ -9,13 +9,14 @@
 //! - [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
 //! - [`flavour`]: the plug points that a build fills.
 //! - `publish`: tells the cluster of a change, or notes that it has not been told.
-//! - [`Tracker`], [`announce`], `scrape`: announce, scrape and sweep, over a store and a flavour.
+//! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape and sweep, over a store and a flavour.
 
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
 pub(crate) mod testing;
 
+mod absorb;
 mod blocks;
 mod error;
 mod hashed;
@@ -38,6 +39,7 @@ pub mod store;
 pub mod swarm;
 pub mod table;
 
+pub use absorb::AbsorbError;
 pub use announce::{AnnounceOutcome, AnnounceRequest, Event, PendingAnnounce};
 pub use capacity::Capacity;
 pub use clock::{Clock, Minute};

@@ -46,14 +46,13 @@ impl Inbox {
     ) -> Result<(), Refused> {
         let packet = self.check(datagram, from).inspect_err(|_| worker_counters.count(Counter::SyncPacketsRefused))?;
         worker_counters.count(Counter::SyncPacketsIn);
-        for change in packet.changes(now) {
-            let absorbed = change.and_then(|change| Some((change.endpoint.ip(), tracker.absorb(&change, now).ok()?)));
-            match absorbed {
-                // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
-                Some((peer, announced)) => worker_counters.announced(Counter::SyncRecordsIn, peer, &announced),
-                None => worker_counters.count(Counter::SyncRecordsRefused),
-            }
-        }
+        let changes: Vec<_> = packet.changes(now).flatten().collect();
+        worker_counters.add(Counter::SyncRecordsRefused, (packet.records() - changes.len()) as u64);
+        tracker.absorb_group(&changes, now, |change, outcome| match outcome {
+            // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
+            Ok(outcome) => worker_counters.announced(Counter::SyncRecordsIn, change.endpoint.ip(), &outcome),
+            Err(_) => worker_counters.count(Counter::SyncRecordsRefused),
+        });
         Ok(())
     }
 

@@ -123,6 +123,11 @@ pub(super) fn records(packet: &[u8], kind: Kind) -> usize {
 }
 
 impl SyncPacket<'_> {
+    /// How many records it has.
+    pub(super) fn records(&self) -> usize {
+        self.records.len() / self.kind.record_len()
+    }
+
     /// What each record says, in a packet that came `now`; `None` for one whose flags nobody has given a meaning yet.
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
         self.records.chunks_exact(self.kind.record_len()).map(move |record| read(record, self.kind, now))

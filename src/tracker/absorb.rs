@@ -1,0 +1,293 @@
+//! Taking over what other trackers of the cluster tell.
+
+use fastrand::Rng;
+use thiserror::Error;
+
+use super::announce::{Event, upsert_peer};
+use super::clock::{Minute, PEER_LIFETIME};
+use super::families::TorrentPeers as _;
+use super::flavour::{Change, Flavour};
+use super::keyed_hash::HashKey;
+use super::store::{GROUP, Hash, Locked, Torrent};
+use super::{AnnounceError, AnnounceOutcome, AnnounceRequest, Tracker};
+
+/// Why a change is not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AbsorbError {
+    /// The peer would be refused if it announced itself here.
+    #[error(transparent)]
+    Refused(#[from] AnnounceError),
+    /// The peer was last seen longer ago than peers are kept.
+    #[error("the peer has been silent for too long")]
+    TooOld,
+}
+
+/// A change of a group.
+struct InFlight<'a> {
+    change: &'a Change,
+    hash: Hash,
+    outcome: Result<AnnounceOutcome, AnnounceError>,
+}
+
+impl<F: Flavour> Tracker<F> {
+    /// Takes over what another tracker of the cluster tells; changes of the same torrent keep their order. Calls `done`
+    /// with what came of each, while nothing is locked.
+    ///
+    /// Of what is told of a peer, and what it announced here, the later minute counts; in the same minute, what came
+    /// last. A completed download is counted whenever it was told, once. Locks one shard for each change, and waits for
+    /// memory as seldom as [`Self::announce_all`].
+    pub fn absorb_group(
+        &self,
+        changes: &[Change],
+        now: Minute,
+        mut done: impl FnMut(&Change, Result<AnnounceOutcome, AbsorbError>),
+    ) {
+        for changes in changes.chunks(GROUP) {
+            let mut group = [const { None }; GROUP];
+            let mut places = group.iter_mut();
+            for change in changes {
+                if let Err(error) = self.check_change(change, now) {
+                    done(change, Err(error));
+                } else if let Some(place) = places.next() {
+                    let hash = self.store().hash(&change.info_hash);
+                    *place = Some(InFlight { change, hash, outcome: Err(AnnounceError::Full) });
+                }
+            }
+            let mut rest = group.as_mut_slice();
+            while rest.first().is_some_and(Option::is_some) {
+                let many = self.run_changes(rest, now);
+                rest = rest.get_mut(many..).unwrap_or_default();
+            }
+            for InFlight { change, outcome, .. } in group.into_iter().flatten() {
+                done(change, outcome.map_err(AbsorbError::from));
+            }
+        }
+    }
+
+    fn check_change(&self, change: &Change, now: Minute) -> Result<(), AbsorbError> {
+        self.check(&announced(change))?;
+        if now.since(change.seen) > PEER_LIFETIME { Err(AbsorbError::TooOld) } else { Ok(()) }
+    }
+
+    /// Carries changes out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
+    /// their torrents. Returns how many.
+    fn run_changes(&self, group: &mut [Option<InFlight<'_>>], now: Minute) -> usize {
+        let mut found = [const { None }; GROUP];
+        let sought = |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.change.info_hash));
+        let many = self.store().find_group(sought, &mut found);
+        let nothing_drawn = Rng::with_seed(0);
+        for (locked, InFlight { change, .. }) in found.iter().flatten().zip(group.iter().flatten()) {
+            locked.prefetch(change.endpoint, change.seeder, 0, &nothing_drawn);
+        }
+        for (place, InFlight { change, outcome, .. }) in found.iter_mut().zip(group.iter_mut().flatten()) {
+            if let Some(locked) = place {
+                *outcome = run::<F>(change, locked, now);
+            }
+            *place = None;
+        }
+        many
+    }
+}
+
+/// What the peer would have announced.
+fn announced(change: &Change) -> AnnounceRequest {
+    let event = match change {
+        Change { stopped: true, .. } => Event::Stopped,
+        Change { completed: true, .. } => Event::Completed,
+        _ => Event::Update,
+    };
+    let Change { info_hash, endpoint, seeder, .. } = *change;
+    AnnounceRequest { info_hash, endpoint, seeder, event }
+}
+
+/// Does what is told to the torrent that was found.
+fn run<F: Flavour>(
+    change: &Change,
+    locked: &mut Locked<'_, F::Families>,
+    now: Minute,
+) -> Result<AnnounceOutcome, AnnounceError> {
+    let announce = announced(change);
+    let AnnounceRequest { info_hash, endpoint, .. } = announce;
+    // The clock of another machine may be ahead of ours.
+    let seen = change.seen.min(now);
+    // What is known of the peer that is later than what is told. Nothing can be later than the present minute.
+    let later = |torrent: &Torrent<F::Families>, key: &HashKey| {
+        let known = if seen < now { torrent.peers.state(key, endpoint) } else { None };
+        known.filter(|known| known.seen(now) > seen)
+    };
+    if announce.event == Event::Stopped {
+        let counts = locked.modify(now, |torrent, key| {
+            if later(torrent, key).is_none() {
+                torrent.peers.remove(key, endpoint);
+                torrent.peers.set_empty_since(now);
+            }
+            torrent.scrape_counts()
+        });
+        return Ok(AnnounceOutcome { counts: counts.unwrap_or_default(), ..AnnounceOutcome::default() });
+    }
+    let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
+        if !room && !torrent.peers.contains(key, endpoint) {
+            return Err(AnnounceError::Full);
+        }
+        Ok(match later(torrent, key) {
+            None => upsert_peer::<F>(torrent, key, &announce, seen).0,
+            // Stays as it is, but for a download that is to be counted.
+            Some(known) => {
+                let announce = AnnounceRequest { seeder: known.seeder(), ..announce };
+                let (outcome, _) = upsert_peer::<F>(torrent, key, &announce, known.seen(now));
+                AnnounceOutcome { back_after: None, ..outcome }
+            }
+        })
+    };
+    locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::flavour::Origin;
+    use crate::tracker::model::config;
+    use crate::tracker::store::Cursor;
+    use crate::tracker::testing::TestTracker;
+    use crate::tracker::{Capacity, InfoHash, Ipv4Only};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    const START: Minute = Minute(29_000_191);
+
+    fn change(torrent: u8, peer: u8, seen: Minute) -> Change {
+        Change {
+            info_hash: InfoHash([torrent; 20]),
+            endpoint: (Ipv4Addr::new(10, 0, 0, peer), 6881).into(),
+            seeder: false,
+            completed: false,
+            stopped: false,
+            seen,
+            origin: Origin::Transport("test"),
+        }
+    }
+
+    type Outcomes = Vec<(Change, Result<AnnounceOutcome, AbsorbError>)>;
+
+    fn absorb(tracker: &TestTracker, changes: &[Change], now: Minute) -> Outcomes {
+        let mut outcomes = Vec::new();
+        tracker.absorb_group(changes, now, |change, outcome| outcomes.push((*change, outcome)));
+        outcomes
+    }
+
+    /// Of each peer: is it a seeder, was its download counted, and when was it last seen?
+    type Known = BTreeMap<(InfoHash, SocketAddr), (bool, bool, u32)>;
+
+    fn known(tracker: &TestTracker, now: Minute) -> Known {
+        let mut known = Known::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = tracker.store().walk_peers(from, &mut 1000, |info_hash, endpoint, state| {
+                known.insert((*info_hash, endpoint), (state.seeder(), state.completed(), state.seen(now).0));
+            });
+        }
+        known
+    }
+
+    /// Takes a change over as it is documented. Returns whether a download is counted.
+    fn absorb_into(known: &mut Known, change: &Change, now: Minute) -> bool {
+        let (name, seen) = ((change.info_hash, change.endpoint), change.seen.min(now).0);
+        if now.0 - seen > PEER_LIFETIME {
+            return false;
+        }
+        let before = known.get(&name).copied();
+        let later = before.filter(|(_, _, known)| *known > seen);
+        if change.stopped {
+            if later.is_none() {
+                known.remove(&name);
+            }
+            return false;
+        }
+        let (seeder, _, seen) = later.unwrap_or((change.seeder, false, seen));
+        let counted = before.is_some_and(|(_, counted, _)| counted);
+        let completes = change.completed && seeder && !counted;
+        known.insert(name, (seeder, counted || completes, seen));
+        completes
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn the_later_minute_counts_in_groups_and_one_by_one(
+            packets in prop::collection::vec(
+                (
+                    0..20_u32,
+                    prop::collection::vec((0..4_u8, 0..90_u8, prop::bits::u8::masked(7), 0..60_u32), 1..60),
+                ),
+                1..12,
+            ),
+        ) {
+            let together = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
+            let one_by_one = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
+            let (mut expected, mut downloads, mut now) = (Known::new(), 0, START);
+            for (minutes, told) in packets {
+                now = now + minutes;
+                together.sweep(now, || {});
+                one_by_one.sweep(now, || {});
+                expected.retain(|_, (_, _, seen)| now.0 - *seen <= PEER_LIFETIME);
+                let changes: Vec<_> = told
+                    .into_iter()
+                    .map(|(torrent, peer, flags, age)| {
+                        // Most are of this minute, some of the next.
+                        let seen = Minute(now.0 + 1 - age.saturating_sub(10));
+                        let (seeder, completed, stopped) = (flags & 1 != 0, flags & 2 != 0, flags == 4);
+                        // Torrents of few and of many peers; and a port that is refused.
+                        let mut change = change(torrent / (1 + peer / 20), peer, seen);
+                        change.endpoint.set_port(if peer == 13 { 0 } else { 6881 });
+                        Change { seeder, completed, stopped, ..change }
+                    })
+                    .collect();
+                for change in changes.iter().filter(|change| change.endpoint.port() != 0) {
+                    downloads += u32::from(absorb_into(&mut expected, change, now));
+                }
+                let mut outcomes = absorb(&together, &changes, now);
+                let mut singly: Outcomes =
+                    changes.iter().flat_map(|change| absorb(&one_by_one, &[*change], now)).collect();
+                prop_assert_eq!(outcomes.len(), changes.len());
+                // What is refused may be told of earlier.
+                outcomes.sort_by_key(|(change, outcome)| (change.info_hash.0, outcome.is_err()));
+                singly.sort_by_key(|(change, outcome)| (change.info_hash.0, outcome.is_err()));
+                prop_assert_eq!(outcomes, singly);
+                prop_assert_eq!(&known(&together, now), &expected);
+            }
+            let counted = (0..4).filter_map(|torrent| together.scrape(&InfoHash([torrent; 20])));
+            prop_assert_eq!(counted.map(|counts| counts.downloaded).sum::<u32>(), downloads);
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_peers_are_kept_is_refused_and_what_is_ahead_is_of_this_minute() {
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
+        let now = START + 100;
+        let changes = [
+            change(1, 1, Minute(now.0 - PEER_LIFETIME - 1)),
+            change(1, 2, Minute(now.0 - PEER_LIFETIME)),
+            change(1, 3, now + 1000),
+            Change { stopped: true, ..change(1, 2, START) },
+        ];
+        let refused: Vec<_> = absorb(&tracker, &changes, now).into_iter().map(|(_, outcome)| outcome.err()).collect();
+        assert_eq!(refused, [Some(AbsorbError::TooOld), Some(AbsorbError::TooOld), None, None]);
+        let seen: Vec<_> = known(&tracker, now).into_values().map(|(_, _, seen)| seen).collect();
+        assert_eq!(seen, [now.0 - PEER_LIFETIME, now.0]);
+        tracker.sweep(now + 1, || {});
+        assert_eq!(known(&tracker, now + 1).len(), 1);
+    }
+
+    #[test]
+    fn changes_are_refused_like_the_announces_that_they_tell_of() {
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1, peers: 1 }, START);
+        let without_port = Change { endpoint: (Ipv4Addr::LOCALHOST, 0).into(), ..change(1, 1, START) };
+        let changes =
+            [change(1, 1, START), without_port, change(1, 2, START), change(2, 1, START), change(1, 1, START)];
+        let refused: Vec<_> = absorb(&tracker, &changes, START).into_iter().map(|(_, outcome)| outcome.err()).collect();
+        let (full, no_port) = (Some(AnnounceError::Full.into()), Some(AnnounceError::NoPort.into()));
+        assert_eq!(refused, [no_port, None, full, full, None]);
+    }
+}
