@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::announce::{Event, upsert_peer};
 use super::clock::{Minute, PEER_LIFETIME};
 use super::families::TorrentPeers as _;
-use super::flavour::{Change, Flavour};
+use super::flavour::{Change, Cluster as _, Flavour};
 use super::keyed_hash::HashKey;
 use super::store::{GROUP, Hash, Locked, Torrent};
 use super::{AnnounceError, AnnounceOutcome, AnnounceRequest, Tracker};
@@ -26,16 +26,20 @@ pub enum AbsorbError {
 struct InFlight<'a> {
     change: &'a Change,
     hash: Hash,
-    outcome: Result<AnnounceOutcome, AnnounceError>,
+    outcome: Outcome,
 }
+
+/// The outcome, and what the other transports are told of it.
+type Outcome = Result<(AnnounceOutcome, Option<Change>), AnnounceError>;
 
 impl<F: Flavour> Tracker<F> {
     /// Takes over what another tracker of the cluster tells; changes of the same torrent keep their order. Calls `done`
     /// with what came of each, while nothing is locked.
     ///
     /// Of what is told of a peer, and what it announced here, the later minute counts; in the same minute, what came
-    /// last. A completed download is counted whenever it was told, once. Locks one shard for each change, and waits for
-    /// memory as seldom as [`Self::announce_all`].
+    /// last. A completed download is counted whenever it was told, once. What is new here is told on by the transports
+    /// that it did not come by. Locks one shard for each change, and waits for memory as seldom as
+    /// [`Self::announce_all`].
     pub fn absorb_group(
         &self,
         changes: &[Change],
@@ -59,7 +63,10 @@ impl<F: Flavour> Tracker<F> {
                 rest = rest.get_mut(many..).unwrap_or_default();
             }
             for InFlight { change, outcome, .. } in group.into_iter().flatten() {
-                done(change, outcome.map_err(AbsorbError::from));
+                if let Ok((_, Some(told_on))) = &outcome {
+                    self.publish(told_on, now);
+                }
+                done(change, outcome.map(|(outcome, _)| outcome).map_err(AbsorbError::from));
             }
         }
     }
@@ -101,11 +108,8 @@ fn announced(change: &Change) -> AnnounceRequest {
 }
 
 /// Does what is told to the torrent that was found.
-fn run<F: Flavour>(
-    change: &Change,
-    locked: &mut Locked<'_, F::Families>,
-    now: Minute,
-) -> Result<AnnounceOutcome, AnnounceError> {
+fn run<F: Flavour>(change: &Change, locked: &mut Locked<'_, F::Families>, now: Minute) -> Outcome {
+    let told_on = |tell: bool, change: Change| (F::Cluster::BRIDGES && tell).then_some(change);
     let announce = announced(change);
     let AnnounceRequest { info_hash, endpoint, .. } = announce;
     // The clock of another machine may be ahead of ours.
@@ -116,28 +120,27 @@ fn run<F: Flavour>(
         known.filter(|known| known.seen(now) > seen)
     };
     if announce.event == Event::Stopped {
-        let counts = locked.modify(now, |torrent, key| {
-            if later(torrent, key).is_none() {
-                torrent.peers.remove(key, endpoint);
-                torrent.peers.set_empty_since(now);
-            }
-            torrent.scrape_counts()
+        let removed = locked.modify(now, |torrent, key| {
+            let removed = if later(torrent, key).is_none() { torrent.peers.remove(key, endpoint) } else { None };
+            torrent.peers.set_empty_since(now);
+            (torrent.scrape_counts(), removed.is_some())
         });
-        return Ok(AnnounceOutcome { counts: counts.unwrap_or_default(), ..AnnounceOutcome::default() });
+        let (counts, removed) = removed.unwrap_or_default();
+        // One that is not known here is not told on: so what goes round in a ring of bridges comes to an end.
+        return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, told_on(removed, *change)));
     }
     let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
         if !room && !torrent.peers.contains(key, endpoint) {
             return Err(AnnounceError::Full);
         }
-        Ok(match later(torrent, key) {
-            None => upsert_peer::<F>(torrent, key, &announce, seen).0,
-            // Stays as it is, but for a download that is to be counted.
-            Some(known) => {
-                let announce = AnnounceRequest { seeder: known.seeder(), ..announce };
-                let (outcome, _) = upsert_peer::<F>(torrent, key, &announce, known.seen(now));
-                AnnounceOutcome { back_after: None, ..outcome }
-            }
-        })
+        // What is later stays as it is, but for a download that is to be counted.
+        let later = later(torrent, key);
+        let (seeder, seen) = later.map_or((announce.seeder, seen), |known| (known.seeder(), known.seen(now)));
+        let (mut outcome, tell) = upsert_peer::<F>(torrent, key, &AnnounceRequest { seeder, ..announce }, seen);
+        if later.is_some() {
+            outcome.back_after = None;
+        }
+        Ok((outcome, told_on(tell, Change { seeder, completed: outcome.counted_download, seen, ..*change })))
     };
     locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
 }

@@ -1,7 +1,8 @@
 //! What a build can differ in, as far as the core knows.
 //!
 //! Each plug point is a trait with its off twin beside it: always compiled, does nothing, gone when inlined. The
-//! types that do something live in [`switches`](crate::switches), one file a switch.
+//! types that do something live in [`switches`](crate::switches), one file a switch. Where several listen at one plug
+//! point, a [pair](super::pair) of them stands there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
@@ -104,11 +105,17 @@ pub enum Origin {
 pub trait Cluster: Send + Sync + 'static {
     /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
     const LISTENS: bool;
+    /// True where there are several transports: what comes by one is told on by the others.
+    const BRIDGES: bool = false;
 
     /// What the others of the cluster know this tracker by; `None` where there are no others.
     fn id(&self) -> Option<u32> {
         None
     }
+
+    /// Returns whether nobody is left to be told of changes of this origin: they came by this very transport. It is not
+    /// told of them.
+    fn knows(&self, origin: Origin) -> bool;
 
     /// Tells the others that a peer came, came back after [`PeerState::TELL_AGAIN`](super::peer::PeerState::TELL_AGAIN)
     /// minutes, completed, or left (known here or not). Called for every such announce, by many threads.
@@ -124,6 +131,10 @@ pub struct Standalone;
 
 impl Cluster for Standalone {
     const LISTENS: bool = false;
+
+    fn knows(&self, _: Origin) -> bool {
+        true
+    }
 
     fn publish(&self, _: &Change) -> bool {
         true

@@ -7,7 +7,7 @@
 //! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
 //! - [`families`]: which address families a torrent keeps.
 //! - [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
-//! - [`flavour`]: the plug points that a build fills.
+//! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: tells the cluster of a change, or notes that it has not been told.
 //! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape and sweep, over a store and a flavour.
 
@@ -21,6 +21,7 @@ mod blocks;
 mod error;
 mod hashed;
 mod index;
+mod pair;
 mod prefetch;
 mod publish;
 mod scrape;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::families::AddressFamilies;
-use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Standalone, Unlogged};
+use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
@@ -95,12 +95,17 @@ impl Admission for NotThatOne {
 /// A cluster that remembers what it is told.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    name: &'static str,
     told: Mutex<Vec<Change>>,
     full: AtomicBool,
 }
 
 impl Cluster for Recorder {
     const LISTENS: bool = true;
+
+    fn knows(&self, origin: Origin) -> bool {
+        origin == Origin::Transport(self.name)
+    }
 
     fn publish(&self, change: &Change) -> bool {
         let takes = !self.full.load(Ordering::Relaxed);
@@ -112,6 +117,11 @@ impl Cluster for Recorder {
 }
 
 impl Recorder {
+    /// A transport of this name that has been told nothing.
+    pub(crate) fn named(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
     /// What it has taken since it was asked last.
     pub(crate) fn take(&self) -> Vec<Change> {
         std::mem::take(&mut self.told.lock().unwrap())

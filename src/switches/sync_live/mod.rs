@@ -61,6 +61,10 @@ impl Cluster for Node {
         Some(u32::from_be_bytes(self.0.inbox.own.0))
     }
 
+    fn knows(&self, origin: Origin) -> bool {
+        origin == ORIGIN
+    }
+
     fn publish(&self, change: &Change) -> bool {
         let now = Instant::now();
         if self.0.outbox().add(change, now) {

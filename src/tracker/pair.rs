@@ -1,0 +1,221 @@
+//! A pair of plugs that listen is a plug that listens: it tells both. Pairs of pairs make as many as are wanted.
+
+use std::net::IpAddr;
+
+use fastrand::Rng;
+
+use super::clock::Minute;
+use super::flavour::{Change, Cluster, NetworkLog, Origin};
+
+/// Both are told, but neither of what it told itself. Where both listen, they are a bridge between their clusters.
+impl<A: Cluster, B: Cluster> Cluster for (A, B) {
+    const LISTENS: bool = A::LISTENS || B::LISTENS;
+    const BRIDGES: bool = A::BRIDGES || B::BRIDGES || A::LISTENS && B::LISTENS;
+
+    /// That of the first that has one.
+    fn id(&self) -> Option<u32> {
+        self.0.id().or_else(|| self.1.id())
+    }
+
+    fn knows(&self, origin: Origin) -> bool {
+        self.0.knows(origin) && self.1.knows(origin)
+    }
+
+    fn publish(&self, change: &Change) -> bool {
+        // Both in any case: that one does not take it is no reason to keep it from the other.
+        let first = publish(&self.0, change);
+        let second = publish(&self.1, change);
+        first && second
+    }
+}
+
+#[inline]
+fn publish(cluster: &impl Cluster, change: &Change) -> bool {
+    cluster.knows(change.origin) || cluster.publish(change)
+}
+
+/// Both are told.
+impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
+    #[inline]
+    fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
+        self.0.record(address, now, rng);
+        self.1.record(address, now, rng);
+    }
+
+    /// That of the first that has one: there is one page.
+    fn busy(&self, now: Minute) -> Option<String> {
+        self.0.busy(now).or_else(|| self.1.busy(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::flavour::{Flavour as _, Standalone, Unlogged};
+    use crate::tracker::peer::PeerState;
+    use crate::tracker::testing::{Recorder, TestTracker};
+    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open};
+    use std::sync::Mutex;
+
+    const NOW: Minute = Minute(29_000_191);
+    const TORRENT: InfoHash = InfoHash([7; 20]);
+
+    type Two = (Recorder, Recorder);
+
+    fn tracker<C: Cluster>(cluster: C) -> TestTracker<Ipv4Only, Open, C> {
+        TestTracker::with_plugs(Capacity::NONE, NOW, Open, cluster)
+    }
+
+    fn two() -> TestTracker<Ipv4Only, Open, Two> {
+        tracker((Recorder::named("one"), Recorder::named("two")))
+    }
+
+    /// What each has been told.
+    fn told(tracker: &TestTracker<Ipv4Only, Open, Two>) -> (Vec<Change>, Vec<Change>) {
+        (tracker.flavour().cluster().0.take(), tracker.flavour().cluster().1.take())
+    }
+
+    fn announce<C: Cluster>(tracker: &TestTracker<Ipv4Only, Open, C>, seeder: bool, event: Event, now: Minute) {
+        let endpoint = ([10, 0, 0, 1], 6881).into();
+        let announce = AnnounceRequest { info_hash: TORRENT, endpoint, seeder, event };
+        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
+        tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+    }
+
+    fn change(origin: Origin, seen: Minute) -> Change {
+        let endpoint = ([10, 0, 0, 1], 6881).into();
+        Change { info_hash: TORRENT, endpoint, seeder: false, completed: false, stopped: false, seen, origin }
+    }
+
+    fn absorb<C: Cluster>(tracker: &TestTracker<Ipv4Only, Open, C>, change: Change, now: Minute) {
+        tracker.absorb_group(&[change], now, |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"));
+    }
+
+    const CLIENT: Origin = Origin::Client;
+    const ONE: Origin = Origin::Transport("one");
+    const TWO: Origin = Origin::Transport("two");
+
+    #[test]
+    fn both_are_told_what_clients_announce() {
+        let tracker = two();
+        announce(&tracker, false, Event::Update, NOW);
+        let came = vec![change(CLIENT, NOW)];
+        assert_eq!(told(&tracker), (came.clone(), came));
+        announce(&tracker, false, Event::Stopped, NOW);
+        let left = vec![Change { stopped: true, ..change(CLIENT, NOW) }];
+        assert_eq!(told(&tracker), (left.clone(), left));
+    }
+
+    #[test]
+    fn what_one_tells_is_told_to_the_other_and_not_back() {
+        let tracker = two();
+        let came = change(ONE, NOW);
+        let completed = Change { seeder: true, completed: true, ..change(TWO, NOW + 1) };
+        let left = Change { stopped: true, ..change(ONE, NOW + 2) };
+        absorb(&tracker, came, NOW);
+        assert_eq!(told(&tracker), (vec![], vec![came]));
+        absorb(&tracker, completed, NOW + 1);
+        assert_eq!(told(&tracker), (vec![completed], vec![]));
+        absorb(&tracker, left, NOW + 2);
+        assert_eq!(told(&tracker), (vec![], vec![left]));
+    }
+
+    #[test]
+    fn what_goes_round_in_a_ring_of_bridges_comes_to_an_end() {
+        let tracker = two();
+        absorb(&tracker, change(ONE, NOW), NOW);
+        assert_eq!(told(&tracker), (vec![], vec![change(ONE, NOW)]));
+        // Another bridge tells it back, by both.
+        for origin in [TWO, ONE, TWO] {
+            absorb(&tracker, change(origin, NOW), NOW);
+            assert_eq!(told(&tracker), (vec![], vec![]), "it was told a moment ago");
+        }
+        let left = |origin| Change { stopped: true, ..change(origin, NOW) };
+        absorb(&tracker, left(TWO), NOW);
+        assert_eq!(told(&tracker), (vec![left(TWO)], vec![]));
+        absorb(&tracker, left(ONE), NOW);
+        assert_eq!(told(&tracker), (vec![], vec![]), "it has left already");
+        // Who stays is told of again, as on the other side.
+        absorb(&tracker, change(ONE, NOW), NOW);
+        let later = NOW + PeerState::TELL_AGAIN;
+        absorb(&tracker, change(ONE, later), later);
+        assert_eq!(told(&tracker), (vec![], vec![change(ONE, NOW), change(ONE, later)]));
+    }
+
+    #[test]
+    fn what_one_does_not_take_is_told_again_to_both() {
+        let tracker = two();
+        tracker.flavour().cluster().1.set_full(true);
+        announce(&tracker, false, Event::Update, NOW);
+        assert_eq!(told(&tracker), (vec![change(CLIENT, NOW)], vec![]));
+        announce(&tracker, false, Event::Update, NOW);
+        assert_eq!(told(&tracker), (vec![change(CLIENT, NOW)], vec![]));
+        tracker.flavour().cluster().1.set_full(false);
+        announce(&tracker, false, Event::Update, NOW);
+        let came = vec![change(CLIENT, NOW)];
+        assert_eq!(told(&tracker), (came.clone(), came));
+        announce(&tracker, false, Event::Update, NOW);
+        assert_eq!(told(&tracker), (vec![], vec![]), "both have taken it");
+
+        // The same on a bridge: the peer is told of when it announces itself here.
+        announce(&tracker, false, Event::Stopped, NOW);
+        told(&tracker);
+        tracker.flavour().cluster().0.set_full(true);
+        absorb(&tracker, change(TWO, NOW), NOW);
+        tracker.flavour().cluster().0.set_full(false);
+        announce(&tracker, false, Event::Update, NOW);
+        let came = vec![change(CLIENT, NOW)];
+        assert_eq!(told(&tracker), (came.clone(), came));
+    }
+
+    #[test]
+    fn pairs_of_pairs_tell_each_other() {
+        let inner = (Recorder::named("one"), Recorder::named("two"));
+        let tracker = tracker((inner, Recorder::named("three")));
+        absorb(&tracker, change(TWO, NOW), NOW);
+        let ((one, two), three) = tracker.flavour().cluster();
+        assert_eq!([one.take(), two.take(), three.take()], [vec![change(TWO, NOW)], vec![], vec![change(TWO, NOW)]]);
+    }
+
+    #[test]
+    fn the_off_twin_changes_nothing_in_a_pair() {
+        const {
+            assert!(<(Recorder, Standalone)>::LISTENS && <(Standalone, Recorder)>::LISTENS);
+            assert!(!<(Standalone, Standalone)>::LISTENS && !<(Recorder, Standalone)>::BRIDGES);
+            assert!(<(Recorder, Recorder)>::BRIDGES && <((Recorder, Recorder), Standalone)>::BRIDGES);
+            assert!(<((Recorder, Standalone), (Standalone, Recorder))>::BRIDGES);
+        }
+        let tracker = tracker((Standalone, Recorder::named("one")));
+        announce(&tracker, false, Event::Update, NOW);
+        assert_eq!(tracker.flavour().cluster().1.take(), [change(CLIENT, NOW)]);
+        absorb(&tracker, change(ONE, NOW + 20), NOW + 20);
+        assert_eq!(tracker.flavour().cluster().1.take(), []);
+    }
+
+    /// Remembers the clients that it is told of.
+    #[derive(Default)]
+    struct Log(Mutex<Vec<IpAddr>>, Option<&'static str>);
+
+    impl NetworkLog for Log {
+        fn record(&self, address: IpAddr, _: Minute, _: &mut Rng) {
+            self.0.lock().unwrap().push(address);
+        }
+
+        fn busy(&self, _: Minute) -> Option<String> {
+            self.1.map(str::to_owned)
+        }
+    }
+
+    #[test]
+    fn two_network_logs_hear_of_every_client_and_the_first_page_is_shown() {
+        let page = |first, second| (Log(Mutex::default(), first), Log(Mutex::default(), second)).busy(NOW);
+        assert_eq!(page(Some("1"), Some("2")).as_deref(), Some("1"));
+        assert_eq!(page(None, Some("2")).as_deref(), Some("2"));
+        assert_eq!((page(None, None), (Unlogged, Unlogged).busy(NOW)), (None, None));
+        let log = (Log::default(), (Unlogged, Log::default()));
+        let address = IpAddr::from([10, 0, 0, 1]);
+        log.record(address, NOW, &mut Rng::with_seed(1));
+        let (one, (_, two)) = log;
+        assert_eq!([one, two].map(|log| log.0.into_inner().unwrap()), [[address], [address]]);
+    }
+}
