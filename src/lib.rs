@@ -8,6 +8,7 @@
 //! - [`server`]: settings become a running tracker, in stages; signals. It is told which build it runs.
 //! - [`http`], [`udp`]: the front ends: bytes to requests, replies to bytes.
 //! - [`stats`]: counters, and the pages that read them.
+//! - [`cluster`]: what every transport of a cluster needs.
 //! - [`tracker`]: torrents, peers, and what an announce does.
 //!
 //! The way of an announce over UDP: `udp::socket` receives it with others, `udp::packet` reads it, `udp::service` checks
@@ -24,6 +25,7 @@ compile_error!(
 );
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod server;

@@ -58,24 +58,10 @@ pub enum Counter {
     Http404,
     /// A defect of ours.
     Http500,
-    /// Live sync packets that were believed.
-    SyncPacketsIn,
-    /// Live sync packets sent.
-    SyncPacketsOut,
-    /// Live sync packets that changed nothing: from strangers, from ourselves, or malformed.
-    SyncPacketsRefused,
-    /// Live sync packets that could not be sent.
-    SyncPacketsLost,
-    /// Changes that other trackers of the cluster told, and that were taken over.
-    SyncRecordsIn,
-    /// Changes told to the cluster.
-    SyncRecordsOut,
-    /// Changes in believed packets that the tracker would not take from the peer itself either.
-    SyncRecordsRefused,
 }
 
 /// How many kinds of things are counted.
-pub(crate) const COUNTS: usize = Counter::SyncRecordsRefused as usize + 1;
+pub(crate) const COUNTS: usize = Counter::Http500 as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
 /// Protocols, for counts that are kept apart by them.
@@ -163,6 +149,12 @@ impl WorkerCounters {
     #[inline]
     pub fn announced(&self, count: Counter, address: IpAddr, announced: &AnnounceOutcome) {
         self.count_from(count, address);
+        self.outcome(address, announced);
+    }
+
+    /// Counts what an announce of the client at `address` has done, here or at another tracker of the cluster.
+    #[inline]
+    pub fn outcome(&self, address: IpAddr, announced: &AnnounceOutcome) {
         if announced.counted_download {
             self.count_from(Counter::Completed, address);
         }
@@ -272,7 +264,7 @@ mod tests {
     fn families_are_counted_apart() {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
-        worker_counters.count_from(Counter::SyncRecordsRefused, V6);
+        worker_counters.count_from(Counter::Http500, V6);
         worker_counters.count_from(Counter::TcpAccepted, V6);
         worker_counters.count_from(Counter::TcpAccepted, V4);
         worker_counters.count_from(Counter::TcpAccepted, V6);
@@ -285,7 +277,7 @@ mod tests {
         assert_eq!(both(Counter::TcpAccepted), (1, 2));
         assert_eq!(both(Counter::UdpAnnounced), (0, 1));
         assert_eq!(both(Counter::Completed), (0, 1));
-        assert_eq!(both(Counter::SyncRecordsRefused), (0, 1), "the last of the row");
+        assert_eq!(both(Counter::Http500), (0, 1), "the last of the row");
         assert_eq!(both(Counter::TcpAnnounced), (0, 0));
         assert_eq!(counters.total(Counter::TcpAccepted), 3);
     }

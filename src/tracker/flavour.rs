@@ -123,6 +123,41 @@ pub trait Cluster: Send + Sync + 'static {
     /// Returns whether every transport has taken the change, so that it will be told. If one has not, the peer is told
     /// of again, to all, when it next announces itself.
     fn publish(&self, change: &Change) -> bool;
+
+    /// What each transport has counted, for monitors.
+    fn transports(&self) -> Vec<TransportStatus> {
+        Vec::new()
+    }
+}
+
+/// What monitors are told of a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransportStatus {
+    /// Its name: one word, which the names of its metrics begin with.
+    pub name: &'static str,
+    /// What it is called in a sentence.
+    pub title: &'static str,
+    /// What it has counted since the start.
+    pub counts: TransportCounts,
+}
+
+/// What a transport has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransportCounts {
+    /// Packets that were believed.
+    pub packets_received: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
+    pub packets_refused: u64,
+    /// Packets that could not be sent.
+    pub packets_lost: u64,
+    /// Changes that others told and that were taken over.
+    pub records_received: u64,
+    /// Changes told to others.
+    pub records_sent: u64,
+    /// Changes that others told and that were not taken over.
+    pub records_refused: u64,
 }
 
 /// Stands where `sync-live` is off.

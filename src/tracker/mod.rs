@@ -48,6 +48,7 @@ pub use counts::{ScrapeCounts, SwarmCounts};
 pub use error::AnnounceError;
 pub use families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
+pub use flavour::{TransportCounts, TransportStatus};
 pub use info_hash::InfoHash;
 
 use std::sync::atomic::{AtomicU32, Ordering};

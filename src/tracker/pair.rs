@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use fastrand::Rng;
 
 use super::clock::Minute;
-use super::flavour::{Change, Cluster, NetworkLog, Origin};
+use super::flavour::{Change, Cluster, NetworkLog, Origin, TransportStatus};
 
 /// Both are told, but neither of what it told itself. Where both listen, they are a bridge between their clusters.
 impl<A: Cluster, B: Cluster> Cluster for (A, B) {
@@ -26,6 +26,13 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
         let first = publish(&self.0, change);
         let second = publish(&self.1, change);
         first && second
+    }
+
+    /// Those of both.
+    fn transports(&self) -> Vec<TransportStatus> {
+        let mut all = self.0.transports();
+        all.extend(self.1.transports());
+        all
     }
 }
 
@@ -51,9 +58,9 @@ impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::flavour::{Flavour as _, Standalone, Unlogged};
+    use crate::tracker::flavour::{Flavour as _, Standalone, TransportCounts, Unlogged};
     use crate::tracker::peer::PeerState;
-    use crate::tracker::testing::{Recorder, TestTracker};
+    use crate::tracker::testing::{Counted, Recorder, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open};
     use std::sync::Mutex;
 
@@ -173,7 +180,7 @@ mod tests {
         let inner = (Recorder::named("one"), Recorder::named("two"));
         let tracker = tracker((inner, Recorder::named("three")));
         absorb(&tracker, change(TWO, NOW), NOW);
-        let ((one, two), three) = tracker.flavour().cluster();
+        let ((one, two), three) = &tracker.flavour().cluster();
         assert_eq!([one.take(), two.take(), three.take()], [vec![change(TWO, NOW)], vec![], vec![change(TWO, NOW)]]);
     }
 
@@ -190,6 +197,16 @@ mod tests {
         assert_eq!(tracker.flavour().cluster().1.take(), [change(CLIENT, NOW)]);
         absorb(&tracker, change(ONE, NOW + 20), NOW + 20);
         assert_eq!(tracker.flavour().cluster().1.take(), []);
+    }
+
+    #[test]
+    fn each_transport_of_a_pair_has_numbers_of_its_own() {
+        let status = |name, packets_sent| {
+            let counts = TransportCounts { packets_sent, ..TransportCounts::default() };
+            TransportStatus { name, title: "A transport", counts }
+        };
+        let (one, two) = (status("one", 1), status("two", 2));
+        assert_eq!((Counted(one), (Standalone, Counted(two))).transports(), [one, two]);
     }
 
     /// Remembers the clients that it is told of.

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::families::AddressFamilies;
+use super::flavour::TransportStatus;
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
@@ -130,5 +131,24 @@ impl Recorder {
     /// From now on it takes nothing, or takes everything again.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+}
+
+/// A cluster that takes everything, and says that it has counted this.
+pub(crate) struct Counted(pub(crate) TransportStatus);
+
+impl Cluster for Counted {
+    const LISTENS: bool = true;
+
+    fn knows(&self, _: Origin) -> bool {
+        false
+    }
+
+    fn publish(&self, _: &Change) -> bool {
+        true
+    }
+
+    fn transports(&self) -> Vec<TransportStatus> {
+        vec![self.0]
     }
 }

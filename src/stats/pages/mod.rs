@@ -17,7 +17,7 @@ mod top;
 use std::time::Duration;
 
 use crate::tracker::store::{Cursor, Store};
-use crate::tracker::{AddressFamilies, Flavour, Minute, NetworkLog as _, Tracker};
+use crate::tracker::{AddressFamilies, Cluster as _, Flavour, Minute, NetworkLog as _, Tracker};
 
 use super::counters::{Counter, Counters};
 
@@ -115,7 +115,8 @@ impl<F: Flavour> Report<'_, F> {
 
     /// What other trackers of the cluster have told of peers, whatever became of it.
     fn synced(&self) -> u64 {
-        self.counters.total(Counter::SyncRecordsIn) + self.counters.total(Counter::SyncRecordsRefused)
+        let transports = self.tracker.flavour().cluster().transports();
+        transports.iter().map(|transport| transport.counts.records_received + transport.counts.records_refused).sum()
     }
 }
 

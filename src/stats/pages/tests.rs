@@ -5,15 +5,16 @@ use fastrand::Rng;
 use super::*;
 use crate::stats::WorkerCounters;
 use crate::tracker::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
-use crate::tracker::testing::{TestFlavour, TestTracker};
-use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash};
+use crate::tracker::testing::{Counted, TestFlavour, TestTracker};
+use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open};
+use crate::tracker::{TransportCounts, TransportStatus};
 
 const START: Minute = Minute(29_000_000);
 const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
 
 /// A tracker, and the counters of its one worker.
 struct Tracked {
-    tracker: TestTracker,
+    tracker: TestTracker<Ipv4Only, Open, Counted>,
     counters: Counters,
     worker_counters: std::sync::Arc<WorkerCounters>,
 }
@@ -22,11 +23,13 @@ impl Tracked {
     fn new() -> Self {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
-        let tracker = TestTracker::plain(Capacity::NONE, START);
+        let counts = TransportCounts { records_received: 120_000, records_refused: 130_000, ..Default::default() };
+        let cluster = Counted(TransportStatus { name: "sync", title: "Live sync", counts });
+        let tracker = TestTracker::with_plugs(Capacity::NONE, START, Open, cluster);
         Self { tracker, counters, worker_counters }
     }
 
-    fn report(&self, now: Minute) -> Report<'_, TestFlavour> {
+    fn report(&self, now: Minute) -> Report<'_, TestFlavour<Ipv4Only, Open, Counted>> {
         Report { tracker: &self.tracker, counters: &self.counters, now, uptime: HOURS }
     }
 
@@ -91,8 +94,6 @@ fn counted() -> Tracked {
         Counter::Completed,
         Counter::FullScraped,
         Counter::FullScrapeBytes,
-        Counter::SyncRecordsIn,
-        Counter::SyncRecordsRefused,
         Counter::Http302,
         Counter::Http400Parse,
         Counter::Http400Parameter,
@@ -127,8 +128,8 @@ fn blocks_are_four_lines_without_a_last_line_end() {
 #[test]
 fn errors_and_renewals_have_a_line_each() {
     let tracked = counted();
-    let errors = "302 RED 140000\n400 ... 150000\n400 PAR 160000\n400 COM 0\n403 IP  170000\n404 INV 180000\n\
-                  500 SRV 190000\n";
+    let errors = "302 RED 120000\n400 ... 130000\n400 PAR 140000\n400 COM 0\n403 IP  150000\n404 INV 160000\n\
+                  500 SRV 170000\n";
     assert_eq!(tracked.page("herr"), errors);
     for (minutes, times) in [(0, 2), (7, 1), (44, 1), (45, 1)] {
         for peer in 0..times {
@@ -197,15 +198,15 @@ opentracker {}
     <renew>
 {renewals}    </renew>
     <http_error>
-      <count code="302 Redirect">140000</count>
-      <count code="400 Parse Error">150000</count>
-      <count code="400 Invalid Parameter">160000</count>
+      <count code="302 Redirect">120000</count>
+      <count code="400 Parse Error">130000</count>
+      <count code="400 Invalid Parameter">140000</count>
       <count code="400 Invalid Parameter (compact=0)">0</count>
       <count code="400 Not Modest">0</count>
       <count code="402 Payment Required">0</count>
-      <count code="403 Access Denied">170000</count>
-      <count code="404 Not found">180000</count>
-      <count code="500 Internal Server Error">190000</count>
+      <count code="403 Access Denied">150000</count>
+      <count code="404 Not found">160000</count>
+      <count code="500 Internal Server Error">170000</count>
     </http_error>
     <mutex_stall>
       <count>0</count>

@@ -16,7 +16,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Flavour, Tracker};
+use crate::tracker::{
+    AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Flavour, Tracker, TransportCounts,
+};
 
 use super::super::FEATURES;
 use super::histogram::Sum;
@@ -64,19 +66,19 @@ fn refusal_label(refusal: AnnounceError) -> &'static str {
     }
 }
 
-/// Live sync: the name, what is counted, and the counter.
-pub(super) const SYNC: [(&str, &str, Counter); 7] = [
-    ("sync_packets_received", "Live sync packets taken over", Counter::SyncPacketsIn),
-    ("sync_packets_sent", "Live sync packets sent", Counter::SyncPacketsOut),
-    (
-        "sync_packets_refused",
-        "Live sync packets from strangers, from ourselves or malformed",
-        Counter::SyncPacketsRefused,
-    ),
-    ("sync_packets_lost", "Live sync packets that could not be sent", Counter::SyncPacketsLost),
-    ("sync_records_received", "Changes that other trackers told and that were taken over", Counter::SyncRecordsIn),
-    ("sync_records_sent", "Changes told to other trackers", Counter::SyncRecordsOut),
-    ("sync_records_refused", "Changes told by other trackers and not taken over", Counter::SyncRecordsRefused),
+/// Reads one number of a transport.
+type TransportNumber = fn(&TransportCounts) -> u64;
+
+/// Transports of a cluster: the end of the name, what is counted (with a place for the title of the transport, where it
+/// has one), and where the number stands.
+pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 7] = [
+    ("packets_received", "{title} packets taken over", |counts| counts.packets_received),
+    ("packets_sent", "{title} packets sent", |counts| counts.packets_sent),
+    ("packets_refused", "{title} packets from strangers, from ourselves or malformed", |counts| counts.packets_refused),
+    ("packets_lost", "{title} packets that could not be sent", |counts| counts.packets_lost),
+    ("records_received", "Changes that other trackers told and that were taken over", |counts| counts.records_received),
+    ("records_sent", "Changes told to other trackers", |counts| counts.records_sent),
+    ("records_refused", "Changes told by other trackers and not taken over", |counts| counts.records_refused),
 ];
 
 /// What a page is made from.
@@ -105,9 +107,11 @@ impl<F: Flavour> Snapshot<'_, F> {
         if let Some(list) = self.tracker.flavour().admission().list() {
             access_list(&list, ours);
         }
-        if F::Cluster::LISTENS {
-            for (name, help, count) in SYNC {
-                ours.register(name, help, ConstCounter::new(self.counters.total(count)));
+        for transport in self.tracker.flavour().cluster().transports() {
+            for (name, help, number) in TRANSPORT {
+                let name = format!("{}_{name}", transport.name);
+                let help = help.replace("{title}", transport.title);
+                ours.register(name, help, ConstCounter::new(number(&transport.counts)));
             }
         }
         ours.register_with_unit(

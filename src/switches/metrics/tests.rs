@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use super::page::{HTTP_ERRORS, REQUESTS, SYNC, UDP_ERRORS};
+use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, UDP_ERRORS};
 use super::*;
 use crate::stats::counters::COUNTS;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
-use crate::tracker::testing::{Recorder, TestTracker};
+use crate::tracker::testing::{Counted, TestTracker};
 use crate::tracker::{AnnounceError, Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
+use crate::tracker::{TransportCounts, TransportStatus};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -31,6 +32,20 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> TestTracker<Ip
     TestTracker::with_plugs(Capacity::NONE, Minute(1), admission, cluster)
 }
 
+/// A cluster with one transport, whose numbers are those from 1 to 7.
+fn cluster() -> Counted {
+    let counts = TransportCounts {
+        packets_received: 1,
+        packets_sent: 2,
+        packets_refused: 3,
+        packets_lost: 4,
+        records_received: 5,
+        records_sent: 6,
+        records_refused: 7,
+    };
+    Counted(TransportStatus { name: "sync", title: "Live sync", counts })
+}
+
 fn exporter() -> Exporter {
     Exporter { started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_250), workers: Mutex::default() }
 }
@@ -45,11 +60,8 @@ fn samples(page: &str) -> BTreeMap<&str, &str> {
 fn every_counter_is_on_the_page_under_its_own_name() {
     let requests = REQUESTS.iter().flat_map(|(_, _, protocols)| protocols.iter().map(|(_, count)| *count));
     let others = [Counter::FullScraped, Counter::FullScrapeBytes, Counter::Completed];
-    let counts: Vec<_> = requests
-        .chain(HTTP_ERRORS.iter().chain(&UDP_ERRORS).map(|(_, count)| *count))
-        .chain(SYNC.iter().map(|(_, _, count)| *count))
-        .chain(others)
-        .collect();
+    let counts: Vec<_> =
+        requests.chain(HTTP_ERRORS.iter().chain(&UDP_ERRORS).map(|(_, count)| *count)).chain(others).collect();
     // Http400Compact, Http400NotModest and Http402 are always 0.
     assert_eq!(counts.len(), COUNTS - 3, "somebody counts what is not on the page");
     let counters = Counters::default();
@@ -62,7 +74,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     for ((protocol, refusal), times) in refusals.iter().flatten().zip(1..) {
         (0..times).for_each(|_| worker_counters.refused(*protocol, *refusal, V4));
     }
-    let page = exporter().page(&tracker(Listed, Recorder::default()), &counters).unwrap();
+    let page = exporter().page(&tracker(Listed, cluster()), &counters).unwrap();
     let samples = samples(&page);
     for (n, count) in counts.iter().enumerate() {
         let value = (1000 + n).to_string();
@@ -98,9 +110,17 @@ fn lists_and_clusters_are_there_where_they_are() {
     let belongs_to_switches = |name: &&&str| name.contains("_list_") || name.contains("_sync_");
     let plain = exporter().page(&tracker(Open, Standalone), &Counters::default()).unwrap();
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);
-    let fancy = exporter().page(&tracker(Listed, Recorder::default()), &Counters::default()).unwrap();
+    let fancy = exporter().page(&tracker(Listed, cluster()), &Counters::default()).unwrap();
     let samples = samples(&fancy);
-    assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + SYNC.len());
+    assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + TRANSPORT.len());
+    let numbers = ["packets_received", "packets_sent", "packets_refused", "packets_lost"].into_iter();
+    for (name, value) in numbers.chain(["records_received", "records_sent", "records_refused"]).zip(1..) {
+        assert_eq!(samples[&*format!("opentracker_sync_{name}_total")], value.to_string());
+    }
+    assert!(
+        fancy.contains("# HELP opentracker_sync_packets_lost Live sync packets that could not be sent.\n"),
+        "{fancy}"
+    );
     assert_eq!(samples["opentracker_access_list_torrents"], "12");
     assert_eq!(samples["opentracker_access_list_last_reload_success_timestamp_seconds"], "1700000000.5");
     assert_eq!(samples["opentracker_access_list_failed_reloads_total"], "3");

@@ -4,21 +4,30 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::stats::{Counter, WorkerCounters};
+use crate::cluster::counts::{TransportCounter, TransportCounters};
+use crate::cluster::inbox;
+use crate::cluster::trust::Trust;
+use crate::stats::WorkerCounters;
 use crate::tracker::{Flavour, Minute, Tracker};
 
 use super::packet::{self, Malformed, TrackerId};
 
-/// Decides who is believed.
+/// Decides which packets are believed.
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// This tracker.
     pub(super) own: TrackerId,
     /// Where the others are.
-    pub(super) believed: Vec<IpNet>,
+    pub(super) trust: Trust,
+}
+
+/// Where what is believed goes, and where it is counted.
+pub(super) struct Receiver<'a, F: Flavour> {
+    pub(super) tracker: &'a Tracker<F>,
+    pub(super) counters: &'a TransportCounters,
+    pub(super) worker_counters: &'a WorkerCounters,
 }
 
 /// Why a packet changes nothing. For the log.
@@ -33,31 +42,30 @@ pub(super) enum Refused {
 }
 
 impl Inbox {
-    /// Takes over what `datagram`, which came from `from`, tells, and counts it. It is not told on. A record that the
-    /// tracker would not take from the peer itself (port 0, a family or a torrent that is not served, no room) is
-    /// passed over.
+    /// Gives what `datagram` tells, which came from `from`, to the receiver.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was taken over.
     pub(super) fn take<F: Flavour>(
         &self,
         datagram: &[u8],
         from: IpAddr,
-        tracker: &Tracker<F>,
         now: Minute,
-        worker_counters: &WorkerCounters,
+        receiver: &Receiver<'_, F>,
     ) -> Result<(), Refused> {
-        let packet = self.check(datagram, from).inspect_err(|_| worker_counters.count(Counter::SyncPacketsRefused))?;
-        worker_counters.count(Counter::SyncPacketsIn);
+        let Receiver { tracker, counters, worker_counters } = receiver;
+        let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
         let changes: Vec<_> = packet.changes(now).flatten().collect();
-        worker_counters.add(Counter::SyncRecordsRefused, (packet.records() - changes.len()) as u64);
-        tracker.absorb_group(&changes, now, |change, outcome| match outcome {
+        inbox::absorb(tracker, &changes, packet.records(), now, counters, |change, outcome| {
             // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
-            Ok(outcome) => worker_counters.announced(Counter::SyncRecordsIn, change.endpoint.ip(), &outcome),
-            Err(_) => worker_counters.count(Counter::SyncRecordsRefused),
+            worker_counters.outcome(change.endpoint.ip(), outcome);
         });
         Ok(())
     }
 
     fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::SyncPacket<'a>, Refused> {
-        if !self.believed.iter().any(|network| network.contains(&from)) {
+        if !self.trust.believes(from) {
             return Err(Refused::Stranger);
         }
         let packet = packet::parse(datagram)?;
@@ -69,7 +77,7 @@ impl Inbox {
 mod tests {
     use super::super::packet::tests::{NOW, SENDER, change, packet};
     use super::*;
-    use crate::stats::Counters;
+    use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, ScrapeCounts};
     use crate::tracker::{Change, Origin};
@@ -83,16 +91,15 @@ mod tests {
     struct Node {
         inbox: Inbox,
         tracker: TestTracker<Ipv4Only, NotThatOne, Recorder>,
-        counters: Counters,
-        worker_counters: std::sync::Arc<WorkerCounters>,
+        counters: TransportCounters,
+        stats: Counters,
     }
 
     impl Node {
         fn new() -> Self {
             let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, Recorder::default());
-            let counters = Counters::default();
-            let inbox = Inbox { own: OWN, believed: vec!["192.0.2.0/24".parse().unwrap()] };
-            Self { inbox, tracker, worker_counters: counters.for_worker(), counters }
+            let inbox = Inbox { own: OWN, trust: Trust::new(vec!["192.0.2.0/24".parse().unwrap()]) };
+            Self { inbox, tracker, counters: TransportCounters::default(), stats: Counters::default() }
         }
 
         fn take(&self, datagram: &[u8]) -> Result<(), Refused> {
@@ -100,7 +107,9 @@ mod tests {
         }
 
         fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), Refused> {
-            self.inbox.take(datagram, from.parse().unwrap(), &self.tracker, NOW, &self.worker_counters)
+            let Self { inbox, tracker, counters, stats } = self;
+            let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker() };
+            inbox.take(datagram, from.parse().unwrap(), NOW, &receiver)
         }
 
         fn hears(&self, changes: &[Change]) {
@@ -121,9 +130,8 @@ mod tests {
 
         /// Packets and records in, packets and records refused.
         fn counted(&self) -> [u64; 4] {
-            use Counter::{SyncPacketsIn, SyncPacketsRefused, SyncRecordsIn, SyncRecordsRefused};
-            [SyncPacketsIn, SyncRecordsIn, SyncPacketsRefused, SyncRecordsRefused]
-                .map(|count| self.counters.total(count))
+            let counts = self.counters.counts();
+            [counts.packets_received, counts.records_received, counts.packets_refused, counts.records_refused]
         }
     }
 
@@ -151,7 +159,7 @@ mod tests {
         assert_eq!(node.counts(), (0, 1, 1));
         assert_eq!(node.tracker.flavour().cluster().take(), []);
         assert_eq!(node.counted(), [3, 4, 0, 0]);
-        assert_eq!(node.counters.total(Counter::Completed), 1);
+        assert_eq!(node.stats.total(Counter::Completed), 1);
     }
 
     #[test]
@@ -164,11 +172,7 @@ mod tests {
         node.announced(Event::Completed, true);
         assert_eq!(told(), [own(completed())]);
         node.hears(&[completed()]);
-        assert_eq!(
-            (node.counts(), node.counters.total(Counter::Completed)),
-            ((1, 0, 1), 0),
-            "it is known here already"
-        );
+        assert_eq!((node.counts(), node.stats.total(Counter::Completed)), ((1, 0, 1), 0), "it is known here already");
     }
 
     #[test]
@@ -189,14 +193,14 @@ mod tests {
         for _ in 0..3 {
             node.hears(&[Change { stopped: true, ..peer() }]);
         }
-        assert_eq!((node.counts(), node.counters.total(Counter::Completed)), ((0, 0, 1), 1));
+        assert_eq!((node.counts(), node.stats.total(Counter::Completed)), ((0, 0, 1), 1));
     }
 
     #[test]
     fn who_completes_has_everything() {
         let node = Node::new();
         node.hears(&[Change { completed: true, ..peer() }]);
-        assert_eq!((node.counts(), node.counters.total(Counter::Completed)), ((0, 1, 0), 0));
+        assert_eq!((node.counts(), node.stats.total(Counter::Completed)), ((0, 1, 0), 0));
     }
 
     #[test]
@@ -210,9 +214,8 @@ mod tests {
         assert_eq!(node.tracker.store().census().torrents, 0);
         assert_eq!(node.counted(), [0, 0, 4, 0]);
 
-        let nobody = Inbox { own: OWN, believed: Vec::new() };
-        let from = "192.0.2.9".parse().unwrap();
-        assert_eq!(nobody.take(&whole, from, &node.tracker, NOW, &node.worker_counters), Err(Refused::Stranger));
+        let nobody = Node { inbox: Inbox { own: OWN, trust: Trust::default() }, ..Node::new() };
+        assert_eq!(nobody.take(&whole), Err(Refused::Stranger));
     }
 
     #[test]

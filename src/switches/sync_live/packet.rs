@@ -10,9 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::tracker::{Change, InfoHash, Minute};
+use crate::cluster::outbox::Codec;
+use crate::tracker::{Change, InfoHash, Minute, Origin};
 
-use super::ORIGIN;
+/// What live sync is called where transports are told apart: in the origin of changes, and in names of metrics.
+pub(super) const NAME: &str = "sync";
 
 /// Bytes in a packet at most: with the headers of IP and UDP, what an Ethernet frame holds.
 pub(super) const MAX_PACKET: usize = 1480;
@@ -82,44 +84,44 @@ pub(super) fn parse(datagram: &[u8]) -> Result<SyncPacket<'_>, Malformed> {
     Ok(SyncPacket { sender: TrackerId(*sender), kind, records })
 }
 
-/// A packet without records yet.
-pub(super) fn begin(sender: TrackerId, kind: Kind) -> Vec<u8> {
-    let code: u32 = match kind {
-        Kind::Ipv4 => 0,
-        Kind::Ipv6 => 1,
-    };
-    let mut packet = Vec::with_capacity(MAX_PACKET);
-    packet.extend(sender.0);
-    packet.extend(code.to_be_bytes());
-    packet
-}
+/// How a tracker with this id writes packets.
+#[derive(Debug)]
+pub(super) struct SyncCodec(pub(super) TrackerId);
 
-/// Adds a record to a packet of the change's own kind.
-pub(super) fn append(packet: &mut Vec<u8>, change: &Change) {
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    let flags = flag(change.seeder, SEEDING) | flag(change.completed, COMPLETED) | flag(change.stopped, STOPPED);
-    packet.extend(change.info_hash.0);
-    match change.endpoint.ip() {
-        IpAddr::V4(ip) => packet.extend(ip.octets()),
-        IpAddr::V6(ip) => packet.extend(ip.octets()),
+impl Codec for SyncCodec {
+    type Kind = Kind;
+    const KINDS: &'static [Kind] = &[Kind::Ipv4, Kind::Ipv6];
+
+    fn kind(change: &Change) -> Kind {
+        if change.endpoint.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 }
     }
-    packet.extend(change.endpoint.port().to_be_bytes());
-    packet.extend([flags, 0]);
-}
 
-/// Is there no record in it?
-pub(super) fn is_blank(packet: &[u8]) -> bool {
-    packet.len() <= HEADER_LEN
-}
+    fn begin(&self, kind: Kind) -> Vec<u8> {
+        let code: u32 = match kind {
+            Kind::Ipv4 => 0,
+            Kind::Ipv6 => 1,
+        };
+        let mut packet = Vec::with_capacity(MAX_PACKET);
+        packet.extend(self.0.0);
+        packet.extend(code.to_be_bytes());
+        packet
+    }
 
-/// Is there no room for one more record?
-pub(super) fn is_full(packet: &[u8], kind: Kind) -> bool {
-    packet.len() + kind.record_len() > MAX_PACKET
-}
+    fn append(packet: &mut Vec<u8>, change: &Change) {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(change.seeder, SEEDING) | flag(change.completed, COMPLETED) | flag(change.stopped, STOPPED);
+        packet.extend(change.info_hash.0);
+        match change.endpoint.ip() {
+            IpAddr::V4(ip) => packet.extend(ip.octets()),
+            IpAddr::V6(ip) => packet.extend(ip.octets()),
+        }
+        packet.extend(change.endpoint.port().to_be_bytes());
+        packet.extend([flags, 0]);
+    }
 
-/// How many records a packet of ours has.
-pub(super) fn records(packet: &[u8], kind: Kind) -> usize {
-    packet.len().saturating_sub(HEADER_LEN) / kind.record_len()
+    fn is_full(packet: &[u8], kind: Kind) -> bool {
+        packet.len() + kind.record_len() > MAX_PACKET
+    }
 }
 
 impl SyncPacket<'_> {
@@ -135,11 +137,6 @@ impl SyncPacket<'_> {
 }
 
 impl Kind {
-    /// That of the packets in which `endpoint` is told.
-    pub(super) fn of(endpoint: &SocketAddr) -> Self {
-        if endpoint.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
-    }
-
     const fn record_len(self) -> usize {
         InfoHash::LEN + 4 + if matches!(self, Self::Ipv4) { 4 } else { 16 }
     }
@@ -163,7 +160,7 @@ fn read(record: &[u8], kind: Kind, now: Minute) -> Option<Change> {
         completed: flags & COMPLETED != 0,
         stopped: flags & STOPPED != 0,
         seen: now,
-        origin: ORIGIN,
+        origin: Origin::Transport(NAME),
     };
     (flags & !(SEEDING | COMPLETED | STOPPED) == 0).then_some(change)
 }
@@ -184,14 +181,14 @@ pub(super) mod tests {
             completed: false,
             stopped: false,
             seen: NOW,
-            origin: ORIGIN,
+            origin: Origin::Transport(NAME),
         }
     }
 
     /// A packet with these changes, which are all of one kind.
     pub(in super::super) fn packet(sender: TrackerId, changes: &[Change]) -> Vec<u8> {
-        let mut packet = begin(sender, Kind::of(&changes[0].endpoint));
-        changes.iter().for_each(|change| append(&mut packet, change));
+        let mut packet = SyncCodec(sender).begin(SyncCodec::kind(&changes[0]));
+        changes.iter().for_each(|change| SyncCodec::append(&mut packet, change));
         packet
     }
 
@@ -208,7 +205,7 @@ pub(super) mod tests {
                 completed,
                 stopped,
                 seen: NOW,
-                origin: ORIGIN,
+                origin: Origin::Transport(NAME),
             },
         );
         prop::collection::vec(change, 1..=most)
@@ -283,13 +280,12 @@ pub(super) mod tests {
     #[test]
     fn as_many_records_fit_as_the_original_sends() {
         for (endpoint, most, len) in [("192.0.2.1:1", 52, 1464), ("[::1]:1", 36, 1448)] {
-            let kind = Kind::of(&endpoint.parse().unwrap());
-            let mut packet = begin(SENDER, kind);
-            assert!(is_blank(&packet));
-            while !is_full(&packet, kind) {
-                append(&mut packet, &change(endpoint));
+            let kind = SyncCodec::kind(&change(endpoint));
+            let mut packet = SyncCodec(SENDER).begin(kind);
+            while !SyncCodec::is_full(&packet, kind) {
+                SyncCodec::append(&mut packet, &change(endpoint));
             }
-            assert_eq!((records(&packet, kind), packet.len(), is_blank(&packet)), (most, len, false));
+            assert_eq!(packet.len(), len);
             assert_eq!(parse(&packet).unwrap().changes(NOW).count(), most);
         }
     }

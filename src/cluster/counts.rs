@@ -1,0 +1,89 @@
+//! What a transport has counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::tracker::TransportCounts;
+
+/// What a transport counts. Its threads share it: one packet at a time is counted.
+#[derive(Debug, Default)]
+pub struct TransportCounters([AtomicU64; COUNTS]);
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum TransportCounter {
+    /// Packets that were believed.
+    PacketsReceived,
+    /// Packets sent.
+    PacketsSent,
+    /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
+    PacketsRefused,
+    /// Packets that could not be sent, and as many changes as would have filled one that found no room.
+    PacketsLost,
+    /// Changes in believed packets that were taken over.
+    RecordsReceived,
+    /// Changes sent.
+    RecordsSent,
+    /// Changes in believed packets that were not taken over.
+    RecordsRefused,
+}
+
+const COUNTS: usize = TransportCounter::RecordsRefused as usize + 1;
+
+impl TransportCounters {
+    /// Counts one.
+    pub fn count(&self, counter: TransportCounter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, counter: TransportCounter, n: usize) {
+        if let Some(counter) = self.0.get(counter as usize) {
+            counter.fetch_add(n as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns what has been counted so far.
+    pub fn counts(&self) -> TransportCounts {
+        use TransportCounter as Is;
+        let of = |counter: TransportCounter| self.0.get(counter as usize).map_or(0, |n| n.load(Ordering::Relaxed));
+        TransportCounts {
+            packets_received: of(Is::PacketsReceived),
+            packets_sent: of(Is::PacketsSent),
+            packets_refused: of(Is::PacketsRefused),
+            packets_lost: of(Is::PacketsLost),
+            records_received: of(Is::RecordsReceived),
+            records_sent: of(Is::RecordsSent),
+            records_refused: of(Is::RecordsRefused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_is_a_number_of_its_own() {
+        use TransportCounter::{PacketsLost, PacketsReceived, PacketsRefused, PacketsSent};
+        use TransportCounter::{RecordsReceived, RecordsRefused, RecordsSent};
+        let counters = TransportCounters::default();
+        let all =
+            [PacketsReceived, PacketsSent, PacketsRefused, PacketsLost, RecordsReceived, RecordsSent, RecordsRefused];
+        assert_eq!(all.len(), COUNTS);
+        for (counter, n) in all.into_iter().zip(0..) {
+            counters.count(counter);
+            counters.add(counter, n);
+        }
+        let expected = TransportCounts {
+            packets_received: 1,
+            packets_sent: 2,
+            packets_refused: 3,
+            packets_lost: 4,
+            records_received: 5,
+            records_sent: 6,
+            records_refused: 7,
+        };
+        assert_eq!(counters.counts(), expected);
+    }
+}

@@ -1,0 +1,16 @@
+//! What every transport of a cluster needs, whatever it writes on the wire.
+//!
+//! - [`outbox`]: gathers changes into packets, which a thread of the transport sends.
+//! - [`trust`]: decides whose packets are believed.
+//! - [`inbox`]: takes over what a believed packet tells.
+//! - [`counts`]: what a transport has counted.
+//! - [`complaints`]: says in the log what is wrong, once.
+//!
+//! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket, and
+//! threads that send and receive.
+
+pub mod complaints;
+pub mod counts;
+pub mod inbox;
+pub mod outbox;
+pub mod trust;
