@@ -20,7 +20,6 @@ use crate::tracker::{
     AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Flavour, Tracker, TransportCounts,
 };
 
-use super::super::FEATURES;
 use super::histogram::Sum;
 
 const HTTP: &str = "http";
@@ -101,7 +100,7 @@ impl<F: Flavour> Snapshot<'_, F> {
             started,
         );
         let ours = page.sub_registry_with_prefix("opentracker");
-        ours.register("build", "What this tracker was built from and with", Info::new(build()));
+        ours.register("build", "What this tracker was built from and with", Info::new(build(F::FEATURES)));
         self.torrents(ours);
         self.requests(ours);
         if let Some(list) = self.tracker.flavour().admission().list() {
@@ -196,9 +195,9 @@ fn access_list(list: &ListStatus, ours: &mut Registry) {
 }
 
 /// Version and commit, and a label for each feature of this build, which is not there in others.
-fn build() -> Vec<(String, &'static str)> {
+fn build(features: &[&str]) -> Vec<(String, &'static str)> {
     let source = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("OPENTRACKER_COMMIT"))];
-    let features = FEATURES.iter().map(|feature| (feature.replace('-', "_"), "on"));
+    let features = features.iter().map(|feature| (feature.replace('-', "_"), "on"));
     source.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(features).collect()
 }
 
