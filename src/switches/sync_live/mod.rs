@@ -183,3 +183,53 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::tests::change;
+
+    /// A node without threads, and another member of its cluster.
+    fn node() -> (Node, Link) {
+        let open = |port| Link::open(format!("127.0.0.1:{port}").parse().unwrap(), Duration::from_millis(10)).unwrap();
+        let link = open(0);
+        let member = open(link.group.port());
+        (Node::plug(link, &Settings::default()).unwrap(), member)
+    }
+
+    /// How many records there are in each packet that the member hears.
+    fn heard(member: &Link) -> Vec<usize> {
+        let mut buffer = Buffer::default();
+        let mut packets = Vec::new();
+        while let Some((datagram, _)) = member.receive(&mut buffer).unwrap() {
+            packets.push(packet::parse(datagram).unwrap().records());
+        }
+        packets
+    }
+
+    fn publish(node: &Node, many: u16) {
+        (1..=many).for_each(|port| assert!(node.publish(&change(&format!("192.0.2.1:{port}")))));
+    }
+
+    #[test]
+    fn all_that_was_taken_is_told_at_the_end_although_a_thread_goes_on() {
+        let (node, member) = node();
+        publish(&node, 60);
+        assert!(node.publish(&change("[2001:db8::1]:1")));
+        // What a thread holds that outlives its grace.
+        let shared = Arc::clone(&node.0);
+        node.finish(Instant::now() + Duration::from_secs(60));
+        assert_eq!(heard(&member), [52, 8, 1]);
+        let counts = node.transports().into_iter().map(|transport| transport.counts);
+        assert_eq!(counts.map(|counts| (counts.packets_sent, counts.records_sent)).collect::<Vec<_>>(), [(3, 61)]);
+        assert_eq!(shared.outbox.take_any(), None);
+    }
+
+    #[test]
+    fn nothing_is_told_after_the_deadline() {
+        let (node, member) = node();
+        publish(&node, 60);
+        node.finish(Instant::now());
+        assert_eq!(heard(&member), []);
+    }
+}
