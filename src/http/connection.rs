@@ -145,7 +145,7 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
             },
         };
         let Buffers { input, output } = &mut buffers;
-        if send(&mut stream, worker, output, turn.next.body).await.is_err() {
+        if send(&mut stream, from, worker, output, turn.next.body).await.is_err() {
             return;
         }
         if !turn.next.keep_alive || worker.is_stopping() {
@@ -220,6 +220,7 @@ fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut V
 /// pieces.
 async fn send<F: HttpFlavour, C: Clock>(
     stream: &mut (impl AsyncWrite + Unpin),
+    from: IpAddr,
     worker: &Worker<F, C>,
     output: &mut Vec<u8>,
     body: Option<Body<StreamOf<F>>>,
@@ -228,7 +229,7 @@ async fn send<F: HttpFlavour, C: Clock>(
     let (mut pieces, chunked) = match body {
         None => return Ok(()),
         Some(Body::Page(walk)) => {
-            page_cache::make(walk, worker, output).await;
+            page_cache::make(walk, from, worker, output).await;
             return write(stream, output).await;
         }
         Some(Body::Stream { stream, chunked }) => (stream, chunked),

@@ -6,6 +6,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +49,16 @@ impl PageCache {
 
 /// Makes a page, or waits until somebody else has, and puts the whole reply in the place of what is in `output`. The
 /// worker's other connections have their turns between two steps.
-pub(super) async fn make<F: HttpFlavour, C: Clock>(walk: Walk, worker: &Worker<F, C>, output: &mut Vec<u8>) {
+pub(super) async fn make<F: HttpFlavour, C: Clock>(
+    walk: Walk,
+    from: IpAddr,
+    worker: &Worker<F, C>,
+    output: &mut Vec<u8>,
+) {
     let (asked, mode) = (Instant::now(), walk.mode());
     output.clear();
     let Ok(mut made) = timeout(TURN_TIME, worker.turn_to_walk()).await else {
-        return Error::Busy.write(false, output);
+        return worker.service.borrow_mut().refuse(Error::Busy, from, false, output);
     };
     if made.since(asked, mode).is_none() {
         let begun = Instant::now();
@@ -80,6 +86,7 @@ async fn taken<F: HttpFlavour, C: Clock>(mut walk: Walk, worker: &Worker<F, C>) 
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use std::cell::Cell;
+    use std::net::Ipv6Addr;
     use std::rc::Rc;
 
     use tokio::task::spawn_local;
@@ -89,7 +96,10 @@ mod tests {
     use crate::http::testing::{NOW, Plain, Still, add_peer, plain, run, worker};
     use crate::http::worker::ConnectionLimit;
     use crate::stats::pages::Page;
+    use crate::stats::{AddressFamily, Counter};
     use crate::tracker::InfoHash;
+
+    const CLIENT: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
     fn walk(worker: &Worker<Plain, Still>, mode: &str) -> Walk {
         let shared = Arc::clone(worker.service.borrow().shared());
@@ -125,7 +135,7 @@ mod tests {
             ] {
                 turns.set(0);
                 let mut output = b"left over".to_vec();
-                make(walk(&worker, mode), &worker, &mut output).await;
+                make(walk(&worker, mode), CLIENT, &worker, &mut output).await;
                 assert!(turns.get() >= 5, "{mode}: {} turns", turns.get());
                 let reply = String::from_utf8(output).unwrap();
                 let (head, page) = reply.split_once("\r\n\r\n").unwrap();
@@ -149,7 +159,7 @@ mod tests {
                 let worker = Rc::clone(&worker);
                 spawn_local(async move {
                     let mut output = Vec::new();
-                    make(walk(&worker, "everything"), &worker, &mut output).await;
+                    make(walk(&worker, "everything"), CLIENT, &worker, &mut output).await;
                     String::from_utf8(output).unwrap()
                 })
             };
@@ -176,12 +186,13 @@ mod tests {
         run(true, async {
             let connection_limit = ConnectionLimit::new(9);
             let (one, other) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
+            let shared = Arc::clone(other.service.borrow().shared());
             for (seconds, is_made) in [(10, true), (40, false)] {
                 let turn = one.turn_to_walk().await;
                 let (other, begun) = (Rc::clone(&other), Instant::now());
                 let waiting = spawn_local(async move {
                     let mut output = Vec::new();
-                    make(walk(&other, "top10"), &other, &mut output).await;
+                    make(walk(&other, "top10"), CLIENT, &other, &mut output).await;
                     let is_made = output.starts_with(b"HTTP/1.1 200 OK");
                     assert!(is_made || output.starts_with(b"HTTP/1.1 503 Service Unavailable"));
                     (is_made, begun.elapsed().as_secs())
@@ -189,6 +200,8 @@ mod tests {
                 sleep(Duration::from_secs(seconds)).await;
                 drop(turn);
                 assert_eq!(waiting.await.unwrap(), (is_made, seconds.min(TURN_TIME.as_secs())));
+                let refused = shared.counters.of(Counter::Http503, AddressFamily::Ipv6);
+                assert_eq!(refused, u64::from(!is_made));
             }
         });
     }

@@ -58,8 +58,7 @@ impl Error {
             Self::StatsDenied => Some(Counter::Http403),
             Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Counter::Http404),
             Self::Internal => Some(Counter::Http500),
-            // The original has no row for it.
-            Self::Busy => None,
+            Self::Busy => Some(Counter::Http503),
         }
     }
 
@@ -254,6 +253,12 @@ mod tests {
                 Counter::Http404,
             ),
             (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Counter::Http500),
+            (
+                Error::Busy,
+                "503 Service Unavailable",
+                "503 Service Unavailable: others wait for such a page, please try again later",
+                Counter::Http503,
+            ),
         ] {
             let len = title.len() + "<title></title>\n".len();
             assert_eq!(

@@ -224,9 +224,7 @@ mod tests {
         for path in ["/announce", "//announce", "///announce/", "/%61nnounce", "/%2Fannounc%65%2f", "announce"] {
             assert!(with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
         }
-        for path in
-            ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"]
-        {
+        for path in ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"] {
             assert!(!with(&format!("GET {path} HTTP/1.1\n\n"), |request| request.path_is("announce")), "{path}");
         }
         assert!(with("GET /a%2Fb/ HTTP/1.1\n\n", |request| request.path_is("a/b") && !request.path_is("")));

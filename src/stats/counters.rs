@@ -58,10 +58,12 @@ pub enum Counter {
     Http404,
     /// A defect of ours.
     Http500,
+    /// A page that takes a walk over all torrents, while others wait for theirs.
+    Http503,
 }
 
 /// How many kinds of things are counted.
-pub(crate) const COUNTS: usize = Counter::Http500 as usize + 1;
+pub(crate) const COUNTS: usize = Counter::Http503 as usize + 1;
 const RENEWALS: usize = PEER_LIFETIME as usize;
 
 /// Protocols, for counts that are kept apart by them.
@@ -264,7 +266,7 @@ mod tests {
     fn families_are_counted_apart() {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
-        worker_counters.count_from(Counter::Http500, V6);
+        worker_counters.count_from(Counter::Http503, V6);
         worker_counters.count_from(Counter::TcpAccepted, V6);
         worker_counters.count_from(Counter::TcpAccepted, V4);
         worker_counters.count_from(Counter::TcpAccepted, V6);
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(both(Counter::TcpAccepted), (1, 2));
         assert_eq!(both(Counter::UdpAnnounced), (0, 1));
         assert_eq!(both(Counter::Completed), (0, 1));
-        assert_eq!(both(Counter::Http500), (0, 1), "the last of the row");
+        assert_eq!(both(Counter::Http503), (0, 1), "the last of the row");
         assert_eq!(both(Counter::TcpAnnounced), (0, 0));
         assert_eq!(counters.total(Counter::TcpAccepted), 3);
     }

@@ -39,12 +39,13 @@ pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
 ];
 
 /// What went wrong over HTTP: the label and the counter.
-pub(super) const HTTP_ERRORS: [(&str, Counter); 6] = [
+pub(super) const HTTP_ERRORS: [(&str, Counter); 7] = [
     ("malformed", Counter::Http400Parse),
     ("invalid_parameter", Counter::Http400Parameter),
     ("access_denied", Counter::Http403),
     ("not_found", Counter::Http404),
     ("internal", Counter::Http500),
+    ("busy", Counter::Http503),
     ("no_info_hash", Counter::TcpNoInfoHash),
 ];
 
