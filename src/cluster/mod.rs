@@ -6,8 +6,8 @@
 //! - [`counts`]: what a transport has counted.
 //! - [`complaints`]: says in the log what is wrong, once.
 //!
-//! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket, and
-//! threads that send and receive.
+//! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
+//! and threads that send and receive.
 
 pub mod complaints;
 pub mod counts;

@@ -54,8 +54,8 @@ pub struct Outbox<C: Codec> {
 }
 
 impl<C: Codec> Outbox<C> {
-    /// An empty one, which sends its first change at once. A packet that is not full is due so long after the one of its
-    /// kind before it.
+    /// An empty one, which sends its first change at once. A packet that is not full is due so long after the one of
+    /// its kind before it.
     pub fn new(codec: C, delay: Duration, now: Instant) -> Self {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }

@@ -90,7 +90,7 @@ pub enum AddressFamily {
 }
 
 impl AddressFamily {
-    /// The family of an address, which is not an IPv4 address in IPv6 form.
+    /// Returns the family of an address, which is not an IPv4 address in IPv6 form.
     #[inline]
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
@@ -146,7 +146,7 @@ impl WorkerCounters {
         add(self.counter(count, AddressFamily::of(address)), 1);
     }
 
-    /// Counts an announce of the client at `address` that was answered, by the protocol's own `count`, and what it has
+    /// Counts an announce of the client at `address` that was answered, by the `count` of its protocol, and what it has
     /// done.
     #[inline]
     pub fn announced(&self, count: Counter, address: IpAddr, announced: &AnnounceOutcome) {
@@ -182,7 +182,8 @@ impl WorkerCounters {
     }
 }
 
-/// A load and a store, not an atomic addition, which would lock the cache line: there is one writer.
+/// Adds to a counter by a load and a store, not by an atomic addition, which would lock the cache line: there is one
+/// writer.
 #[inline]
 pub(crate) fn add(counter: Option<&AtomicU64>, n: u64) {
     if let Some(counter) = counter {
@@ -195,29 +196,29 @@ pub(crate) fn add(counter: Option<&AtomicU64>, n: u64) {
 pub struct Counters(Mutex<Vec<Arc<WorkerCounters>>>);
 
 impl Counters {
-    /// Counters for one more worker.
+    /// Makes counters for one more worker.
     pub fn for_worker(&self) -> Arc<WorkerCounters> {
         let worker_counters = Arc::new(WorkerCounters::default());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&worker_counters));
         worker_counters
     }
 
-    /// The sum over all workers and both families.
+    /// Adds up what all workers have counted, of both families.
     pub fn total(&self, count: Counter) -> u64 {
         self.of(count, AddressFamily::Ipv4) + self.of(count, AddressFamily::Ipv6)
     }
 
-    /// The sum over all workers, of one family. What is counted whatever the family is under IPv4.
+    /// Adds up what all workers have counted, of one family. What is counted whatever the family is under IPv4.
     pub fn of(&self, count: Counter, family: AddressFamily) -> u64 {
         self.sum(|worker_counters| worker_counters.counter(count, family))
     }
 
-    /// Announces that were refused for this reason, over all workers, of one family.
+    /// Adds up the announces of one family that all workers have refused for this reason.
     pub fn refused(&self, protocol: Protocol, refusal: AnnounceError, family: AddressFamily) -> u64 {
         self.sum(|worker_counters| worker_counters.refusal_counter(protocol, refusal, family))
     }
 
-    /// How many peers came back so many minutes after their previous announce.
+    /// Returns how many peers came back so many minutes after their previous announce.
     pub fn renewals(&self, minutes: usize) -> u64 {
         self.sum(|worker_counters| worker_counters.renewals.get(minutes))
     }

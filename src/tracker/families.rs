@@ -80,8 +80,8 @@ pub trait TorrentPeers: Default + Send {
     /// Writes a random selection of peers: see [`Swarm::select`]. `requester` is where the client is, if it is one of
     /// them.
     fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
-    /// Shows the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where to
-    /// go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
+    /// Shows the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where
+    /// to go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
     fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
     /// Takes expired peers out in portions: see [`Swarm::expire`].
     fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;

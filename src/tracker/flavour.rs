@@ -1,4 +1,4 @@
-//! What a build can differ in, as far as the core knows.
+//! What a build can differ in, as far as the tracker knows.
 //!
 //! Each plug point is a trait with its off twin beside it: always compiled, does nothing, gone when inlined. The
 //! types that do something live in [`switches`](crate::switches), one file a switch. Where several listen at one plug
@@ -36,15 +36,15 @@ pub trait Flavour: Send + Sync + 'static {
     fn network_log(&self) -> &Self::NetworkLog;
 }
 
-/// Does this tracker serve this torrent? Asked for every announce and scrape, by many threads.
+/// Decides which torrents are served. Asked for every announce and scrape, by many threads.
 pub trait Admission: Send + Sync + 'static {
     /// False in a tracker that serves every torrent: then a sweep need not ask.
     const RESTRICTS: bool;
 
-    /// Does this tracker serve `info_hash`?
+    /// Returns whether this tracker serves `info_hash`.
     fn admits(&self, info_hash: &InfoHash) -> bool;
 
-    /// The list that decides, for monitors; `None` where there is none.
+    /// Returns the list that decides, for monitors; `None` where there is none.
     fn list(&self) -> Option<ListStatus> {
         None
     }
@@ -108,7 +108,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// True where there are several transports: what comes by one is told on by the others.
     const BRIDGES: bool = false;
 
-    /// What the others of the cluster know this tracker by; `None` where there are no others.
+    /// Returns what the others of the cluster know this tracker by; `None` where there are no others.
     fn id(&self) -> Option<u32> {
         None
     }
@@ -124,7 +124,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// of again, to all, when it next announces itself.
     fn publish(&self, change: &Change) -> bool;
 
-    /// What each transport has counted, for monitors.
+    /// Returns what each transport has counted, for monitors.
     fn transports(&self) -> Vec<TransportStatus> {
         Vec::new()
     }
@@ -176,12 +176,12 @@ impl Cluster for Standalone {
     }
 }
 
-/// Who counts the networks that ask.
+/// Counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
-    /// A client at `address` announced or scraped. Called for every request, by many threads.
+    /// Takes note that a client at `address` announced or scraped. Called for every request, by many threads.
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
-    /// The page that lists the busiest networks; `None` where nobody counts them.
+    /// Makes the page that lists the busiest networks; `None` where nobody counts them.
     fn busy(&self, now: Minute) -> Option<String>;
 }
 

@@ -24,20 +24,20 @@ impl PeerState {
     const SEEDER: u16 = 1 << 15;
     const COMPLETED: u16 = 1 << 14;
 
-    /// A peer seen `now`, of which the cluster has been told `now`.
+    /// The state of a peer that was seen `now`, and of which the cluster was told `now`.
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64 and 256, as said above")]
     pub fn new(now: Minute, seeder: bool, completed: bool) -> Self {
         let flags = if seeder { Self::SEEDER } else { 0 } | if completed { Self::COMPLETED } else { 0 };
         Self(flags | (now.0 as u16 & 63) << 8 | now.0 as u16 & 255)
     }
 
-    /// The same, but the cluster was told when it was told of `earlier`.
+    /// Returns the same state, but the cluster was told when it was told of `earlier`.
     #[must_use]
     pub fn told_with(self, earlier: Self) -> Self {
         Self(self.0 & !(63 << 8) | earlier.0 & (63 << 8))
     }
 
-    /// The same, but the cluster is to be told of it again, whenever it announces itself.
+    /// Returns the same state, but the cluster is to be told of the peer when it next announces itself.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64")]
     pub fn untold(self, now: Minute) -> Self {
@@ -45,40 +45,40 @@ impl PeerState {
         Self(self.0 & !(63 << 8) | (told & 63) << 8)
     }
 
-    /// Has it said that nothing is left to download?
+    /// Returns whether the peer has said that nothing is left to download.
     pub fn seeder(self) -> bool {
         self.0 & Self::SEEDER != 0
     }
 
-    /// Has its download been counted?
+    /// Returns whether its download has been counted.
     pub fn completed(self) -> bool {
         self.0 & Self::COMPLETED != 0
     }
 
-    /// Minutes since its last announce. A state from the near future (a worker whose clock was read a moment
-    /// earlier than another's) is of age 0.
+    /// Returns the minutes since its last announce. A state from the near future (a worker whose clock was read a
+    /// moment earlier than another's) is of age 0.
     pub fn age(self, now: Minute) -> u32 {
         let age = now.0.wrapping_sub(u32::from(self.0)) & 255;
         if age == 255 { 0 } else { age }
     }
 
-    /// The minute of its last announce.
+    /// Returns the minute of its last announce.
     pub fn seen(self, now: Minute) -> Minute {
         Minute(now.0.saturating_sub(self.age(now)))
     }
 
-    /// The minute in which the cluster was told of it.
+    /// Returns the minute in which the cluster was last told of it.
     pub fn told(self, now: Minute) -> Minute {
         Minute(now.0.saturating_sub(self.told_age(now)))
     }
 
-    /// Minutes since the cluster was told of it.
+    /// Returns the minutes since the cluster was last told of it.
     pub fn told_age(self, now: Minute) -> u32 {
         let age = now.0.wrapping_sub(u32::from(self.0 >> 8)) & 63;
         if age == 63 { 0 } else { age }
     }
 
-    /// Has it been silent for longer than peers are kept?
+    /// Returns whether it has been silent for longer than peers are kept.
     pub fn expired(self, now: Minute) -> bool {
         self.age(now) > PEER_LIFETIME
     }
@@ -86,7 +86,7 @@ impl PeerState {
 
 /// A peer of one address family. The all-zero value is no peer: port 0 is never stored.
 pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
-    /// Which of a reply's two lists its family has.
+    /// True for the family that has the second of a reply's two lists.
     const IPV6: bool;
     /// Bytes of one peer in a compact reply (BEP 23, BEP 7).
     const COMPACT: usize;
@@ -95,23 +95,23 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     /// The peers that fit in a torrent's own entry.
     type Few: Copy + Default + Debug + AsRef<[Self]> + AsMut<[Self]> + Send + Sync;
 
-    /// The peer at `endpoint`; `None` if that is of another family or has port 0.
+    /// Makes a peer at `endpoint`; `None` if that is of another family or has port 0.
     fn at(endpoint: SocketAddr) -> Option<Self>;
-    /// The address and the port.
+    /// Returns the address and the port.
     fn endpoint(&self) -> SocketAddr;
-    /// Is it at the same address and port?
+    /// Returns whether both are at the same address and port.
     fn is(&self, other: &Self) -> bool;
-    /// Is there no peer in this place?
+    /// Returns whether there is no peer in this place.
     fn is_vacant(&self) -> bool;
-    /// When it was last seen, and how.
+    /// Returns when it was last seen, and how.
     fn state(&self) -> PeerState;
-    /// The same endpoint with another state.
+    /// Returns the same endpoint with another state.
     #[must_use]
     fn with_state(self, state: PeerState) -> Self;
-    /// Writes the compact form to the beginning of `room`, with whatever behind it, up to [`Self::WIDE`] bytes in
-    /// all; says no, and writes nothing, if there is no room for them.
+    /// Writes the compact form to the beginning of `room`, with whatever behind it, up to [`Self::WIDE`] bytes in all.
+    /// Returns false, and writes nothing, if there is no room for them.
     fn write_wide(&self, room: &mut [u8]) -> bool;
-    /// The endpoint's place in a hash table.
+    /// Hashes the endpoint: says where it stands in a hash table.
     fn hash(&self, key: &HashKey) -> u64;
 }
 
@@ -251,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_stamp_keeps_its_flags_and_both_times() {
+    fn a_state_keeps_its_flags_and_both_times() {
         for minute in [0, 44, 63, 64, 255, 256, 29_000_000] {
             for (seeder, completed) in [(false, false), (true, false), (false, true), (true, true)] {
                 let state = PeerState::new(Minute(minute), seeder, completed);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_of_the_coming_minute_is_new() {
+    fn a_state_of_the_coming_minute_is_new() {
         let state = PeerState::new(Minute(100), true, false);
         assert_eq!(state.age(Minute(99)), 0);
         assert_eq!(state.told_age(Minute(99)), 0);

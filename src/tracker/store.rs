@@ -32,7 +32,7 @@ const BLOCK: usize = 32;
 
 /// A torrent: 48 bytes.
 pub struct Torrent<F: AddressFamilies> {
-    /// Its name.
+    /// What it is known by.
     pub info_hash: InfoHash,
     /// Completed downloads.
     pub downloaded: u32,
@@ -49,20 +49,20 @@ impl<F: AddressFamilies> Default for Torrent<F> {
 }
 
 impl<F: AddressFamilies> Torrent<F> {
-    /// What a scrape tells of it.
+    /// Returns the numbers that a scrape tells.
     pub fn scrape_counts(&self) -> ScrapeCounts {
         let SwarmCounts { seeders, leechers } = self.peers.counts();
         let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
         ScrapeCounts { seeders: number(seeders), leechers: number(leechers), downloaded: self.downloaded }
     }
 
-    /// Is there nothing left to remember?
+    /// Returns whether nothing is left to remember: no peer, and no download within a day.
     fn is_forgotten(&self, now: Minute) -> bool {
         self.peers.empty_since().is_some_and(|since| self.downloaded == 0 || now.since(since) > TORRENT_LIFETIME)
     }
 }
 
-/// What the store holds, all shards together.
+/// How much all shards hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Census {
     /// Torrents.
@@ -71,7 +71,7 @@ pub struct Census {
     pub peers: SwarmCounts,
 }
 
-/// There is room for no more torrents or no more peers.
+/// The error that there is no room for one more torrent or peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -135,7 +135,7 @@ impl Cursor {
 }
 
 impl<F: AddressFamilies> Store<F> {
-    /// An empty store. The key is secret: see [`HashKey`].
+    /// Makes an empty store. The key is secret: see [`HashKey`].
     pub fn new(key: HashKey, limits: Capacity) -> Self {
         let shard = || {
             Shard(Mutex::new(ShardState {
@@ -154,19 +154,19 @@ impl<F: AddressFamilies> Store<F> {
         }
     }
 
-    /// A random number, if the key is one.
+    /// Returns a number that differs from process to process and says nothing of the key it is made from.
     pub fn id(&self) -> u32 {
         self.key.id()
     }
 
-    /// The hash of an info hash. Begins to fetch the shard that it names.
+    /// Hashes an info hash, and begins to fetch the shard that the hash names.
     pub fn hash(&self, info_hash: &InfoHash) -> Hash {
         let hash = Hash(self.key.info_hash(info_hash));
         prefetch(self.shard(hash));
         hash
     }
 
-    /// Locks the torrent's shard and finds it there.
+    /// Locks the shard of a torrent and looks the torrent up.
     pub fn find(&self, info_hash: &InfoHash) -> Locked<'_, F> {
         let hash = Hash(self.key.info_hash(info_hash));
         let mut locked = self.locked(hash, self.shard(hash).lock());
@@ -174,8 +174,8 @@ impl<F: AddressFamilies> Store<F> {
         locked
     }
 
-    /// Does what [`Self::find`] does for as many of those `sought`, from number 0 on, as have shards that nobody has locked,
-    /// not even one before; for the first it waits. Says how many.
+    /// Locks the shards of the torrents `sought`, from number 0 on, and looks the torrents up. Stops before the first
+    /// whose shard is locked, be it by one before; waits for the shard of number 0 only. Returns how many were found.
     ///
     /// So two threads never wait for each other: whoever waits has nothing locked.
     #[inline]
@@ -202,7 +202,7 @@ impl<F: AddressFamilies> Store<F> {
         many
     }
 
-    /// What all shards hold together, from their own counts.
+    /// Adds up the counts of all shards. Locks one after the other.
     pub fn census(&self) -> Census {
         self.shards.iter().fold(Census::default(), |census, shard| {
             let state = shard.lock();
@@ -244,7 +244,7 @@ impl<F: AddressFamilies> Shard<F> {
 }
 
 impl<F: AddressFamilies> Locked<'_, F> {
-    /// Begins to fetch what [`Self::find`] looks at.
+    /// Begins to fetch the torrent that [`Self::find`] compares with.
     #[inline]
     fn prefetch_torrent(&self) {
         let candidate = self.state.index.candidate(self.hash.0);
@@ -253,7 +253,7 @@ impl<F: AddressFamilies> Locked<'_, F> {
         }
     }
 
-    /// Finds the torrent, if it is there, and begins to fetch what says where its peers stand.
+    /// Looks the torrent up, and begins to fetch what says where its peers stand.
     #[inline]
     fn find(&mut self, info_hash: &InfoHash) {
         self.at = self.state.position(self.hash, info_hash);
@@ -262,14 +262,14 @@ impl<F: AddressFamilies> Locked<'_, F> {
         }
     }
 
-    /// The torrent, if it was found.
+    /// Returns the torrent, if it was found.
     #[inline]
     pub fn torrent(&self) -> Option<&Torrent<F>> {
         self.state.torrents.get(self.at?)
     }
 
-    /// Begins to fetch what [`Self::upsert`] will look at in the torrent for a peer at `endpoint`, and
-    /// [`TorrentPeers::hand_out`] with a generator in the same state.
+    /// Begins to fetch the peers that [`Self::upsert`] will look at for one at `endpoint`, and those that
+    /// [`TorrentPeers::hand_out`] will with a generator in the same state.
     #[inline]
     pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
         if let Some(torrent) = self.torrent() {
@@ -277,8 +277,12 @@ impl<F: AddressFamilies> Locked<'_, F> {
         }
     }
 
-    /// Does `change` to the torrent, which is made under this info hash if none was found. `change` may add one peer,
-    /// and is told whether there is room for it.
+    /// Calls `change` with the torrent, which is added under this info hash if none was found. `change` is told whether
+    /// there is room for one more peer, and may add one then.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for one more torrent.
     pub fn upsert<R>(
         &mut self,
         info_hash: &InfoHash,
@@ -294,7 +298,7 @@ impl<F: AddressFamilies> Locked<'_, F> {
         state.change(at, now, store, |torrent| change(torrent, &store.key, room)).ok_or(Full)
     }
 
-    /// Does `change` to the torrent, if it was found. `change` adds no peer.
+    /// Calls `change` with the torrent, if it was found. `change` adds no peer.
     pub fn modify<R>(&mut self, now: Minute, change: impl FnOnce(&mut Torrent<F>, &HashKey) -> R) -> Option<R> {
         let Self { store, state, at, .. } = self;
         state.change((*at)?, now, store, |torrent| change(torrent, &store.key))
@@ -318,7 +322,8 @@ impl<F: AddressFamilies> ShardState<F> {
         Ok(at)
     }
 
-    /// Does `change` to the torrent at a position, keeps the counts, and forgets the torrent if nothing is left of it.
+    /// Calls `change` with the torrent at a position, keeps the counts, and forgets the torrent if nothing is left of
+    /// it.
     fn change<R>(
         &mut self,
         at: usize,
@@ -355,7 +360,7 @@ impl<F: AddressFamilies> ShardState<F> {
     }
 }
 
-/// The hash of the torrent at a position.
+/// Returns the hash of the torrent at a position.
 fn hash_of<F: AddressFamilies>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &HashKey, at: usize) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
     torrents.get(at).map_or(0, |torrent| key.info_hash(&torrent.info_hash))

@@ -186,8 +186,8 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Shows the peers whose hashes are in `range`, each once. A peer keeps its hash wherever it moves: a walk that goes
-    /// through all hashes, range by range, misses none that stays.
+    /// Shows the peers whose hashes are in `range`, each once. A peer keeps its hash wherever it moves: a walk that
+    /// goes through all hashes, range by range, misses none that stays.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, visit: impl FnMut(&P)) {
         match &self.0 {
             Form::Hashed(tables) => tables.walk(key, range, visit),

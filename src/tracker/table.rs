@@ -53,7 +53,8 @@ impl<P: Peer> Table<P> {
     }
 
     /// Shows the peers whose hashes are in `range`, each once, in no order that means anything. Looks at the slots that
-    /// the range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at most.
+    /// the range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at
+    /// most.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
         let slots = self.slots.len();
         let (first, last) = (self.slot_of(*range.start()), self.slot_of(*range.end()));
@@ -162,8 +163,8 @@ impl<P: Peer> Table<P> {
         self.slot_of(peer.hash(key))
     }
 
-    /// The slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their order
-    /// when the array grows, and growing walks it from end to end.
+    /// The slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their
+    /// order when the array grows, and growing walks it from end to end.
     #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
     fn slot_of(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize

@@ -61,12 +61,12 @@ impl<F: Flavour> Report<'_, F> {
         self.block(self.synced(), 0, &self.rates("connections", tcp_in + udp_in, tcp_well + udp_well))
     }
 
-    /// Connections, and announces that were answered.
+    /// Returns how many connections there were, and how many announces that were answered.
     fn tcp(&self) -> (u64, u64) {
         (self.counters.total(Counter::TcpAccepted), self.counters.total(Counter::TcpAnnounced))
     }
 
-    /// Datagrams, and announces and connects that were answered.
+    /// Returns how many datagrams there were, and how many announces and connects that were answered.
     fn udp(&self) -> (u64, u64) {
         let answered = self.counters.total(Counter::UdpAnnounced) + self.counters.total(Counter::UdpConnected);
         (self.counters.total(Counter::UdpReceived), answered)

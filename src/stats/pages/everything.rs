@@ -26,7 +26,7 @@ const HTTP_ERRORS: [(&str, Counter); 9] = [
 const MUTEX_STALLS: u64 = 0;
 
 impl<F: Flavour> Report<'_, F> {
-    /// The page, where a walk has found so many torrents.
+    /// Makes the page. A walk has found `walked` torrents.
     pub(super) fn everything(&self, walked: u64) -> String {
         let census = self.tracker.store().census();
         let total = |count| self.counters.total(count);
@@ -71,21 +71,21 @@ impl<F: Flavour> Report<'_, F> {
     }
 }
 
-/// A page under way. Whatever goes in needs no escaping. Writing to a string does not fail.
+/// A page under construction. Whatever goes in needs no escaping. Writing to a string does not fail.
 struct Xml(String);
 
 impl Xml {
-    /// An element with a value.
+    /// Adds an element with a value.
     fn line(&mut self, depth: usize, name: &str, value: impl std::fmt::Display) {
         let _ = writeln!(self.0, "{:1$}<{name}>{value}</{name}>", "", 2 * depth);
     }
 
-    /// A count with an attribute.
+    /// Adds a count with an attribute.
     fn count(&mut self, depth: usize, attribute: &str, key: impl std::fmt::Display, value: u64) {
         let _ = writeln!(self.0, "{:1$}<count {attribute}=\"{key}\">{value}</count>", "", 2 * depth);
     }
 
-    /// An element with others inside.
+    /// Adds an element with others inside.
     fn nested(&mut self, depth: usize, name: &str, inside: impl FnOnce(&mut Self)) {
         let _ = writeln!(self.0, "{:1$}<{name}>", "", 2 * depth);
         inside(self);

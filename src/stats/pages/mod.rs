@@ -40,17 +40,17 @@ pub struct Report<'a, F: Flavour> {
     pub uptime: Duration,
 }
 
-/// A page, or how it is come by.
+/// A finished page, or the walk that makes it.
 #[derive(Debug)]
 pub enum Page {
-    /// It is made.
+    /// The page.
     Ready(String),
-    /// It takes a walk.
+    /// The walk that it takes.
     Walk(Walk),
 }
 
-/// A page that is made while all torrents are walked over. Announces go on meanwhile: what changes behind the walk's
-/// back is not seen, and what moves can be seen twice.
+/// Makes a page in steps, in which all torrents are walked over. Announces go on meanwhile: what changes where the walk
+/// has been is not seen, and what moves can be seen twice.
 #[derive(Debug)]
 pub struct Walk {
     mode: &'static str,
@@ -59,10 +59,10 @@ pub struct Walk {
     state: WalkState,
 }
 
-/// What is found on the way.
+/// What the walk has gathered so far.
 #[derive(Debug)]
 enum WalkState {
-    /// So many torrents.
+    /// How many torrents there are.
     Everything(u64),
     Top(Top),
     Networks(Networks),
@@ -78,7 +78,8 @@ pub enum NoPage {
 }
 
 impl<F: Flavour> Report<'_, F> {
-    /// The page of a mode. Those that only tell counts are there in every build, also where nothing counts them up.
+    /// Makes the page of a mode. Those that only tell counts are there in every build, also where nothing counts them
+    /// up.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl<F: Flavour> Report<'_, F> {
         }
     }
 
-    /// What other trackers of the cluster have told of peers, whatever became of it.
+    /// Returns how many changes other trackers of the cluster have told, whatever became of them.
     fn synced(&self) -> u64 {
         let transports = self.tracker.flavour().cluster().transports();
         transports.iter().map(|transport| transport.counts.records_received + transport.counts.records_refused).sum()
@@ -125,12 +126,12 @@ fn version() -> String {
 }
 
 impl Walk {
-    /// The mode of the page.
+    /// Returns the mode of the page.
     pub fn mode(&self) -> &'static str {
         self.mode
     }
 
-    /// Takes one step of bounded length. Gives the page at the end; from then on there is nothing to be called for.
+    /// Takes one step of bounded length. Returns the page at the end, and is not to be called again then.
     pub fn step<F: Flavour>(&mut self, report: &Report<'_, F>) -> Option<String> {
         let store = report.tracker.store();
         let mut budget = STEP;
@@ -157,7 +158,7 @@ impl Walk {
 }
 
 impl WalkState {
-    /// Looks at one shard from `cursor` on, as far as the budget goes. Says where to go on.
+    /// Looks at one shard from `cursor` on, as far as the budget goes. Returns where to go on; `None` at the end.
     fn look<F: AddressFamilies>(&mut self, store: &Store<F>, cursor: Cursor, budget: &mut usize) -> Option<Cursor> {
         let mut seen = 0;
         let next = match self {

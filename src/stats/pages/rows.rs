@@ -8,7 +8,7 @@ use crate::tracker::clock::PEER_LIFETIME;
 use super::{Counter, Report};
 
 impl<F: Flavour> Report<'_, F> {
-    /// Each label with its own count: the original's are shifted from the fifth on.
+    /// Lists each label with its own count: those of the original are shifted from the fifth on.
     pub(super) fn http_errors(&self) -> String {
         let rows = [
             ("302 RED", Counter::Http302),
@@ -26,7 +26,7 @@ impl<F: Flavour> Report<'_, F> {
         })
     }
 
-    /// After how many minutes peers came back.
+    /// Lists how many peers came back after how many minutes.
     pub(super) fn renewals(&self) -> String {
         (0..PEER_LIFETIME as usize).fold(String::new(), |mut page, minutes| {
             let _ = writeln!(page, "{minutes:02} {}", self.counters.renewals(minutes));

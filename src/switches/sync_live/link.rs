@@ -10,7 +10,7 @@ use crate::server::StartError;
 
 use super::packet::MAX_PACKET;
 
-/// Of the cluster. IPv4 in every build, whatever the peers are.
+/// The group of every cluster. IPv4 in every build, whatever the peers are.
 pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 23, 5);
 
 /// What a burst of packets may take up until the thread gets to them, in bytes; the system may allow less.
@@ -49,7 +49,7 @@ impl Link {
         self.socket.send_to(packet, self.group).map(|_| ())
     }
 
-    /// The next datagram and the address that it comes from; none if nothing comes for a while.
+    /// Returns the next datagram and the address that it comes from; `None` if nothing comes for a while.
     pub(super) fn receive<'a>(&self, buffer: &'a mut Buffer) -> io::Result<Option<(&'a [u8], IpAddr)>> {
         match self.socket.recv_from(&mut buffer.0) {
             Ok((len, from)) => Ok(Some((buffer.0.get(..len).unwrap_or_default(), from.ip()))),
@@ -59,7 +59,7 @@ impl Link {
     }
 }
 
-/// One byte longer than any packet, so that a datagram which is too long is seen to be.
+/// Room for a datagram: one byte longer than any packet, so that a datagram which is too long is seen to be.
 pub(super) struct Buffer([u8; MAX_PACKET + 1]);
 
 impl Default for Buffer {
@@ -68,7 +68,8 @@ impl Default for Buffer {
     }
 }
 
-/// Bound to the group: a packet that is sent to one of our own addresses, from however far away, does not get here.
+/// Makes a socket that is bound to the group: a packet that is sent to one of our own addresses, from however far away,
+/// does not get here.
 fn bind(port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     // Several trackers on one machine, say one for each address family, share the port, and each hears all packets.

@@ -5,9 +5,9 @@
 //! - [`link`]: the socket.
 //!
 //! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); a thread sends what is full or due.
-//! The way in: another thread receives, and gives what it believes to the tracker. Nothing is acknowledged: what is lost
-//! is made up for when the peer is told again, and a peer whose leaving is lost is forgotten like one that leaves without
-//! a word.
+//! The way in: another thread receives, and gives what it believes to the tracker. Nothing is acknowledged: what is
+//! lost is made up for when the peer is told again, and a peer whose leaving is lost is forgotten like one that leaves
+//! without a word.
 
 mod inbox;
 mod link;

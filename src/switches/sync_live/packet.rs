@@ -24,7 +24,8 @@ const SEEDING: u8 = 0x80;
 const COMPLETED: u8 = 0x40;
 const STOPPED: u8 = 0x20;
 
-/// Chosen at random by each tracker when it starts. Only ever compared, so its byte order is nobody's business.
+/// What a tracker of a cluster is known by: chosen at random when it starts. Only ever compared, so its byte order is
+/// nobody's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TrackerId(pub(super) [u8; 4]);
 
@@ -125,12 +126,12 @@ impl Codec for SyncCodec {
 }
 
 impl SyncPacket<'_> {
-    /// How many records it has.
+    /// Returns how many records it has.
     pub(super) fn records(&self) -> usize {
         self.records.len() / self.kind.record_len()
     }
 
-    /// What each record says, in a packet that came `now`; `None` for one whose flags nobody has given a meaning yet.
+    /// Returns what each record says, in a packet that came `now`; `None` for one whose flags have no meaning yet.
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
         self.records.chunks_exact(self.kind.record_len()).map(move |record| read(record, self.kind, now))
     }

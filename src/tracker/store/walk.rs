@@ -24,12 +24,12 @@ impl<F: AddressFamilies> Store<F> {
         if begin == 0 { self.next_shard(cursor) } else { Some(Cursor { torrent: begin, ..cursor }) }
     }
 
-    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, each with its torrent, and takes as
-    /// many off the budget. Locks one shard, and is bounded by the budget and some thousand slots of a swarm's tables.
-    /// Returns where to go on; `None` at the end.
+    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, each with its torrent, and takes
+    /// as many off the budget. Locks one shard, and is bounded by the budget and some thousand slots of a swarm's
+    /// tables. Returns where to go on; `None` at the end.
     ///
-    /// A peer that is in its torrent from the first portion to the last is shown, whatever comes, goes and moves meanwhile:
-    /// once if its torrent stays where it is, else perhaps twice.
+    /// A peer that is in its torrent from the first portion to the last is shown, whatever comes, goes and moves
+    /// meanwhile: once if its torrent stays where it is, else perhaps twice.
     pub fn walk_peers(
         &self,
         cursor: Cursor,
