@@ -61,14 +61,16 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
             self.rest.push(block(BLOCK));
         }
         self.len += 1;
-        if let Some(place) = self.get_mut(self.len - 1) {
-            *place = element;
+        match self.get_mut(self.len - 1) {
+            Some(place) => *place = element,
+            None => debug_assert!(false, "room has just been made"),
         }
     }
 
     /// Takes the element at a position out, and moves the last one there.
     pub(super) fn swap_remove(&mut self, at: usize) -> Option<T> {
         let last = self.len.checked_sub(1).filter(|last| at <= *last)?;
+        debug_assert!(self.block(last).is_some(), "{last} has no block");
         let moved = std::mem::take(self.get_mut(last)?);
         let removed = if at == last { moved } else { std::mem::replace(self.get_mut(at)?, moved) };
         self.len = last;

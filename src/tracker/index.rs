@@ -54,14 +54,17 @@ impl Index {
 
     /// Says that what stood at one position stands at another now.
     pub(super) fn replace(&mut self, hash: u64, from: usize, to: usize) {
-        if let Some((at, _)) = self.slot(hash, |position| position == from) {
-            self.set(at, slot(hash, to));
+        match self.slot(hash, |position| position == from) {
+            Some((at, _)) => self.set(at, slot(hash, to)),
+            None => debug_assert!(false, "nothing stands at {from}"),
         }
     }
 
     /// Takes a position out; `hash_of` tells the hashes of those that there are.
     pub(super) fn remove(&mut self, hash: u64, position: usize, hash_of: impl Fn(usize) -> u64) {
-        let Some((mut hole, _)) = self.slot(hash, |found| found == position) else { return };
+        let Some((mut hole, _)) = self.slot(hash, |found| found == position) else {
+            return debug_assert!(false, "nothing stands at {position}");
+        };
         // Those who had to step over it move closer to home.
         let mut next = hole;
         loop {
@@ -122,6 +125,7 @@ impl Index {
     }
 
     fn set(&mut self, at: usize, slot: u32) {
+        debug_assert!(at < self.slots.len(), "{at} of {}", self.slots.len());
         if let Some(place) = self.slots.get_mut(at) {
             *place = slot;
         }

@@ -28,22 +28,23 @@ impl HashKey {
         Self { sip: (a, b), fold: [c, d | 1, e, f | 1] }
     }
 
-    /// A number that another key has not, and that says nothing of the key.
+    /// Returns a number derived from the key: another key has another one, and it gives nothing of the key away.
     pub fn id(&self) -> u32 {
         (SipHasher13::new_with_keys(self.sip.0, self.sip.1).finish() >> 32) as u32
     }
 
-    /// Where a torrent goes. SipHash-1-3: info hashes are free for strangers to choose.
-    pub fn info_hash(&self, hash: &InfoHash) -> u64 {
+    /// Returns the hash of an info hash, which says where a torrent is kept. SipHash-1-3: info hashes are free for
+    /// strangers to choose.
+    pub fn hash_info_hash(&self, hash: &InfoHash) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.sip.0, self.sip.1);
         hasher.write(&hash.0);
         hasher.finish()
     }
 
-    /// Where an endpoint goes within a swarm: two folded multiplications, a few cycles. An endpoint has to be
-    /// reachable to be worth announcing, so there is less to choose than in an info hash.
+    /// Returns the hash of an endpoint, which says where a peer is kept within its swarm: two folded multiplications, a
+    /// few cycles. An endpoint has to be reachable to be worth announcing, so there is less to choose than in an info hash.
     #[inline]
-    pub fn endpoint(&self, high: u64, low: u64) -> u64 {
+    pub fn hash_endpoint(&self, high: u64, low: u64) -> u64 {
         let [a, b, c, d] = self.fold;
         fold(fold(high ^ a, b) ^ low ^ c, d)
     }
@@ -77,8 +78,8 @@ mod tests {
         let one = HashKey::from_bytes(&[1; 48]);
         let two = HashKey::from_bytes(&[2; 48]);
         let hash = InfoHash([7; 20]);
-        assert_ne!(one.info_hash(&hash), two.info_hash(&hash));
-        assert_ne!(one.endpoint(0, 99), two.endpoint(0, 99));
+        assert_ne!(one.hash_info_hash(&hash), two.hash_info_hash(&hash));
+        assert_ne!(one.hash_endpoint(0, 99), two.hash_endpoint(0, 99));
         assert_ne!(one.id(), two.id());
     }
 
@@ -104,7 +105,7 @@ mod tests {
         let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 37 + 11) as u8));
         let mut seen = [0_u32; 16];
         for port in 0..16_000_u64 {
-            seen[(key.endpoint(0, port) >> 60) as usize] += 1;
+            seen[(key.hash_endpoint(0, port) >> 60) as usize] += 1;
         }
         assert!(seen.iter().all(|&n| (800..1200).contains(&n)), "{seen:?}");
     }

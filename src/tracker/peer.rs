@@ -168,7 +168,7 @@ impl Peer for PeerV4 {
 
     #[inline]
     fn hash(&self, key: &HashKey) -> u64 {
-        key.endpoint(0, self.0 << 16)
+        key.hash_endpoint(0, self.0 << 16)
     }
 }
 
@@ -233,7 +233,7 @@ impl Peer for PeerV6 {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of the address")]
     fn hash(&self, key: &HashKey) -> u64 {
         let (address, port) = self.halves();
-        key.endpoint(key.endpoint((address >> 64) as u64, address as u64), u64::from(port))
+        key.hash_endpoint(key.hash_endpoint((address >> 64) as u64, address as u64), u64::from(port))
     }
 }
 

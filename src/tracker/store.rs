@@ -161,14 +161,14 @@ impl<F: AddressFamilies> Store<F> {
 
     /// Hashes an info hash, and begins to fetch the shard that the hash names.
     pub fn hash(&self, info_hash: &InfoHash) -> Hash {
-        let hash = Hash(self.key.info_hash(info_hash));
+        let hash = Hash(self.key.hash_info_hash(info_hash));
         prefetch(self.shard(hash));
         hash
     }
 
     /// Locks the shard of a torrent and looks the torrent up.
     pub fn find(&self, info_hash: &InfoHash) -> Locked<'_, F> {
-        let hash = Hash(self.key.info_hash(info_hash));
+        let hash = Hash(self.key.hash_info_hash(info_hash));
         let mut locked = self.locked(hash, self.shard(hash).lock());
         locked.find(info_hash);
         locked
@@ -353,8 +353,10 @@ impl<F: AddressFamilies> ShardState<F> {
         let Self { index, torrents, .. } = self;
         let hash_of = |at| hash_of(torrents, &store.key, at);
         index.remove(hash_of(at), at, hash_of);
-        // The last one moves to the place that becomes free.
-        index.replace(hash_of(last), last, at);
+        if at < last {
+            // The last one moves to the place that becomes free.
+            index.replace(hash_of(last), last, at);
+        }
         torrents.swap_remove(at);
         self.torrent_room.changed(&store.torrents, last + 1, last);
     }
@@ -363,5 +365,6 @@ impl<F: AddressFamilies> ShardState<F> {
 /// Returns the hash of the torrent at a position.
 fn hash_of<F: AddressFamilies>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &HashKey, at: usize) -> u64 {
     // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
-    torrents.get(at).map_or(0, |torrent| key.info_hash(&torrent.info_hash))
+    debug_assert!(at < torrents.len(), "no torrent stands at {at}");
+    torrents.get(at).map_or(0, |torrent| key.hash_info_hash(&torrent.info_hash))
 }
