@@ -10,23 +10,29 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
-use opentracker::tracker::{AnnounceRequest, Event, Handout, InfoHash, Tracker};
+use opentracker::tracker::{AnnounceRequest, Event, InfoHash, PeerBuffer, PeerBuffers, PeerRequest, Tracker};
 use plain::{NOW, Plain};
 
 const TORRENT: InfoHash = InfoHash([7; 20]);
 const WANTED: usize = 50;
+const BUFFER: usize = WANTED * 6 + PeerBuffer::SPARE;
 
 /// The n-th peer; one in four is a seeder.
 fn announce(n: u32, event: Event) -> AnnounceRequest {
     AnnounceRequest { info_hash: TORRENT, endpoint: asked::client(n), seeder: n.is_multiple_of(4), event }
 }
 
+fn wanting(out: &mut [u8]) -> PeerRequest<'_> {
+    PeerRequest { wanted: WANTED, into: PeerBuffers::Ipv4(PeerBuffer::new(out)) }
+}
+
 fn swarm(peers: u32) -> Tracker<Plain> {
     let mut rng = Rng::with_seed(1);
     let tracker = plain::tracker();
     for n in 0..peers {
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce(n, Event::Update), NOW, &mut rng, handout).expect("an open tracker");
+        tracker
+            .announce(&announce(n, Event::Update), NOW, &mut rng, &mut PeerRequest::none())
+            .expect("an open tracker");
     }
     tracker
 }
@@ -36,13 +42,11 @@ fn announces(criterion: &mut Criterion) {
     for peers in [1, 2, 10, 100, 1_000, 10_000, 100_000, 1_000_000] {
         let tracker = swarm(peers);
         let mut rng = Rng::with_seed(2);
-        let mut out = Vec::with_capacity(WANTED * 6);
+        let mut out = [0; BUFFER];
         group.bench_function(BenchmarkId::from_parameter(peers), |bencher| {
             bencher.iter(|| {
-                out.clear();
                 let asked = announce(rng.u32(..peers), Event::Update);
-                let handout = Handout { wanted: WANTED, ipv4: Some(&mut out), ipv6: None };
-                black_box(tracker.announce(&asked, NOW, &mut rng, handout))
+                black_box(tracker.announce(&asked, NOW, &mut rng, &mut wanting(black_box(&mut out))))
             });
         });
     }
@@ -55,14 +59,13 @@ fn come_and_go(criterion: &mut Criterion) {
     for peers in [1, 100, 10_000, 1_000_000] {
         let tracker = swarm(peers);
         let mut rng = Rng::with_seed(3);
-        let mut out = Vec::with_capacity(WANTED * 6);
+        let mut out = [0; BUFFER];
         group.bench_function(BenchmarkId::from_parameter(peers), |bencher| {
             bencher.iter(|| {
                 let newcomer = peers + rng.u32(..1000);
                 for event in [Event::Update, Event::Stopped] {
-                    out.clear();
-                    let handout = Handout { wanted: WANTED, ipv4: Some(&mut out), ipv6: None };
-                    let _ = black_box(tracker.announce(&announce(newcomer, event), NOW, &mut rng, handout));
+                    let asked = announce(newcomer, event);
+                    let _ = black_box(tracker.announce(&asked, NOW, &mut rng, &mut wanting(black_box(&mut out))));
                 }
             });
         });

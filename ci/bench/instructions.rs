@@ -26,6 +26,7 @@ use opentracker::http;
 use opentracker::http::request::Request;
 use opentracker::http::service::RequestTime;
 use opentracker::stats::Counters;
+use opentracker::udp::service::REPLY_BUFFER_LEN;
 use opentracker::udp::{self, ConnectionIds, Question};
 use plain::{NOW, Plain};
 
@@ -40,7 +41,7 @@ const TORRENT: [u8; 20] = [7; 20];
 struct Udp {
     service: udp::Service<Plain>,
     datagrams: Vec<(Vec<u8>, SocketAddr)>,
-    outs: Vec<Vec<u8>>,
+    replies: Vec<[u8; REPLY_BUFFER_LEN]>,
 }
 
 impl Udp {
@@ -48,7 +49,7 @@ impl Udp {
         let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
         let service =
             udp::Service::new(Arc::new(plain::tracker()), ids, Counters::default().for_worker(), Rng::with_seed(2));
-        Self { service, datagrams: Vec::new(), outs: (0..BATCH).map(|_| Vec::with_capacity(2048)).collect() }
+        Self { service, datagrams: Vec::new(), replies: vec![[0; REPLY_BUFFER_LEN]; BATCH] }
     }
 
     /// It is asked to connect.
@@ -88,12 +89,13 @@ impl Udp {
 
     /// Answers a batch, and gives the first reply.
     fn answer(&mut self, datagrams: &[(Vec<u8>, SocketAddr)]) -> &[u8] {
-        let questions = datagrams.iter().zip(&mut self.outs).map(|((datagram, from), out)| {
-            out.clear();
-            Question { datagram, from: *from, out }
-        });
-        self.service.answer(questions, NOW);
-        &self.outs[0]
+        let mut questions: Vec<_> = datagrams
+            .iter()
+            .zip(&mut self.replies)
+            .map(|((datagram, from), reply)| Question::new(datagram, *from, reply))
+            .collect();
+        self.service.answer(&mut questions, NOW);
+        &self.replies[0]
     }
 }
 

@@ -24,6 +24,7 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use opentracker::stats::Counters;
 use opentracker::tracker::Tracker;
+use opentracker::udp::service::REPLY_BUFFER_LEN;
 use opentracker::udp::{ConnectionIds, Question, Service};
 use plain::{NOW, Plain};
 
@@ -101,19 +102,21 @@ struct Done {
 type Datagrams = Vec<(Vec<u8>, u32)>;
 
 fn work(mut service: Service<Plain>, datagrams: &Datagrams, begin: &Barrier, seconds: Duration) -> Done {
-    let mut outs: Vec<_> = (0..BATCH).map(|_| Vec::with_capacity(2048)).collect();
+    let mut replies = vec![[0; REPLY_BUFFER_LEN]; BATCH];
     let mut announces = 0.0;
     begin.wait();
     let before = usage();
     let started = Instant::now();
     loop {
         for batch in datagrams.chunks(BATCH) {
-            let questions = batch.iter().zip(&mut outs).map(|((datagram, n), out)| {
-                out.clear();
-                Question { datagram, from: asked::client(*n), out }
-            });
-            service.answer(questions, NOW);
-            assert!(outs.iter().all(|out| out.starts_with(&[0, 0, 0, 1])), "announces are answered");
+            let mut questions: Vec<_> = batch
+                .iter()
+                .zip(&mut replies)
+                .map(|((datagram, n), reply)| Question::new(datagram, asked::client(*n), reply))
+                .collect();
+            service.answer(&mut questions, NOW);
+            let answered = |question: &Question<'_>| question.answer().starts_with(&[0, 0, 0, 1]);
+            assert!(questions.iter().all(answered), "announces are answered");
         }
         announces += datagrams.len() as f64;
         if started.elapsed() >= seconds {
@@ -154,10 +157,10 @@ fn datagrams(shape: Shape, seed: u64) -> Datagrams {
 fn full(shape: Shape) -> Arc<Tracker<Plain>> {
     let tracker = Arc::new(plain::tracker());
     let mut service = Service::new(tracker.clone(), ids(), Counters::default().for_worker(), Rng::with_seed(1));
-    let mut out = Vec::with_capacity(2048);
+    let mut reply = [0; REPLY_BUFFER_LEN];
     for n in 0..PEERS {
-        out.clear();
-        service.answer([Question { datagram: &announce(shape, n), from: asked::client(n), out: &mut out }], NOW);
+        let datagram = announce(shape, n);
+        service.answer(&mut [Question::new(&datagram, asked::client(n), &mut reply)], NOW);
     }
     assert_eq!(tracker.store().census().peers.peers(), PEERS as usize);
     tracker

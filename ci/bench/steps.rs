@@ -16,9 +16,10 @@ use opentracker::http::service::RequestTime;
 use opentracker::tracker::ScrapeCounts;
 use opentracker::tracker::keyed_hash::HashKey;
 use opentracker::tracker::peer::{Peer as _, PeerState, PeerV4};
-use opentracker::tracker::select::select;
+use opentracker::tracker::select::Plan;
 use opentracker::tracker::table::Table;
-use opentracker::tracker::{AnnounceRequest, Event, Handout, InfoHash, Minute, Tracker};
+use opentracker::tracker::{AnnounceRequest, Event, InfoHash, Minute, PeerRequest, Tracker};
+use opentracker::udp::service::REPLY_BUFFER_LEN;
 use opentracker::udp::{ConnectionIds, packet};
 use plain::{NOW, Plain};
 
@@ -73,13 +74,13 @@ fn selection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("select");
     let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8));
     let mut rng = Rng::with_seed(1);
-    let mut out = Vec::with_capacity(WANTED * 8);
+    let mut out = [0; WANTED * 8];
     for peers in [10, 64] {
         let array: Vec<_> = (0..peers).map(|n| peer(n, NOW)).collect();
         group.bench_function(BenchmarkId::new("array", peers), |bencher| {
             bencher.iter(|| {
-                out.clear();
-                select(&*array, array.len() - 1, &array[0], WANTED, &mut rng, &mut out);
+                let selection = Plan::draw(&mut rng).of_leechers(WANTED, array.len() - 1);
+                selection.take(&*array, &array[0], black_box(&mut out))
             });
         });
     }
@@ -88,8 +89,8 @@ fn selection(criterion: &mut Criterion) {
         (0..peers).for_each(|n| table.insert(&key, peer(n, NOW)));
         group.bench_function(BenchmarkId::new("table", peers), |bencher| {
             bencher.iter(|| {
-                out.clear();
-                select(&table, table.len() - 1, &peer(0, NOW), WANTED, &mut rng, &mut out);
+                let selection = Plan::draw(&mut rng).of_leechers(WANTED, table.len() - 1);
+                selection.take(&table, &peer(0, NOW), black_box(&mut out))
             });
         });
     }
@@ -104,8 +105,7 @@ fn full(torrents: u32) -> Tracker<Plain> {
         info_hash.0[..4].copy_from_slice(&(n % torrents).to_be_bytes());
         let announce =
             AnnounceRequest { info_hash, endpoint: asked::client(n), seeder: n % 4 == 0, event: Event::Update };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce, NOW, &mut rng, handout).expect("an open tracker");
+        tracker.announce(&announce, NOW, &mut rng, &mut PeerRequest::none()).expect("an open tracker");
     }
     tracker
 }
@@ -133,28 +133,24 @@ fn expire(criterion: &mut Criterion) {
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     let counts = ScrapeCounts { seeders: 12, leechers: 345, downloaded: 6789 };
-    let mut out = Vec::with_capacity(2048);
+    let mut reply = [0; REPLY_BUFFER_LEN];
     group.bench_function("udp-announce-without-peers", |bencher| {
         bencher.iter(|| {
-            out.clear();
-            packet::begin_announce(&mut out, 1);
-            packet::end_announce(black_box(&mut out), 1800, counts);
+            packet::begin_announce(black_box(&mut reply), 1);
+            packet::end_announce(black_box(&mut reply), 1800, counts);
         });
     });
     group.bench_function("udp-connect", |bencher| {
-        bencher.iter(|| {
-            out.clear();
-            packet::write_connect(black_box(&mut out), 1, 2);
-        });
+        bencher.iter(|| packet::write_connect(black_box(&mut reply), 1, 2));
     });
     group.bench_function("udp-scrape-of-74", |bencher| {
         bencher.iter(|| {
-            out.clear();
-            packet::begin_scrape(&mut out, 1);
-            (0..packet::MAX_SCRAPE).for_each(|_| packet::add_scraped(black_box(&mut out), counts));
+            let len = packet::begin_scrape(&mut reply, 1);
+            (0..packet::MAX_SCRAPE).fold(len, |len, _| packet::add_scraped(black_box(&mut reply), len, counts))
         });
     });
     let mut http = plain::http();
+    let mut out = Vec::with_capacity(2048);
     let head = asked::head(3);
     // With what lies between the request and the reply, in a swarm of one: its reply has no peers.
     group.bench_function("http-announce-answered", |bencher| {

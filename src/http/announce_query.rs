@@ -11,7 +11,7 @@ use super::reply::Error;
 const DEFAULT_WANTED: usize = 50;
 
 /// Peers handed out to a client that wants as many as it can get.
-const MAX_WANTED: usize = 200;
+pub(super) const MAX_WANTED: usize = 200;
 
 /// Hashes looked at in one scrape; the rest is ignored.
 const MAX_SCRAPED: usize = 64;

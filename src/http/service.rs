@@ -11,9 +11,12 @@ use fastrand::Rng;
 use crate::stats::pages::{NoPage, Page, Report, Walk};
 use crate::stats::{Counter, Counters, Protocol, WorkerCounters};
 use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
-use crate::tracker::{AddressFamilies, AnnounceRequest, Flavour, Handout, Minute, NetworkLog, Tracker};
+use crate::tracker::peer::{Peer as _, PeerV4, PeerV6};
+use crate::tracker::{
+    AddressFamilies, AnnounceRequest, Flavour, Minute, NetworkLog, PeerBuffer, PeerBuffers, PeerRequest, Tracker,
+};
 
-use super::announce_query;
+use super::announce_query::{self, MAX_WANTED};
 use super::announce_reply::AnnounceReply;
 use super::flavour::{
     BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, Metrics, StatsAccess, Stream, TpbsFormat,
@@ -76,14 +79,16 @@ pub struct Service<F: HttpFlavour> {
     shared: Arc<Shared<F>>,
     worker_counters: Arc<WorkerCounters>,
     rng: Rng,
-    ipv4: Vec<u8>,
-    ipv6: Vec<u8>,
+    /// Where the peers of a reply are put together.
+    ipv4: Box<[u8]>,
+    ipv6: Box<[u8]>,
 }
 
 impl<F: HttpFlavour> Service<F> {
     /// A worker's part. `worker_counters` is that worker's own.
     pub fn new(shared: Arc<Shared<F>>, worker_counters: Arc<WorkerCounters>, rng: Rng) -> Self {
-        Self { shared, worker_counters, rng, ipv4: Vec::new(), ipv6: Vec::new() }
+        let buffer = |each| vec![0; MAX_WANTED * each + PeerBuffer::SPARE].into_boxed_slice();
+        Self { shared, worker_counters, rng, ipv4: buffer(PeerV4::COMPACT), ipv6: buffer(PeerV6::COMPACT) }
     }
 
     /// What all workers share.
@@ -153,12 +158,12 @@ impl<F: HttpFlavour> Service<F> {
             seeder: wants.seeder,
             event: wants.event,
         };
-        ipv4.clear();
-        ipv6.clear();
-        let handout = Handout { wanted: wants.wanted, ipv4: Some(ipv4), ipv6: Some(ipv6) };
-        let announced = shared.tracker.announce(&announce, now, rng, handout).inspect_err(|refusal| {
+        let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
+        let mut peers = PeerRequest { wanted: wants.wanted, into };
+        let announced = shared.tracker.announce(&announce, now, rng, &mut peers).inspect_err(|refusal| {
             worker_counters.refused(Protocol::Http, *refusal, client);
         })?;
+        let [ipv4, ipv6] = peers.into.written();
 
         let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
         let serves_ipv6 = <F as Flavour>::Families::IPV6;

@@ -17,7 +17,7 @@ use crate::stats::{Counter, Counters};
 use crate::tracker::store::Store;
 use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
-    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, Handout, InfoHash, Minute, Open, Standalone,
+    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Minute, Open, PeerRequest, Standalone,
     Tracker,
 };
 
@@ -204,8 +204,7 @@ fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&s
 pub(super) fn add_peer<F: HttpFlavour>(service: &Service<F>, info_hash: InfoHash, endpoint: &str, seeder: bool) {
     let endpoint: SocketAddr = endpoint.parse().unwrap();
     let announce = AnnounceRequest { info_hash, endpoint, seeder, event: Event::Update };
-    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-    service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+    service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
 }
 
 /// A connection where nothing can be done at once.

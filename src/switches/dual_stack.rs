@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use fastrand::Rng;
-
 use crate::tracker::SwarmCounts;
 use crate::tracker::clock::Minute;
-use crate::tracker::families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
+use crate::tracker::families::{AddressFamilies, Ipv4Only, PeerRequest, TorrentPeers};
 use crate::tracker::keyed_hash::{HashKey, portion};
 use crate::tracker::peer::{Peer, PeerState, PeerV4, PeerV6};
-use crate::tracker::select::Requester;
+use crate::tracker::select::{Plan, Requester};
 use crate::tracker::store::Torrent;
 use crate::tracker::swarm::Swarm;
 
@@ -117,10 +115,10 @@ impl TorrentPeers for Both {
         }
     }
 
-    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {
+    fn contains(&self, key: &HashKey, endpoint: SocketAddr) -> bool {
         match endpoint {
-            SocketAddr::V4(_) => TorrentPeers::contains(self.ipv4_mut(), key, endpoint),
-            SocketAddr::V6(_) => self.with_ipv6(|ipv6| TorrentPeers::contains(ipv6, key, endpoint)).unwrap_or_default(),
+            SocketAddr::V4(_) => TorrentPeers::contains(self.ipv4(), key, endpoint),
+            SocketAddr::V6(_) => self.ipv6().is_some_and(|ipv6| TorrentPeers::contains(ipv6, key, endpoint)),
         }
     }
 
@@ -156,33 +154,30 @@ impl TorrentPeers for Both {
         }
     }
 
-    /// Only of the asker's own family, which is all that an answer over UDP has.
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+    /// Only of the requester's own family, which is all that an answer over UDP has.
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
         match self.ipv6() {
             Some(ipv6) if requester.is_ipv6() => {
-                TorrentPeers::prefetch_peers(ipv6, key, requester, seeder, wanted, rng)
+                TorrentPeers::prefetch_peers(ipv6, key, requester, seeder, plan, wanted)
             }
-            _ => TorrentPeers::prefetch_peers(self.ipv4(), key, requester, seeder, wanted, rng),
+            _ => TorrentPeers::prefetch_peers(self.ipv4(), key, requester, seeder, plan, wanted),
         }
     }
 
-    /// Each family gets a quarter of what is wanted, if it has so many, and the rest is shared in proportion to what
-    /// each has left.
-    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
-        let Handout { wanted, ipv4: out_v4, ipv6: out_v6 } = handout;
+    /// Where both families are wanted, each gets a quarter of what is wanted, if it has so many, and the rest is shared in
+    /// proportion to what each has left.
+    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
         let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), seeder };
         let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), seeder };
-        let choice_v4 = if out_v4.is_some() { self.ipv4().choice(&requester_v4) } else { 0 };
-        let choice_v6 = match self.ipv6() {
-            Some(ipv6) if out_v6.is_some() => ipv6.choice(&requester_v6),
-            _ => 0,
-        };
-        let (share_v4, share_v6) = shares(*wanted, choice_v4, choice_v6);
-        if let Some(out) = out_v4 {
-            self.ipv4().select(&requester_v4, share_v4, rng, out);
+        let present_v4 = peers.into.ipv4().map_or(0, |_| self.ipv4().choice(&requester_v4));
+        let ipv6 = self.ipv6().zip(peers.into.ipv6());
+        let present_v6 = ipv6.map_or(0, |(ipv6, _)| ipv6.choice(&requester_v6));
+        let (share_v4, share_v6) = shares(peers.wanted, present_v4, present_v6);
+        if let Some(buffer) = peers.into.ipv4() {
+            buffer.append(|out| self.ipv4().select(&requester_v4, plan, share_v4, out));
         }
-        if let (Some(out), Some(ipv6)) = (out_v6, self.ipv6()) {
-            ipv6.select(&requester_v6, share_v6, rng, out);
+        if let Some((ipv6, buffer)) = self.ipv6().zip(peers.into.ipv6()) {
+            buffer.append(|out| ipv6.select(&requester_v6, plan, share_v6, out));
         }
     }
 

@@ -1,6 +1,5 @@
 //! Taking over what other trackers of the cluster tell.
 
-use fastrand::Rng;
 use thiserror::Error;
 
 use super::announce::{Event, upsert_peer};
@@ -8,6 +7,7 @@ use super::clock::{Minute, PEER_LIFETIME};
 use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
 use super::keyed_hash::HashKey;
+use super::select::Plan;
 use super::store::{GROUP, Hash, Locked, Torrent};
 use super::{AnnounceError, AnnounceOutcome, AnnounceRequest, Tracker};
 
@@ -82,9 +82,8 @@ impl<F: Flavour> Tracker<F> {
         let mut found = [const { None }; GROUP];
         let sought = |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.change.info_hash));
         let many = self.store().find_group(sought, &mut found);
-        let nothing_drawn = Rng::with_seed(0);
         for (locked, InFlight { change, .. }) in found.iter().flatten().zip(group.iter().flatten()) {
-            locked.prefetch(change.endpoint, change.seeder, 0, &nothing_drawn);
+            locked.prefetch(change.endpoint, change.seeder, &Plan::NONE, 0);
         }
         for (place, InFlight { change, outcome, .. }) in found.iter_mut().zip(group.iter_mut().flatten()) {
             if let Some(locked) = place {

@@ -4,16 +4,17 @@
 //! where the next one is. So announces that came together are carried out together, in groups: each step begins to
 //! fetch, for the whole group, what the next step looks at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fastrand::Rng;
 
 use super::InfoHash;
 use super::clock::Minute;
-use super::families::{AddressFamilies, Handout, TorrentPeers};
+use super::families::{AddressFamilies, PeerRequest, TorrentPeers};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
+use super::select::Plan;
 use super::store::{GROUP, Hash, Locked, Torrent};
 use super::{AnnounceError, ScrapeCounts, Tracker};
 
@@ -42,15 +43,6 @@ pub struct AnnounceRequest {
     pub event: Event,
 }
 
-/// An announce, and where the peers go that the client is handed.
-#[derive(Debug)]
-pub struct PendingAnnounce<'a> {
-    /// What the client says.
-    pub announce: AnnounceRequest,
-    /// What it gets.
-    pub handout: Handout<'a>,
-}
-
 /// What an announce has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AnnounceOutcome {
@@ -62,21 +54,51 @@ pub struct AnnounceOutcome {
     pub counted_download: bool,
 }
 
-/// One of a group.
-struct InFlight<'a> {
-    asked: PendingAnnounce<'a>,
-    hash: Hash,
-    /// Its own, so that what it will draw is known before its turn comes.
-    rng: Rng,
-    outcome: Outcome,
+/// One announce of a group that is carried out together: see [`Tracker::announce_group`].
+#[derive(Debug)]
+pub struct PendingAnnounce<'a> {
+    /// What the client says.
+    pub announce: AnnounceRequest,
+    /// The peers that it wants.
+    pub peers: PeerRequest<'a>,
+    /// What has come of it; `None` until the group has been carried out.
+    pub outcome: Option<Result<AnnounceOutcome, AnnounceError>>,
+    /// Of the torrent; `None` if the announce is refused.
+    hash: Option<Hash>,
+    plan: Plan,
+    /// The cluster is to hear of it.
+    publish: bool,
 }
 
-/// What came of an announce, and whether the cluster is to hear of it.
+impl<'a> PendingAnnounce<'a> {
+    /// Stands where there is no announce yet: it would be refused, since nobody listens on port 0.
+    pub const VACANT: Self = Self {
+        announce: AnnounceRequest {
+            info_hash: InfoHash([0; InfoHash::LEN]),
+            endpoint: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            seeder: false,
+            event: Event::Update,
+        },
+        peers: PeerRequest::none(),
+        outcome: None,
+        hash: None,
+        plan: Plan::NONE,
+        publish: false,
+    };
+
+    /// An announce that has not been carried out.
+    #[inline]
+    pub fn new(announce: AnnounceRequest, peers: PeerRequest<'a>) -> Self {
+        Self { announce, peers, ..Self::VACANT }
+    }
+}
+
+/// The outcome of an announce, and whether to publish it to the cluster.
 type Outcome = Result<(AnnounceOutcome, bool), AnnounceError>;
 
 impl<F: Flavour> Tracker<F> {
-    /// Takes note of the client and hands it other peers. A client that stops is handed none. One that there is no
-    /// room for is handed peers too, if there are any, but is not remembered.
+    /// Stores or refreshes the client's peer entry and selects other peers for it. A client that stops is handed none.
+    /// One that there is no room for is handed peers too, if there are any, but is not remembered.
     ///
     /// # Errors
     ///
@@ -86,81 +108,74 @@ impl<F: Flavour> Tracker<F> {
         announce: &AnnounceRequest,
         now: Minute,
         rng: &mut Rng,
-        mut handout: Handout<'_>,
+        peers: &mut PeerRequest<'_>,
     ) -> Result<AnnounceOutcome, AnnounceError> {
         self.flavour().network_log().record(announce.endpoint.ip(), now, rng);
         self.check(announce)?;
+        let plan = Plan::draw(rng);
         let mut locked = self.store().find(&announce.info_hash);
-        locked.prefetch(announce.endpoint, announce.seeder, handout.wanted, rng);
-        let (announced, tell) = run::<F>(announce, &mut locked, now, rng, &mut handout)?;
+        locked.prefetch(announce.endpoint, announce.seeder, &plan, peers.wanted);
+        let (outcome, publish) = run::<F>(announce, &mut locked, now, &plan, peers)?;
         drop(locked);
-        if tell {
-            self.publish(&change(announce, announced.counted_download, now), now);
+        if publish {
+            self.publish(&change(announce, outcome.counted_download, now), now);
         }
-        Ok(announced)
+        Ok(outcome)
     }
 
-    /// Does with each what [`Self::announce`] does, those of one torrent in their order, and tells `done` what came of
-    /// it. Faster than one after the other, the more so the larger the tracker is.
+    /// Does with each what [`Self::announce`] does, and puts the outcome into it; announces of the same torrent keep their
+    /// order. Faster than one after the other, the more so the larger the tracker is.
     ///
-    /// Locks one shard for each, once. None is locked while the next announce is asked for, or `done` is told.
-    pub fn announce_all<'a>(
-        &self,
-        asked: impl IntoIterator<Item = PendingAnnounce<'a>>,
-        now: Minute,
-        rng: &mut Rng,
-        mut done: impl FnMut(&mut PendingAnnounce<'a>, Result<AnnounceOutcome, AnnounceError>, &mut Rng),
-    ) {
-        let mut asked = asked.into_iter().fuse();
-        let mut group = [const { None }; GROUP];
-        loop {
-            let mut in_flight = 0;
-            while let Some(place) = group.get_mut(in_flight) {
-                let Some(mut asked) = asked.next() else { break };
-                self.flavour().network_log().record(asked.announce.endpoint.ip(), now, rng);
-                if let Err(refusal) = self.check(&asked.announce) {
-                    done(&mut asked, Err(refusal), rng);
-                    continue;
+    /// Locks one shard for each, once, and at most [`GROUP`] at a time. None is locked while the cluster is told, nor
+    /// when this returns.
+    pub fn announce_group(&self, announces: &mut [PendingAnnounce<'_>], now: Minute, rng: &mut Rng) {
+        for group in announces.chunks_mut(GROUP) {
+            for pending in &mut *group {
+                self.flavour().network_log().record(pending.announce.endpoint.ip(), now, rng);
+                match self.check(&pending.announce) {
+                    Ok(()) => {
+                        pending.hash = Some(self.store().hash(&pending.announce.info_hash));
+                        pending.plan = Plan::draw(rng);
+                    }
+                    Err(refusal) => pending.outcome = Some(Err(refusal)),
                 }
-                let hash = self.store().hash(&asked.announce.info_hash);
-                *place = Some(InFlight { asked, hash, rng: rng.fork(), outcome: Err(AnnounceError::Full) });
-                in_flight += 1;
             }
-            if in_flight == 0 {
-                return;
+            let mut rest = &mut *group;
+            while !rest.is_empty() {
+                let ended = self.run_some(rest, now);
+                rest = rest.get_mut(ended..).unwrap_or_default();
             }
-            let mut ended = 0;
-            while ended < in_flight {
-                ended += self.run_group(group.get_mut(ended..in_flight).unwrap_or_default(), now);
-            }
-            for InFlight { asked, outcome, rng, .. } in group.iter_mut().take(in_flight).flatten() {
-                if let Ok((announced, true)) = outcome {
-                    self.publish(&change(&asked.announce, announced.counted_download, now), now);
+            for pending in group {
+                if let (true, Some(Ok(outcome))) = (pending.publish, pending.outcome) {
+                    self.publish(&change(&pending.announce, outcome.counted_download, now), now);
                 }
-                done(asked, outcome.map(|(announced, _)| announced), rng);
             }
         }
     }
 
     /// Carries announces out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
-    /// their torrents. Says how many.
-    fn run_group(&self, group: &mut [Option<InFlight<'_>>], now: Minute) -> usize {
+    /// their torrents, or passes over one that is refused. Returns how many: at least one.
+    fn run_some(&self, group: &mut [PendingAnnounce<'_>], now: Minute) -> usize {
         let mut locked = [const { None }; GROUP];
-        let sought =
-            |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.asked.announce.info_hash));
+        let sought = |n: usize| {
+            let pending = group.get(n)?;
+            Some((pending.hash?, &pending.announce.info_hash))
+        };
         let many = self.store().find_group(sought, &mut locked);
         let locked = locked.get_mut(..many).unwrap_or_default();
-        for (locked, InFlight { asked, rng, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
-            let PendingAnnounce { announce: AnnounceRequest { endpoint, seeder, .. }, handout } = asked;
-            locked.prefetch(*endpoint, *seeder, handout.wanted, rng);
+        for (locked, pending) in locked.iter().flatten().zip(&*group) {
+            let AnnounceRequest { endpoint, seeder, .. } = pending.announce;
+            locked.prefetch(endpoint, seeder, &pending.plan, pending.peers.wanted);
         }
-        for (place, InFlight { asked, rng, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
+        for (place, pending) in locked.iter_mut().zip(group) {
             if let Some(locked) = place {
-                *outcome = run::<F>(&asked.announce, locked, now, rng, &mut asked.handout);
+                let outcome = run::<F>(&pending.announce, locked, now, &pending.plan, &mut pending.peers);
+                pending.publish = matches!(outcome, Ok((_, true)));
+                pending.outcome = Some(outcome.map(|(outcome, _)| outcome));
             }
             *place = None;
         }
-        many
+        many.max(1)
     }
 
     /// Returns why the announce is refused whatever the store holds.
@@ -195,8 +210,8 @@ fn run<F: Flavour>(
     announce: &AnnounceRequest,
     locked: &mut Locked<'_, F::Families>,
     now: Minute,
-    rng: &mut Rng,
-    handout: &mut Handout<'_>,
+    plan: &Plan,
+    peers: &mut PeerRequest<'_>,
 ) -> Outcome {
     let AnnounceRequest { info_hash, endpoint, seeder, event } = *announce;
     if event == Event::Stopped {
@@ -207,13 +222,13 @@ fn run<F: Flavour>(
         if !room && !torrent.peers.contains(key, endpoint) {
             // Whoever fills the tracker up is not to keep others from each other: a client that cannot be remembered
             // can still be helped.
-            torrent.peers.hand_out(None, seeder, rng, handout);
+            torrent.peers.select(None, seeder, plan, peers);
             let known = torrent.peers.counts().peers() > 0;
-            let announced = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
-            return if known { Ok((announced, false)) } else { Err(AnnounceError::Full) };
+            let outcome = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
+            return if known { Ok((outcome, false)) } else { Err(AnnounceError::Full) };
         }
         let noted = upsert_peer::<F>(torrent, key, announce, now);
-        torrent.peers.hand_out(Some(endpoint), seeder, rng, handout);
+        torrent.peers.select(Some(endpoint), seeder, plan, peers);
         Ok(noted)
     };
     locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
@@ -229,36 +244,34 @@ fn remove<F: AddressFamilies>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, 
     AnnounceOutcome { counts: left.unwrap_or_default(), ..AnnounceOutcome::default() }
 }
 
-/// Adds or refreshes the peer and counts a download. Says also whether the cluster is to be told.
+/// Adds or refreshes the peer and counts a download. Returns also whether to publish it to the cluster.
 pub(super) fn upsert_peer<F: Flavour>(
     torrent: &mut Torrent<F::Families>,
     key: &HashKey,
     announce: &AnnounceRequest,
     now: Minute,
 ) -> (AnnounceOutcome, bool) {
-    let mut announced = AnnounceOutcome::default();
-    let mut tell = false;
+    let mut outcome = AnnounceOutcome::default();
+    let mut publish = false;
     let completes = announce.event == Event::Completed && announce.seeder;
     torrent.peers.upsert(key, announce.endpoint, announce.seeder, |old| {
         let counted_before = old.is_some_and(PeerState::completed);
-        announced.counted_download = completes && !counted_before;
-        announced.back_after = old.map(|old| old.age(now));
+        outcome.counted_download = completes && !counted_before;
+        outcome.back_after = old.map(|old| old.age(now));
         let state = PeerState::new(now, announce.seeder, completes || counted_before);
         match old {
-            Some(old) if !announced.counted_download && old.told_age(now) < PeerState::TELL_AGAIN => {
-                state.told_with(old)
-            }
+            Some(old) if !outcome.counted_download && old.told_age(now) < PeerState::TELL_AGAIN => state.told_with(old),
             _ => {
-                tell = F::Cluster::LISTENS;
+                publish = F::Cluster::LISTENS;
                 state
             }
         }
     });
-    if announced.counted_download {
+    if outcome.counted_download {
         torrent.downloaded = torrent.downloaded.saturating_add(1);
     }
-    announced.counts = torrent.scrape_counts();
-    (announced, tell)
+    outcome.counts = torrent.scrape_counts();
+    (outcome, publish)
 }
 
 #[cfg(test)]
@@ -266,10 +279,9 @@ mod tests {
     use super::*;
     use crate::tracker::model::config;
     use crate::tracker::testing::TestTracker;
-    use crate::tracker::{Capacity, InfoHash, Ipv4Only};
+    use crate::tracker::{Capacity, InfoHash, Ipv4Only, PeerBuffer, PeerBuffers};
     use fastrand::Rng;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
     use std::thread;
 
     const NOW: Minute = Minute(29_000_191);
@@ -283,23 +295,32 @@ mod tests {
     type Came = (AnnounceRequest, Result<AnnounceOutcome, AnnounceError>, Vec<[u8; 6]>);
 
     fn together(tracker: &TestTracker, announces: &[AnnounceRequest]) -> Vec<Came> {
-        let mut outs = vec![Vec::new(); announces.len()];
-        let asked = announces.iter().zip(&mut outs).map(|(&announce, out)| {
-            let handout = Handout { wanted: usize::MAX, ipv4: Some(out), ipv6: None };
-            PendingAnnounce { announce, handout }
-        });
-        let mut came = Vec::new();
-        tracker.announce_all(asked, NOW, &mut Rng::with_seed(1), |asked, outcome, _| {
-            came.push((asked.announce, outcome, peers(asked.handout.ipv4.take().unwrap())));
-        });
-        came
+        let mut buffers = vec![[0; BUFFER]; announces.len()];
+        let mut pending: Vec<_> = announces
+            .iter()
+            .zip(&mut buffers)
+            .map(|(&announce, buffer)| PendingAnnounce::new(announce, all_peers(buffer)))
+            .collect();
+        tracker.announce_group(&mut pending, NOW, &mut Rng::with_seed(1));
+        let came = |mut pending: PendingAnnounce<'_>| {
+            let peers = peers(pending.peers.into.ipv4().unwrap().written());
+            (pending.announce, pending.outcome.expect("every announce is carried out"), peers)
+        };
+        pending.into_iter().map(came).collect()
     }
 
     fn alone(tracker: &TestTracker, announce: AnnounceRequest) -> Came {
-        let mut out = Vec::new();
-        let handout = Handout { wanted: usize::MAX, ipv4: Some(&mut out), ipv6: None };
-        let outcome = tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout);
-        (announce, outcome, peers(&out))
+        let mut buffer = [0; BUFFER];
+        let mut request = all_peers(&mut buffer);
+        let outcome = tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut request);
+        (announce, outcome, peers(request.into.ipv4().unwrap().written()))
+    }
+
+    /// More than there are peers in any torrent of these tests.
+    const BUFFER: usize = 100 * 6 + PeerBuffer::SPARE;
+
+    fn all_peers(buffer: &mut [u8]) -> PeerRequest<'_> {
+        PeerRequest { wanted: usize::MAX, into: PeerBuffers::Ipv4(PeerBuffer::new(buffer)) }
     }
 
     fn peers(out: &[u8]) -> Vec<[u8; 6]> {
@@ -308,9 +329,9 @@ mod tests {
         peers
     }
 
-    /// By torrent: the order of one torrent's announces is what matters. What is refused may be told of earlier.
+    /// By torrent: the order of one torrent's announces is what matters.
     fn in_order(mut came: Vec<Came>) -> Vec<Came> {
-        came.sort_by_key(|(announce, outcome, _)| (announce.info_hash.0, outcome.is_err()));
+        came.sort_by_key(|(announce, ..)| announce.info_hash.0);
         came
     }
 

@@ -2,13 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use fastrand::Rng;
-
 use super::clock::Minute;
 use super::counts::SwarmCounts;
 use super::keyed_hash::{HashKey, portion};
-use super::peer::{Peer, PeerState, PeerV4};
-use super::select::Requester;
+use super::peer::{Peer, PeerState, PeerV4, PeerV6};
+use super::select::{Plan, Requester};
 use super::swarm::Swarm;
 
 /// The plug point: what a torrent keeps its peers in.
@@ -38,15 +36,130 @@ impl AddressFamilies for Ipv4Only {
     const IPV6: bool = false;
 }
 
-/// Where the peers of a reply go, in compact form. A family that the client has no use for has no place.
+/// How many peers a client wants, and where they go.
 #[derive(Debug)]
-pub struct Handout<'a> {
-    /// How many peers the client wants, of both families together.
+pub struct PeerRequest<'a> {
+    /// How many peers, of all families together.
     pub wanted: usize,
-    /// 6 bytes each (BEP 23).
-    pub ipv4: Option<&'a mut Vec<u8>>,
-    /// 18 bytes each (BEP 7).
-    pub ipv6: Option<&'a mut Vec<u8>>,
+    /// Of which families, and the memory for each.
+    pub into: PeerBuffers<'a>,
+}
+
+impl PeerRequest<'_> {
+    /// Wants no peers.
+    pub const fn none() -> Self {
+        Self { wanted: 0, into: PeerBuffers::None }
+    }
+}
+
+/// Memory for the peers of each family that is wanted.
+#[derive(Debug)]
+pub enum PeerBuffers<'a> {
+    /// No family is wanted.
+    None,
+    /// IPv4 alone: 6 bytes for each peer (BEP 23).
+    Ipv4(PeerBuffer<'a>),
+    /// IPv6 alone: 18 bytes for each peer (BEP 7).
+    Ipv6(PeerBuffer<'a>),
+    /// Whatever the tracker keeps.
+    Both {
+        /// As above.
+        ipv4: PeerBuffer<'a>,
+        /// As above.
+        ipv6: PeerBuffer<'a>,
+    },
+}
+
+impl<'a> PeerBuffers<'a> {
+    /// Returns the memory for IPv4 peers, if they are wanted.
+    #[inline]
+    pub fn ipv4(&mut self) -> Option<&mut PeerBuffer<'a>> {
+        match self {
+            Self::Ipv4(ipv4) | Self::Both { ipv4, .. } => Some(ipv4),
+            Self::None | Self::Ipv6(_) => None,
+        }
+    }
+
+    /// Returns the memory for IPv6 peers, if they are wanted.
+    #[inline]
+    pub fn ipv6(&mut self) -> Option<&mut PeerBuffer<'a>> {
+        match self {
+            Self::Ipv6(ipv6) | Self::Both { ipv6, .. } => Some(ipv6),
+            Self::None | Self::Ipv4(_) => None,
+        }
+    }
+
+    /// Returns what has been written of each family, IPv4 first.
+    pub fn written(&self) -> [&[u8]; 2] {
+        match self {
+            Self::None => [&[], &[]],
+            Self::Ipv4(ipv4) => [ipv4.written(), &[]],
+            Self::Ipv6(ipv6) => [&[], ipv6.written()],
+            Self::Both { ipv4, ipv6 } => [ipv4.written(), ipv6.written()],
+        }
+    }
+
+    #[inline]
+    fn of<P: Peer>(&mut self) -> Option<&mut PeerBuffer<'a>> {
+        if P::IPV6 { self.ipv6() } else { self.ipv4() }
+    }
+}
+
+/// Lent memory that peers are written to in compact form, behind what stands there already.
+///
+/// It should be [`PeerBuffer::SPARE`] bytes longer than what is to be written: peers are written in wide steps. Where it
+/// is shorter, fewer peers are written.
+#[derive(Debug)]
+pub struct PeerBuffer<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> PeerBuffer<'a> {
+    /// Bytes that may be written to behind the last peer.
+    pub const SPARE: usize = {
+        let (ipv4, ipv6) = (PeerV4::WIDE - PeerV4::COMPACT, PeerV6::WIDE - PeerV6::COMPACT);
+        if ipv4 > ipv6 { ipv4 } else { ipv6 }
+    };
+
+    /// Peers go to the beginning of `bytes`.
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        Self::behind(bytes, 0)
+    }
+
+    /// Peers go behind the first `len` bytes, which stay as they are.
+    #[inline]
+    pub fn behind(bytes: &'a mut [u8], len: usize) -> Self {
+        Self { bytes, len }
+    }
+
+    /// Returns how many bytes are in use, those before the peers included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Is none in use?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns all of the memory, vacant bytes included.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// Returns the bytes that are in use.
+    pub fn written(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Appends what `write` writes to the vacant bytes; it returns how many those are.
+    #[inline]
+    pub fn append(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+        self.len += write(self.bytes.get_mut(self.len..).unwrap_or_default());
+    }
 }
 
 /// All peers of one torrent, of whatever families the tracker keeps.
@@ -60,7 +173,7 @@ pub trait TorrentPeers: Default + Send {
     /// Returns the state of the peer at `endpoint`, if there is one.
     fn state(&self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Is there a peer at `endpoint`?
-    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool;
+    fn contains(&self, key: &HashKey, endpoint: SocketAddr) -> bool;
     /// Adds the peer at `endpoint` or refreshes its state: see [`Swarm::upsert`]. The seeder flag of the state that
     /// `state` makes is `seeder`.
     fn upsert(
@@ -74,12 +187,12 @@ pub trait TorrentPeers: Default + Send {
     fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Begins to fetch what says where the peers stand: see [`Swarm::prefetch`].
     fn prefetch(&self);
-    /// Begins to fetch the peers that [`Self::upsert`] and [`Self::hand_out`] will look at: see
+    /// Begins to fetch the peers that [`Self::upsert`] and [`Self::select`] will look at: see
     /// [`Swarm::prefetch_peers`].
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng);
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize);
     /// Writes a random selection of peers: see [`Swarm::select`]. `requester` is where the client is, if it is one of
     /// them.
-    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>);
+    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>);
     /// Shows the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where
     /// to go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
     fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
@@ -108,7 +221,7 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
         self.state(key, &P::at(endpoint)?)
     }
 
-    fn contains(&mut self, key: &HashKey, endpoint: SocketAddr) -> bool {
+    fn contains(&self, key: &HashKey, endpoint: SocketAddr) -> bool {
         P::at(endpoint).is_some_and(|peer| self.contains(key, &peer))
     }
 
@@ -120,8 +233,9 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
         seeder: bool,
         state: impl FnOnce(Option<PeerState>) -> PeerState,
     ) {
-        if let Some(peer) = P::at(endpoint) {
-            self.upsert(key, peer, seeder, state);
+        match P::at(endpoint) {
+            Some(peer) => self.upsert(key, peer, seeder, state),
+            None => debug_assert!(false, "{endpoint} is to be refused before"),
         }
     }
 
@@ -135,17 +249,17 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
     }
 
     #[inline]
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
         if let Some(peer) = P::at(requester) {
-            self.prefetch_peers(key, &peer, seeder, wanted, rng.clone());
+            self.prefetch_peers(key, &peer, seeder, plan, wanted);
         }
     }
 
     #[inline]
-    fn hand_out(&self, requester: Option<SocketAddr>, seeder: bool, rng: &mut Rng, handout: &mut Handout<'_>) {
-        let out = if P::IPV6 { &mut handout.ipv6 } else { &mut handout.ipv4 };
-        if let Some(out) = out {
-            self.select(&Requester { endpoint: requester.and_then(P::at), seeder }, handout.wanted, rng, out);
+    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
+        let requester = Requester { endpoint: requester.and_then(P::at), seeder };
+        if let Some(buffer) = peers.into.of::<P>() {
+            buffer.append(|out| self.select(&requester, plan, peers.wanted, out));
         }
     }
 

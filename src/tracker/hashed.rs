@@ -2,13 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use fastrand::Rng;
-
 use super::clock::Minute;
 use super::counts::SwarmCounts;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState};
-use super::select::{self, Requester, Slots, select};
+use super::select::{Plan, Requester, Selection, Slots};
 use super::table::Table;
 
 /// Seeders and leechers apart. What each function does is said where [`Swarm`](super::swarm::Swarm) has it.
@@ -36,13 +34,13 @@ impl<P: Peer> Hashed<P> {
         self.leechers.get(key, endpoint).or_else(|| self.seeders.get(key, endpoint)).map(P::state)
     }
 
-    pub(super) fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
-        self.leechers.find(key, endpoint).is_some() || self.seeders.find(key, endpoint).is_some()
+    pub(super) fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
+        self.leechers.contains(key, endpoint) || self.seeders.contains(key, endpoint)
     }
 
-    /// Adds a peer that is not there yet.
+    /// Adds a peer that is in neither table.
     pub(super) fn insert(&mut self, key: &HashKey, peer: P) {
-        self.of(peer.state().seeder()).0.insert(key, peer);
+        self.of_mut(peer.state().seeder()).0.insert(key, peer);
     }
 
     #[inline]
@@ -53,7 +51,7 @@ impl<P: Peer> Hashed<P> {
         seeder: bool,
         state: impl FnOnce(Option<PeerState>) -> PeerState,
     ) {
-        let (own, other) = self.of(seeder);
+        let (own, other) = self.of_mut(seeder);
         if let Some(found) = own.find(key, &peer) {
             *found = peer.with_state(state(Some(found.state())));
         } else {
@@ -66,40 +64,39 @@ impl<P: Peer> Hashed<P> {
         self.leechers.remove(key, endpoint).or_else(|| self.seeders.remove(key, endpoint))
     }
 
-    /// For a seeder: leechers. For a leecher: seeders and leechers in proportion to their numbers. `present` is how
-    /// many there are to choose from.
     #[inline]
     pub(super) fn select(
         &self,
         requester: &Requester<P>,
         present: usize,
+        plan: &Plan,
         wanted: usize,
-        rng: &mut Rng,
-        out: &mut Vec<u8>,
-    ) {
+        out: &mut [u8],
+    ) -> usize {
         let itself = requester.endpoint.unwrap_or_default();
-        if requester.seeder {
-            return select(&self.leechers, present, &itself, wanted, rng, out);
-        }
-        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
-        let share = self.share_of_seeders(present, wanted, rng);
-        select(&self.seeders, seeders, &itself, share, rng, out);
-        select(&self.leechers, present - seeders, &itself, wanted - share, rng, out);
+        let [of_seeders, of_leechers] = self.selections(plan, requester.seeder, present, wanted);
+        let written = of_seeders.take(&self.seeders, &itself, out);
+        written + of_leechers.take(&self.leechers, &itself, out.get_mut(written..).unwrap_or_default())
     }
 
     #[inline]
-    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, wanted: usize, mut rng: Rng) {
-        let Self { seeders, leechers } = self;
-        if seeder {
-            seeders.prefetch(key, peer);
-            select::prefetch(leechers, wanted.min(leechers.len()), &mut rng);
-        } else {
-            leechers.prefetch(key, peer);
-            let present = seeders.len() + leechers.len();
-            let share = self.share_of_seeders(present, wanted, &mut rng);
-            select::prefetch(seeders, share, &mut rng);
-            select::prefetch(leechers, wanted.min(present) - share, &mut rng);
-        }
+    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, plan: &Plan, wanted: usize) {
+        self.of(seeder).prefetch(key, peer);
+        let present = if seeder { self.leechers.len() } else { self.counts().peers() };
+        let [of_seeders, of_leechers] = self.selections(plan, seeder, present, wanted);
+        of_seeders.prefetch(&self.seeders);
+        of_leechers.prefetch(&self.leechers);
+    }
+
+    /// Returns what a requester is given of the seeders and of the leechers: a seeder only leechers, a leecher both in
+    /// proportion to their numbers. `present` is how many there are to choose from.
+    #[inline]
+    fn selections(&self, plan: &Plan, seeder: bool, present: usize, wanted: usize) -> [Selection; 2] {
+        let seeders = if seeder { 0 } else { self.seeders.len() };
+        debug_assert!(seeders <= present && present <= seeders + self.leechers.len(), "counted and kept");
+        let share = if seeder { 0 } else { plan.share_of_seeders(wanted, seeders, present) };
+        let leechers = present.saturating_sub(seeders);
+        [plan.of_seeders(share, seeders), plan.of_leechers(wanted.min(present) - share, leechers)]
     }
 
     /// The slots of both tables.
@@ -120,15 +117,12 @@ impl<P: Peer> Hashed<P> {
         Some(self.leechers.expire(key, now, from - first, budget)? + first)
     }
 
-    /// The table of the kind asked for, and the other.
-    fn of(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
-        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
+    fn of(&self, seeder: bool) -> &Table<P> {
+        if seeder { &self.seeders } else { &self.leechers }
     }
 
-    /// How many of those wanted are to be seeders. Rounded at random, so that on average it is the exact share.
-    fn share_of_seeders(&self, present: usize, wanted: usize, rng: &mut Rng) -> usize {
-        let (seeders, wanted) = (self.seeders.len(), wanted.min(present));
-        let share = (wanted * seeders + rng.usize(..present.max(1))) / present.max(1);
-        share.clamp(wanted.saturating_sub(present - seeders), seeders.min(wanted))
+    /// Returns the table of the kind asked for, and the other.
+    fn of_mut(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
+        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
     }
 }

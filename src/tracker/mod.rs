@@ -46,10 +46,12 @@ pub use capacity::Capacity;
 pub use clock::{Clock, Minute};
 pub use counts::{ScrapeCounts, SwarmCounts};
 pub use error::AnnounceError;
-pub use families::{AddressFamilies, Handout, Ipv4Only, TorrentPeers};
+pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
 pub use info_hash::InfoHash;
+pub use scrape::PendingScrape;
+pub use store::GROUP;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

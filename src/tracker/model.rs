@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::announce::AnnounceOutcome;
 use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
 use super::counts::SwarmCounts;
-use super::families::{AddressFamilies, Handout, Ipv4Only};
+use super::families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest};
 use super::flavour::Flavour;
 use super::peer::PeerState;
 use super::store::{Census, Cursor};
@@ -77,12 +77,13 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint:
             Step::Announce { torrent, peer, seeder, event, wanted } => {
                 let at = endpoint(peer);
                 let announce = AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, event };
-                let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
-                let handout = Handout { wanted, ipv4: Some(&mut ipv4), ipv6: Some(&mut ipv6) };
-                let announced = tracker.announce(&announce, Minute(now), &mut rng, handout).unwrap();
+                let (mut ipv4, mut ipv6) = ([0; 120 * 6 + PeerBuffer::SPARE], [0; 120 * 18 + PeerBuffer::SPARE]);
+                let into = PeerBuffers::Both { ipv4: PeerBuffer::new(&mut ipv4), ipv6: PeerBuffer::new(&mut ipv6) };
+                let mut peers = PeerRequest { wanted, into };
+                let announced = tracker.announce(&announce, Minute(now), &mut rng, &mut peers).unwrap();
                 let expected = model_announce(&mut model, torrent, &announce, now);
                 assert_eq!(announced, expected);
-                check_handout(model.get(&torrent), &announce, wanted, &ipv4, &ipv6);
+                check_selection(model.get(&torrent), &announce, wanted, peers.into.written());
             }
             Step::Scrape { torrent } => {
                 let expected = model.get(&torrent).map(ModelTorrent::scrape_counts);
@@ -143,7 +144,12 @@ fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
 }
 
 /// What is handed out is as much as is wanted and there is, of the right kind, without the asker and no peer twice.
-fn check_handout(torrent: Option<&ModelTorrent>, announce: &AnnounceRequest, wanted: usize, ipv4: &[u8], ipv6: &[u8]) {
+fn check_selection(
+    torrent: Option<&ModelTorrent>,
+    announce: &AnnounceRequest,
+    wanted: usize,
+    [ipv4, ipv6]: [&[u8]; 2],
+) {
     let none = BTreeMap::new();
     let peers = torrent.filter(|_| announce.event != Event::Stopped).map_or(&none, |torrent| &torrent.peers);
     let eligible =
@@ -232,8 +238,7 @@ fn come<F: Flavour>(
     let mut info_hash = InfoHash([0; 20]);
     info_hash.0[..2].copy_from_slice(&torrent.to_be_bytes());
     let announce = AnnounceRequest { info_hash, endpoint: v4(peer), seeder: false, event };
-    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-    tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout)
+    tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none())
 }
 
 #[test]
@@ -295,8 +300,7 @@ fn what_can_never_be_reached_is_refused() {
     let announce = |endpoint: &str| {
         let endpoint = endpoint.parse().unwrap();
         let announce = AnnounceRequest { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), handout).unwrap_err()
+        tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap_err()
     };
     assert_eq!(announce("10.0.0.1:0"), AnnounceError::NoPort);
     assert_eq!(announce("[2001:db8::1]:80"), AnnounceError::FamilyNotServed);
@@ -309,8 +313,7 @@ fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_download
         let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
         let seeder =
             AnnounceRequest { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&seeder, Minute(START), &mut Rng::with_seed(1), handout).unwrap();
+        tracker.announce(&seeder, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         come(&tracker, 1, 1, Event::Update).unwrap();
         tracker.sweep(Minute(START + gap), || {});
         assert_eq!(

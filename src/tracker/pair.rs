@@ -61,7 +61,7 @@ mod tests {
     use crate::tracker::flavour::{Flavour as _, Standalone, TransportCounts, Unlogged};
     use crate::tracker::peer::PeerState;
     use crate::tracker::testing::{Counted, Recorder, TestTracker};
-    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open};
+    use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, PeerRequest};
     use std::sync::Mutex;
 
     const NOW: Minute = Minute(29_000_191);
@@ -85,8 +85,7 @@ mod tests {
     fn announce<C: Cluster>(tracker: &TestTracker<Ipv4Only, Open, C>, seeder: bool, event: Event, now: Minute) {
         let endpoint = ([10, 0, 0, 1], 6881).into();
         let announce = AnnounceRequest { info_hash: TORRENT, endpoint, seeder, event };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+        tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
     }
 
     fn change(origin: Origin, seen: Minute) -> Change {

@@ -34,7 +34,7 @@ mod tests {
     use crate::tracker::peer::PeerState;
     use crate::tracker::store::Cursor;
     use crate::tracker::testing::{Recorder, TestTracker};
-    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open, Origin};
+    use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, Origin, PeerRequest};
     use fastrand::Rng;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +51,14 @@ mod tests {
     fn a_cluster_is_told_of_a_peer_once_in_ten_minutes_and_of_what_it_completes_or_leaves_at_once() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let told = |minutes: u32, seeder: bool, event: Event| {
-            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-            tracker.announce(&announce(1, 1, seeder, event), NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
+            tracker
+                .announce(
+                    &announce(1, 1, seeder, event),
+                    NOW + minutes,
+                    &mut Rng::with_seed(1),
+                    &mut PeerRequest::none(),
+                )
+                .unwrap();
             tracker
                 .flavour()
                 .cluster()
@@ -75,8 +81,7 @@ mod tests {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let announces = [announce(1, 1, true, Event::Completed), announce(2, 1, false, Event::Stopped)];
         for announce in &announces {
-            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-            tracker.announce(announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+            tracker.announce(announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         }
         let expected = announces.map(|announce| {
             let AnnounceRequest { info_hash, endpoint, seeder, event } = announce;
@@ -90,9 +95,8 @@ mod tests {
     fn whom_the_cluster_did_not_take_it_is_told_of_when_it_announces_itself_again() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let told = |minutes: u32, event: Event| {
-            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
             let announce = announce(1, 1, event == Event::Completed, event);
-            tracker.announce(&announce, NOW + minutes, &mut Rng::with_seed(1), handout).unwrap();
+            tracker.announce(&announce, NOW + minutes, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
             tracker.flavour().cluster().take().len()
         };
         tracker.flavour().cluster().set_full(true);
@@ -129,9 +133,8 @@ mod tests {
                     taken.retain(|peer, _| known.contains(&self::announce(1, *peer, false, Event::Update).endpoint));
                 }
                 tracker.flavour().cluster().set_full(full);
-                let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
                 let announce = announce(1, peer, seeder, Event::Update);
-                tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+                tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
                 let is_due = taken.get(&peer).is_none_or(|told| now.since(*told) >= PeerState::TELL_AGAIN);
                 prop_assert_eq!(tracker.flavour().cluster().take().len(), usize::from(is_due && !full));
                 if is_due && full {

@@ -4,8 +4,17 @@ use super::flavour::{Admission as _, Flavour};
 use super::store::{GROUP, Torrent};
 use super::{InfoHash, ScrapeCounts, Tracker};
 
+/// One torrent of a group that is scraped together: see [`Tracker::scrape_group`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PendingScrape {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its numbers, once the group has been scraped; `None` if it is not known or not served.
+    pub counts: Option<ScrapeCounts>,
+}
+
 impl<F: Flavour> Tracker<F> {
-    /// The numbers of one torrent; `None` if it is not known or not served.
+    /// Returns the numbers of one torrent; `None` if it is not known or not served.
     pub fn scrape(&self, info_hash: &InfoHash) -> Option<ScrapeCounts> {
         if !self.flavour().admission().admits(info_hash) {
             return None;
@@ -13,40 +22,30 @@ impl<F: Flavour> Tracker<F> {
         self.store.find(info_hash).torrent().map(Torrent::scrape_counts)
     }
 
-    /// Tells `visit` of each torrent, in their order, what [`Self::scrape`] says of it: faster than one after the
-    /// other, the more so the larger the tracker is.
+    /// Does with each what [`Self::scrape`] does, and puts the numbers into it: faster than one after the other, the more
+    /// so the larger the tracker is.
     ///
-    /// Calls `visit` with torrents locked: it is not to ask this tracker anything.
-    pub fn scrape_all(
-        &self,
-        info_hashes: impl IntoIterator<Item = InfoHash>,
-        mut visit: impl FnMut(Option<ScrapeCounts>),
-    ) {
-        let mut info_hashes = info_hashes.into_iter();
-        loop {
-            let mut group = [const { None }; GROUP];
-            let hashed = (&mut info_hashes).map(|info_hash| (self.store.hash(&info_hash), info_hash));
-            group.iter_mut().zip(hashed).for_each(|(place, sought)| *place = Some(sought));
-            if let [Some((_, info_hash)), None, ..] = &group {
-                return visit(self.scrape(info_hash));
-            }
-            let mut rest = group.as_slice();
-            while rest.first().is_some_and(Option::is_some) {
+    /// Locks at most [`GROUP`] shards at a time, and none when it returns.
+    pub fn scrape_group(&self, scrapes: &mut [PendingScrape]) {
+        if let [one] = scrapes {
+            one.counts = self.scrape(&one.info_hash);
+            return;
+        }
+        for group in scrapes.chunks_mut(GROUP) {
+            let mut hashes = [const { None }; GROUP];
+            hashes.iter_mut().zip(&*group).for_each(|(hash, one)| *hash = Some(self.store.hash(&one.info_hash)));
+            let mut ended = 0;
+            while ended < group.len() {
+                let rest = group.get_mut(ended..).unwrap_or_default();
                 let mut found = [const { None }; GROUP];
-                let sought = |n: usize| rest.get(n)?.as_ref().map(|(hash, info_hash)| (*hash, info_hash));
+                let sought = |n: usize| Some(((*hashes.get(ended + n)?)?, &rest.get(n)?.info_hash));
                 let many = self.store.find_group(sought, &mut found);
-                for (found, (_, info_hash)) in found.iter().flatten().zip(rest.iter().flatten()) {
-                    visit(
-                        found
-                            .torrent()
-                            .filter(|_| self.flavour().admission().admits(info_hash))
-                            .map(Torrent::scrape_counts),
-                    );
+                for (found, one) in found.iter().flatten().zip(rest) {
+                    let served = found.torrent().filter(|_| self.flavour().admission().admits(&one.info_hash));
+                    one.counts = served.map(Torrent::scrape_counts);
                 }
-                rest = rest.get(many..).unwrap_or_default();
-            }
-            if group.last().is_none_or(Option::is_none) {
-                return;
+                debug_assert!(many > 0, "it waits for the first");
+                ended += many.max(1);
             }
         }
     }
@@ -59,6 +58,8 @@ mod tests {
     use crate::tracker::{Capacity, Ipv4Only, Minute};
 
     const NOW: Minute = Minute(29_000_191);
+    /// Left from before, it would be noticed.
+    const WRONG: ScrapeCounts = ScrapeCounts { seeders: 7, leechers: 7, downloaded: 7 };
 
     #[test]
     fn many_are_scraped_as_one_by_one() {
@@ -70,10 +71,12 @@ mod tests {
         for many in (0..20).chain([63, 64, 65, 74]) {
             // Some of them twice.
             let asked: Vec<_> = (0..many).map(|n| hash(n % 50 * 2)).collect();
-            let mut shown = Vec::new();
-            tracker.scrape_all(asked.iter().copied(), |counts| shown.push(counts));
-            assert_eq!(shown, asked.iter().map(|info_hash| tracker.scrape(info_hash)).collect::<Vec<_>>());
-            assert!(many < 3 || shown.iter().any(Option::is_some) && shown.iter().any(Option::is_none));
+            let mut group: Vec<_> =
+                asked.iter().map(|&info_hash| PendingScrape { info_hash, counts: Some(WRONG) }).collect();
+            tracker.scrape_group(&mut group);
+            let counts: Vec<_> = group.iter().map(|one| one.counts).collect();
+            assert_eq!(counts, asked.iter().map(|info_hash| tracker.scrape(info_hash)).collect::<Vec<_>>());
+            assert!(many < 3 || counts.iter().any(Option::is_some) && counts.iter().any(Option::is_none));
         }
     }
 }

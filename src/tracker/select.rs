@@ -38,80 +38,155 @@ impl<P> Slots<P> for [P] {
     }
 }
 
-/// Appends the compact form of `wanted` of the peers in `slots` to `out`, or of all if there are fewer; never that
-/// of `requester`. `present` is the number of peers in `slots`, the asker not counted; vacant slots are passed over.
+/// The random choices of one selection, drawn once: fractions of a swarm, not positions in it.
+///
+/// So it can be drawn, and the memory it names fetched, before the requester's own entry is made or changed. Whatever
+/// that does to the swarm (one peer more, a larger table, another form), the plan holds nothing that could be wrong
+/// afterwards; and since a table that grows keeps its peers in order, a fraction still names the same neighbourhood.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    seeders_begin: Fraction,
+    leechers_begin: Fraction,
+    /// Decides how far into its stretch each run begins.
+    skips: u64,
+}
+
+impl Plan {
+    /// Stands where none has been drawn yet.
+    pub(super) const NONE: Self = Self { seeders_begin: Fraction(0), leechers_begin: Fraction(0), skips: 0 };
+
+    /// Draws a plan.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    pub fn draw(rng: &mut Rng) -> Self {
+        let begins = rng.u64(..);
+        Self {
+            seeders_begin: Fraction((begins >> 32) as u32),
+            leechers_begin: Fraction(begins as u32),
+            skips: rng.u64(..),
+        }
+    }
+
+    /// Returns how many of `wanted` peers are to be seeders, when `seeders` of the `present` peers are. Rounded at
+    /// random, so that on average it is the exact share; at most `seeders`, and at least what there are too few leechers for.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub fn share_of_seeders(&self, wanted: usize, seeders: usize, present: usize) -> usize {
+        let wanted = wanted.min(present);
+        // Of `skips`, the half that decides least: where a selection begins depends on neither.
+        let rounding = Fraction(self.skips as u32).of(present);
+        let share = (wanted * seeders + rounding) / present.max(1);
+        share.clamp(wanted.saturating_sub(present.saturating_sub(seeders)), seeders.min(wanted))
+    }
+
+    /// Selects `wanted` of `present` peers from slots that are all peers' or all seeders'.
+    #[inline]
+    pub fn of_seeders(&self, wanted: usize, present: usize) -> Selection {
+        Selection { wanted: wanted.min(present), present, begin: self.seeders_begin, skips: self.skips }
+    }
+
+    /// Selects `wanted` of `present` peers from slots that are all leechers'.
+    #[inline]
+    pub fn of_leechers(&self, wanted: usize, present: usize) -> Selection {
+        Selection { wanted: wanted.min(present), present, begin: self.leechers_begin, skips: self.skips }
+    }
+}
+
+/// What is to be selected from one set of slots: how many peers, and where.
 ///
 /// Every peer is as likely to be handed out as any other that sits as densely: the selection begins at a random
 /// place and wraps. From a large swarm it takes short runs, one at a random place in each stretch of slots, so the
-/// cost depends on `wanted`, not on the size of the swarm.
-pub fn select<P: Peer>(
-    slots: &(impl Slots<P> + ?Sized),
-    present: usize,
-    requester: &P,
+/// cost depends on the number wanted, not on the size of the swarm.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection {
+    /// At most `present`.
     wanted: usize,
-    rng: &mut Rng,
-    out: &mut Vec<u8>,
-) {
-    let wanted = wanted.min(present);
-    if wanted == 0 || slots.slots() == 0 {
-        return;
-    }
-    let start = out.len();
-    out.resize(start + wanted * P::COMPACT + P::WIDE - P::COMPACT, 0);
-    let Some(room) = out.get_mut(start..) else { return };
-    let mut taking = Taking { room, requester, written: 0 };
-    let begin = rng.usize(..slots.slots());
-
-    let runs = wanted.div_ceil(RUN);
-    if wanted < present && slots.slots() >= runs * SPREAD {
-        for (run, (first, many)) in stretches(slots.slots(), begin, runs, rng).enumerate() {
-            // What earlier stretches fell short of is taken from this one.
-            let due = ((run + 1) * RUN).min(wanted) * P::COMPACT;
-            taking.around(slots, first, many, due);
-        }
-    }
-    // A swarm from which most have left can have stretches that hold too few. One pass over all of it never falls
-    // short of `wanted`.
-    if taking.written < wanted * P::COMPACT {
-        taking.written = 0;
-        taking.around(slots, begin, slots.slots(), wanted * P::COMPACT);
-    }
-    let written = taking.written;
-    out.truncate(start + written);
+    present: usize,
+    begin: Fraction,
+    skips: u64,
 }
 
-/// Begins to fetch what [`select`] will read with the same `wanted` and a generator in the same state.
-pub fn prefetch<P: Peer>(slots: &(impl Slots<P> + ?Sized), wanted: usize, rng: &mut Rng) {
-    if wanted == 0 || slots.slots() == 0 {
-        return;
-    }
-    let begin = rng.usize(..slots.slots());
-    let runs = wanted.div_ceil(RUN);
-    if slots.slots() >= runs * SPREAD {
-        for (first, _) in stretches(slots.slots(), begin, runs, rng) {
-            prefetch_first(slots.piece(first), with_vacant(RUN));
+impl Selection {
+    /// Writes the compact form of as many of the peers in `slots` as are wanted (of all if there are fewer) to the
+    /// beginning of `out`, and returns the number of bytes. Passes over vacant slots and over `requester`, which was not
+    /// counted among those present.
+    ///
+    /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
+    pub fn take<P: Peer>(&self, slots: &(impl Slots<P> + ?Sized), requester: &P, out: &mut [u8]) -> usize {
+        let most = out.len().saturating_sub(P::WIDE - P::COMPACT) / P::COMPACT;
+        let selection = Self { wanted: self.wanted.min(most), ..*self };
+        let wanted = selection.wanted;
+        if wanted == 0 || slots.slots() == 0 {
+            return 0;
         }
-    } else {
-        let piece = slots.piece(begin);
-        prefetch_first(piece, with_vacant(wanted));
-        prefetch_first(slots.piece(0), with_vacant(wanted).saturating_sub(piece.len()));
+        let mut taking = Taking { room: out, requester, written: 0 };
+        if let Some(runs) = selection.runs(slots.slots()) {
+            for (run, (first, many)) in runs.enumerate() {
+                // What earlier stretches fell short of is taken from this one.
+                let due = ((run + 1) * RUN).min(wanted) * P::COMPACT;
+                taking.around(slots, first, many, due);
+            }
+        }
+        // A swarm from which most have left can have stretches that hold too few. One pass over all of it never falls
+        // short of `wanted`.
+        if taking.written < wanted * P::COMPACT {
+            taking.written = 0;
+            taking.around(slots, self.begin.of(slots.slots()), slots.slots(), wanted * P::COMPACT);
+        }
+        taking.written
+    }
+
+    /// Begins to fetch what [`Self::take`] will read.
+    pub fn prefetch<P: Peer>(&self, slots: &(impl Slots<P> + ?Sized)) {
+        if self.wanted == 0 {
+            return;
+        }
+        if let Some(runs) = self.runs(slots.slots()) {
+            for (first, _) in runs {
+                prefetch_first(slots.piece(first), with_vacant(RUN));
+            }
+        } else {
+            let piece = slots.piece(self.begin.of(slots.slots()));
+            prefetch_first(piece, with_vacant(self.wanted));
+            prefetch_first(slots.piece(0), with_vacant(self.wanted).saturating_sub(piece.len()));
+        }
+    }
+
+    /// Returns where each run begins and how many slots it may use: at a random place in each of as many stretches as
+    /// there are runs. `None`: all is taken from one place.
+    #[inline]
+    fn runs(&self, slots: usize) -> Option<impl Iterator<Item = (usize, usize)> + use<>> {
+        let runs = self.wanted.div_ceil(RUN);
+        if self.wanted == self.present || slots < runs * SPREAD {
+            return None;
+        }
+        let (begin, stretch, mut skips) = (self.begin.of(slots), slots / runs, self.skips);
+        Some((0..runs).map(move |run| {
+            let skipped = Fraction((skips >> 32) as u32).of(stretch / 2 + 1);
+            // Each looks at bits of its own first.
+            skips = skips.rotate_left(5);
+            let first = begin + run * stretch + skipped;
+            (if first >= slots { first - slots } else { first }, stretch - skipped)
+        }))
+    }
+}
+
+/// A part of a whole that is not known yet, in parts of 2^32.
+#[derive(Debug, Clone, Copy)]
+struct Fraction(u32);
+
+impl Fraction {
+    /// Returns a number below `whole`, each about as likely as any other; 0 if there is none.
+    #[inline]
+    fn of(self, whole: usize) -> usize {
+        // No swarm has 2^32 slots; if one had, the number would still be below.
+        (u64::from(self.0).wrapping_mul(whole as u64) >> 32) as usize
     }
 }
 
 /// About how many slots so many peers stand in.
 fn with_vacant(peers: usize) -> usize {
     peers + peers / 8 + 1
-}
-
-/// Where each run begins, and how many slots it may use: at a random place in each of as many stretches as there are
-/// runs, the first beginning at `begin`.
-fn stretches(slots: usize, begin: usize, runs: usize, rng: &mut Rng) -> impl Iterator<Item = (usize, usize)> {
-    let stretch = slots / runs;
-    (0..runs).map(move |run| {
-        let skipped = rng.usize(..=stretch / 2);
-        let first = begin + run * stretch + skipped;
-        (if first >= slots { first - slots } else { first }, stretch - skipped)
-    })
 }
 
 /// A selection in the making.
@@ -156,71 +231,4 @@ impl<P: Peer> Taking<'_, P> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tracker::peer::PeerV4;
-    use std::collections::BTreeMap;
-
-    fn peer(n: u32) -> PeerV4 {
-        PeerV4::at((std::net::Ipv4Addr::from(n), 1).into()).unwrap()
-    }
-
-    fn selection(slots: &[PeerV4], requester: &PeerV4, wanted: usize, rng: &mut Rng) -> Vec<[u8; 6]> {
-        let present = slots.iter().filter(|p| !p.is_vacant() && !p.is(requester)).count();
-        let mut out = vec![0xff];
-        select(slots, present, requester, wanted, rng, &mut out);
-        assert_eq!(out.remove(0), 0xff, "what stood before is kept");
-        out.chunks(6).map(|chunk| chunk.try_into().unwrap()).collect()
-    }
-
-    #[test]
-    fn exactly_as_many_as_wanted_or_all_and_never_twice_and_never_the_asker() {
-        let mut rng = Rng::with_seed(1);
-        for len in [0_usize, 1, 2, 7, 8, 9, 63, 64, 100, 1_000, 5_000] {
-            for density in [1, 2, 9] {
-                let mut slots: Vec<_> = (0..len as u32).map(peer).collect();
-                for (i, slot) in slots.iter_mut().enumerate() {
-                    if i % density != 0 {
-                        *slot = PeerV4::default();
-                    }
-                }
-                for wanted in [0, 1, 8, 50, 200] {
-                    let mut chosen = selection(&slots, &peer(0), wanted, &mut rng);
-                    let present = len.div_ceil(density).saturating_sub(1);
-                    assert_eq!(chosen.len(), wanted.min(present), "{len} {density} {wanted}");
-                    chosen.sort_unstable();
-                    chosen.dedup();
-                    assert_eq!(chosen.len(), wanted.min(present), "{len} {density} {wanted}: twice");
-                    assert!(!chosen.contains(&[0, 0, 0, 0, 0, 1]), "the requester");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_swarm_that_is_dense_at_one_end_only_still_gives_what_is_wanted() {
-        let slots: Vec<_> = (0..4_000).map(|n| if n < 60 { peer(n) } else { PeerV4::default() }).collect();
-        for seed in 0..50 {
-            let chosen = selection(&slots, &peer(0), 50, &mut Rng::with_seed(seed));
-            assert_eq!(chosen.len(), 50);
-        }
-    }
-
-    #[test]
-    fn every_peer_is_about_as_likely_as_any_other() {
-        for len in [100_u32, 2_000] {
-            let slots: Vec<_> = (0..len).map(peer).collect();
-            let mut rng = Rng::with_seed(7);
-            let mut times = BTreeMap::new();
-            let rounds = 200 * len / 50;
-            for _ in 0..rounds {
-                for chosen in selection(&slots, &peer(len), 50, &mut rng) {
-                    *times.entry(chosen).or_insert(0_u32) += 1;
-                }
-            }
-            // 200 times each on average; six standard deviations of a fair draw are about 85.
-            assert_eq!(times.len(), len as usize);
-            assert!(times.values().all(|&n| (115..285).contains(&n)), "{len}: {:?}", times.values());
-        }
-    }
-}
+mod tests;

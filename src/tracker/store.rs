@@ -9,8 +9,6 @@ mod walk;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use fastrand::Rng;
-
 use super::InfoHash;
 use super::blocks::Blocks;
 use super::capacity::{Allowance, Capacity, SharedAllowance};
@@ -20,6 +18,7 @@ use super::families::{AddressFamilies, TorrentPeers};
 use super::index::Index;
 use super::keyed_hash::HashKey;
 use super::prefetch::prefetch;
+use super::select::Plan;
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
@@ -269,11 +268,11 @@ impl<F: AddressFamilies> Locked<'_, F> {
     }
 
     /// Begins to fetch the peers that [`Self::upsert`] will look at for one at `endpoint`, and those that
-    /// [`TorrentPeers::hand_out`] will with a generator in the same state.
+    /// [`TorrentPeers::select`] will with the same plan.
     #[inline]
-    pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, wanted: usize, rng: &Rng) {
+    pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
         if let Some(torrent) = self.torrent() {
-            torrent.peers.prefetch_peers(&self.store.key, endpoint, seeder, wanted, rng);
+            torrent.peers.prefetch_peers(&self.store.key, endpoint, seeder, plan, wanted);
         }
     }
 

@@ -12,15 +12,13 @@
 
 use std::ops::RangeInclusive;
 
-use fastrand::Rng;
-
 use super::clock::{Minute, PEER_LIFETIME};
 use super::counts::SwarmCounts;
 use super::hashed::Hashed;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState, PeerV4, PeerV6};
 use super::prefetch::{prefetch, prefetch_first};
-use super::select::{Requester, select};
+use super::select::{Plan, Requester};
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
 const MAX_PACKED: usize = 64;
@@ -120,35 +118,38 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// Is the peer at `endpoint`'s address and port one of them?
-    pub fn contains(&mut self, key: &HashKey, endpoint: &P) -> bool {
-        match &mut self.0 {
+    pub fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
+        match &self.0 {
             Form::Hashed(tables) => tables.contains(key, endpoint),
-            _ => self.slice_mut().iter().any(|peer| peer.is(endpoint)),
+            _ => self.slice().iter().any(|peer| peer.is(endpoint)),
         }
     }
 
-    /// Appends the compact form of a random selection of `wanted` peers to `out`, or of all if there are fewer.
-    /// The asker, if it is one of this swarm, is not among them. A seeder is given leechers only: another seeder is
-    /// of no use to it.
-    pub fn select(&self, requester: &Requester<P>, wanted: usize, rng: &mut Rng, out: &mut Vec<u8>) {
+    /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all if there are
+    /// fewer, and returns the number of bytes. The requester, if it is one of this swarm, is not among them. A seeder is
+    /// given leechers only: another seeder is of no use to it.
+    ///
+    /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
+    pub fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
         let itself = requester.endpoint.unwrap_or_default();
-        let present = self.choice(requester);
         match &self.0 {
-            Form::Empty { .. } => {}
+            Form::Empty { .. } => 0,
             Form::Few { .. } => {
+                let mut written = 0;
                 let eligible = |peer: &&P| !(peer.is(&itself) || requester.seeder && peer.state().seeder());
                 for peer in self.slice().iter().filter(eligible).take(wanted) {
-                    let start = out.len();
-                    out.resize(start + P::WIDE, 0);
-                    peer.write_wide(out.split_at_mut(start).1);
-                    out.truncate(start + P::COMPACT);
+                    if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
+                        written += P::COMPACT;
+                    }
                 }
+                written
             }
             Form::Packed { seeders, .. } => {
+                let present = self.choice(requester);
                 let slots = self.slice().get(if requester.seeder { usize::from(*seeders) } else { 0 }..);
-                select(slots.unwrap_or_default(), present, &itself, wanted, rng, out);
+                plan.of_leechers(wanted, present).take(slots.unwrap_or_default(), &itself, out)
             }
-            Form::Hashed(tables) => tables.select(requester, present, wanted, rng, out),
+            Form::Hashed(tables) => tables.select(requester, self.choice(requester), plan, wanted, out),
         }
     }
 
@@ -160,15 +161,14 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Begins to fetch what [`Self::upsert`] of `peer` will look at, and what [`Self::select`] will with a generator in
-    /// the same state.
+    /// Begins to fetch what [`Self::upsert`] of `peer` will look at, and what [`Self::select`] will with the same plan.
     #[inline]
-    pub fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, wanted: usize, rng: Rng) {
+    pub fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, plan: &Plan, wanted: usize) {
         match &self.0 {
             Form::Empty { .. } | Form::Few { .. } => {}
             // All of it is looked through.
             Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
-            Form::Hashed(tables) => tables.prefetch_peers(key, peer, seeder, wanted, rng),
+            Form::Hashed(tables) => tables.prefetch_peers(key, peer, seeder, plan, wanted),
         }
     }
 
@@ -247,6 +247,7 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, room, .. } => (len, &**room),
             Form::Empty { .. } | Form::Hashed(_) => return &[],
         };
+        debug_assert!(usize::from(*len) <= room.len(), "{len} peers in {} places", room.len());
         room.get(..usize::from(*len)).unwrap_or_default()
     }
 
@@ -257,11 +258,13 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, room, .. } => (len, &mut **room),
             Form::Empty { .. } | Form::Hashed(_) => return &mut [],
         };
+        debug_assert!(usize::from(*len) <= room.len(), "{len} peers in {} places", room.len());
         room.get_mut(..usize::from(*len)).unwrap_or_default()
     }
 
     /// Adds a peer that is not there yet, and takes a larger form where the present one is full.
     fn insert(&mut self, key: &HashKey, peer: P) {
+        debug_assert!(!peer.is_vacant() && !self.contains(key, &peer), "{peer:?} is inserted twice");
         match &mut self.0 {
             Form::Empty { .. } => {
                 let mut peers = P::Few::default();
@@ -312,7 +315,10 @@ impl<P: Peer> Swarm<P> {
                 room.swap(at, usize::from(*len));
                 room.get(usize::from(*len)).copied().unwrap_or_default()
             }
-            Form::Empty { .. } | Form::Hashed(_) => P::default(),
+            Form::Empty { .. } | Form::Hashed(_) => {
+                debug_assert!(false, "there is no position to remove from");
+                P::default()
+            }
         }
     }
 
@@ -353,10 +359,9 @@ fn push<P: Peer>(seeders: &mut u8, len: &mut u8, room: &mut Box<[P]>, peer: P) {
     if last == room.len() {
         *room = with_room_for(last + 1, room);
     }
-    if let Some(place) = room.get_mut(last) {
-        *place = peer;
-        *len += 1;
-    }
+    let Some(place) = room.get_mut(last) else { return debug_assert!(false, "room has just been made") };
+    *place = peer;
+    *len += 1;
     if peer.state().seeder() {
         room.swap(usize::from(*seeders), last);
         *seeders += 1;

@@ -84,12 +84,17 @@ impl<P: Peer> Table<P> {
         self.slots.get(slot).filter(|peer| !peer.is_vacant())
     }
 
-    /// The peer at `endpoint`'s address and port.
+    /// Returns the peer at `endpoint`'s address and port.
     pub fn get(&self, key: &HashKey, endpoint: &P) -> Option<&P> {
         self.slots.get(self.place(key, endpoint)).filter(|peer| peer.is(endpoint))
     }
 
-    /// The peer at `endpoint`'s address and port, to be changed.
+    /// Is there a peer at `endpoint`'s address and port?
+    pub fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
+        self.slots.get(self.place(key, endpoint)).is_some_and(|peer| peer.is(endpoint))
+    }
+
+    /// Returns the peer at `endpoint`'s address and port, to be changed.
     pub fn find(&mut self, key: &HashKey, endpoint: &P) -> Option<&mut P> {
         let at = self.place(key, endpoint);
         self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
@@ -155,6 +160,7 @@ impl<P: Peer> Table<P> {
                 at = 0;
             }
         }
+        debug_assert!(false, "no slot of {} is vacant", self.slots.len());
         home
     }
 
@@ -172,10 +178,8 @@ impl<P: Peer> Table<P> {
 
     fn put(&mut self, key: &HashKey, peer: P) {
         let at = self.place(key, &peer);
-        if let Some(slot) = self.slots.get_mut(at) {
-            debug_assert!(slot.is_vacant(), "inserted twice");
-            *slot = peer;
-        }
+        debug_assert!(self.slots.get(at).is_some_and(P::is_vacant), "{peer:?} is inserted twice");
+        self.set(at, peer);
     }
 
     /// Empties a slot, and moves those who had to step over it closer to home.
@@ -197,6 +201,7 @@ impl<P: Peer> Table<P> {
     }
 
     fn set(&mut self, at: usize, peer: P) {
+        debug_assert!(at < self.slots.len(), "{at} of {}", self.slots.len());
         if let Some(slot) = self.slots.get_mut(at) {
             *slot = peer;
         }

@@ -117,51 +117,57 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// The reply to a connect: 16 bytes, as many as the connect has.
-pub fn write_connect(out: &mut Vec<u8>, transaction_id: u32, connection_id: u64) {
-    write_header(out, CONNECT, transaction_id);
-    out.extend_from_slice(&connection_id.to_be_bytes());
+/// Writes the reply to a connect: 16 bytes, as many as the connect has. Returns its length, as all that write a reply do;
+/// 0 where the memory is too short for it.
+#[inline]
+pub fn write_connect(reply: &mut [u8], transaction_id: u32, connection_id: u64) -> usize {
+    let words = u128::from(header(CONNECT, transaction_id)) << 64 | u128::from(connection_id);
+    put(reply, words.to_be_bytes())
 }
 
-/// The beginning of the reply to an announce, before peers in compact form follow. [`end_announce`] fills its numbers in.
-pub fn begin_announce(out: &mut Vec<u8>, transaction_id: u32) {
-    write_header(out, ANNOUNCE, transaction_id);
-    out.resize(ANNOUNCE_REPLY_LEN, 0);
+/// Writes the header of the reply to an announce. Peers in compact form go behind the first [`ANNOUNCE_REPLY_LEN`]
+/// bytes, and [`end_announce`] fills in what is between.
+#[inline]
+pub fn begin_announce(reply: &mut [u8], transaction_id: u32) {
+    put(reply, header(ANNOUNCE, transaction_id).to_be_bytes());
 }
 
 /// Fills in what [`begin_announce`] left open.
-pub fn end_announce(out: &mut [u8], interval: u32, counts: ScrapeCounts) {
-    let numbers = [interval, counts.leechers, counts.seeders];
-    for (place, number) in out.chunks_exact_mut(4).skip(REPLY_HEADER_LEN / 4).zip(numbers) {
-        place.copy_from_slice(&number.to_be_bytes());
+#[inline]
+pub fn end_announce(reply: &mut [u8], interval: u32, counts: ScrapeCounts) {
+    if let Some((_, rest)) = reply.split_first_chunk_mut::<REPLY_HEADER_LEN>() {
+        put_numbers(rest, [interval, counts.leechers, counts.seeders]);
     }
 }
 
-/// Makes what [`begin_announce`] began an error, with a text for the client's user.
-pub fn refuse_announce(out: &mut Vec<u8>, text: &str) {
-    out.truncate(REPLY_HEADER_LEN);
-    if let Some(action) = out.first_chunk_mut() {
-        *action = ERROR.to_be_bytes();
+/// Makes what [`begin_announce`] began an error, with a text for the client's user. Returns its length.
+pub fn refuse_announce(reply: &mut [u8], text: &str) -> usize {
+    match reply.first_chunk::<REPLY_HEADER_LEN>() {
+        Some([_, _, _, _, transaction_id @ ..]) => write_error(reply, u32::from_be_bytes(*transaction_id), text),
+        None => 0,
     }
-    out.extend_from_slice(text.as_bytes());
 }
 
-/// The beginning of the reply to a scrape, before the numbers of each torrent, in the order in which they were asked for.
-pub fn begin_scrape(out: &mut Vec<u8>, transaction_id: u32) {
-    write_header(out, SCRAPE, transaction_id);
+/// Writes the header of the reply to a scrape. The numbers of each torrent go behind it, in the order in which they were
+/// asked for. Returns its length.
+#[inline]
+pub fn begin_scrape(reply: &mut [u8], transaction_id: u32) -> usize {
+    put(reply, header(SCRAPE, transaction_id).to_be_bytes())
 }
 
-/// One torrent's numbers in the reply to a scrape.
-pub fn add_scraped(out: &mut Vec<u8>, counts: ScrapeCounts) {
-    out.extend_from_slice(&counts.seeders.to_be_bytes());
-    out.extend_from_slice(&counts.downloaded.to_be_bytes());
-    out.extend_from_slice(&counts.leechers.to_be_bytes());
+/// Writes one torrent's numbers behind the first `len` bytes of the reply to a scrape. Returns its length with them.
+#[inline]
+pub fn add_scraped(reply: &mut [u8], len: usize, counts: ScrapeCounts) -> usize {
+    let rest = reply.get_mut(len..).unwrap_or_default();
+    len + put_numbers(rest, [counts.seeders, counts.downloaded, counts.leechers])
 }
 
-/// An error, with a text for the client's user.
-pub fn write_error(out: &mut Vec<u8>, transaction_id: u32, text: &str) {
-    write_header(out, ERROR, transaction_id);
-    out.extend_from_slice(text.as_bytes());
+/// Writes an error, with a text for the client's user. Returns its length.
+pub fn write_error(reply: &mut [u8], transaction_id: u32, text: &str) -> usize {
+    match put(reply, header(ERROR, transaction_id).to_be_bytes()) {
+        0 => 0,
+        len => len + put_text(reply, text),
+    }
 }
 
 /// As much of a reply over IPv4 as fits `most` bytes, 20 or more of them: its last peer or torrent is whole.
@@ -175,9 +181,30 @@ pub fn cut(reply: &[u8], most: usize) -> &[u8] {
     reply.get(..most - left_over).unwrap_or(reply)
 }
 
-fn write_header(out: &mut Vec<u8>, action: u32, transaction_id: u32) {
-    out.extend_from_slice(&action.to_be_bytes());
-    out.extend_from_slice(&transaction_id.to_be_bytes());
+fn header(action: u32, transaction_id: u32) -> u64 {
+    u64::from(action) << 32 | u64::from(transaction_id)
+}
+
+/// Writes all of `bytes`, or nothing where there is no room. Returns how many.
+#[inline]
+fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> usize {
+    let Some(place) = room.first_chunk_mut() else { return 0 };
+    *place = bytes;
+    N
+}
+
+/// The same, for three numbers.
+#[inline]
+fn put_numbers(room: &mut [u8], numbers: [u32; 3]) -> usize {
+    let [a, b, c] = numbers.map(u32::to_be_bytes);
+    let ([e, f, g, h], [i, j, k, l], [m, n, o, p]) = (a, b, c);
+    put(room, [e, f, g, h, i, j, k, l, m, n, o, p])
+}
+
+/// Writes as much of a text as there is room for behind the header. Returns how many bytes.
+fn put_text(reply: &mut [u8], text: &str) -> usize {
+    let room = reply.get_mut(REPLY_HEADER_LEN..).unwrap_or_default();
+    room.iter_mut().zip(text.bytes()).map(|(place, byte)| *place = byte).count()
 }
 
 #[cfg(test)]
@@ -260,23 +287,33 @@ pub(super) mod tests {
     #[test]
     fn replies_are_written_as_bep_15_says() {
         let counts = ScrapeCounts { seeders: 1, leechers: 2, downloaded: 3 };
-        let mut out = Vec::new();
-        write_connect(&mut out, 0x0102_0304, 0x1122_3344_5566_7788);
-        assert_eq!(out, [0, 0, 0, 0, 1, 2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
-        out.clear();
+        let mut out = [0xff; 30];
+        let len = write_connect(&mut out, 0x0102_0304, 0x1122_3344_5566_7788);
+        assert_eq!(out[..len], [0, 0, 0, 0, 1, 2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
         begin_announce(&mut out, 0x0102_0304);
-        out.push(0xff);
+        out[20] = 0xee;
         end_announce(&mut out, 1800, counts);
-        assert_eq!(out, [0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 1, 0xff]);
-        refuse_announce(&mut out, "no");
-        assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
-        out.clear();
-        begin_scrape(&mut out, 0x0102_0304);
-        add_scraped(&mut out, counts);
-        assert_eq!(out, [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);
-        out.clear();
-        write_error(&mut out, 0x0102_0304, "no");
-        assert_eq!(out, [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
+        assert_eq!(out[..21], [0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 7, 8, 0, 0, 0, 2, 0, 0, 0, 1, 0xee]);
+        let len = refuse_announce(&mut out, "no");
+        assert_eq!(out[..len], [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
+        let len = begin_scrape(&mut out, 0x0102_0304);
+        let len = add_scraped(&mut out, len, counts);
+        assert_eq!(out[..len], [0, 0, 0, 2, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2]);
+        let len = write_error(&mut out, 0x0102_0304, "no");
+        assert_eq!(out[..len], [0, 0, 0, 3, 1, 2, 3, 4, b'n', b'o']);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_memory_is_left_out() {
+        let counts = ScrapeCounts::default();
+        assert_eq!(write_connect(&mut [0; 15], 1, 2), 0);
+        assert_eq!(begin_scrape(&mut [0; 7], 1), 0);
+        assert_eq!(add_scraped(&mut [0; 31], 20, counts), 20);
+        assert_eq!(add_scraped(&mut [0; 32], 20, counts), 32);
+        assert_eq!(write_error(&mut [0; 7], 1, "no"), 0);
+        assert_eq!(write_error(&mut [0; 9], 1, "no"), 9);
+        assert_eq!(refuse_announce(&mut [0; 7], "no"), 0);
+        end_announce(&mut [0; 19], 1, counts);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fastrand::Rng;
 
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
-use crate::tracker::{self, Flavour, Handout, Minute, NetworkLog as _, PendingAnnounce, Tracker};
+use crate::tracker::{
+    AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
+    PendingScrape, Tracker,
+};
 
 use super::connection_id::ConnectionIds;
 use super::packet::{self, ANNOUNCE_REPLY_LEN, Action, AnnounceBody, Hashes, PEER_LEN, REPLY_HEADER_LEN, UdpRequest};
@@ -22,18 +25,36 @@ pub const MAX_PEERS_IPV6: usize = 66;
 /// The longest reply, in bytes.
 pub const MAX_REPLY: usize = ANNOUNCE_REPLY_LEN + MAX_PEERS_IPV4 * PEER_LEN;
 
+/// What a driver lends for a reply, in bytes: room for the longest, and for what is written behind its last peer.
+pub const REPLY_BUFFER_LEN: usize = MAX_REPLY + PeerBuffer::SPARE;
+
 const MISMATCH: &str = "Connection ID mismatch.";
 const TRUNCATED: &str = "Announce is too short.";
 
-/// A datagram, and where its reply goes.
+/// A datagram, and its reply.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// What came.
     pub datagram: &'a [u8],
     /// Who sent it.
     pub from: SocketAddr,
-    /// What is sent back.
-    pub out: &'a mut Vec<u8>,
+    /// Lent memory for the reply: [`REPLY_BUFFER_LEN`] bytes. In less, replies are shorter than they could be, or none.
+    pub reply: &'a mut [u8],
+    /// How many bytes of it are the reply; 0: there is none.
+    pub reply_len: usize,
+}
+
+impl<'a> Question<'a> {
+    /// A question that has not been answered.
+    #[inline]
+    pub fn new(datagram: &'a [u8], from: SocketAddr, reply: &'a mut [u8]) -> Self {
+        Self { datagram, from, reply, reply_len: 0 }
+    }
+
+    /// Returns the reply; empty if there is none.
+    pub fn answer(&self) -> &[u8] {
+        self.reply.get(..self.reply_len).unwrap_or_default()
+    }
 }
 
 /// Answers datagrams; one for each worker.
@@ -50,102 +71,140 @@ impl<F: Flavour> Service<F> {
         Self { tracker, ids, worker_counters, rng }
     }
 
-    /// Writes the reply to each datagram to its `out`, which is empty before; where it is empty after, there is none.
+    /// Answers each question where it stands.
     ///
     /// What has not proved to come from its sender's address (everything before a right connection id) gets nothing
     /// that is longer than itself: a tracker is not to be an amplifier.
-    pub fn answer<'a>(&mut self, questions: impl IntoIterator<Item = Question<'a>>, now: Minute) {
-        let Self { tracker, ids, worker_counters, rng } = self;
-        let mut answering = Answering { tracker, ids, worker_counters, rng: rng.fork() };
-        let announces = questions.into_iter().filter_map(|question| answering.at_once(question, now));
-        tracker.announce_all(announces, now, rng, |PendingAnnounce { announce, handout }, announced, rng| {
-            let Some(out) = handout.ipv4.as_mut().or(handout.ipv6.as_mut()) else { return };
-            let client = announce.endpoint.ip();
-            match announced {
-                Ok(announced) => {
-                    let interval = rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
-                    packet::end_announce(out, interval, announced.counts);
-                    worker_counters.announced(Counter::UdpAnnounced, client, &announced);
-                }
-                Err(refusal) => {
-                    packet::refuse_announce(out, &refusal.to_string());
-                    worker_counters.refused(Protocol::Udp, refusal, client);
-                }
+    pub fn answer(&mut self, questions: &mut [Question<'_>], now: Minute) {
+        let mut questions = questions.iter_mut();
+        let mut announces = [const { PendingAnnounce::VACANT }; GROUP];
+        let mut lens = [const { None }; GROUP];
+        loop {
+            let mut many = 0;
+            for (announce, len) in announces.iter_mut().zip(&mut lens) {
+                let mut asked = questions.by_ref().filter_map(|question| self.answer_or_announce(question, now));
+                let Some((pending, reply_len)) = asked.next() else { break };
+                *announce = pending;
+                *len = Some(reply_len);
+                many += 1;
             }
-        });
-    }
-}
-
-/// All that an answer takes which needs no peers.
-struct Answering<'a, F: Flavour> {
-    tracker: &'a Tracker<F>,
-    ids: &'a ConnectionIds,
-    worker_counters: &'a WorkerCounters,
-    rng: Rng,
-}
-
-impl<F: Flavour> Answering<'_, F> {
-    /// Answers, or says what is announced.
-    #[inline(always)] // Else what is announced is copied once more: 20 ns.
-    fn at_once<'a>(&mut self, question: Question<'a>, now: Minute) -> Option<PendingAnnounce<'a>> {
-        let Question { datagram, from, out } = question;
-        self.worker_counters.count_from(Counter::UdpReceived, from.ip());
-        // Nobody can listen on port 0: an answer would only reach the next router.
-        let packet = if from.port() == 0 { None } else { packet::parse(datagram) };
-        let Some(UdpRequest { connection_id, transaction_id, action }) = packet else {
-            self.worker_counters.count_from(Counter::UdpDropped, from.ip());
-            return None;
-        };
-        if action == Action::Connect {
-            packet::write_connect(out, transaction_id, self.ids.issue(from.ip(), now));
-            self.worker_counters.count_from(Counter::UdpConnected, from.ip());
-        } else if !self.ids.accepts(connection_id, from.ip(), now) {
-            let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
-            packet::write_error(out, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH));
-            self.worker_counters.count_from(Counter::UdpMismatched, from.ip());
-        } else {
-            match action {
-                Action::Announce(announce) => return Some(asked(&announce, from, transaction_id, out)),
-                Action::Scrape(hashes) => self.scrape(hashes, from, now, transaction_id, out),
-                Action::Truncated | Action::Connect => {
-                    packet::write_error(out, transaction_id, TRUNCATED);
-                    self.worker_counters.count_from(Counter::UdpTruncated, from.ip());
-                }
+            let group = announces.get_mut(..many).unwrap_or_default();
+            if group.is_empty() {
+                return;
+            }
+            self.tracker.announce_group(group, now, &mut self.rng);
+            for (pending, len) in group.iter_mut().zip(lens.iter_mut().flatten()) {
+                **len = self.write_announced(pending);
             }
         }
+    }
+
+    /// Answers what takes no peers; of the rest, returns what is announced, and where the length of its reply goes.
+    #[inline(always)] // Else what is announced is copied once more: 20 ns.
+    fn answer_or_announce<'a>(
+        &mut self,
+        question: &'a mut Question<'_>,
+        now: Minute,
+    ) -> Option<(PendingAnnounce<'a>, &'a mut usize)> {
+        let Question { datagram, from, reply, reply_len } = question;
+        let Self { ids, worker_counters, .. } = self;
+        let client = from.ip();
+        worker_counters.count_from(Counter::UdpReceived, client);
+        // Nobody can listen on port 0: an answer would only reach the next router.
+        let request = if from.port() == 0 { None } else { packet::parse(datagram) };
+        let Some(UdpRequest { connection_id, transaction_id, action }) = request else {
+            *reply_len = 0;
+            worker_counters.count_from(Counter::UdpDropped, client);
+            return None;
+        };
+        *reply_len = if action == Action::Connect {
+            worker_counters.count_from(Counter::UdpConnected, client);
+            packet::write_connect(reply, transaction_id, ids.issue(client, now))
+        } else if !ids.accepts(connection_id, client, now) {
+            worker_counters.count_from(Counter::UdpMismatched, client);
+            let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
+            packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
+        } else {
+            match action {
+                Action::Announce(body) => return Some((pending(&body, *from, transaction_id, reply), reply_len)),
+                Action::Scrape(hashes) => self.scrape(hashes, client, now, transaction_id, reply),
+                Action::Truncated | Action::Connect => {
+                    worker_counters.count_from(Counter::UdpTruncated, client);
+                    packet::write_error(reply, transaction_id, TRUNCATED)
+                }
+            }
+        };
         None
     }
 
-    fn scrape(&mut self, hashes: Hashes<'_>, from: SocketAddr, now: Minute, transaction_id: u32, out: &mut Vec<u8>) {
-        self.tracker.flavour().network_log().record(from.ip(), now, &mut self.rng);
-        packet::begin_scrape(out, transaction_id);
-        self.tracker.scrape_all(hashes.iter(), |counts| packet::add_scraped(out, counts.unwrap_or_default()));
-        self.worker_counters.count_from(Counter::UdpScraped, from.ip());
+    /// Completes the reply to an announce that has been carried out, and returns its length.
+    #[inline]
+    fn write_announced(&mut self, pending: &mut PendingAnnounce<'_>) -> usize {
+        let client = pending.announce.endpoint.ip();
+        let (PeerBuffers::Ipv4(buffer) | PeerBuffers::Ipv6(buffer)) = &mut pending.peers.into else { return 0 };
+        match pending.outcome {
+            Some(Ok(outcome)) => {
+                let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+                packet::end_announce(buffer.bytes(), interval, outcome.counts);
+                self.worker_counters.announced(Counter::UdpAnnounced, client, &outcome);
+                buffer.len()
+            }
+            Some(Err(refusal)) => {
+                self.worker_counters.refused(Protocol::Udp, refusal, client);
+                packet::refuse_announce(buffer.bytes(), &refusal.to_string())
+            }
+            None => {
+                debug_assert!(false, "every announce of a group is carried out");
+                0
+            }
+        }
+    }
+
+    fn scrape(
+        &mut self,
+        hashes: Hashes<'_>,
+        client: IpAddr,
+        now: Minute,
+        transaction_id: u32,
+        reply: &mut [u8],
+    ) -> usize {
+        self.tracker.flavour().network_log().record(client, now, &mut self.rng);
+        let mut len = packet::begin_scrape(reply, transaction_id);
+        let mut hashes = hashes.iter();
+        let mut group = [PendingScrape::default(); GROUP];
+        loop {
+            let asked = group.iter_mut().zip(&mut hashes).map(|(one, info_hash)| one.info_hash = info_hash).count();
+            let group = group.get_mut(..asked).unwrap_or_default();
+            self.tracker.scrape_group(group);
+            for one in &*group {
+                len = packet::add_scraped(reply, len, one.counts.unwrap_or_default());
+            }
+            if asked < GROUP {
+                break;
+            }
+        }
+        self.worker_counters.count_from(Counter::UdpScraped, client);
+        len
     }
 }
 
 /// The peers are written straight into the reply. Its numbers are filled in afterwards.
 #[inline(always)] // As above.
-fn asked<'a>(
-    announce: &AnnounceBody,
-    from: SocketAddr,
-    transaction_id: u32,
-    out: &'a mut Vec<u8>,
-) -> PendingAnnounce<'a> {
-    packet::begin_announce(out, transaction_id);
-    let most = if from.is_ipv4() { MAX_PEERS_IPV4 } else { MAX_PEERS_IPV6 };
-    let wanted = usize::try_from(announce.num_want).map_or(most, |wanted| wanted.min(most));
-    let handout = match from {
-        SocketAddr::V4(_) => Handout { wanted, ipv4: Some(out), ipv6: None },
-        SocketAddr::V6(_) => Handout { wanted, ipv4: None, ipv6: Some(out) },
+fn pending<'a>(body: &AnnounceBody, from: SocketAddr, transaction_id: u32, reply: &'a mut [u8]) -> PendingAnnounce<'a> {
+    packet::begin_announce(reply, transaction_id);
+    let peers = PeerBuffer::behind(reply, ANNOUNCE_REPLY_LEN);
+    let (most, into) = match from {
+        SocketAddr::V4(_) => (MAX_PEERS_IPV4, PeerBuffers::Ipv4(peers)),
+        SocketAddr::V6(_) => (MAX_PEERS_IPV6, PeerBuffers::Ipv6(peers)),
     };
-    let announce = tracker::AnnounceRequest {
-        info_hash: announce.info_hash,
-        endpoint: SocketAddr::new(from.ip(), announce.port),
-        seeder: announce.left == 0,
-        event: announce.event,
+    let wanted = usize::try_from(body.num_want).map_or(most, |wanted| wanted.min(most));
+    let announce = AnnounceRequest {
+        info_hash: body.info_hash,
+        endpoint: SocketAddr::new(from.ip(), body.port),
+        seeder: body.left == 0,
+        event: body.event,
     };
-    PendingAnnounce { announce, handout }
+    PendingAnnounce::new(announce, PeerRequest { wanted, into })
 }
 
 #[cfg(test)]
@@ -179,9 +238,10 @@ mod tests {
     }
 
     fn ask(service: &mut TestService, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
-        let mut out = Vec::new();
-        service.answer([Question { datagram, from, out: &mut out }], NOW);
-        out
+        let mut reply = [0xff; REPLY_BUFFER_LEN];
+        let mut questions = [Question::new(datagram, from, &mut reply)];
+        service.answer(&mut questions, NOW);
+        questions[0].answer().to_vec()
     }
 
     fn announcing(from: SocketAddr, announce: AnnounceBody, event: u32) -> Vec<u8> {
@@ -228,10 +288,14 @@ mod tests {
         let announces = (10..40).map(|n| (announcing(client(n), leecher(), 0), client(n)));
         let others = [(connect, client(1)), (vec![1; 15], client(2)), (refused, client(3)), (scrape, client(4))];
         let datagrams: Vec<_> = others.into_iter().chain(announces).collect();
-        let mut replies = vec![Vec::new(); datagrams.len()];
-        let questions =
-            datagrams.iter().zip(&mut replies).map(|((datagram, from), out)| Question { datagram, from: *from, out });
-        service.answer(questions, NOW);
+        let mut buffers = vec![[0xff; REPLY_BUFFER_LEN]; datagrams.len()];
+        let mut questions: Vec<_> = datagrams
+            .iter()
+            .zip(&mut buffers)
+            .map(|((datagram, from), buffer)| Question::new(datagram, *from, buffer))
+            .collect();
+        service.answer(&mut questions, NOW);
+        let replies: Vec<_> = questions.iter().map(Question::answer).collect();
         let begins: Vec<_> = replies.iter().map(|reply| reply.get(..8).unwrap_or_default()).collect();
         let header = |action, transaction_id| [0, 0, 0, action, 0, 0, 0, transaction_id];
         assert_eq!(begins[..4], [&header(0, 5)[..], &[], &header(3, 77), &header(2, 78)]);

@@ -19,7 +19,7 @@ use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
-use super::service::{MAX_REPLY, Question, Service};
+use super::service::{Question, REPLY_BUFFER_LEN, Service};
 
 /// Datagrams received and sent at once.
 const BATCH: usize = 64;
@@ -99,7 +99,7 @@ impl Socket {
         let mut receiving = MultiHeaders::<A>::preallocate(BATCH, control.clone());
         let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
         let mut datagrams = vec![[0; MAX_DATAGRAM]; BATCH];
-        let mut replies: [Vec<u8>; BATCH] = array::from_fn(|_| Vec::with_capacity(MAX_REPLY));
+        let mut memory = vec![[0; REPLY_BUFFER_LEN]; BATCH];
         let mut arrived: Vec<Arrived> = Vec::with_capacity(BATCH);
         let mut destinations = Vec::with_capacity(BATCH);
         let mut complained = false;
@@ -108,12 +108,13 @@ impl Socket {
             arrived.clear();
             destinations.clear();
             let received = self.receive(&mut receiving, &mut datagrams, &mut arrived, &mut destinations);
-            let questions = arrived.iter().zip(&mut replies).map(|(arrived, out)| {
-                out.clear();
+            let question = |(arrived, reply): (&Arrived, _)| {
                 let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
-                Question { datagram: datagram.unwrap_or_default(), from: arrived.from, out }
-            });
-            service.answer(questions, clock.now());
+                Question::new(datagram.unwrap_or_default(), arrived.from, reply)
+            };
+            let mut questions: Vec<_> =
+                arrived.iter().zip(memory.iter_mut().map(<[u8; _]>::as_mut_slice)).map(question).collect();
+            service.answer(&mut questions, clock.now());
             match received {
                 Ok(()) => complained = false,
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
@@ -126,11 +127,13 @@ impl Socket {
                 }
             }
             // Most often all are answered, and none moves.
+            let mut replies: [&[u8]; BATCH] = [&[]; BATCH];
             let mut answered = 0;
-            for at in 0..arrived.len() {
-                if replies.get(at).is_some_and(|reply| !reply.is_empty()) {
+            for (at, question) in questions.iter().enumerate() {
+                let reply = question.answer();
+                if let Some(place) = replies.get_mut(answered).filter(|_| !reply.is_empty()) {
+                    *place = reply;
                     if answered < at {
-                        replies.swap(answered, at);
                         arrived.swap(answered, at);
                         destinations.swap(answered, at);
                     }
@@ -166,11 +169,11 @@ impl Socket {
     fn send<A: Address>(
         &self,
         headers: &mut MultiHeaders<A>,
-        replies: &[Vec<u8>; BATCH],
+        replies: &[&[u8]; BATCH],
         destinations: &[Option<A>],
         arrived: &[Arrived],
     ) {
-        let mut slices: [_; BATCH] = array::from_fn(|i| [IoSlice::new(replies.get(i).map_or(&[], |reply| reply))]);
+        let mut slices = replies.map(|reply| [IoSlice::new(reply)]);
         let mut sent = 0;
         while let Some(Arrived { source, .. }) = arrived.get(sent) {
             // One call has one source: most machines have one address, so this is nearly always the whole batch.
@@ -207,7 +210,7 @@ sockopt_impl!(
 
 /// Whether there is less of a reply to send now.
 #[cold]
-fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &'a [Vec<u8>], at: usize) -> bool {
+fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &[&'a [u8]], at: usize) -> bool {
     let (Some([slice]), Some(reply)) = (slices.get_mut(at), replies.get(at)) else { return false };
     let rest = packet::cut(reply, MAX_CUT);
     let shorter = rest.len() < slice.len();
@@ -293,24 +296,23 @@ mod tests {
 
     #[test]
     fn a_reply_that_its_path_does_not_take_is_cut_and_the_others_are_sent_whole() {
-        let [mut connected, mut announced, mut scraped, mut endless, mut refused] = [const { Vec::new() }; 5];
+        let [mut connected, mut announced, mut scraped, mut endless, mut refused] =
+            [16, 70_000, 72_008, 70_008, 10].map(|len| vec![7; len]);
         packet::write_connect(&mut connected, 1, 1);
-        packet::begin_announce(&mut announced, 2);
         // No IPv4 datagram is as long, so the loopback refuses it.
-        announced.resize(70_000, 7);
-        packet::begin_scrape(&mut scraped, 3);
-        (0..6000).for_each(|_| packet::add_scraped(&mut scraped, ScrapeCounts::default()));
+        packet::begin_announce(&mut announced, 2);
+        let len = packet::begin_scrape(&mut scraped, 3);
+        (0..6000).fold(len, |len, _| packet::add_scraped(&mut scraped, len, ScrapeCounts::default()));
         packet::write_error(&mut endless, 4, &"no".repeat(35_000));
         packet::write_error(&mut refused, 5, "no");
         let expected = [&connected[..], &announced[..MAX_CUT], &scraped[..8 + 43 * 12], &endless[..MAX_CUT], &refused];
-        let expected = expected.map(<[u8]>::to_vec);
 
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let SocketAddr::V4(from) = client.local_addr().unwrap() else { panic!("not bound to IPv4") };
         let source = Source::Bound;
         let arrived = [0; 5].map(|buffer| Arrived { buffer, len: 0, from: from.into(), source });
-        let mut replies = [const { Vec::new() }; BATCH];
-        replies[..5].clone_from_slice(&[connected, announced, scraped, endless, refused]);
+        let mut replies: [&[u8]; BATCH] = [&[]; BATCH];
+        replies[..5].copy_from_slice(&[&connected, &announced, &scraped, &endless, &refused]);
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         socket(Ipv4Addr::LOCALHOST).send(&mut headers, &replies, &[Some(SockaddrIn::from(from)); 5], &arrived);
 
@@ -318,7 +320,7 @@ mod tests {
         let mut received = [0; 1000];
         for expected in expected {
             let len = client.recv(&mut received).unwrap();
-            assert_eq!(received[..len], expected);
+            assert_eq!(&received[..len], expected);
         }
         assert!(client.recv(&mut received).is_err(), "nothing is sent twice");
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::stats::WorkerCounters;
 use crate::tracker::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
 use crate::tracker::testing::{Counted, TestFlavour, TestTracker};
-use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Open};
+use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, PeerRequest};
 use crate::tracker::{TransportCounts, TransportStatus};
 
 const START: Minute = Minute(29_000_000);
@@ -36,8 +36,8 @@ impl Tracked {
     /// An announce that is counted like one over UDP.
     fn announce(&self, torrent: u32, peer: u32, (seeder, event): (bool, Event), now: Minute) {
         let announce = AnnounceRequest { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        let announced = self.tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).unwrap();
+        let announced =
+            self.tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         self.worker_counters.announced(Counter::UdpAnnounced, announce.endpoint.ip(), &announced);
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{
-    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Handout, Ipv4Only, Minute, Standalone,
+    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Ipv4Only, Minute, PeerRequest, Standalone,
 };
 use fastrand::Rng;
 use std::fs;
@@ -158,8 +158,9 @@ fn torrents_that_fall_off_the_list_are_dropped() {
     let announce = |n: u8| {
         let endpoint = (Ipv4Addr::LOCALHOST, 1000).into();
         let announce = AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };
-        let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-        tracker.announce(&announce, now, &mut Rng::with_seed(1), handout).map(|announced| announced.counts.downloaded)
+        tracker
+            .announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none())
+            .map(|announced| announced.counts.downloaded)
     };
     let torrents = || tracker.store().census().torrents;
     assert_eq!((announce(1), announce(2), announce(3)), (Ok(1), Ok(1), Err(AnnounceError::NotAdmitted)));

@@ -7,7 +7,7 @@ use super::*;
 use crate::http::flavour::TpbsFormat;
 use crate::tracker::SwarmCounts;
 use crate::tracker::testing::TestTracker;
-use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash};
+use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, PeerRequest};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 
@@ -35,9 +35,13 @@ pub(super) fn limited(torrents: u64) -> TestTracker {
 
 fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
     let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
-    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
     tracker
-        .announce(&AnnounceRequest { info_hash, endpoint, seeder, event }, now, &mut Rng::with_seed(1), handout)
+        .announce(
+            &AnnounceRequest { info_hash, endpoint, seeder, event },
+            now,
+            &mut Rng::with_seed(1),
+            &mut PeerRequest::none(),
+        )
         .unwrap();
 }
 

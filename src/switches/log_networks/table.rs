@@ -48,7 +48,7 @@ impl Table {
     pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &HashKey, rng: &mut Rng) {
         let network = self.prefix.around(network);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
-        let at = key.endpoint(0, network) as usize % BUCKETS;
+        let at = key.hash_endpoint(0, network) as usize % BUCKETS;
         if let Some(bucket) = self.buckets.get(at) {
             bucket.bring_up_to(now);
             bucket.count(network, requests.saturating_mul(ONE), rng);

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
-    use crate::tracker::{AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, ScrapeCounts};
+    use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, PeerRequest, ScrapeCounts};
     use crate::tracker::{Change, Origin};
     use fastrand::Rng;
     use proptest::prelude::*;
@@ -124,8 +124,7 @@ mod tests {
 
         fn announced(&self, event: Event, seeder: bool) {
             let announce = AnnounceRequest { info_hash: TORRENT, endpoint: peer().endpoint, seeder, event };
-            let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-            self.tracker.announce(&announce, NOW, &mut Rng::with_seed(1), handout).unwrap();
+            self.tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         }
 
         /// Packets and records in, packets and records refused.

@@ -10,7 +10,7 @@ use crate::tracker::clock::PEER_LIFETIME;
 use crate::tracker::peer::PeerState;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::{Ipv6Only, TestTracker};
-use crate::tracker::{AddressFamilies, AnnounceRequest, Capacity, Event, Handout, InfoHash, Ipv4Only, Minute};
+use crate::tracker::{AddressFamilies, AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Minute, PeerRequest};
 
 use super::{START, config, v4, v6};
 
@@ -150,8 +150,7 @@ fn announce<F: AddressFamilies>(
     now: u32,
 ) {
     let announce = AnnounceRequest { info_hash, endpoint, seeder, event };
-    let handout = Handout { wanted: 0, ipv4: None, ipv6: None };
-    tracker.announce(&announce, Minute(now), &mut Rng::with_seed(1), handout).unwrap();
+    tracker.announce(&announce, Minute(now), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
 }
 
 proptest! {
