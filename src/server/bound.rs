@@ -28,7 +28,7 @@ const EVENT_LOOP_FILES: usize = 4;
 pub struct Bound<B: Build> {
     pub(super) settings: Settings,
     pub(super) tcp: Vec<Listener<TcpListener>>,
-    pub(super) udp: Vec<Listener<UdpSocket>>,
+    pub(super) udp: Vec<Listener<B::Driver>>,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
     pub(super) user: Option<User>,
     pub(super) notifier: Notifier,
@@ -60,8 +60,9 @@ impl<B: Build> Bound<B> {
         let files = EVENT_LOOP_FILES + of_http + udp_workers * settings.listen.udp.len();
         let memory = limits::memory();
         let connections = limits::connections(&settings.limits, files, memory);
-        let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM)?;
-        let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM)?;
+        let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM, |socket| Ok(socket.into()))?;
+        let drive = |socket| UdpSocket::from(socket).try_into();
+        let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM, drive)?;
         let opened = B::open(&Opening { settings: &settings })?;
         Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), opened, connections, memory })
     }
@@ -80,20 +81,25 @@ fn find_user(name: &str) -> Result<User, StartError> {
     if user.uid.is_root() { Err(StartError::UserIsRoot(name.into())) } else { Ok(user) }
 }
 
-fn open_all<S: From<Socket>>(
+/// Opens addresses, and makes of each socket what answers there.
+fn open_all<S>(
     protocol: &'static str,
     addresses: &[SocketAddr],
     workers: usize,
     kind: Type,
+    make: impl Fn(Socket) -> io::Result<S>,
 ) -> Result<Vec<Listener<S>>, StartError> {
     let open = |&address: &SocketAddr| {
-        open_for_workers(address, workers, kind).map_err(|error| StartError::Listen { protocol, address, error })
+        let opened = open_for_workers(address, workers, kind).and_then(|Listener { address, sockets }| {
+            Ok(Listener { address, sockets: sockets.into_iter().map(&make).collect::<Result<_, _>>()? })
+        });
+        opened.map_err(|error| StartError::Listen { protocol, address, error })
     };
     addresses.iter().map(open).collect()
 }
 
 /// One socket for each worker on the same address: the system shares clients out among them.
-fn open_for_workers<S: From<Socket>>(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<S>> {
+fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
     let first = open(address, kind, false)?;
     // Only now may others share the port: had the first one asked for that itself, it would have joined another
     // tracker that runs already, and taken half of its clients without anybody noticing.
@@ -107,7 +113,7 @@ fn open_for_workers<S: From<Socket>>(address: SocketAddr, workers: usize, kind: 
     if kind == Type::STREAM {
         sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
     }
-    Ok(Listener { address, sockets: sockets.into_iter().map(S::from).collect() })
+    Ok(Listener { address, sockets })
 }
 
 fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
@@ -140,12 +146,12 @@ mod tests {
     fn workers_share_a_port_and_nobody_else_does() {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         for kind in [Type::STREAM, Type::DGRAM] {
-            let listener: Listener<Socket> = open_for_workers(loopback, 3, kind).unwrap();
+            let listener = open_for_workers(loopback, 3, kind).unwrap();
             assert_eq!(listener.sockets.len(), 3);
             for socket in &listener.sockets {
                 assert_eq!(socket.local_addr().unwrap().as_socket(), Some(listener.address));
             }
-            let error = open_for_workers::<Socket>(listener.address, 3, kind).unwrap_err();
+            let error = open_for_workers(listener.address, 3, kind).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         }
     }

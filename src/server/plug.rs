@@ -8,6 +8,7 @@ use crate::http::HttpFlavour;
 use crate::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
+use crate::udp::UdpFlavour;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
@@ -15,7 +16,7 @@ use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
 /// switches. [`plugs!`] makes one.
-pub trait Build: HttpFlavour + Plug {
+pub trait Build: HttpFlavour + UdpFlavour + Plug {
     /// Returns what the configuration is told about this build.
     fn facts() -> BuildFacts<'static> {
         BuildFacts {
@@ -27,7 +28,7 @@ pub trait Build: HttpFlavour + Plug {
     }
 }
 
-impl<B: HttpFlavour + Plug> Build for B {}
+impl<B: HttpFlavour + UdpFlavour + Plug> Build for B {}
 
 /// What there is when [`Plug::open`] is called.
 #[derive(Debug)]

@@ -78,9 +78,9 @@ impl<B: Build> Jailed<B> {
 
         for listener in udp {
             info!("listening on udp {}", listener.address);
-            for socket in listener.sockets {
+            for driver in listener.sockets {
                 let service = udp::Service::new(Arc::clone(&tracker), ids, counters.for_worker(), new_rng()?);
-                threads.answer_udp(socket, service, clock)?;
+                threads.answer_udp(driver, service, clock)?;
             }
         }
         let connection_limit = http::ConnectionLimit::new(connections);

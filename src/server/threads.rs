@@ -1,6 +1,6 @@
 //! The threads of a running tracker, and how they end.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,7 +14,6 @@ use crate::http::{self, HttpFlavour};
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour, Tracker};
 use crate::udp;
-use crate::udp::socket::Socket;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
@@ -32,17 +31,15 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Answers what comes to one UDP socket.
+    /// Answers what one driver brings over UDP.
     pub(super) fn answer_udp<F: Flavour>(
         &mut self,
-        socket: UdpSocket,
+        driver: impl udp::Driver,
         service: udp::Service<F>,
         clock: impl Clock,
     ) -> Result<(), StartError> {
-        let socket = Arc::new(Socket::new(socket).map_err(StartError::system("prepare a UDP socket"))?);
-        let waiting = Arc::clone(&socket);
-        self.stop.wake_with(move || waiting.wake());
-        self.spawn("udp", move |stop| socket.run(service, clock, &stop))
+        self.stop.wake_with(driver.waker());
+        self.spawn("udp", move |stop| udp::run(&driver, service, clock, &stop))
     }
 
     /// Answers what comes to the TCP sockets of one worker.

@@ -7,6 +7,7 @@
 use crate::http::flavour::HttpFlavour;
 use crate::server::plugs;
 use crate::tracker::Flavour;
+use crate::udp::{self, UdpFlavour};
 
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
 mod access_list;
@@ -146,6 +147,10 @@ impl Flavour for ThisBuild {
     fn network_log(&self) -> &NetworkLog {
         &self.network_log
     }
+}
+
+impl UdpFlavour for ThisBuild {
+    type Driver = udp::Socket;
 }
 
 impl HttpFlavour for ThisBuild {

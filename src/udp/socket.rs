@@ -1,11 +1,10 @@
-//! Drives a [`Service`] over a socket: receives a batch with one system call, answers it, sends it with another.
+//! The driver over a socket: receives a batch with one system call and sends its replies with another.
 
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -13,13 +12,11 @@ use nix::sys::socket::{
     recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::stop::StopToken;
-use crate::tracker::{Clock, Flavour};
-
+use super::driver::Driver;
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
-use super::service::{Question, REPLY_BUFFER_LEN, Service};
+use super::service::{Question, REPLY_BUFFER_LEN};
 
 /// Datagrams received and sent at once.
 const BATCH: usize = 64;
@@ -28,8 +25,6 @@ const MAX_DATAGRAM: usize = HEADER_LEN + MAX_SCRAPE * 20;
 /// What is left of a reply, in bytes, where the path to its client is too narrow for all of it. Linux takes no path for
 /// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
 const MAX_CUT: usize = 552 - 20 - 8;
-/// How long to wait after an error that is not a datagram's own, such as a machine without memory.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The local address that a datagram was sent to, in the form in which it is given back as the reply's source.
 #[derive(Clone, Copy)]
@@ -40,30 +35,53 @@ enum Source {
     V6(libc::in6_pktinfo),
 }
 
-/// A datagram that has been received, and from whom.
-struct Arrived {
-    /// Where it stands.
-    buffer: usize,
-    len: usize,
-    from: SocketAddr,
-    source: Source,
-}
-
 /// A bound UDP socket of one worker.
+#[derive(Debug)]
 pub struct Socket {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     ipv6: bool,
     /// Bound to all addresses: then a reply's source has to be chosen, or clients would not know it for theirs.
     wildcard: bool,
 }
 
-impl Socket {
-    /// Takes a bound socket over.
-    ///
-    /// # Errors
-    ///
-    /// Those of `setsockopt` and `getsockname`.
-    pub fn new(socket: UdpSocket) -> io::Result<Self> {
+/// Memory for the datagrams that a socket receives and sends at once.
+pub struct Batch(FamilyBatch);
+
+enum FamilyBatch {
+    V4(BatchOf<SockaddrIn>),
+    V6(BatchOf<SockaddrIn6>),
+}
+
+/// A batch whose addresses are all of one family.
+struct BatchOf<A> {
+    receiving: MultiHeaders<A>,
+    sending: MultiHeaders<A>,
+    datagrams: Box<[[u8; MAX_DATAGRAM]]>,
+    /// One for each that has arrived, in the same order.
+    replies: Box<[[u8; REPLY_BUFFER_LEN]]>,
+    arrived: Vec<Arrived<A>>,
+    /// Where each reply that is sent goes.
+    destinations: Vec<Option<A>>,
+    /// From where.
+    sources: Vec<Source>,
+}
+
+/// A datagram that has been received, and from whom.
+struct Arrived<A> {
+    /// Where it stands.
+    buffer: usize,
+    len: usize,
+    from: A,
+    source: Source,
+    /// Bytes of its reply.
+    reply_len: usize,
+}
+
+impl TryFrom<UdpSocket> for Socket {
+    type Error = io::Error;
+
+    /// Takes a bound socket over. Fails where `setsockopt` or `getsockname` does.
+    fn try_from(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let wildcard = local.ip().is_unspecified();
         match local.ip() {
@@ -76,108 +94,125 @@ impl Socket {
             // does not know the option does without.
             let _ = setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_DO);
         }
-        Ok(Self { socket, ipv6: local.is_ipv6(), wildcard })
+        Ok(Self { socket: Arc::new(socket), ipv6: local.is_ipv6(), wildcard })
     }
+}
 
-    /// Ends [`Self::run`] in the thread that is in it, once `stop` has been told.
-    pub fn wake(&self) {
-        // Linux says that the socket is not connected, and wakes the receiver nevertheless.
-        let _ = shutdown(self.socket.as_raw_fd(), socket::Shutdown::Read);
-    }
+impl Driver for Socket {
+    type Batch = Batch;
 
-    /// Answers datagrams until `stop` is told and [`Self::wake`] is called.
-    pub fn run<F: Flavour>(&self, service: Service<F>, clock: impl Clock, stop: &StopToken) {
-        if self.ipv6 {
-            self.run_with::<SockaddrIn6, F>(service, clock, stop);
+    fn batch(&self) -> Batch {
+        Batch(if self.ipv6 {
+            FamilyBatch::V6(BatchOf::new(self.wildcard))
         } else {
-            self.run_with::<SockaddrIn, F>(service, clock, stop);
+            FamilyBatch::V4(BatchOf::new(self.wildcard))
+        })
+    }
+
+    fn waker(&self) -> impl FnOnce() + Send + 'static {
+        let socket = Arc::clone(&self.socket);
+        move || {
+            // Linux says that the socket is not connected, and wakes the receiver nevertheless.
+            let _ = shutdown(socket.as_raw_fd(), socket::Shutdown::Read);
         }
     }
 
-    fn run_with<A: Address, F: Flavour>(&self, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
-        let control = self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
-        let mut receiving = MultiHeaders::<A>::preallocate(BATCH, control.clone());
-        let mut sending = MultiHeaders::<A>::preallocate(BATCH, control);
-        let mut datagrams = vec![[0; MAX_DATAGRAM]; BATCH];
-        let mut memory = vec![[0; REPLY_BUFFER_LEN]; BATCH];
-        let mut arrived: Vec<Arrived> = Vec::with_capacity(BATCH);
-        let mut destinations = Vec::with_capacity(BATCH);
-        let mut complained = false;
+    fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        match &mut batch.0 {
+            FamilyBatch::V4(batch) => self.receive_into(batch)?,
+            FamilyBatch::V6(batch) => self.receive_into(batch)?,
+        }
+        Ok(())
+    }
 
-        while !stop.is_stopped() {
-            arrived.clear();
-            destinations.clear();
-            let received = self.receive(&mut receiving, &mut datagrams, &mut arrived, &mut destinations);
-            let question = |(arrived, reply): (&Arrived, _)| {
-                let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
-                Question::new(datagram.unwrap_or_default(), arrived.from, reply)
-            };
-            let mut questions: Vec<_> =
-                arrived.iter().zip(memory.iter_mut().map(<[u8; _]>::as_mut_slice)).map(question).collect();
-            service.answer(&mut questions, clock.now());
-            match received {
-                Ok(()) => complained = false,
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(error) => {
-                    if !complained {
-                        warn!("cannot receive over UDP: {error}; trying again");
-                        complained = true;
-                    }
-                    thread::sleep(PAUSE);
-                }
-            }
-            // Most often all are answered, and none moves.
-            let mut replies: [&[u8]; BATCH] = [&[]; BATCH];
-            let mut answered = 0;
-            for (at, question) in questions.iter().enumerate() {
-                let reply = question.answer();
-                if let Some(place) = replies.get_mut(answered).filter(|_| !reply.is_empty()) {
-                    *place = reply;
-                    if answered < at {
-                        arrived.swap(answered, at);
-                        destinations.swap(answered, at);
-                    }
-                    answered += 1;
-                }
-            }
-            arrived.truncate(answered);
-            self.send(&mut sending, &replies, &destinations, &arrived);
+    fn answer(&self, batch: &mut Batch, answer: impl FnOnce(&mut [Question<'_>])) {
+        match &mut batch.0 {
+            FamilyBatch::V4(batch) => batch.answer(answer),
+            FamilyBatch::V6(batch) => batch.answer(answer),
         }
     }
 
-    /// Waits for a datagram and takes all that have come.
-    fn receive<A: Address>(
-        &self,
-        headers: &mut MultiHeaders<A>,
-        datagrams: &mut [[u8; MAX_DATAGRAM]],
-        arrived: &mut Vec<Arrived>,
-        senders: &mut Vec<Option<A>>,
-    ) -> nix::Result<()> {
+    fn send(&self, batch: &mut Batch) {
+        match &mut batch.0 {
+            FamilyBatch::V4(batch) => self.send_replies(batch),
+            FamilyBatch::V6(batch) => self.send_replies(batch),
+        }
+    }
+}
+
+impl<A: Address> BatchOf<A> {
+    fn new(wildcard: bool) -> Self {
+        let control = wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
+        Self {
+            receiving: MultiHeaders::preallocate(BATCH, control.clone()),
+            sending: MultiHeaders::preallocate(BATCH, control),
+            datagrams: vec![[0; MAX_DATAGRAM]; BATCH].into_boxed_slice(),
+            replies: vec![[0; REPLY_BUFFER_LEN]; BATCH].into_boxed_slice(),
+            arrived: Vec::with_capacity(BATCH),
+            destinations: Vec::with_capacity(BATCH),
+            sources: Vec::with_capacity(BATCH),
+        }
+    }
+
+    fn answer(&mut self, answer: impl FnOnce(&mut [Question<'_>])) {
+        let Self { datagrams, replies, arrived, .. } = self;
+        let question = |(arrived, reply): (&Arrived<A>, _)| {
+            let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
+            Question::new(datagram.unwrap_or_default(), arrived.from.socket_address(), reply)
+        };
+        let replies = replies.iter_mut().map(|reply| &mut reply[..]);
+        let mut questions: Vec<_> = arrived.iter().zip(replies).map(question).collect();
+        answer(&mut questions);
+        let lens = questions.iter().map(|question| question.reply_len);
+        arrived.iter_mut().zip(lens).for_each(|(arrived, len)| arrived.reply_len = len);
+    }
+}
+
+impl Socket {
+    fn receive_into<A: Address>(&self, batch: &mut BatchOf<A>) -> nix::Result<()> {
+        let BatchOf { receiving, datagrams, arrived, .. } = batch;
+        arrived.clear();
         let mut buffers = datagrams.iter_mut();
         let mut slices: [_; BATCH] = array::from_fn(|_| [IoSliceMut::new(buffers.next().map_or(&mut [], |b| b))]);
-        let received = recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+        let received = recvmmsg(self.socket.as_raw_fd(), receiving, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
         for (buffer, message) in received.enumerate() {
             let source = if self.wildcard { source(&message) } else { Some(Source::Bound) };
             if let (Some(from), Some(source)) = (message.address, source) {
-                arrived.push(Arrived { buffer, len: message.bytes, from: from.socket_address(), source });
-                senders.push(Some(from));
+                arrived.push(Arrived { buffer, len: message.bytes, from, source, reply_len: 0 });
             }
         }
         Ok(())
     }
 
-    fn send<A: Address>(
+    fn send_replies<A: Address>(&self, batch: &mut BatchOf<A>) {
+        let BatchOf { sending, replies, arrived, destinations, sources, .. } = batch;
+        destinations.clear();
+        sources.clear();
+        let mut outgoing: [&[u8]; BATCH] = [&[]; BATCH];
+        let mut places = outgoing.iter_mut();
+        for (arrived, reply) in arrived.iter().zip(&*replies).filter(|(arrived, _)| arrived.reply_len > 0) {
+            if let (Some(place), Some(reply)) = (places.next(), reply.get(..arrived.reply_len)) {
+                *place = reply;
+                destinations.push(Some(arrived.from));
+                sources.push(arrived.source);
+            }
+        }
+        self.send_all(sending, &outgoing, destinations, sources);
+    }
+
+    /// Sends as many replies as there are destinations.
+    fn send_all<A: Address>(
         &self,
         headers: &mut MultiHeaders<A>,
         replies: &[&[u8]; BATCH],
         destinations: &[Option<A>],
-        arrived: &[Arrived],
+        sources: &[Source],
     ) {
         let mut slices = replies.map(|reply| [IoSlice::new(reply)]);
         let mut sent = 0;
-        while let Some(Arrived { source, .. }) = arrived.get(sent) {
+        while let Some(source) = sources.get(sent) {
             // One call has one source: most machines have one address, so this is nearly always the whole batch.
-            let run = arrived.iter().skip(sent).take_while(|other| same(source, &other.source)).count();
+            let run = sources.iter().skip(sent).take_while(|other| same(source, other)).count();
             let (batch, destinations) = (slices.iter().skip(sent).take(run), destinations.get(sent..sent + run));
             let control = source.control_message();
             let socket = self.socket.as_raw_fd();
@@ -284,13 +319,13 @@ mod tests {
     use crate::tracker::ScrapeCounts;
 
     fn socket(address: impl Into<IpAddr>) -> Socket {
-        Socket::new(UdpSocket::bind((address.into(), 0)).unwrap()).unwrap()
+        UdpSocket::bind((address.into(), 0)).unwrap().try_into().unwrap()
     }
 
     #[test]
     fn the_kernel_is_not_to_cut_what_it_sends_over_ipv4() {
         for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-            assert_eq!(getsockopt(&socket(address).socket, MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
+            assert_eq!(getsockopt(&*socket(address).socket, MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
         }
     }
 
@@ -309,12 +344,11 @@ mod tests {
 
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let SocketAddr::V4(from) = client.local_addr().unwrap() else { panic!("not bound to IPv4") };
-        let source = Source::Bound;
-        let arrived = [0; 5].map(|buffer| Arrived { buffer, len: 0, from: from.into(), source });
         let mut replies: [&[u8]; BATCH] = [&[]; BATCH];
         replies[..5].copy_from_slice(&[&connected, &announced, &scraped, &endless, &refused]);
         let mut headers = MultiHeaders::preallocate(BATCH, None);
-        socket(Ipv4Addr::LOCALHOST).send(&mut headers, &replies, &[Some(SockaddrIn::from(from)); 5], &arrived);
+        let to = [Some(SockaddrIn::from(from)); 5];
+        socket(Ipv4Addr::LOCALHOST).send_all(&mut headers, &replies, &to, &[Source::Bound; 5]);
 
         client.set_nonblocking(true).unwrap();
         let mut received = [0; 1000];
