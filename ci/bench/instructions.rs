@@ -100,11 +100,11 @@ impl Udp {
 }
 
 #[library_benchmark]
-#[bench::connect(args = (), setup = Udp::connects, config = costs(363))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(913))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_534))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(3_115))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_737))]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(349))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(765))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_513))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_939))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_471))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
