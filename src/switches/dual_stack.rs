@@ -11,7 +11,7 @@ use crate::tracker::select::{Plan, Requester};
 use crate::tracker::store::Torrent;
 use crate::tracker::swarm::Swarm;
 
-/// Peers of both families.
+/// IPv4 and IPv6 peers.
 #[derive(Debug)]
 pub struct BothFamilies;
 
@@ -30,7 +30,7 @@ pub struct Both(Peers);
 #[derive(Debug)]
 enum Peers {
     Ipv4(Swarm<PeerV4>),
-    /// As long as there is an IPv6 peer.
+    /// The form of a torrent that has an IPv6 peer.
     Both(Box<Pair>),
 }
 
@@ -164,8 +164,8 @@ impl TorrentPeers for Both {
         }
     }
 
-    /// Where both families are wanted, each gets a quarter of what is wanted, if it has so many, and the rest is shared in
-    /// proportion to what each has left.
+    /// Where both families are wanted, each gets a quarter of what is wanted, if it has so many, and the rest is shared
+    /// in proportion to what each has left.
     fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
         let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), seeder };
         let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), seeder };
@@ -219,7 +219,7 @@ impl TorrentPeers for Both {
     }
 }
 
-/// How many IPv4 and how many IPv6 peers make up `wanted`, of those that there are.
+/// Returns how many of `wanted` peers are to be IPv4 and how many IPv6, when there are so many of each.
 fn shares(wanted: usize, ipv4: usize, ipv6: usize) -> (usize, usize) {
     if ipv4 + ipv6 <= wanted {
         return (ipv4, ipv6);

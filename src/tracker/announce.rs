@@ -1,8 +1,8 @@
 //! What an announce does.
 //!
 //! Most of its time it waits for memory: the shard, its index, the torrent and the peers are in no cache, and each says
-//! where the next one is. So announces that came together are carried out together, in groups: each step begins to
-//! fetch, for the whole group, what the next step looks at.
+//! where the next one is. So announces that came together are run together, in groups: each step begins to fetch, for
+//! the whole group, what the next step looks at.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -54,19 +54,19 @@ pub struct AnnounceOutcome {
     pub counted_download: bool,
 }
 
-/// One announce of a group that is carried out together: see [`Tracker::announce_group`].
+/// An announce that is run together with others: see [`Tracker::announce_group`].
 #[derive(Debug)]
 pub struct PendingAnnounce<'a> {
     /// What the client says.
     pub announce: AnnounceRequest,
     /// The peers that it wants.
     pub peers: PeerRequest<'a>,
-    /// What has come of it; `None` until the group has been carried out.
+    /// What has come of it; `None` until it has been run.
     pub outcome: Option<Result<AnnounceOutcome, AnnounceError>>,
-    /// Of the torrent; `None` if the announce is refused.
+    /// The hash of the torrent; `None` if the announce is refused.
     hash: Option<Hash>,
     plan: Plan,
-    /// The cluster is to hear of it.
+    /// Whether to publish it to the cluster.
     publish: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> PendingAnnounce<'a> {
         publish: false,
     };
 
-    /// An announce that has not been carried out.
+    /// Makes an announce that has not been run.
     #[inline]
     pub fn new(announce: AnnounceRequest, peers: PeerRequest<'a>) -> Self {
         Self { announce, peers, ..Self::VACANT }
@@ -123,10 +123,10 @@ impl<F: Flavour> Tracker<F> {
         Ok(outcome)
     }
 
-    /// Does with each what [`Self::announce`] does, and puts the outcome into it; announces of the same torrent keep their
-    /// order. Faster than one after the other, the more so the larger the tracker is.
+    /// Runs each announce as [`Self::announce`] does, and stores its outcome in it. Announces of the same torrent keep
+    /// their order. Faster than one after the other, the more so the larger the tracker is.
     ///
-    /// Locks one shard for each, once, and at most [`GROUP`] at a time. None is locked while the cluster is told, nor
+    /// Locks one shard for each announce, at most [`GROUP`] at a time. No shard is locked while the cluster is told, or
     /// when this returns.
     pub fn announce_group(&self, announces: &mut [PendingAnnounce<'_>], now: Minute, rng: &mut Rng) {
         for group in announces.chunks_mut(GROUP) {
@@ -153,8 +153,8 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
-    /// Carries announces out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
-    /// their torrents, or passes over one that is refused. Returns how many: at least one.
+    /// Runs the announces from the first on, as far as [`Store::find_group`](super::store::Store::find_group) locks
+    /// their shards, or passes over the first if it is refused. Returns how many that were: at least one.
     fn run_some(&self, group: &mut [PendingAnnounce<'_>], now: Minute) -> usize {
         let mut locked = [const { None }; GROUP];
         let sought = |n: usize| {
@@ -205,7 +205,7 @@ fn change(announce: &AnnounceRequest, completed: bool, now: Minute) -> Change {
     }
 }
 
-/// Does what is announced to the torrent that was found.
+/// Runs an announce on the torrent that was found.
 fn run<F: Flavour>(
     announce: &AnnounceRequest,
     locked: &mut Locked<'_, F::Families>,
@@ -234,7 +234,7 @@ fn run<F: Flavour>(
     locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
 }
 
-/// Takes the peer out, if it is there.
+/// Removes the peer, if it is there.
 fn remove<F: AddressFamilies>(locked: &mut Locked<'_, F>, endpoint: SocketAddr, now: Minute) -> AnnounceOutcome {
     let left = locked.modify(now, |torrent, key| {
         torrent.peers.remove(key, endpoint);

@@ -39,14 +39,14 @@ impl AddressFamilies for Ipv4Only {
 /// How many peers a client wants, and where they go.
 #[derive(Debug)]
 pub struct PeerRequest<'a> {
-    /// How many peers, of all families together.
+    /// How many peers are wanted, of all families together.
     pub wanted: usize,
-    /// Of which families, and the memory for each.
+    /// The families that are wanted, with memory for each.
     pub into: PeerBuffers<'a>,
 }
 
 impl PeerRequest<'_> {
-    /// Wants no peers.
+    /// Returns a request for no peers.
     pub const fn none() -> Self {
         Self { wanted: 0, into: PeerBuffers::None }
     }
@@ -61,11 +61,11 @@ pub enum PeerBuffers<'a> {
     Ipv4(PeerBuffer<'a>),
     /// IPv6 alone: 18 bytes for each peer (BEP 7).
     Ipv6(PeerBuffer<'a>),
-    /// Whatever the tracker keeps.
+    /// Both families, as far as the tracker keeps them.
     Both {
-        /// As above.
+        /// 6 bytes for each peer.
         ipv4: PeerBuffer<'a>,
-        /// As above.
+        /// 18 bytes for each peer.
         ipv6: PeerBuffer<'a>,
     },
 }
@@ -105,10 +105,10 @@ impl<'a> PeerBuffers<'a> {
     }
 }
 
-/// Lent memory that peers are written to in compact form, behind what stands there already.
+/// Lent memory to which peers are appended in compact form.
 ///
-/// It should be [`PeerBuffer::SPARE`] bytes longer than what is to be written: peers are written in wide steps. Where it
-/// is shorter, fewer peers are written.
+/// Peers are written in wide steps, so the memory has to be [`PeerBuffer::SPARE`] bytes longer than the peers are. If
+/// it is shorter, fewer peers are written.
 #[derive(Debug)]
 pub struct PeerBuffer<'a> {
     bytes: &'a mut [u8],
@@ -116,18 +116,18 @@ pub struct PeerBuffer<'a> {
 }
 
 impl<'a> PeerBuffer<'a> {
-    /// Bytes that may be written to behind the last peer.
+    /// How many bytes behind the last peer may be overwritten.
     pub const SPARE: usize = {
         let (ipv4, ipv6) = (PeerV4::WIDE - PeerV4::COMPACT, PeerV6::WIDE - PeerV6::COMPACT);
         if ipv4 > ipv6 { ipv4 } else { ipv6 }
     };
 
-    /// Peers go to the beginning of `bytes`.
+    /// Makes an empty buffer of `bytes`.
     pub fn new(bytes: &'a mut [u8]) -> Self {
         Self::behind(bytes, 0)
     }
 
-    /// Peers go behind the first `len` bytes, which stay as they are.
+    /// Makes a buffer of `bytes`, of which the first `len` are in use already.
     #[inline]
     pub fn behind(bytes: &'a mut [u8], len: usize) -> Self {
         Self { bytes, len }
@@ -155,7 +155,7 @@ impl<'a> PeerBuffer<'a> {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Appends what `write` writes to the vacant bytes; it returns how many those are.
+    /// Passes the vacant bytes to `write`, which returns how many of them it has used.
     #[inline]
     pub fn append(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
         self.len += write(self.bytes.get_mut(self.len..).unwrap_or_default());
@@ -164,9 +164,9 @@ impl<'a> PeerBuffer<'a> {
 
 /// All peers of one torrent, of whatever families the tracker keeps.
 pub trait TorrentPeers: Default + Send {
-    /// How many peers of each kind.
+    /// Returns how many peers of each kind there are.
     fn counts(&self) -> SwarmCounts;
-    /// Since when there has been no peer; `None` while there is one.
+    /// Returns since when there has been no peer; `None` while there is one.
     fn empty_since(&self) -> Option<Minute>;
     /// Notes the last time that a torrent without peers was heard of.
     fn set_empty_since(&mut self, minute: Minute);
@@ -183,24 +183,24 @@ pub trait TorrentPeers: Default + Send {
         seeder: bool,
         state: impl FnOnce(Option<PeerState>) -> PeerState,
     );
-    /// Takes the peer at `endpoint` out; says with which state.
+    /// Removes the peer at `endpoint`. Returns its state.
     fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Begins to fetch what says where the peers stand: see [`Swarm::prefetch`].
     fn prefetch(&self);
     /// Begins to fetch the peers that [`Self::upsert`] and [`Self::select`] will look at: see
     /// [`Swarm::prefetch_peers`].
     fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize);
-    /// Writes a random selection of peers: see [`Swarm::select`]. `requester` is where the client is, if it is one of
-    /// them.
+    /// Writes a random selection of peers into the buffers of the request: see [`Swarm::select`]. `requester` is the
+    /// client's endpoint, if it is one of the peers.
     fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>);
-    /// Shows the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where
+    /// Visits the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where
     /// to go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
     fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
-    /// Takes expired peers out in portions: see [`Swarm::expire`].
+    /// Removes expired peers in portions: see [`Swarm::expire`].
     fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;
-    /// Forgets every peer; none has been heard of since `since`.
+    /// Removes all peers, of whom none has been heard of since `since`.
     fn clear(&mut self, since: Minute);
-    /// Minutes since any peer was heard of, looking at no more than a bounded number of them.
+    /// Returns how many minutes ago any peer was last heard of. Looks at a bounded number of peers.
     fn quiet_for(&self, now: Minute) -> u32;
 }
 

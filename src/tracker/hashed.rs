@@ -9,7 +9,7 @@ use super::peer::{Peer, PeerState};
 use super::select::{Plan, Requester, Selection, Slots};
 use super::table::Table;
 
-/// Seeders and leechers apart. What each function does is said where [`Swarm`](super::swarm::Swarm) has it.
+/// Seeders and leechers in a table each. Its functions are documented where [`Swarm`](super::swarm::Swarm) has them.
 #[derive(Debug)]
 pub(super) struct Hashed<P> {
     seeders: Table<P>,
@@ -117,6 +117,7 @@ impl<P: Peer> Hashed<P> {
         Some(self.leechers.expire(key, now, from - first, budget)? + first)
     }
 
+    /// Returns the table of seeders, or that of leechers.
     fn of(&self, seeder: bool) -> &Table<P> {
         if seeder { &self.seeders } else { &self.leechers }
     }

@@ -42,7 +42,8 @@ impl HashKey {
     }
 
     /// Returns the hash of an endpoint, which says where a peer is kept within its swarm: two folded multiplications, a
-    /// few cycles. An endpoint has to be reachable to be worth announcing, so there is less to choose than in an info hash.
+    /// few cycles. An endpoint has to be reachable to be worth announcing, so there is less to choose than in an info
+    /// hash.
     #[inline]
     pub fn hash_endpoint(&self, high: u64, low: u64) -> u64 {
         let [a, b, c, d] = self.fold;

@@ -4,12 +4,12 @@ use super::flavour::{Admission as _, Flavour};
 use super::store::{GROUP, Torrent};
 use super::{InfoHash, ScrapeCounts, Tracker};
 
-/// One torrent of a group that is scraped together: see [`Tracker::scrape_group`].
+/// A torrent that is scraped together with others: see [`Tracker::scrape_group`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PendingScrape {
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Its numbers, once the group has been scraped; `None` if it is not known or not served.
+    /// Its numbers, once it has been scraped; `None` if it is not known or not served.
     pub counts: Option<ScrapeCounts>,
 }
 
@@ -22,8 +22,8 @@ impl<F: Flavour> Tracker<F> {
         self.store.find(info_hash).torrent().map(Torrent::scrape_counts)
     }
 
-    /// Does with each what [`Self::scrape`] does, and puts the numbers into it: faster than one after the other, the more
-    /// so the larger the tracker is.
+    /// Scrapes each torrent as [`Self::scrape`] does, and stores its numbers in it. Faster than one after the other,
+    /// the more so the larger the tracker is.
     ///
     /// Locks at most [`GROUP`] shards at a time, and none when it returns.
     pub fn scrape_group(&self, scrapes: &mut [PendingScrape]) {

@@ -1,29 +1,29 @@
-//! Which peers are handed out: a random selection that touches few cache lines.
+//! Selects the peers that a client is given: at random, from few cache lines.
 
 use fastrand::Rng;
 
 use super::peer::Peer;
 use super::prefetch::prefetch_first;
 
-/// Peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
+/// Most peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
 const RUN: usize = 16;
 /// With at least this many slots for each run, runs are taken from all over the swarm.
 const SPREAD: usize = 4 * RUN;
 
-/// Whom a selection is for.
+/// The client that a selection is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<P> {
     /// Its endpoint, if it is one of the swarm (not of the other address family).
     pub endpoint: Option<P>,
-    /// Has it got everything?
+    /// It has everything.
     pub seeder: bool,
 }
 
-/// What a selection is read from: slots that are peers or vacant, in one piece or in several.
+/// Slots that hold a peer or are vacant, in one piece or in several.
 pub trait Slots<P> {
-    /// How many, vacant ones included.
+    /// Returns how many slots there are, vacant ones included.
     fn slots(&self) -> usize;
-    /// Those from a slot on, as far as they stand side by side: at least that one, if there is one.
+    /// Returns the slots from `at` on that stand side by side: at least that one, if there is one.
     fn piece(&self, at: usize) -> &[P];
 }
 
@@ -68,7 +68,8 @@ impl Plan {
     }
 
     /// Returns how many of `wanted` peers are to be seeders, when `seeders` of the `present` peers are. Rounded at
-    /// random, so that on average it is the exact share; at most `seeders`, and at least what there are too few leechers for.
+    /// random, so that on average it is the exact share; at most `seeders`, and at least what there are too few
+    /// leechers for.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     pub fn share_of_seeders(&self, wanted: usize, seeders: usize, present: usize) -> usize {
@@ -108,8 +109,8 @@ pub struct Selection {
 
 impl Selection {
     /// Writes the compact form of as many of the peers in `slots` as are wanted (of all if there are fewer) to the
-    /// beginning of `out`, and returns the number of bytes. Passes over vacant slots and over `requester`, which was not
-    /// counted among those present.
+    /// beginning of `out`, and returns the number of bytes. Passes over vacant slots and over `requester`, which was
+    /// not counted among those present.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
     pub fn take<P: Peer>(&self, slots: &(impl Slots<P> + ?Sized), requester: &P, out: &mut [u8]) -> usize {
@@ -184,7 +185,7 @@ impl Fraction {
     }
 }
 
-/// About how many slots so many peers stand in.
+/// Returns about how many slots so many peers stand in.
 fn with_vacant(peers: usize) -> usize {
     peers + peers / 8 + 1
 }
@@ -198,7 +199,7 @@ struct Taking<'a, P> {
 }
 
 impl<P: Peer> Taking<'_, P> {
-    /// Takes from `many` slots from `first` on and around, until `due` bytes are written.
+    /// Takes peers from the `many` slots from `first` on, wrapping at the end, until `due` bytes are written.
     #[inline(always)] // Else it is a call for each run: 100 instructions of an announce's 3,000.
     fn around(&mut self, slots: &(impl Slots<P> + ?Sized), first: usize, many: usize, due: usize) {
         let (mut at, mut left) = (first, many);

@@ -46,7 +46,7 @@ impl<P: Peer> Default for Swarm<P> {
 }
 
 impl<P: Peer> Swarm<P> {
-    /// How many peers of each kind.
+    /// Returns how many peers of each kind there are.
     pub fn counts(&self) -> SwarmCounts {
         match &self.0 {
             Form::Empty { .. } => SwarmCounts::default(),
@@ -61,7 +61,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Since when there has been no peer; `None` while there is one.
+    /// Returns since when there has been no peer; `None` while there is one.
     pub fn empty_since(&self) -> Option<Minute> {
         match self.0 {
             Form::Empty { since } => Some(since),
@@ -76,7 +76,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Adds `peer`, or refreshes its state. `state` is called once, with the state that it had, and makes the new one,
+    /// Adds `peer`, or refreshes its state. `state` is called once with the peer's old state, and returns the new one,
     /// whose seeder flag is `seeder`.
     ///
     /// Costs the same in a swarm of a million as in one of a hundred.
@@ -95,7 +95,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Takes the peer at `endpoint`'s address and port out, and returns it. An emptied swarm has been empty since
+    /// Removes the peer at `endpoint`'s address and port, and returns it. An emptied swarm has been empty since
     /// minute 0: see [`Self::set_empty_since`].
     pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let removed = match &mut self.0 {
@@ -125,9 +125,9 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all if there are
-    /// fewer, and returns the number of bytes. The requester, if it is one of this swarm, is not among them. A seeder is
-    /// given leechers only: another seeder is of no use to it.
+    /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all if there
+    /// are fewer, and returns the number of bytes. The requester, if it is one of this swarm, is not among them. A
+    /// seeder is given leechers only: another seeder is of no use to it.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
     pub fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
@@ -172,13 +172,13 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// How many peers [`Self::select`] has to choose from.
+    /// Returns how many peers [`Self::select`] has to choose from.
     pub fn choice(&self, requester: &Requester<P>) -> usize {
         let counts = self.counts();
         if requester.seeder { counts.leechers } else { counts.peers() - usize::from(requester.endpoint.is_some()) }
     }
 
-    /// The places that a walk over all peers looks at.
+    /// Returns how many places a walk over all peers looks at.
     pub fn places(&self) -> usize {
         match &self.0 {
             Form::Hashed(tables) => tables.places(),
@@ -186,7 +186,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Shows the peers whose hashes are in `range`, each once. A peer keeps its hash wherever it moves: a walk that
+    /// Visits the peers whose hashes are in `range`, each once. A peer keeps its hash wherever it moves: a walk that
     /// goes through all hashes, range by range, misses none that stays.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, visit: impl FnMut(&P)) {
         match &self.0 {
@@ -223,7 +223,8 @@ impl<P: Peer> Swarm<P> {
         rest
     }
 
-    /// Minutes since any peer was heard of. In a swarm of hash tables somebody is heard of every minute: 0.
+    /// Returns how many minutes ago any peer was last heard of. In a swarm of hash tables somebody is heard of every
+    /// minute: 0.
     pub fn quiet_for(&self, now: Minute) -> u32 {
         match &self.0 {
             Form::Empty { since } => return now.since(*since),
@@ -233,14 +234,14 @@ impl<P: Peer> Swarm<P> {
         self.slice().iter().map(|peer| peer.state().age(now)).min().unwrap_or(0)
     }
 
-    /// Forgets every peer; none has been heard of since `since`. A swarm that is empty already stays as it is.
+    /// Removes all peers, of whom none has been heard of since `since`. A swarm that is empty already stays as it is.
     pub fn clear(&mut self, since: Minute) {
         if self.empty_since().is_none() {
             self.0 = Form::Empty { since };
         }
     }
 
-    /// The peers of the forms that are looked through.
+    /// Returns the peers, if the form is one that is searched from end to end; none otherwise.
     fn slice(&self) -> &[P] {
         let (len, room) = match &self.0 {
             Form::Few { len, peers } => (len, peers.as_ref()),
@@ -251,7 +252,7 @@ impl<P: Peer> Swarm<P> {
         room.get(..usize::from(*len)).unwrap_or_default()
     }
 
-    /// [`Self::slice`], to be changed.
+    /// Returns the same, to be changed.
     fn slice_mut(&mut self) -> &mut [P] {
         let (len, room) = match &mut self.0 {
             Form::Few { len, peers } => (len, peers.as_mut()),
@@ -295,7 +296,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Takes a peer out of the forms that are looked through, without changing the form.
+    /// Removes the peer at a position of [`Self::slice`], without changing the form. Returns it.
     fn remove_at(&mut self, at: usize) -> P {
         match &mut self.0 {
             Form::Few { len, peers } => {

@@ -19,7 +19,7 @@ use super::select::Slots;
 /// keeps beside each block counts for little.
 const BLOCK: usize = 256;
 
-/// Slots from its home on within which most peers are found.
+/// How many slots from its home on a peer is found within, most often.
 const PROBED: usize = 8;
 
 /// Peers by endpoint.
@@ -30,29 +30,29 @@ pub struct Table<P> {
 }
 
 impl<P: Peer> Table<P> {
-    /// Room for `len` peers, and for some more.
+    /// Makes an empty table with room for `len` peers and some more.
     pub fn with_room_for(len: usize) -> Self {
         let mut slots = Blocks::default();
         slots.reset(slots_for(len));
         Self { slots, len: 0 }
     }
 
-    /// How many peers it holds.
+    /// Returns how many peers there are.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Does it hold none?
+    /// Is there no peer?
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The peers, in no order that means anything.
+    /// Returns the peers, in no particular order.
     pub fn peers(&self) -> impl Iterator<Item = &P> {
         self.slots.iter().filter(|peer| !peer.is_vacant())
     }
 
-    /// Shows the peers whose hashes are in `range`, each once, in no order that means anything. Looks at the slots that
+    /// Visits the peers whose hashes are in `range`, each once, in no order that means anything. Looks at the slots that
     /// the range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at
     /// most.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
@@ -79,7 +79,7 @@ impl<P: Peer> Table<P> {
         }
     }
 
-    /// The peer in a slot; `None` if it is vacant, or if there is no such slot.
+    /// Returns the peer in a slot; `None` if the slot is vacant, or if there is no such slot.
     fn peer(&self, slot: usize) -> Option<&P> {
         self.slots.get(slot).filter(|peer| !peer.is_vacant())
     }
@@ -100,7 +100,7 @@ impl<P: Peer> Table<P> {
         self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
     }
 
-    /// Begins to fetch where the peer at `endpoint`'s address and port stands, if it does.
+    /// Begins to fetch the slots in which the peer at `endpoint`'s address and port is most likely found.
     #[inline]
     pub fn prefetch(&self, key: &HashKey, endpoint: &P) {
         prefetch_first(self.slots.piece(self.home(key, endpoint)), PROBED);
@@ -115,7 +115,7 @@ impl<P: Peer> Table<P> {
         self.len += 1;
     }
 
-    /// Takes the peer at `endpoint`'s address and port out.
+    /// Removes the peer at `endpoint`'s address and port, and returns it.
     pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let at = self.place(key, endpoint);
         let removed = *self.slots.get(at).filter(|peer| peer.is(endpoint))?;
@@ -124,9 +124,10 @@ impl<P: Peer> Table<P> {
         Some(removed)
     }
 
-    /// Takes out the expired ones among the `budget` slots from `from` on. Says where to go on; `None` at the end.
+    /// Removes the expired peers among the `budget` slots from `from` on. Returns the slot to go on from; `None` at the
+    /// end.
     ///
-    /// None is overlooked, unless the table changes between two portions: then it is found by the next sweep.
+    /// An expired peer is overlooked only if the table changes between two portions; the next sweep finds it.
     pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         let end = from.saturating_add(budget).min(self.slots.len());
         let mut at = from;
@@ -144,7 +145,8 @@ impl<P: Peer> Table<P> {
         None
     }
 
-    /// The slot of the peer, or the vacant one where it would go. There is one: the load stays below one.
+    /// Returns the slot of the peer, or the vacant one where it would go. There always is one: the load stays below
+    /// one.
     fn place(&self, key: &HashKey, peer: &P) -> usize {
         let home = self.home(key, peer);
         let stops = |slot: &P| slot.is_vacant() || slot.is(peer);
@@ -164,12 +166,12 @@ impl<P: Peer> Table<P> {
         home
     }
 
-    /// The slot that a peer's hash names.
+    /// Returns the slot that a peer's hash names.
     fn home(&self, key: &HashKey, peer: &P) -> usize {
         self.slot_of(peer.hash(key))
     }
 
-    /// The slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their
+    /// Returns the slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their
     /// order when the array grows, and growing walks it from end to end.
     #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
     fn slot_of(&self, hash: u64) -> usize {
@@ -234,7 +236,7 @@ impl<P: Peer> Slots<P> for Table<P> {
     }
 }
 
-/// Room for a sixth more.
+/// Returns how many slots so many peers get: a sixth more than that, and four.
 fn slots_for(len: usize) -> usize {
     len * 7 / 6 + 4
 }

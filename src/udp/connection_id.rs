@@ -19,13 +19,13 @@ pub struct ConnectionIds {
 }
 
 impl ConnectionIds {
-    /// `key` is secret and random: whoever knows it can announce for others. Ids are accepted for one to two times
-    /// `slot_minutes`.
+    /// Makes ids that are accepted for one to two times `slot_minutes`. `key` is secret and random: whoever knows it
+    /// can announce for others.
     pub fn new(key: (u64, u64), slot_minutes: NonZeroU16) -> Self {
         Self { key, slot_minutes: slot_minutes.get().into() }
     }
 
-    /// The id for a client that connects `now`.
+    /// Returns the id for a client that connects `now`.
     pub fn issue(&self, address: IpAddr, now: Minute) -> u64 {
         self.id(address, self.slot(now))
     }

@@ -1,24 +1,24 @@
-//! BEP 15 on the wire: bytes to values, and back. Everything is big-endian.
+//! The wire format of BEP 15: reads requests from bytes, and writes replies to bytes. All numbers are big-endian.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 use crate::tracker::{Event, InfoHash, ScrapeCounts};
 
-/// What a connect has in the place of a connection id (BEP 15, "Connect").
+/// The number that stands in a connect where other requests have a connection id (BEP 15, "Connect").
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
-/// Connection id, action, transaction id: no request is shorter.
+/// Length of the shortest request: connection id, action, transaction id.
 pub const HEADER_LEN: usize = 16;
-/// An announce without the options of BEP 41.
+/// Length of an announce without the options of BEP 41.
 pub const ANNOUNCE_LEN: usize = 98;
-/// Action and transaction id, which begin every reply.
+/// Length of what begins every reply: action, transaction id.
 pub const REPLY_HEADER_LEN: usize = 8;
-/// Action, transaction id, interval, leechers, seeders.
+/// Length of the reply to an announce without its peers: action, transaction id, interval, leechers, seeders.
 pub const ANNOUNCE_REPLY_LEN: usize = 20;
-/// An IPv4 peer in compact form.
+/// Length of an IPv4 peer in compact form.
 pub const PEER_LEN: usize = 6;
-/// Seeders, downloaded, leechers: what a scrape tells of each torrent.
+/// Length of one torrent in the reply to a scrape: seeders, downloaded, leechers.
 pub const TOTALS_LEN: usize = 12;
-/// Info hashes answered in one scrape (BEP 15, "Scrape").
+/// Most info hashes that one scrape is answered for (BEP 15, "Scrape").
 pub const MAX_SCRAPE: usize = 74;
 
 const CONNECT: u32 = 0;
@@ -26,44 +26,44 @@ const ANNOUNCE: u32 = 1;
 const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 
-/// A datagram that may be answered. Whether it will be depends on its connection id.
+/// A well-formed request. Whether it is served depends on its connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpRequest<'a> {
-    /// Given out in the reply to a connect.
+    /// The id that the reply to a connect gave the client.
     pub connection_id: u64,
-    /// Comes back in the reply.
+    /// Chosen by the client, and repeated in the reply.
     pub transaction_id: u32,
-    /// What is asked.
+    /// What the client asks for.
     pub action: Action<'a>,
 }
 
-/// What a client asks.
+/// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// For a connection id.
+    /// A connection id.
     Connect,
-    /// For peers.
+    /// Peers.
     Announce(AnnounceBody),
-    /// For the numbers of torrents.
+    /// The numbers of torrents.
     Scrape(Hashes<'a>),
-    /// Something that has a known action, but is too short for it.
+    /// An action that is known, in a datagram that is too short for it.
     Truncated,
 }
 
-/// Info hashes, one after the other. What follows the last whole one is not answered.
+/// The info hashes of a scrape. Bytes behind the last whole one are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashes<'a>(&'a [u8]);
 
 impl Hashes<'_> {
-    /// At most [`MAX_SCRAPE`] of them.
+    /// Returns the first [`MAX_SCRAPE`] of them.
     pub fn iter(&self) -> impl Iterator<Item = InfoHash> {
         let whole = self.0.chunks_exact(InfoHash::LEN).take(MAX_SCRAPE);
         whole.filter_map(|chunk| chunk.try_into().ok()).map(InfoHash)
     }
 }
 
-/// What is read of an announce. Its address field is not: the sender's address counts. Nor are the peer id, the key,
-/// the amounts transferred and the options of BEP 41.
+/// The fields of an announce that are used. Not among them: the address (the sender's own counts), the peer id, the
+/// key, the amounts transferred, and the options of BEP 41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnounceBody {
     /// The torrent.
@@ -72,13 +72,13 @@ pub struct AnnounceBody {
     pub left: u64,
     /// What happened.
     pub event: Event,
-    /// Peers wanted; negative: as many as there may be.
+    /// How many peers are wanted; negative for as many as a reply holds.
     pub num_want: i32,
     /// Where the client listens.
     pub port: u16,
 }
 
-/// Reads a datagram. `None`: it is not a tracker's business, drop it.
+/// Reads a datagram. Returns `None` if it is no request of this protocol, and is to be dropped.
 pub fn parse(datagram: &[u8]) -> Option<UdpRequest<'_>> {
     let (header, body) = datagram.split_first_chunk::<HEADER_LEN>()?;
     let [a, b, c, d, e, f, g, h, action @ .., t, u, v, w] = *header;
@@ -117,8 +117,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// Writes the reply to a connect: 16 bytes, as many as the connect has. Returns its length, as all that write a reply do;
-/// 0 where the memory is too short for it.
+/// Writes the reply to a connect: 16 bytes, as many as the connect has. Returns the length of the reply, as every
+/// function does that writes one; 0 if the memory is too short.
 #[inline]
 pub fn write_connect(reply: &mut [u8], transaction_id: u32, connection_id: u64) -> usize {
     let words = u128::from(header(CONNECT, transaction_id)) << 64 | u128::from(connection_id);
@@ -140,7 +140,7 @@ pub fn end_announce(reply: &mut [u8], interval: u32, counts: ScrapeCounts) {
     }
 }
 
-/// Makes what [`begin_announce`] began an error, with a text for the client's user. Returns its length.
+/// Turns what [`begin_announce`] began into an error with a text for the client's user. Returns its length.
 pub fn refuse_announce(reply: &mut [u8], text: &str) -> usize {
     match reply.first_chunk::<REPLY_HEADER_LEN>() {
         Some([_, _, _, _, transaction_id @ ..]) => write_error(reply, u32::from_be_bytes(*transaction_id), text),
@@ -148,8 +148,8 @@ pub fn refuse_announce(reply: &mut [u8], text: &str) -> usize {
     }
 }
 
-/// Writes the header of the reply to a scrape. The numbers of each torrent go behind it, in the order in which they were
-/// asked for. Returns its length.
+/// Writes the header of the reply to a scrape. The numbers of each torrent go behind it, in the order in which they
+/// were asked for. Returns its length.
 #[inline]
 pub fn begin_scrape(reply: &mut [u8], transaction_id: u32) -> usize {
     put(reply, header(SCRAPE, transaction_id).to_be_bytes())
@@ -170,7 +170,8 @@ pub fn write_error(reply: &mut [u8], transaction_id: u32, text: &str) -> usize {
     }
 }
 
-/// As much of a reply over IPv4 as fits `most` bytes, 20 or more of them: its last peer or torrent is whole.
+/// Returns as much of a reply over IPv4 as fits into `most` bytes (20 or more), without a part of a peer or torrent at
+/// the end.
 pub fn cut(reply: &[u8], most: usize) -> &[u8] {
     let (before, each) = match reply.first_chunk().map(|action| u32::from_be_bytes(*action)) {
         Some(ANNOUNCE) => (ANNOUNCE_REPLY_LEN, PEER_LEN),
@@ -185,7 +186,7 @@ fn header(action: u32, transaction_id: u32) -> u64 {
     u64::from(action) << 32 | u64::from(transaction_id)
 }
 
-/// Writes all of `bytes`, or nothing where there is no room. Returns how many.
+/// Writes all of `bytes`, or nothing where there is no room. Returns how many bytes.
 #[inline]
 fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> usize {
     let Some(place) = room.first_chunk_mut() else { return 0 };
@@ -193,7 +194,7 @@ fn put<const N: usize>(room: &mut [u8], bytes: [u8; N]) -> usize {
     N
 }
 
-/// The same, for three numbers.
+/// Writes all three numbers, or nothing where there is no room. Returns how many bytes.
 #[inline]
 fn put_numbers(room: &mut [u8], numbers: [u32; 3]) -> usize {
     let [a, b, c] = numbers.map(u32::to_be_bytes);
@@ -201,7 +202,7 @@ fn put_numbers(room: &mut [u8], numbers: [u32; 3]) -> usize {
     put(room, [e, f, g, h, i, j, k, l, m, n, o, p])
 }
 
-/// Writes as much of a text as there is room for behind the header. Returns how many bytes.
+/// Writes as much of a text behind the header as there is room for. Returns how many bytes.
 fn put_text(reply: &mut [u8], text: &str) -> usize {
     let room = reply.get_mut(REPLY_HEADER_LEN..).unwrap_or_default();
     room.iter_mut().zip(text.bytes()).map(|(place, byte)| *place = byte).count()

@@ -18,15 +18,16 @@ use super::driver::Driver;
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
 use super::service::{Question, REPLY_BUFFER_LEN};
 
-/// Datagrams received and sent at once.
+/// Most datagrams received or sent with one system call.
 const BATCH: usize = 64;
-/// The longest scrape. What is longer is cut: options at the end of an announce (BEP 41) are not looked at anyway.
+/// Length of the longest scrape. Longer datagrams are cut: the options at the end of an announce (BEP 41) are not read
+/// anyway.
 const MAX_DATAGRAM: usize = HEADER_LEN + MAX_SCRAPE * 20;
-/// What is left of a reply, in bytes, where the path to its client is too narrow for all of it. Linux takes no path for
+/// Length to which a reply is cut where the path to its client is too narrow for all of it. Linux takes no path to be
 /// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
 const MAX_CUT: usize = 552 - 20 - 8;
 
-/// The local address that a datagram was sent to, in the form in which it is given back as the reply's source.
+/// The local address that a datagram was sent to, in the form that makes it the source of the reply.
 #[derive(Clone, Copy)]
 enum Source {
     /// The socket is bound to one address.
@@ -57,30 +58,30 @@ struct BatchOf<A> {
     receiving: MultiHeaders<A>,
     sending: MultiHeaders<A>,
     datagrams: Box<[[u8; MAX_DATAGRAM]]>,
-    /// One for each that has arrived, in the same order.
+    /// The n-th is for the n-th datagram in `arrived`.
     replies: Box<[[u8; REPLY_BUFFER_LEN]]>,
     arrived: Vec<Arrived<A>>,
-    /// Where each reply that is sent goes.
+    /// The destination of each reply that is sent.
     destinations: Vec<Option<A>>,
-    /// From where.
+    /// The source of each.
     sources: Vec<Source>,
 }
 
 /// A datagram that has been received, and from whom.
 struct Arrived<A> {
-    /// Where it stands.
+    /// Position in `datagrams`.
     buffer: usize,
     len: usize,
     from: A,
     source: Source,
-    /// Bytes of its reply.
+    /// Length of the reply; 0 if there is none.
     reply_len: usize,
 }
 
 impl TryFrom<UdpSocket> for Socket {
     type Error = io::Error;
 
-    /// Takes a bound socket over. Fails where `setsockopt` or `getsockname` does.
+    /// Takes over a bound socket. Fails if `setsockopt` or `getsockname` does.
     fn try_from(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let wildcard = local.ip().is_unspecified();
@@ -235,7 +236,7 @@ impl Socket {
 
 // nix has this macro for options that it does not know itself.
 sockopt_impl!(
-    /// Whether datagrams that are too long for their path are cut in pieces by the kernel, or refused.
+    /// Whether the kernel fragments datagrams that are too long for their path, or refuses them.
     MtuDiscover,
     Both,
     libc::IPPROTO_IP,
@@ -243,7 +244,7 @@ sockopt_impl!(
     libc::c_int
 );
 
-/// Whether there is less of a reply to send now.
+/// Cuts a reply that does not fit its path. Returns whether it is shorter now.
 #[cold]
 fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &[&'a [u8]], at: usize) -> bool {
     let (Some([slice]), Some(reply)) = (slices.get_mut(at), replies.get(at)) else { return false };
@@ -253,8 +254,8 @@ fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &[&'a [u8]], at: usize) -> 
     shorter
 }
 
-/// As the system writes addresses of one family: a batch of them is copied to and fro, and one that fits all families
-/// takes eight times as much as an IPv4 address.
+/// An address of one family in the system's form. Batches of them are copied to and fro, and a form that fits all
+/// families is eight times as long as an IPv4 address.
 trait Address: SockaddrLike + Copy {
     fn socket_address(self) -> SocketAddr;
 }
@@ -292,7 +293,7 @@ fn same(one: &Source, other: &Source) -> bool {
     }
 }
 
-/// Which of our addresses a datagram was sent to.
+/// Returns the local address that a datagram was sent to.
 fn source<A>(message: &RecvMsg<'_, '_, A>) -> Option<Source> {
     message.cmsgs().ok()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {

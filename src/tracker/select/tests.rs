@@ -172,13 +172,17 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_plan_stays_right_whatever_happens_to_the_swarm(before in changes(), after in changes(), wanted in 0..210_usize) {
+    fn a_plan_stays_right_whatever_happens_to_the_swarm(
+        before in changes(), after in changes(), wanted in 0..210_usize,
+    ) {
         stays_right::<PeerV4>(|n| (Ipv4Addr::from(u32::from(n)), 1).into(), &before, &after, wanted);
         stays_right::<PeerV6>(|n| (Ipv6Addr::from(u128::from(n)), 1).into(), &before, &after, wanted);
     }
 
     #[test]
-    fn shares_of_seeders_are_exact_on_average(seeders in 0..300_usize, leechers in 0..300_usize, wanted in 0..210_usize) {
+    fn shares_of_seeders_are_exact_on_average(
+        seeders in 0..300_usize, leechers in 0..300_usize, wanted in 0..210_usize,
+    ) {
         let present = seeders + leechers;
         let mut rng = Rng::with_seed(5);
         let mut sum = 0;
