@@ -102,9 +102,9 @@ impl Udp {
 #[library_benchmark]
 #[bench::connect(args = (), setup = Udp::connects, config = costs(349))]
 #[bench::scrape(args = (), setup = Udp::scrapes, config = costs(765))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_513))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_939))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_471))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_512))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_921))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_454))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));

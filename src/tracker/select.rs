@@ -67,9 +67,8 @@ impl Plan {
         }
     }
 
-    /// Returns how many of `wanted` peers are to be seeders, when `seeders` of the `present` peers are. Rounded at
-    /// random, so that on average it is the exact share; at most `seeders`, and at least what there are too few
-    /// leechers for.
+    /// Returns how many of `wanted` peers are to be seeders, when `seeders` of the `present` peers are. Rounded at random,
+    /// so that on average it is the exact share. Neither seeders nor leechers are ever too few for it.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     pub fn share_of_seeders(&self, wanted: usize, seeders: usize, present: usize) -> usize {
@@ -77,7 +76,9 @@ impl Plan {
         // Of `skips`, the half that decides least: where a selection begins depends on neither.
         let rounding = Fraction(self.skips as u32).of(present);
         let share = (wanted * seeders + rounding) / present.max(1);
-        share.clamp(wanted.saturating_sub(present.saturating_sub(seeders)), seeders.min(wanted))
+        // One of the two numbers next to the exact share, and those are within these bounds.
+        debug_assert!(share <= seeders && wanted - share <= present - seeders, "{share} of {seeders} of {present}");
+        share.min(wanted)
     }
 
     /// Selects `wanted` of `present` peers from slots that are all peers' or all seeders'.
