@@ -1,10 +1,10 @@
-//! What the query of an announce or a scrape asks for.
+//! What the query of an announce asks for.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use crate::tracker::{Event, InfoHash};
 
-use super::query::{BadEscape, Encoded, Number, Query};
+use super::query::{Encoded, Number, Query};
 use super::reply::Error;
 
 /// Peers handed out to a client that does not say how many it wants.
@@ -12,9 +12,6 @@ const DEFAULT_WANTED: usize = 50;
 
 /// Peers handed out to a client that wants as many as it can get.
 pub(super) const MAX_WANTED: usize = 200;
-
-/// Hashes looked at in one scrape; the rest is ignored.
-const MAX_SCRAPED: usize = 64;
 
 /// Bytes in the longest words that matter in an announce: `info_hash` and `completed`.
 const MAX_WORD: usize = 9;
@@ -38,7 +35,9 @@ impl AnnounceQuery {
         for (key, value) in query.pairs() {
             let mut room = [0; MAX_WORD];
             match key.decode(&mut room) {
-                Ok(Some(b"info_hash")) if info_hash.is_none() => info_hash = Some(read_info_hash(value)?),
+                Ok(Some(b"info_hash")) if info_hash.is_none() => {
+                    info_hash = Some(value.info_hash()?.ok_or(Error::Parameter)?)
+                }
                 Ok(Some(b"info_hash")) => return Err(Error::Parameter),
                 Ok(Some(b"port")) => port = u16::try_from(natural(value)?).map_err(|_| Error::Parameter)?,
                 // Who cannot say what is left is not believed to have everything.
@@ -60,44 +59,6 @@ impl AnnounceQuery {
         let info_hash = info_hash.ok_or(Error::NoInfoHash)?;
         Ok(Self { info_hash, port, seeder, event, wanted })
     }
-}
-
-/// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
-pub(super) struct ScrapeQuery {
-    room: [InfoHash; MAX_SCRAPED],
-    len: usize,
-}
-
-impl ScrapeQuery {
-    pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
-        let mut scrape = Self { room: [InfoHash::default(); MAX_SCRAPED], len: 0 };
-        let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
-        for (place, (_, value)) in scrape.room.iter_mut().zip(hashes) {
-            *place = read_info_hash(value)?;
-            scrape.len += 1;
-        }
-        if scrape.len == 0 {
-            return Err(Error::Parameter);
-        }
-        scrape.room.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
-        Ok(scrape)
-    }
-
-    pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
-        let sorted = self.room.get(..self.len).unwrap_or_default();
-        sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
-    }
-}
-
-impl From<BadEscape> for Error {
-    fn from(_: BadEscape) -> Self {
-        Self::Parameter
-    }
-}
-
-fn read_info_hash(value: Encoded<'_>) -> Result<InfoHash, Error> {
-    let decoded = value.decode(&mut [0; InfoHash::LEN])?.and_then(|decoded| decoded.try_into().ok());
-    decoded.map(InfoHash).ok_or(Error::Parameter)
 }
 
 fn read_event(value: Encoded<'_>) -> Result<Event, Error> {
@@ -223,28 +184,5 @@ mod tests {
         for value in ["", "yes", "%4"] {
             assert_eq!(announce(&format!("compact={value}")), Err(Error::Parameter), "{value}");
         }
-    }
-
-    fn scraped(query: &str) -> Result<Vec<InfoHash>, Error> {
-        ScrapeQuery::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
-    }
-
-    #[test]
-    fn a_scrape_names_torrents_that_are_sorted_and_each_counted_once() {
-        let hash = |letter: u8| InfoHash([letter; 20]);
-        let text = |letter: char| format!("info_hash={}&", String::from(letter).repeat(20));
-        let query = format!("{}x=1&{}{}{}", text('c'), text('a'), text('c'), text('b'));
-        assert_eq!(scraped(&query), Ok(vec![hash(b'a'), hash(b'b'), hash(b'c')]));
-        for query in ["", "x=1", "info_hash=", "info_hash=a", &format!("{}info_hash=a", text('a')), "info_hash=%zz"] {
-            assert_eq!(scraped(query), Err(Error::Parameter), "{query}");
-        }
-    }
-
-    #[test]
-    fn beyond_64_hashes_are_ignored() {
-        let query: String = (10..75).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}&")).collect();
-        let hashes = scraped(&format!("{query}info_hash=a")).unwrap();
-        assert_eq!(hashes.len(), 64);
-        assert_eq!(hashes.last(), Some(&InfoHash(*b"aaaaaaaaaaaaaaaaaa73")));
     }
 }

@@ -4,7 +4,7 @@
 //!   wait; `worker` is what those of one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands.
 //! - [`service`]: from a request to its reply; no socket, no clock. `page` makes what takes longer.
-//! - `announce_query`: what an announce or a scrape asks for.
+//! - `announce_query`, `scrape_query`: what an announce or a scrape asks for.
 //! - [`reply`]: what is sent back, every error included; `announced` is what most clients come for.
 //! - [`flavour`]: the plug points that a build fills.
 
@@ -19,6 +19,7 @@ mod page_cache;
 pub mod query;
 pub mod reply;
 pub mod request;
+mod scrape_query;
 pub mod service;
 #[cfg(test)]
 mod testing;

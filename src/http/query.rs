@@ -2,6 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use crate::tracker::InfoHash;
 use crate::tracker::info_hash::hex_value;
 
 /// A query: `key=value` pairs with `&` between them, percent-encoded (RFC 3986, section 2.1).
@@ -117,6 +118,12 @@ impl<'a> Encoded<'a> {
             rest = after;
         }
         Ok(room.get(..len))
+    }
+
+    /// Returns the info hash that is meant; `None` if it is not [`InfoHash::LEN`] bytes long.
+    pub fn info_hash(self) -> Result<Option<InfoHash>, BadEscape> {
+        let mut bytes = [0; InfoHash::LEN];
+        Ok(self.decode(&mut bytes)?.and_then(|bytes| bytes.try_into().ok()).map(InfoHash))
     }
 
     /// The whole number that is meant; `None` if it is none.

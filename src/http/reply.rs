@@ -11,6 +11,7 @@ use crate::stats::Counter;
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
 use super::decimal::Decimal;
+use super::query::BadEscape;
 
 /// Why a request is not served. All of it is for the client to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -86,6 +87,12 @@ impl Error {
 impl From<bendy::encoding::Error> for Error {
     fn from(_: bendy::encoding::Error) -> Self {
         Self::Internal
+    }
+}
+
+impl From<BadEscape> for Error {
+    fn from(_: BadEscape) -> Self {
+        Self::Parameter
     }
 }
 

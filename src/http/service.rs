@@ -16,7 +16,7 @@ use crate::tracker::{
     AddressFamilies, AnnounceRequest, Flavour, Minute, NetworkLog, PeerBuffer, PeerBuffers, PeerRequest, Tracker,
 };
 
-use super::announce_query::{self, MAX_WANTED};
+use super::announce_query::{AnnounceQuery, MAX_WANTED};
 use super::announce_reply::AnnounceReply;
 use super::flavour::{
     BadAddress, ClientAddress, FullScrape, HttpFlavour, Listing, Metrics, StatsAccess, Stream, TpbsFormat,
@@ -24,6 +24,7 @@ use super::flavour::{
 use super::query::{Encoded, Query};
 use super::reply::{self, Error};
 use super::request::{Request, Version};
+use super::scrape_query::ScrapeQuery;
 
 /// What all workers share.
 pub struct Shared<F: HttpFlavour> {
@@ -150,7 +151,7 @@ impl<F: HttpFlavour> Service<F> {
     ) -> Answer<F> {
         let Self { shared, worker_counters, rng, ipv4, ipv6 } = self;
         let query = request.query().unwrap_or(Query::EMPTY);
-        let wants = announce_query::AnnounceQuery::read(query)?;
+        let wants = AnnounceQuery::read(query)?;
         let client = shared.tracker.flavour().client_address().of(from, request, &query)?;
         let announce = AnnounceRequest {
             info_hash: wants.info_hash,
@@ -191,7 +192,7 @@ impl<F: HttpFlavour> Service<F> {
         let tracker = &self.shared.tracker;
         tracker.flavour().network_log().record(client, now, &mut self.rng);
         let Some(query) = request.query() else { return self.list(Listing::Scrape, request, keep_alive, out) };
-        let wants = announce_query::ScrapeQuery::read(query)?;
+        let wants = ScrapeQuery::read(query)?;
         let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
         reply::write(reply::OK, reply::TEXT, keep_alive, &reply::scraped(known)?, out);
         self.worker_counters.count_from(Counter::TcpScraped, client);

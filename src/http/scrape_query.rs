@@ -1,0 +1,67 @@
+//! What the query of a scrape asks for.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use crate::tracker::InfoHash;
+
+use super::query::Query;
+use super::reply::Error;
+
+/// Info hashes looked at in one scrape; the rest is ignored.
+const MAX_SCRAPED: usize = 64;
+
+/// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
+pub(super) struct ScrapeQuery {
+    room: [InfoHash; MAX_SCRAPED],
+    len: usize,
+}
+
+impl ScrapeQuery {
+    pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
+        let mut scrape = Self { room: [InfoHash::default(); MAX_SCRAPED], len: 0 };
+        let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
+        for (place, (_, value)) in scrape.room.iter_mut().zip(hashes) {
+            *place = value.info_hash()?.ok_or(Error::Parameter)?;
+            scrape.len += 1;
+        }
+        if scrape.len == 0 {
+            return Err(Error::Parameter);
+        }
+        scrape.room.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
+        Ok(scrape)
+    }
+
+    pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
+        let sorted = self.room.get(..self.len).unwrap_or_default();
+        sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn scraped(query: &str) -> Result<Vec<InfoHash>, Error> {
+        ScrapeQuery::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
+    }
+
+    #[test]
+    fn a_scrape_names_torrents_that_are_sorted_and_each_counted_once() {
+        let hash = |letter: u8| InfoHash([letter; 20]);
+        let text = |letter: char| format!("info_hash={}&", String::from(letter).repeat(20));
+        let query = format!("{}x=1&{}{}{}", text('c'), text('a'), text('c'), text('b'));
+        assert_eq!(scraped(&query), Ok(vec![hash(b'a'), hash(b'b'), hash(b'c')]));
+        for query in ["", "x=1", "info_hash=", "info_hash=a", &format!("{}info_hash=a", text('a')), "info_hash=%zz"] {
+            assert_eq!(scraped(query), Err(Error::Parameter), "{query}");
+        }
+    }
+
+    #[test]
+    fn beyond_64_hashes_are_ignored() {
+        let query: String = (10..75).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}&")).collect();
+        let hashes = scraped(&format!("{query}info_hash=a")).unwrap();
+        assert_eq!(hashes.len(), 64);
+        assert_eq!(hashes.last(), Some(&InfoHash(*b"aaaaaaaaaaaaaaaaaa73")));
+    }
+}
