@@ -21,10 +21,10 @@ use crate::tracker::Clock;
 
 use super::flavour::{HttpFlavour, Stream};
 use super::incoming::Incoming;
-use super::page_cache;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Malformed, Request};
 use super::service::{Body, Next, StreamOf};
+use super::walk;
 use super::worker::Worker;
 
 /// From the accept, or from the previous reply, to the end of a head.
@@ -229,7 +229,7 @@ async fn send<F: HttpFlavour, C: Clock>(
     let (mut pieces, chunked) = match body {
         None => return Ok(()),
         Some(Body::Page(walk)) => {
-            page_cache::make(walk, from, worker, output).await;
+            walk::make(walk, from, worker, output).await;
             return write(stream, output).await;
         }
         Some(Body::Stream { stream, chunked }) => (stream, chunked),

@@ -3,7 +3,8 @@
 //! - `listener` accepts connections; `incoming` is one that can be used at once; `connection` drives one that has to
 //!   wait; `worker` is what those of one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands.
-//! - [`service`]: from a request to its reply; no socket, no clock. `page` makes what takes longer.
+//! - [`service`]: from a request to its reply; no socket, no clock.
+//! - `walk` makes the pages that take longer; `page_cache` keeps them for all who wait.
 //! - `announce_query`, `scrape_query`: what an announce or a scrape asks for.
 //! - [`reply`]: what is sent back, every error included; `announced` is what most clients come for.
 //! - [`flavour`]: the plug points that a build fills.
@@ -23,6 +24,7 @@ mod scrape_query;
 pub mod service;
 #[cfg(test)]
 mod testing;
+mod walk;
 mod worker;
 
 pub use flavour::HttpFlavour;
