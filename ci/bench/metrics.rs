@@ -14,13 +14,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use opentracker::config::Settings;
 use opentracker::http::HttpFlavour;
-use opentracker::http::flavour::{Durations as _, Metrics, NoMetrics};
-use opentracker::http::request::Request;
-use opentracker::http::service::RequestTime;
+use opentracker::http::flavour::{RequestTimes, Untimed, WorkerTimes as _};
+use opentracker::http::request::{Request, RequestTime};
 use opentracker::server::Plug as _;
 use opentracker::switches::ThisBuild;
 
-type Exporter = <ThisBuild as HttpFlavour>::Metrics;
+type Times = <ThisBuild as HttpFlavour>::RequestTimes;
 
 const HEAD: &[u8] =
     b"GET /announce?info_hash=%01%23Eg%89%ab%cd%ef%01%23Eg%89%ab%cd%ef%01%23Eg&peer_id=-BE0001-abcdefghijkl\
@@ -29,9 +28,9 @@ const HEAD: &[u8] =
 const PEERS: u32 = 1000;
 
 /// Answers as a worker of the tracker does.
-fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
-    let durations = metrics.durations();
-    let mut service = plain::http_with(metrics);
+fn announces<M: RequestTimes>(criterion: &mut Criterion, name: &str, request_times: M) {
+    let times = request_times.for_worker();
+    let mut service = plain::http_with(request_times);
     let started = Instant::now();
     let mut rng = Rng::with_seed(2);
     let mut out = Vec::with_capacity(2048);
@@ -42,8 +41,10 @@ fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
         let Ok(Some((request, _))) = Request::parse(black_box(HEAD), &mut room) else { panic!("no request") };
         let now = RequestTime { minute: plain::NOW, uptime: started.elapsed() };
         let next = service.answer(&request, client, now, &mut out);
-        durations.add(|| started.elapsed().saturating_sub(now.uptime));
-        black_box((next.keep_alive, out.len()))
+        if M::LISTENS {
+            times.add(started.elapsed().saturating_sub(now.uptime));
+        }
+        black_box((next.keep_alive(), out.len()))
     };
     for n in 0..PEERS {
         answer(n);
@@ -52,9 +53,9 @@ fn announces<M: Metrics>(criterion: &mut Criterion, name: &str, metrics: M) {
 }
 
 fn both(criterion: &mut Criterion) {
-    announces(criterion, "http-announce/without", NoMetrics);
-    let exporter = Exporter::plug((), &Settings::default()).expect("nothing can go wrong");
-    announces(criterion, "http-announce/with", exporter);
+    announces(criterion, "http-announce/without", Untimed);
+    let times = Times::plug((), &Settings::default()).expect("nothing can go wrong");
+    announces(criterion, "http-announce/with", times);
 }
 
 criterion_group!(benches, both);

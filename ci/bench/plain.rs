@@ -1,11 +1,13 @@
-//! What the micro-benchmarks measure: an IPv4 tracker with every switch off, or with `metrics` alone.
+//! What the micro-benchmarks measure: an IPv4 tracker with every switch off, or with the times of requests
+//! measured.
 
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
 use std::sync::Arc;
 
 use fastrand::Rng;
-use opentracker::http::flavour::{Connected, Everyone, Metrics, NoFullScrape, NoMetrics};
+use opentracker::http::coding::NoCoding;
+use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, Untimed};
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
@@ -13,11 +15,11 @@ use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
 
-pub(crate) struct Plain<M = NoMetrics> {
-    metrics: M,
+pub(crate) struct Plain<M = Untimed> {
+    request_times: M,
 }
 
-impl<M: Metrics> Flavour for Plain<M> {
+impl<M: RequestTimes> Flavour for Plain<M> {
     type Families = Ipv4Only;
     type Admission = Open;
     type Cluster = Standalone;
@@ -36,11 +38,12 @@ impl<M: Metrics> Flavour for Plain<M> {
     }
 }
 
-impl<M: Metrics> HttpFlavour for Plain<M> {
+impl<M: RequestTimes> HttpFlavour for Plain<M> {
     type ClientAddress = Connected;
     type StatsAccess = Everyone;
-    type FullScrape = NoFullScrape;
-    type Metrics = M;
+    type Routes = NoRoute;
+    type Codings = NoCoding;
+    type RequestTimes = M;
 
     fn client_address(&self) -> &Connected {
         &Connected
@@ -50,34 +53,38 @@ impl<M: Metrics> HttpFlavour for Plain<M> {
         &Everyone
     }
 
-    fn full_scrape(&self) -> &NoFullScrape {
-        &NoFullScrape
+    fn routes(&self) -> &NoRoute {
+        &NoRoute
     }
 
-    fn metrics(&self) -> &M {
-        &self.metrics
+    fn codings(&self) -> &NoCoding {
+        &NoCoding
+    }
+
+    fn request_times(&self) -> &M {
+        &self.request_times
     }
 }
 
 pub(crate) fn tracker() -> Tracker<Plain> {
-    with(NoMetrics)
+    with(Untimed)
 }
 
-fn with<M: Metrics>(metrics: M) -> Tracker<Plain<M>> {
+fn with<M: RequestTimes>(request_times: M) -> Tracker<Plain<M>> {
     let mut rng = Rng::with_seed(1);
     let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Tracker::new(key, Capacity::NONE, NOW, Plain { metrics })
+    Tracker::new(key, Capacity::NONE, NOW, Plain { request_times })
 }
 
 /// Such a tracker over HTTP.
 pub(crate) fn http() -> http::Service<Plain> {
-    http_with(NoMetrics)
+    http_with(Untimed)
 }
 
-pub(crate) fn http_with<M: Metrics>(metrics: M) -> http::Service<Plain<M>> {
+pub(crate) fn http_with<M: RequestTimes>(request_times: M) -> http::Service<Plain<M>> {
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();
-    let tracker = Arc::new(with(metrics));
+    let tracker = Arc::new(with(request_times));
     let shared = http::Shared { tracker, counters, stats_path: "stats".into(), redirect_url: None };
     http::Service::new(Arc::new(shared), worker_counters, Rng::with_seed(2))
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
-use opentracker::http::request::Request;
-use opentracker::http::service::RequestTime;
+use opentracker::http::request::{Request, RequestTime};
 use opentracker::tracker::ScrapeCounts;
 use opentracker::tracker::keyed_hash::HashKey;
 use opentracker::tracker::peer::{Peer as _, PeerState, PeerV4};

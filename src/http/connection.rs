@@ -12,18 +12,18 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::stats::Counter;
-use crate::tracker::Clock;
+use crate::tracker::{Clock, Flavour};
 
-use super::flavour::{HttpFlavour, Stream};
+use super::exchange::{Next, StreamedBody};
+use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Malformed, Request};
-use super::service::{Body, Next, StreamOf};
+use super::transport::Transport;
 use super::walk;
 use super::worker::Worker;
 
@@ -46,17 +46,25 @@ const INITIAL_INPUT: usize = 1024;
 const MAX_KEPT_OUTPUT: usize = 2048;
 
 /// A request has been read and its reply, or the beginning of it, written to the output.
-struct Reply<S> {
-    next: Next<S>,
+struct Reply<F: Flavour> {
+    next: Next<F>,
     /// More may come that nobody is going to read.
     unread: bool,
 }
 
-/// What a first look at a connection has left to be done.
-pub(super) struct OpenConnection<S> {
+/// A connection that is to be driven, with what has been done on it.
+pub(super) struct OpenConnection<F: Flavour> {
     buffers: Buffers,
-    /// Of the request that was answered, if one was.
-    turn: Option<Reply<S>>,
+    /// The reply to the request that was answered, if one was.
+    reply: Option<Reply<F>>,
+}
+
+impl<F: Flavour> OpenConnection<F> {
+    /// Returns a connection over which nothing has come.
+    #[cfg(test)]
+    pub(super) fn new() -> Self {
+        Self { buffers: Buffers { input: Vec::new(), output: Vec::new() }, reply: None }
+    }
 }
 
 struct Buffers {
@@ -84,25 +92,25 @@ impl FastPath {
         Self { input: [0; INITIAL_INPUT], output: Vec::new() }
     }
 
-    /// Does what can be done without waiting. `None` if that was all, and the connection is to be closed.
+    /// Does what can be done without waiting. Returns `None` if that was all, and the connection is to be closed.
     pub(super) fn at<F: HttpFlavour, C: Clock>(
         &mut self,
         incoming: &mut impl Incoming,
         from: IpAddr,
         worker: &Worker<F, C>,
-    ) -> Option<OpenConnection<StreamOf<F>>> {
+    ) -> Option<OpenConnection<F>> {
         let received = match at_once(incoming.receive(&mut self.input)) {
             Ok(Some(0)) | Err(_) => return None,
             Ok(received) => self.input.get(..received.unwrap_or(0)).unwrap_or_default(),
         };
         self.output.clear();
         self.output.shrink_to(MAX_KEPT_OUTPUT);
-        let Some((turn, taken)) = answer(from, worker, received, &mut self.output) else {
+        let Some((reply, taken)) = answer(from, worker, received, &mut self.output) else {
             let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
-            return Some(OpenConnection { buffers, turn: None });
+            return Some(OpenConnection { buffers, reply: None });
         };
         let input = received.get(taken..).unwrap_or_default();
-        let more = turn.unread || turn.next.keep_alive || turn.next.body.is_some();
+        let more = reply.unread || !reply.next.is_close();
         // Who stays is answered only when he has a place: else, for a moment, one more than may be would have come in.
         let stays = more || !input.is_empty() || received.len() == INITIAL_INPUT;
         let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
@@ -111,13 +119,13 @@ impl FastPath {
         // to send another.
         if stays || !output.is_empty() {
             let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
-            return Some(OpenConnection { buffers, turn: Some(turn) });
+            return Some(OpenConnection { buffers, reply: Some(reply) });
         }
         None
     }
 }
 
-/// What came of something that is not waited for; `None` if it would have to be.
+/// Returns what came of something that is not waited for; `None` if it would have to be.
 fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(len) => Ok(Some(len)),
@@ -126,30 +134,43 @@ fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// Goes on after the first look: answers one request, or several if the client asks for that, and closes the connection.
+/// Goes on after the first look: answers one request, or several if the client asks for that, and closes the
+/// connection.
 pub(super) async fn drive<F: HttpFlavour, C: Clock>(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: impl Transport,
     from: IpAddr,
     worker: &Worker<F, C>,
-    begun: OpenConnection<StreamOf<F>>,
+    connection: OpenConnection<F>,
 ) {
-    let OpenConnection { mut buffers, mut turn } = begun;
+    let OpenConnection { mut buffers, mut reply } = connection;
     let (deadline, stopping) = (pin!(sleep(HEAD_TIME)), pin!(worker.stopping()));
     let mut deadlines = Deadlines { deadline, stopping };
     loop {
-        let turn = match turn.take() {
-            Some(turn) => turn,
+        let Reply { next, unread } = match reply.take() {
+            Some(reply) => reply,
             None => match receive(&mut stream, from, worker, &mut buffers, &mut deadlines).await {
-                Some(turn) => turn,
+                Some(reply) => reply,
                 None => return,
             },
         };
         let Buffers { input, output } = &mut buffers;
-        if send(&mut stream, from, worker, output, turn.next.body).await.is_err() {
+        if write(&mut stream, output).await.is_err() {
             return;
         }
-        if !turn.next.keep_alive || worker.is_stopping() {
-            return close(stream, turn.unread || !input.is_empty()).await;
+        let keep_alive = next.keep_alive();
+        let sent = match next {
+            Next::Close | Next::KeepAlive => Ok(()),
+            Next::Stream(body) => send_body(&mut stream, worker, output, body).await,
+            Next::Walk(walk) => {
+                walk::make(walk, from, worker, output).await;
+                write(&mut stream, output).await
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+        if !keep_alive || worker.is_stopping() {
+            return close(stream, unread || !input.is_empty()).await;
         }
         output.clear();
         if input.is_empty() {
@@ -159,21 +180,21 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     }
 }
 
-/// Reads one request, and no further if more have come with it. `None` when there is nobody to answer.
+/// Reads one request, and no further if more have come with it. Returns `None` when there is nobody to answer.
 async fn receive<F: HttpFlavour, C: Clock>(
-    stream: &mut (impl AsyncRead + Unpin),
+    stream: &mut impl Transport,
     from: IpAddr,
     worker: &Worker<F, C>,
     Buffers { input, output }: &mut Buffers,
     Deadlines { deadline, stopping }: &mut Deadlines<'_, impl Future<Output = ()>>,
-) -> Option<Reply<StreamOf<F>>> {
+) -> Option<Reply<F>> {
     deadline.as_mut().reset(Instant::now() + HEAD_TIME);
     loop {
         let begun = !input.is_empty();
         if begun {
-            if let Some((turn, taken)) = answer(from, worker, input, output) {
+            if let Some((reply, taken)) = answer(from, worker, input, output) {
                 input.drain(..taken);
-                return Some(turn);
+                return Some(reply);
             }
         }
         let stop = async { if begun { pending().await } else { stopping.as_mut().await } };
@@ -186,7 +207,7 @@ async fn receive<F: HttpFlavour, C: Clock>(
 }
 
 /// Reads some bytes. The room for them grows as they come, up to that for the longest head.
-async fn read(stream: &mut (impl AsyncRead + Unpin), input: &mut Vec<u8>) -> io::Result<usize> {
+async fn read(stream: &mut impl Transport, input: &mut Vec<u8>) -> io::Result<usize> {
     if input.len() == input.capacity() {
         input.reserve_exact(input.len().clamp(INITIAL_INPUT, MAX_HEAD / 2));
     }
@@ -199,7 +220,7 @@ fn answer<F: HttpFlavour, C: Clock>(
     worker: &Worker<F, C>,
     input: &[u8],
     output: &mut Vec<u8>,
-) -> Option<(Reply<StreamOf<F>>, usize)> {
+) -> Option<(Reply<F>, usize)> {
     let mut room = Request::room();
     match Request::parse(input, &mut room) {
         Ok(Some((request, len))) => {
@@ -211,32 +232,21 @@ fn answer<F: HttpFlavour, C: Clock>(
     }
 }
 
-fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<StreamOf<F>> {
-    worker.service.borrow_mut().refuse(Error::Malformed, from, false, output);
-    Reply { next: Next { body: None, keep_alive: false }, unread: true }
+fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<F> {
+    worker.service.borrow().refuse(Error::Malformed, from, output);
+    Reply { next: Next::Close, unread: true }
 }
 
-/// Sends what is in `output`, and then the body that is made piece by piece. Others have their turn between two
-/// pieces.
-async fn send<F: HttpFlavour, C: Clock>(
-    stream: &mut (impl AsyncWrite + Unpin),
-    from: IpAddr,
+/// Makes and sends a body piece by piece. Others have their turn between two pieces.
+async fn send_body<F: HttpFlavour, C: Clock>(
+    stream: &mut impl Transport,
     worker: &Worker<F, C>,
     output: &mut Vec<u8>,
-    body: Option<Body<StreamOf<F>>>,
+    StreamedBody { stream: mut pieces, chunked, bytes, .. }: StreamedBody<F>,
 ) -> io::Result<()> {
-    write(stream, output).await?;
-    let (mut pieces, chunked) = match body {
-        None => return Ok(()),
-        Some(Body::Page(walk)) => {
-            walk::make(walk, from, worker, output).await;
-            return write(stream, output).await;
-        }
-        Some(Body::Stream { stream, chunked }) => (stream, chunked),
-    };
-    let (shared, worker_counters) = {
+    let (shared, counters) = {
         let service = worker.service.borrow();
-        (service.shared().clone(), service.for_worker().clone())
+        (service.shared().clone(), service.counters().clone())
     };
     let mut more = true;
     while more {
@@ -247,7 +257,7 @@ async fn send<F: HttpFlavour, C: Clock>(
         // An empty chunk would be the last one.
         if len > 0 {
             write(stream, piece(output, len, chunked)).await?;
-            worker_counters.add(Counter::FullScrapeBytes, len as u64);
+            counters.add(bytes, len as u64);
         }
         yield_now().await;
     }
@@ -271,14 +281,15 @@ fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
     output
 }
 
-async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+/// Writes all of `bytes`.
+async fn write(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<()> {
     let rest = bytes.get(write_at_once(stream, bytes).await?..).unwrap_or_default();
     // Only who has to wait needs a timer.
     if rest.is_empty() { Ok(()) } else { timeout(WRITE_TIME, stream.write_all(rest)).await? }
 }
 
-/// Writes as much as there is room for.
-async fn write_at_once(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+/// Writes as much as there is room for. Returns how many bytes that is.
+async fn write_at_once(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<usize> {
     poll_fn(|context| {
         Poll::Ready(match bytes {
             [] => Ok(0),
@@ -293,7 +304,7 @@ async fn write_at_once(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> 
 
 /// Closes a connection in such a way that what was sent last arrives: a system that closes one with something unread
 /// tells the other end to forget all (RFC 9112, section 9.6).
-async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin, unread: bool) {
+async fn close(mut stream: impl Transport, unread: bool) {
     if unread || has_more(&mut stream).await {
         let linger = async {
             stream.shutdown().await?;
@@ -304,8 +315,8 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin, unread: bool) {
     }
 }
 
-/// Has something come already?
-async fn has_more(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+/// Returns whether something has come already.
+async fn has_more(stream: &mut impl Transport) -> bool {
     poll_fn(|context| {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);

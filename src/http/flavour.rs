@@ -1,56 +1,56 @@
 //! What a build can differ in on the HTTP side, with the off twin of each plug point.
+//!
+//! One plug point is a file of its own: [`coding`](super::coding).
 
-use std::net::{IpAddr, Ipv6Addr};
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::stats::Counters;
-use crate::tracker::Tracker;
-use crate::tracker::clock::Minute;
-use crate::tracker::families::AddressFamilies;
-use crate::tracker::flavour::Flavour;
-use crate::tracker::store::Store;
+use crate::tracker::Flavour;
 
+use super::address::BadAddress;
+use super::coding::Codings;
+use super::exchange::{Answer, Exchange};
+use super::listing::Listing;
 use super::query::Query;
 use super::request::Request;
 
 /// One plug for each plug point of the HTTP side, beside those of the tracker.
 pub trait HttpFlavour: Flavour {
-    /// Whose announce is it?
-    type ClientAddress: ClientAddress;
-    /// Who may read the statistics?
-    type StatsAccess: StatsAccess;
-    /// Is there a page with everything?
-    type FullScrape: FullScrape;
-    /// Is there a page for Prometheus?
-    type Metrics: Metrics;
-
     /// Says whose announce a request is.
-    fn client_address(&self) -> &Self::ClientAddress;
+    type ClientAddress: ClientAddress;
     /// Says who may read the statistics.
+    type StatsAccess: StatsAccess;
+    /// The pages that switches bring.
+    type Routes: Routes;
+    /// The content codings of full scrapes.
+    type Codings: Codings;
+    /// Hears how long requests took.
+    type RequestTimes: RequestTimes;
+
+    /// Pages of switches that this build does not have.
+    const ABSENT: &'static [AbsentRoute] = &[];
+
+    /// Returns the plug that says whose announce a request is.
+    fn client_address(&self) -> &Self::ClientAddress;
+    /// Returns the plug that says who may read the statistics.
     fn stats_access(&self) -> &Self::StatsAccess;
-    /// Opens the pages with everything.
-    fn full_scrape(&self) -> &Self::FullScrape;
-    /// Makes the page for Prometheus.
-    fn metrics(&self) -> &Self::Metrics;
+    /// Returns the pages that switches bring.
+    fn routes(&self) -> &Self::Routes;
+    /// Returns the content codings.
+    fn codings(&self) -> &Self::Codings;
+    /// Returns the plug that hears how long requests took.
+    fn request_times(&self) -> &Self::RequestTimes;
 }
 
-/// The request names an address, or should, and it cannot be understood: it is answered with 400.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadAddress;
-
-/// The address in a text from outside. IPv6 may stand in brackets, and IPv4-mapped IPv6 is IPv4.
-pub fn address(text: &[u8]) -> Result<IpAddr, BadAddress> {
-    let text = std::str::from_utf8(text).map_err(|_| BadAddress)?;
-    let address = match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inside) => inside.parse::<Ipv6Addr>().map(IpAddr::V6),
-        None => text.parse(),
-    };
-    address.map(|address| address.to_canonical()).map_err(|_| BadAddress)
-}
-
-/// Whose announce is it?
+/// Says whose announce a request is.
 pub trait ClientAddress: Send + Sync + 'static {
-    /// The address of the client behind `connection`, the other end of the TCP connection.
+    /// Returns the address of the client behind `connection`, the other end of the TCP connection.
+    ///
+    /// # Errors
+    ///
+    /// The request should say so, and cannot be understood.
     fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress>;
 }
 
@@ -64,9 +64,9 @@ impl ClientAddress for Connected {
     }
 }
 
-/// Who may read the statistics?
+/// Says who may read the statistics.
 pub trait StatsAccess: Send + Sync + 'static {
-    /// May a client at this address?
+    /// Returns whether a client at this address may.
     fn allows(&self, client: IpAddr) -> bool;
 }
 
@@ -80,143 +80,166 @@ impl StatsAccess for Everyone {
     }
 }
 
-/// The pages that name every torrent.
+/// A page, or a few that belong together, which a switch brings.
+pub trait Route: Send + Sync + 'static {
+    /// Which of its pages is asked for.
+    type Page;
+
+    /// Who may see its pages.
+    const ACCESS: Access;
+
+    /// Returns the page that is asked for, if it is one of these. The tracker's own pages have been looked for before.
+    fn find(asked: Asked<'_>) -> Option<Self::Page>;
+
+    /// Answers a request for a page from a client who may see it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such page for this request. Nothing of the reply has been written then.
+    fn answer<F: HttpFlavour>(&self, page: Self::Page, exchange: &mut Exchange<'_, F>) -> Answer<F>;
+}
+
+/// Who may see a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listing {
-    /// `GET /scrape` without a query.
-    Scrape,
-    /// `/stats?mode=tpbs`, in one of its formats.
-    Tpbs(TpbsFormat),
-    /// `/stats?mode=statedump`.
-    Statedump,
+pub enum Access {
+    /// Everyone.
+    Everyone,
+    /// Those who may read the statistics.
+    Statistics,
 }
 
-/// `format=` of `mode=tpbs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TpbsFormat {
-    /// Bencode, as `GET /scrape` gives it.
-    #[default]
-    Ben,
-    /// 20 bytes, then seeders and leechers as 32-bit big-endian numbers.
-    Bin,
-    /// The info hash in percent-encoding.
-    Url,
-    /// `HEX:seeders:leechers`
-    Txt,
-    /// `HEX:seeders:leechers:downloaded`
-    Txtp,
+/// What a request asks for that is not one of the tracker's own pages.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// The path of this request.
+    Path(&'a Request<'a>),
+    /// Every torrent. Of those that are statistics, the client is one who may read these.
+    Listing(Listing),
 }
 
-/// Is there a page with everything, and how is it coded?
-pub trait FullScrape: Send + Sync + 'static {
-    /// A page under way.
-    type Stream: Stream;
-
-    /// Does the client's `Accept-Encoding` have a say in how a page is coded?
-    const NEGOTIATES: bool;
-
-    /// Begins a page; `None` where there is none.
-    fn open(&self, listing: Listing, request: &Request<'_>) -> Option<Self::Stream>;
+impl Asked<'_> {
+    /// Returns whether it is this path, given without slashes around it.
+    pub fn is_path(self, path: &str) -> bool {
+        matches!(self, Self::Path(request) if request.path_is(path))
+    }
 }
 
-/// A page that names every torrent, made piece by piece while it is sent.
-pub trait Stream: Send + 'static {
-    /// The value of the header `Content-Encoding`, if one is needed.
-    fn content_encoding(&self) -> Option<&'static str>;
-
-    /// Appends the next piece, of bounded size and perhaps empty, to `out`; says whether there is more. Locks one shard
-    /// at a time, each for some microseconds.
-    fn next<F: AddressFamilies>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool;
+/// The pages that switches bring: one route, none, or a pair of such tables.
+pub trait Routes: Send + Sync + 'static {
+    /// Answers a request if the page that it asks for is one of these.
+    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>>;
 }
 
-/// Stands where `fullscrape` is off.
+/// Stands where a switch that brings a page is off.
 #[derive(Debug, Default)]
-pub struct NoFullScrape;
+pub struct NoRoute;
 
-/// The stream that there is none of.
-#[derive(Debug)]
-pub enum NoStream {}
-
-impl FullScrape for NoFullScrape {
-    type Stream = NoStream;
-
-    const NEGOTIATES: bool = false;
-
-    fn open(&self, _: Listing, _: &Request<'_>) -> Option<NoStream> {
+impl Routes for NoRoute {
+    fn route<F: HttpFlavour>(&self, _: Asked<'_>, _: &mut Exchange<'_, F>) -> Option<Answer<F>> {
         None
     }
 }
 
-impl Stream for NoStream {
-    fn content_encoding(&self) -> Option<&'static str> {
-        match *self {}
-    }
-
-    fn next<F: AddressFamilies>(&mut self, _: &Store<F>, _: Minute, _: &mut Vec<u8>) -> bool {
-        match *self {}
+impl<R: Route> Routes for R {
+    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
+        let page = R::find(asked)?;
+        Some(exchange.check(R::ACCESS).and_then(|()| self.answer(page, exchange)))
     }
 }
 
-/// Is there a page for Prometheus, and who measures what only it shows?
-pub trait Metrics: Send + Sync + 'static {
-    /// How long the requests of one worker took.
-    type Durations: Durations;
-
-    /// For one more worker.
-    fn durations(&self) -> Self::Durations;
-
-    /// The page; `None` where there is none.
-    fn page<F: Flavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> Option<String>;
+impl<A: Routes, B: Routes> Routes for (A, B) {
+    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
+        self.0.route(asked, exchange).or_else(|| self.1.route(asked, exchange))
+    }
 }
 
-/// How long the requests of one worker took.
-pub trait Durations: 'static {
-    /// One more was answered. Whoever is not interested does not ask how long it `took`, which reads the clock.
-    fn add(&self, took: impl FnOnce() -> Duration);
+/// Pages of a switch that a build does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct AbsentRoute {
+    /// Returns whether one of them is asked for.
+    pub is_asked: fn(Asked<'_>) -> bool,
+    /// What the 404 says beside its name.
+    pub reason: &'static str,
 }
 
-/// Stands where `metrics` is off.
+/// Hears how long requests took.
+pub trait RequestTimes: Send + Sync + 'static {
+    /// One worker's ear.
+    type OfWorker: WorkerTimes;
+
+    /// False where nobody listens: then the clock is not read.
+    const LISTENS: bool;
+
+    /// Returns an ear for one more worker.
+    fn for_worker(&self) -> Self::OfWorker;
+
+    /// Returns what all workers have heard so far; `None` where nobody keeps account of it.
+    fn sum(&self) -> Option<TimesSum>;
+}
+
+/// Hears how long the requests of one worker took.
+pub trait WorkerTimes: 'static {
+    /// One more request took so long to answer: from its whole head to its reply, or to the beginning of one that takes
+    /// longer.
+    fn add(&self, time: Duration);
+}
+
+/// How long requests took, as a histogram.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TimesSum {
+    /// All of them together.
+    pub seconds: f64,
+    /// Upper bounds in seconds, the last one infinite, and how many came to lie below each and above the one before.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl TimesSum {
+    /// Returns how many requests there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Stands where nobody wants to know how long requests took.
 #[derive(Debug, Default)]
-pub struct NoMetrics;
+pub struct Untimed;
 
-impl Metrics for NoMetrics {
-    type Durations = NoDurations;
+impl RequestTimes for Untimed {
+    type OfWorker = Self;
 
-    fn durations(&self) -> NoDurations {
-        NoDurations
+    const LISTENS: bool = false;
+
+    fn for_worker(&self) -> Self {
+        Self
     }
 
-    fn page<F: Flavour>(&self, _: &Tracker<F>, _: &Counters) -> Option<String> {
+    fn sum(&self) -> Option<TimesSum> {
         None
     }
 }
 
-/// Nobody is interested.
-#[derive(Debug)]
-pub struct NoDurations;
-
-impl Durations for NoDurations {
-    fn add(&self, _: impl FnOnce() -> Duration) {}
+impl WorkerTimes for Untimed {
+    fn add(&self, _: Duration) {}
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Two who listen: both are told, and the first who keeps account is asked.
+impl<A: RequestTimes, B: RequestTimes> RequestTimes for (A, B) {
+    type OfWorker = (A::OfWorker, B::OfWorker);
 
-    #[test]
-    fn an_address_may_stand_in_brackets_or_be_mapped() {
-        for (text, expected) in [
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("[::ffff:c000:201]", "192.0.2.1"),
-        ] {
-            assert_eq!(address(text.as_bytes()).unwrap().to_string(), expected);
-        }
-        for text in ["", "[]", "[192.0.2.1]", "[::1", "::1]", " ::1", "192.0.2.1:80", "\u{ff11}92.0.2.1", "::1%1"] {
-            assert_eq!(address(text.as_bytes()), Err(BadAddress), "{text}");
-        }
-        assert_eq!(address(b"192.0.2.\xff"), Err(BadAddress));
+    const LISTENS: bool = A::LISTENS || B::LISTENS;
+
+    fn for_worker(&self) -> Self::OfWorker {
+        (self.0.for_worker(), self.1.for_worker())
+    }
+
+    fn sum(&self) -> Option<TimesSum> {
+        self.0.sum().or_else(|| self.1.sum())
+    }
+}
+
+impl<A: WorkerTimes, B: WorkerTimes> WorkerTimes for (A, B) {
+    fn add(&self, time: Duration) {
+        self.0.add(time);
+        self.1.add(time);
     }
 }

@@ -9,8 +9,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, recv, send};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+
+use super::transport::Transport;
 
 /// A socket that listens, known to the event loop.
 pub struct Listener(AsyncFd<TcpListener>);
@@ -41,15 +43,16 @@ impl Listener {
 
 /// A connection that can be used at once, without waiting, or become one that can wait.
 pub(super) trait Incoming {
-    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+    /// The same connection, known to the event loop.
+    type Stream: Transport + 'static;
 
-    /// Takes what has come.
+    /// Takes what has come, up to the size of `room`. Returns how many bytes that is.
     fn receive(&mut self, room: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends as much as the system has room for.
+    /// Sends as much as the system has room for. Returns how many bytes that is.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Makes it known to the event loop.
+    /// Makes the connection known to the event loop.
     fn into_stream(self) -> io::Result<Self::Stream>;
 }
 

@@ -108,26 +108,26 @@ async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     }
 }
 
-/// Answers a connection at once if it can, else in a task of its own. A place is taken only by those that stay, but
-/// none are answered while there is none.
+/// Answers a connection at once if it can, else in a task of its own. Only those that stay take a place, but while there
+/// is none, no connection is answered.
 async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut incoming: I,
     from: SocketAddr,
     fast_path: &mut FastPath,
 ) -> io::Result<ControlFlow<()>> {
-    worker.service.borrow().for_worker().count_from(Counter::TcpAccepted, from.ip());
+    worker.service.borrow().counters().count_from(Counter::TcpAccepted, from.ip());
     let mut place = None;
     if worker.is_full() {
         place = worker.place().await;
     }
-    let Some(begun) = fast_path.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
+    let Some(connection) = fast_path.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
     if place.is_none() {
         place = worker.place().await;
     }
     let Some(place) = place else { return Ok(ControlFlow::Break(())) };
     let stream = incoming.into_stream()?;
-    spawn_local(async move { drive(stream, from.ip(), &place.worker, begun).await });
+    spawn_local(async move { drive(stream, from.ip(), &place.worker, connection).await });
     Ok(ControlFlow::Continue(()))
 }
 

@@ -1,34 +1,45 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
 //!
-//! - `listener` accepts connections; `incoming` is one that can be used at once; `connection` drives one that has to
-//!   wait; `worker` is what those of one thread share.
-//! - [`request`], [`query`]: what a client sends, read where it stands.
-//! - [`service`]: from a request to its reply; no socket, no clock.
-//! - `walk` makes the pages that take longer; `page_cache` keeps them for all who wait.
-//! - `announce_query`, `scrape_query`: what an announce or a scrape asks for.
-//! - [`reply`]: what is sent back, every error included; `announced` is what most clients come for.
+//! - `listener` accepts connections; `incoming` is one that can be used at once; `connection` drives one, over a
+//!   [`transport`], that has to wait; `worker` is what those of one
+//!   thread share.
+//! - [`request`], [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
+//! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and gives
+//!   back, `answering` what handlers have in common.
+//! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
+//! - [`reply`]: what is sent back, every error included; `announce_reply` is what most clients come for.
+//! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding. `walk` makes the
+//!   statistics that take longer; `page_cache` keeps them for all who wait.
 //! - [`flavour`]: the plug points that a build fills.
 
+pub mod address;
 mod announce_query;
 mod announce_reply;
+mod answering;
+pub mod coding;
 mod connection;
 mod decimal;
+pub mod exchange;
 pub mod flavour;
 mod incoming;
 mod listener;
+pub mod listing;
 mod page_cache;
 pub mod query;
 pub mod reply;
 pub mod request;
 mod scrape_query;
 pub mod service;
+pub mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+pub mod transport;
 mod walk;
 mod worker;
 
+pub use exchange::Shared;
 pub use flavour::HttpFlavour;
 pub use incoming::Listener;
 pub use listener::serve;
-pub use service::{Service, Shared};
+pub use service::Service;
 pub use worker::{ConnectionLimit, Worker};

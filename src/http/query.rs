@@ -17,6 +17,9 @@ pub struct Encoded<'a>(&'a [u8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadEscape;
 
+/// More bytes than any word has that a page is chosen by.
+pub const MAX_WORD: usize = 16;
+
 /// A whole number. One that does not fit is the greatest that does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
@@ -55,6 +58,18 @@ impl<'a> Query<'a> {
     /// The value of a parameter; the last one if there are several.
     pub fn last(self, name: &str) -> Option<Encoded<'a>> {
         self.pairs().filter(|(key, _)| key.is(name.as_bytes())).last().map(|(_, value)| value)
+    }
+
+    /// Returns the word that is the value of a parameter, or `default` where there is no such parameter. `None` if the
+    /// value is no text, or longer than any word that matters.
+    pub fn word<'r>(self, name: &str, default: &'r str, room: &'r mut [u8; MAX_WORD]) -> Option<&'r str>
+    where
+        'a: 'r,
+    {
+        match self.last(name) {
+            Some(value) => std::str::from_utf8(value.decode(room).ok()??).ok(),
+            None => Some(default),
+        }
     }
 }
 
@@ -210,6 +225,18 @@ mod tests {
         assert_eq!(query.last("ip"), Some(Encoded::new(b"3")));
         assert_eq!(query.last("ipv6"), None);
         assert_eq!(Query::EMPTY.last("ip"), None);
+    }
+
+    #[test]
+    fn a_word_is_short_text() {
+        let word = |query: &'static [u8]| Query::new(query).word("a", "x", &mut [0; MAX_WORD]).map(str::to_owned);
+        assert_eq!(word(b"b=1").as_deref(), Some("x"));
+        assert_eq!(word(b"a=1&a=%7a").as_deref(), Some("z"));
+        assert_eq!(word(b"a").as_deref(), Some(""));
+        assert_eq!(word(b"a=0123456789abcdef").as_deref(), Some("0123456789abcdef"));
+        for query in [&b"a=0123456789abcdefg"[..], b"a=%ff", b"a=%zz"] {
+            assert_eq!(word(query), None, "{}", query.escape_ascii());
+        }
     }
 
     #[test]

@@ -3,13 +3,16 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use bendy::encoding::{Encoder, SingleItemEncoder};
 use thiserror::Error;
 
-use crate::stats::Counter;
+use crate::stats::pages::NoPage;
+use crate::stats::{Counter, WorkerCounters};
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
+use super::address::BadAddress;
 use super::decimal::Decimal;
 use super::query::BadEscape;
 
@@ -27,17 +30,17 @@ pub enum Error {
     NoInfoHash,
     /// The tracker refuses the announce.
     #[error("{0}")]
-    Refused(#[from] AnnounceError),
+    Announce(#[from] AnnounceError),
     /// Statistics, from where they are not allowed.
     #[error("403 Access Denied")]
     StatsDenied,
     /// No such page.
     #[error("404 Not Found")]
     NotFound,
-    /// Everything at once, from a build that does not do that.
-    #[error("404 Not Found: this build has no full scrape (feature fullscrape)")]
-    NoFullScrape,
-    /// A page of a switch that this build does not have.
+    /// A page of a switch that this build does not have, for the reason given.
+    #[error("404 Not Found: {0}")]
+    Absent(&'static str),
+    /// A page that a feature would make, which this build does not have.
     #[error("404 Not Found: this build does not have the feature {0}")]
     NeedsFeature(&'static str),
     /// A page that takes a walk over all torrents, while others are waiting for theirs.
@@ -49,26 +52,33 @@ pub enum Error {
 }
 
 impl Error {
-    /// Where it is counted. A refused announce is counted by who knows the client.
-    pub(super) fn count(self) -> Option<Counter> {
+    /// Appends the reply that says so, and counts it as that of a connection from `from`.
+    pub(super) fn refuse(self, counters: &WorkerCounters, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) {
+        if let Some(counter) = self.counter() {
+            counters.count_from(counter, from);
+        }
+        self.write(keep_alive, out);
+    }
+
+    /// Returns where it is counted. A refused announce is counted by who knows the client.
+    fn counter(self) -> Option<Counter> {
         match self {
-            Self::Refused(_) => None,
+            Self::Announce(_) => None,
             Self::NoInfoHash => Some(Counter::TcpNoInfoHash),
             Self::Malformed => Some(Counter::Http400Parse),
             Self::Parameter => Some(Counter::Http400Parameter),
             Self::StatsDenied => Some(Counter::Http403),
-            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => Some(Counter::Http404),
+            Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => Some(Counter::Http404),
             Self::Internal => Some(Counter::Http500),
             Self::Busy => Some(Counter::Http503),
         }
     }
 
-    /// Appends the reply that says so: a failure reason (BEP 3), which clients show to their users, or an HTTP error
-    /// with a title for browsers.
-    pub(super) fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
+    /// Appends the reply: a failure reason (BEP 3), which clients show to their users, or an HTTP error with a title
+    /// for browsers.
+    fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
         let status = match self {
-            Self::Busy => "503 Service Unavailable",
-            Self::NoInfoHash | Self::Refused(_) => {
+            Self::NoInfoHash | Self::Announce(_) => {
                 return match failure(&self.to_string()) {
                     Ok(body) => write(OK, TEXT, keep_alive, &body, out),
                     Err(error) => error.write(keep_alive, out),
@@ -77,7 +87,8 @@ impl Error {
             Self::Malformed => "400 Invalid Request",
             Self::Parameter => "400 Invalid Parameter",
             Self::StatsDenied => "403 Access Denied",
-            Self::NotFound | Self::NoFullScrape | Self::NeedsFeature(_) => "404 Not Found",
+            Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => "404 Not Found",
+            Self::Busy => "503 Service Unavailable",
             Self::Internal => "500 Internal Server Error",
         };
         write(status, HTML, keep_alive, title(self).as_bytes(), out);
@@ -87,6 +98,21 @@ impl Error {
 impl From<bendy::encoding::Error> for Error {
     fn from(_: bendy::encoding::Error) -> Self {
         Self::Internal
+    }
+}
+
+impl From<NoPage> for Error {
+    fn from(none: NoPage) -> Self {
+        match none {
+            NoPage::Unknown => Self::Parameter,
+            NoPage::Needs(feature) => Self::NeedsFeature(feature),
+        }
+    }
+}
+
+impl From<BadAddress> for Error {
+    fn from(_: BadAddress) -> Self {
+        Self::Parameter
     }
 }
 
@@ -101,9 +127,6 @@ pub(super) const OK: &str = "200 OK";
 
 /// The type of announces, scrapes and statistics, so that a browser shows them.
 pub(super) const TEXT: &str = "text/plain";
-
-/// The type of the page for Prometheus.
-pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const HTML: &str = "text/html";
 
@@ -226,7 +249,7 @@ mod tests {
     #[test]
     fn a_refused_announce_is_a_failure_reason_and_not_an_error_of_http() {
         assert_eq!(
-            text(|out| Error::Refused(AnnounceError::NotAdmitted).write(false, out)),
+            text(|out| Error::Announce(AnnounceError::NotAdmitted).write(false, out)),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 85\r\nConnection: close\r\n\r\n\
              d14:failure reason63:Requested download is not authorized for use with this tracker.e"
         );
@@ -235,7 +258,7 @@ mod tests {
              Your client forgot to send your torrent's info_hash. Please upgrade your client.e"
         ));
         assert_eq!(
-            (Error::NoInfoHash.count(), Error::Refused(AnnounceError::Full).count()),
+            (Error::NoInfoHash.counter(), Error::Announce(AnnounceError::Full).counter()),
             (Some(Counter::TcpNoInfoHash), None)
         );
     }
@@ -248,7 +271,7 @@ mod tests {
             (Error::StatsDenied, "403 Access Denied", "403 Access Denied", Counter::Http403),
             (Error::NotFound, "404 Not Found", "404 Not Found", Counter::Http404),
             (
-                Error::NoFullScrape,
+                Error::Absent("this build has no full scrape (feature fullscrape)"),
                 "404 Not Found",
                 "404 Not Found: this build has no full scrape (feature fullscrape)",
                 Counter::Http404,
@@ -275,7 +298,7 @@ mod tests {
                      <title>{title}</title>\n"
                 )
             );
-            assert_eq!(error.count(), Some(count));
+            assert_eq!(error.counter(), Some(count));
         }
     }
 

@@ -2,7 +2,11 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::time::Duration;
+
 use httparse::{EMPTY_HEADER, Header, Status};
+
+use crate::tracker::Minute;
 
 use super::query::{Encoded, Query, split_once};
 
@@ -22,6 +26,15 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+}
+
+/// When a request came.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestTime {
+    /// The minute, for the tracker.
+    pub minute: Minute,
+    /// Since the process started, for the statistics.
+    pub uptime: Duration,
 }
 
 /// What has come is no head of a GET request, or one that is too long, or with too many header fields.

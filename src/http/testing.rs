@@ -21,29 +21,38 @@ use crate::tracker::{
     Tracker,
 };
 
+use super::address::BadAddress;
+use super::coding::{Coding, Codings, Encoder, NoCoding};
+use super::exchange::{Answer, Exchange, Shared};
 use super::flavour::{
-    BadAddress, ClientAddress, Connected, Durations, Everyone, FullScrape, HttpFlavour, Listing, Metrics, NoFullScrape,
-    NoMetrics, StatsAccess, Stream,
+    AbsentRoute, Access, Asked, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, Routes,
+    StatsAccess, TimesSum, Untimed, WorkerTimes,
 };
 use super::incoming::Incoming;
+use super::listing::Listing;
 use super::query::Query;
 use super::request::Request;
-use super::service::{Service, Shared};
+use super::service::Service;
+use super::stream::Stream;
 use super::worker::Worker;
 
 /// The minute of all these tests.
 pub(super) const NOW: Minute = Minute(29_000_000);
 
 /// A flavour whose plug points on the HTTP side are what its parameters say; without them, every switch is off.
-pub(super) struct TestHttp<T = TestFlavour, A = Connected, S = Everyone, P = NoFullScrape, M = NoMetrics> {
-    tracker: T,
-    client_address: A,
-    stats_access: S,
-    full_scrape: P,
-    metrics: M,
+pub(crate) struct TestHttp<T = TestFlavour, A = Connected, S = Everyone, R = NoRoute, C = NoCoding, M = Untimed> {
+    pub(crate) tracker: T,
+    pub(crate) client_address: A,
+    pub(crate) stats_access: S,
+    pub(crate) routes: R,
+    pub(crate) codings: C,
+    pub(crate) request_times: M,
 }
 
-impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> Flavour for TestHttp<T, A, S, P, M> {
+impl<T: Flavour, A, S, R, C, M> Flavour for TestHttp<T, A, S, R, C, M>
+where
+    Self: Send + Sync + 'static,
+{
     type Families = T::Families;
     type Admission = T::Admission;
     type Cluster = T::Cluster;
@@ -62,11 +71,19 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> Fl
     }
 }
 
-impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> HttpFlavour for TestHttp<T, A, S, P, M> {
+impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, M: RequestTimes> HttpFlavour
+    for TestHttp<T, A, S, R, C, M>
+{
     type ClientAddress = A;
     type StatsAccess = S;
-    type FullScrape = P;
-    type Metrics = M;
+    type Routes = R;
+    type Codings = C;
+    type RequestTimes = M;
+
+    const ABSENT: &'static [AbsentRoute] = &[
+        AbsentRoute { is_asked: |asked| matches!(asked, Asked::Listing(_)), reason: "no full scrape" },
+        AbsentRoute { is_asked: |asked| asked.is_path("absent"), reason: "no such page" },
+    ];
 
     fn client_address(&self) -> &A {
         &self.client_address
@@ -76,20 +93,28 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, P: FullScrape, M: Metrics> Ht
         &self.stats_access
     }
 
-    fn full_scrape(&self) -> &P {
-        &self.full_scrape
+    fn routes(&self) -> &R {
+        &self.routes
     }
 
-    fn metrics(&self) -> &M {
-        &self.metrics
+    fn codings(&self) -> &C {
+        &self.codings
+    }
+
+    fn request_times(&self) -> &M {
+        &self.request_times
     }
 }
+
+/// Every switch is off but for routes.
+pub(super) type TestWith<R> = TestHttp<TestFlavour, Connected, Everyone, R>;
 
 /// Every switch is off.
 pub(super) type Plain = TestHttp;
 
 /// Something stands at every plug point of the HTTP side, for IPv6.
-pub(super) type Fancy = TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, Pieces, Counted>;
+pub(super) type Fancy =
+    TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, Counted>;
 
 /// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.
 pub(super) struct Named;
@@ -116,77 +141,122 @@ impl StatsAccess for Loopback {
     }
 }
 
-/// Pages that consist of these pieces, and end with the name of the page.
+/// Full scrapes that consist of these pieces, and end with their name.
 #[derive(Clone, Default)]
-pub(super) struct Pieces {
-    pub(super) pieces: Vec<Vec<u8>>,
-    pub(super) encoding: Option<&'static str>,
-}
+pub(super) struct Pieces(pub(super) Vec<Vec<u8>>);
 
-impl FullScrape for Pieces {
-    type Stream = Self;
+impl Route for Pieces {
+    type Page = Listing;
 
-    const NEGOTIATES: bool = true;
+    const ACCESS: Access = Access::Everyone;
 
-    fn open(&self, listing: Listing, _: &Request<'_>) -> Option<Self> {
+    fn find(asked: Asked<'_>) -> Option<Listing> {
+        if let Asked::Listing(listing) = asked { Some(listing) } else { None }
+    }
+
+    fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        exchange.counters.count(Counter::FullScraped);
         let mut stream = self.clone();
-        stream.pieces.push(format!("{listing:?}").into());
-        Some(stream)
+        stream.0.push(format!("{listing:?}").into());
+        Ok(exchange.stream(stream, Counter::FullScrapeBytes))
     }
 }
 
-impl Stream for Pieces {
-    fn content_encoding(&self) -> Option<&'static str> {
-        self.encoding
-    }
-
-    fn next<F: AddressFamilies>(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
-        out.append(&mut self.pieces.remove(0));
-        !self.pieces.is_empty()
+impl<F: AddressFamilies> Stream<F> for Pieces {
+    fn next(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
+        out.append(&mut self.0.remove(0));
+        !self.0.is_empty()
     }
 }
 
-/// A page that says how many requests were measured.
+/// A coding called `same` that changes nothing.
+pub(super) struct Unchanged;
+
+impl Coding for Unchanged {
+    fn names(&self) -> &'static [&'static str] {
+        &["same"]
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder>> {
+        Some(Box::new(Self))
+    }
+}
+
+impl Encoder for Unchanged {
+    fn encode(&mut self, piece: &[u8], _: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(piece);
+    }
+}
+
+/// A page that says how many requests were measured, for those who may read the statistics.
+pub(super) struct Numbers;
+
+impl Route for Numbers {
+    type Page = ();
+
+    const ACCESS: Access = Access::Statistics;
+
+    fn find(asked: Asked<'_>) -> Option<()> {
+        asked.is_path("numbers").then_some(())
+    }
+
+    fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        let measured = exchange.flavour().request_times().sum().unwrap_or_default().seconds;
+        let accepted = exchange.shared.counters.total(Counter::TcpAccepted);
+        Ok(exchange.respond("text/numbers", format!("{measured} {accepted}\n").as_bytes()))
+    }
+}
+
+/// Counts a second for each request.
 #[derive(Clone, Default)]
 pub(super) struct Counted(Arc<AtomicUsize>);
 
-impl Metrics for Counted {
-    type Durations = Self;
+impl RequestTimes for Counted {
+    type OfWorker = Self;
 
-    fn durations(&self) -> Self {
+    const LISTENS: bool = true;
+
+    fn for_worker(&self) -> Self {
         self.clone()
     }
 
-    fn page<F: Flavour>(&self, _: &Tracker<F>, counters: &Counters) -> Option<String> {
-        Some(format!("{} {}\n", self.0.load(Ordering::Relaxed), counters.total(Counter::TcpAccepted)))
+    fn sum(&self) -> Option<TimesSum> {
+        Some(TimesSum { seconds: self.0.load(Ordering::Relaxed) as f64, buckets: Vec::new() })
     }
 }
 
-impl Durations for Counted {
-    fn add(&self, took: impl FnOnce() -> Duration) {
-        assert!(took() < Duration::from_secs(60));
+impl WorkerTimes for Counted {
+    fn add(&self, time: Duration) {
+        assert!(time < Duration::from_secs(60));
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 pub(super) fn plain() -> Service<Plain> {
+    with(NoRoute)
+}
+
+/// Every switch is off but for these routes.
+pub(super) fn with<R: Routes>(routes: R) -> Service<TestWith<R>> {
     let flavour = TestHttp {
         tracker: TestFlavour::with_plugs(Open, Standalone),
         client_address: Connected,
         stats_access: Everyone,
-        full_scrape: NoFullScrape,
-        metrics: NoMetrics,
+        routes,
+        codings: NoCoding,
+        request_times: Untimed,
     };
     service(flavour, "stats", None)
 }
 
-pub(super) fn fancy(full_scrape: Pieces) -> Service<Fancy> {
+pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
     let flavour = TestHttp {
         tracker: TestFlavour::with_plugs(NotThatOne, Standalone),
         client_address: Named,
         stats_access: Loopback,
-        full_scrape,
-        metrics: Counted::default(),
+        routes: (Pieces(pieces), Numbers),
+        codings: Unchanged,
+        request_times: Counted::default(),
     };
     service(flavour, "secret/numbers", Some("https://a.example/"))
 }
@@ -234,7 +304,7 @@ impl Clock for Still {
     }
 }
 
-/// A worker whose connections, like those of any other worker with these `connection_limit`, find a place there.
+/// A worker whose connections share this limit with those of every other worker that has it.
 pub(super) fn worker<F: HttpFlavour>(
     service: Service<F>,
     connection_limit: &Arc<ConnectionLimit>,

@@ -19,7 +19,7 @@ use crate::tracker::Clock;
 use super::flavour::HttpFlavour;
 use super::page_cache::CachedPage;
 use super::reply::{self, Error};
-use super::service::RequestTime;
+use super::request::RequestTime;
 use super::worker::Worker;
 
 /// For those who asked earlier to get their pages. Whoever waits for longer than that gets none.
@@ -36,7 +36,7 @@ pub(super) async fn make<F: HttpFlavour, C: Clock>(
     let (asked, mode) = (Instant::now(), walk.mode());
     output.clear();
     let Ok(mut cache) = timeout(TURN_TIME, worker.turn_to_walk()).await else {
-        return worker.service.borrow_mut().refuse(Error::Busy, from, false, output);
+        return worker.service.borrow().refuse(Error::Busy, from, output);
     };
     if let Some(CachedPage { page, .. }) = cache.since(asked, mode) {
         return reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);

@@ -10,10 +10,11 @@ use tokio::sync::{self, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::tracker::Clock;
 
-use super::flavour::{Durations as _, HttpFlavour, Metrics};
+use super::exchange::Next;
+use super::flavour::{HttpFlavour, RequestTimes, WorkerTimes as _};
 use super::page_cache::PageCache;
-use super::request::Request;
-use super::service::{Next, RequestTime, Service, StreamOf};
+use super::request::{Request, RequestTime};
+use super::service::Service;
 
 /// Times without a place less than this apart are told as one.
 const EPISODE: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ impl ConnectionLimit {
 pub struct Worker<F: HttpFlavour, C> {
     /// Borrowed while one request is answered, never across an `await`.
     pub(super) service: RefCell<Service<F>>,
-    durations: <F::Metrics as Metrics>::Durations,
+    times: <F::RequestTimes as RequestTimes>::OfWorker,
     clock: C,
     started: Instant,
     connection_limit: Arc<ConnectionLimit>,
@@ -79,7 +80,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     /// all workers have open together.
     pub fn new(service: Service<F>, clock: C, started: Instant, connection_limit: Arc<ConnectionLimit>) -> Self {
         Self {
-            durations: service.shared().tracker.flavour().metrics().durations(),
+            times: service.shared().tracker.flavour().request_times().for_worker(),
             service: RefCell::new(service),
             clock,
             started,
@@ -95,10 +96,12 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     }
 
     /// Appends the reply to a request to `out`.
-    pub(super) fn answer(&self, request: &Request<'_>, from: IpAddr, out: &mut Vec<u8>) -> Next<StreamOf<F>> {
+    pub(super) fn answer(&self, request: &Request<'_>, from: IpAddr, out: &mut Vec<u8>) -> Next<F> {
         let now = self.now();
         let next = self.service.borrow_mut().answer(request, from, now, out);
-        self.durations.add(|| self.started.elapsed().saturating_sub(now.uptime));
+        if F::RequestTimes::LISTENS {
+            self.times.add(self.started.elapsed().saturating_sub(now.uptime));
+        }
         next
     }
 

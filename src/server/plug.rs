@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
-use crate::http::flavour::{Connected, Everyone, NoFullScrape, NoMetrics};
+use crate::http::coding::NoCoding;
+use crate::http::flavour::{Connected, Everyone, NoRoute, Untimed};
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
 use crate::udp::UdpFlavour;
@@ -196,7 +197,7 @@ macro_rules! off_twins {
     )*};
 }
 
-off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoFullScrape, NoMetrics);
+off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Untimed);
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,12 @@ mod row;
 mod statefile;
 
 use crate::config::Settings;
-use crate::http::flavour::{FullScrape, Listing, Stream};
-use crate::http::request::Request;
+use crate::http::exchange::{Answer, Exchange};
+use crate::http::flavour::{Access, Asked, HttpFlavour, Route};
+use crate::http::listing::Listing;
+use crate::http::stream::Stream;
 use crate::server::{Beginning, Opening, Plug, StartError};
+use crate::stats::Counter;
 use crate::tracker::store::{Cursor, Store};
 use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
 
@@ -41,19 +44,28 @@ impl Plug for Pages {
     }
 }
 
-impl FullScrape for Pages {
-    type Stream = Page;
+impl Route for Pages {
+    type Page = Listing;
 
-    const NEGOTIATES: bool = false;
+    /// Those that are modes of the statistics are guarded as these are, before it comes to them.
+    const ACCESS: Access = Access::Everyone;
 
-    fn open(&self, listing: Listing, _: &Request<'_>) -> Option<Page> {
-        Some(Page::new(listing))
+    fn find(asked: Asked<'_>) -> Option<Listing> {
+        match asked {
+            Asked::Listing(listing) => Some(listing),
+            Asked::Path(_) => None,
+        }
+    }
+
+    fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        exchange.counters.count(Counter::FullScraped);
+        Ok(exchange.stream(Page::new(listing), Counter::FullScrapeBytes))
     }
 }
 
 /// A page under way.
 #[derive(Debug)]
-pub struct Page {
+struct Page {
     listing: Listing,
     begun: bool,
     /// Where to go on; `None` at the end.
@@ -61,18 +73,14 @@ pub struct Page {
 }
 
 impl Page {
-    /// The whole page is still to come.
-    pub fn new(listing: Listing) -> Self {
+    /// Returns a page of which nothing has been made.
+    fn new(listing: Listing) -> Self {
         Self { listing, begun: false, cursor: Some(Cursor::default()) }
     }
 }
 
-impl Stream for Page {
-    fn content_encoding(&self) -> Option<&'static str> {
-        None
-    }
-
-    fn next<F: AddressFamilies>(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
+impl<F: AddressFamilies> Stream<F> for Page {
+    fn next(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
         let (before, behind) = row::frame(self.listing);
         if !self.begun {
             self.begun = true;

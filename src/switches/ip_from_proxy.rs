@@ -16,7 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::config::Settings;
-use crate::http::flavour::{BadAddress, ClientAddress, address};
+use crate::http::address::{BadAddress, address};
+use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::{Opening, Plug, StartError};

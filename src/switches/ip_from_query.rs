@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::config::{ConfigError, Settings};
-use crate::http::flavour::{BadAddress, ClientAddress, address};
+use crate::http::address::{BadAddress, address};
+use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::{Beginning, Opening, Plug, StartError, Threads};

@@ -4,7 +4,7 @@
 //! off, the twin that does nothing and is declared beside the plug point. A new switch is a new file, its row in
 //! `Cargo.toml`, its lines here and its row in `FEATURES.md`.
 
-use crate::http::flavour::HttpFlavour;
+use crate::http::flavour::{AbsentRoute, HttpFlavour};
 use crate::server::plugs;
 use crate::tracker::Flavour;
 use crate::udp::{self, UdpFlavour};
@@ -75,17 +75,39 @@ type StatsAccess = restrict_stats::Blessed;
 #[cfg(not(feature = "restrict-stats"))]
 type StatsAccess = crate::http::flavour::Everyone;
 
+#[cfg(feature = "fullscrape")]
+type FullScrapes = fullscrape::Pages;
 #[cfg(not(feature = "fullscrape"))]
-type FullScrape = crate::http::flavour::NoFullScrape;
-#[cfg(all(feature = "fullscrape", not(feature = "gzip")))]
-type FullScrape = fullscrape::Pages;
-#[cfg(feature = "gzip")]
-type FullScrape = gzip::Compressed<fullscrape::Pages>;
+type FullScrapes = crate::http::flavour::NoRoute;
 
 #[cfg(feature = "metrics")]
-type Metrics = metrics::Exporter;
+type MetricsPage = metrics::Exporter;
 #[cfg(not(feature = "metrics"))]
-type Metrics = crate::http::flavour::NoMetrics;
+type MetricsPage = crate::http::flavour::NoRoute;
+
+/// The pages of switches, in the order in which they are looked for.
+type Routes = (FullScrapes, MetricsPage);
+
+/// The pages of the switches that are off: whoever asks for one is told so.
+const ABSENT: &[AbsentRoute] = &[
+    #[cfg(not(feature = "fullscrape"))]
+    AbsentRoute {
+        is_asked: |asked| matches!(asked, crate::http::flavour::Asked::Listing(_)),
+        reason: "this build has no full scrape (feature fullscrape)",
+    },
+    #[cfg(not(feature = "metrics"))]
+    AbsentRoute { is_asked: |asked| asked.is_path("metrics"), reason: "this build does not have the feature metrics" },
+];
+
+#[cfg(feature = "gzip")]
+type Codings = gzip::Gzip;
+#[cfg(not(feature = "gzip"))]
+type Codings = crate::http::coding::NoCoding;
+
+#[cfg(feature = "metrics")]
+type RequestTimes = metrics::Times;
+#[cfg(not(feature = "metrics"))]
+type RequestTimes = crate::http::flavour::Untimed;
 
 /// The features of this build, in the order of `FEATURES.md`.
 pub const FEATURES: &[&str] = &[
@@ -123,8 +145,9 @@ plugs! {
         network_log: NetworkLog,
         client_address: ClientAddress,
         stats_access: StatsAccess,
-        full_scrape: FullScrape,
-        metrics: Metrics,
+        routes: Routes,
+        codings: Codings,
+        request_times: RequestTimes,
     }
 }
 
@@ -156,8 +179,11 @@ impl UdpFlavour for ThisBuild {
 impl HttpFlavour for ThisBuild {
     type ClientAddress = ClientAddress;
     type StatsAccess = StatsAccess;
-    type FullScrape = FullScrape;
-    type Metrics = Metrics;
+    type Routes = Routes;
+    type Codings = Codings;
+    type RequestTimes = RequestTimes;
+
+    const ABSENT: &'static [AbsentRoute] = ABSENT;
 
     fn client_address(&self) -> &ClientAddress {
         &self.client_address
@@ -167,11 +193,15 @@ impl HttpFlavour for ThisBuild {
         &self.stats_access
     }
 
-    fn full_scrape(&self) -> &FullScrape {
-        &self.full_scrape
+    fn routes(&self) -> &Routes {
+        &self.routes
     }
 
-    fn metrics(&self) -> &Metrics {
-        &self.metrics
+    fn codings(&self) -> &Codings {
+        &self.codings
+    }
+
+    fn request_times(&self) -> &RequestTimes {
+        &self.request_times
     }
 }

@@ -9,18 +9,14 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::*;
 use crate::http::service::Service;
-use crate::http::testing::{Pieces, Still, fancy, plain, run, worker};
+use crate::http::testing::{Still, fancy, plain, run, worker};
+use crate::stats::Counter;
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
                            Connection: close\r\n\r\n<title>400 Invalid Request</title>\n";
 const EMPTY_SCRAPE: &str = "d5:filesdee";
 const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
 const KEEP: &str = "Connection: keep-alive\r\n\r\n";
-
-/// What a first look leaves when nothing has come.
-fn nothing<S>() -> OpenConnection<S> {
-    OpenConnection { buffers: Buffers { input: Vec::new(), output: Vec::new() }, turn: None }
-}
 
 /// A connection that is driven, with room for `buffer` bytes on its way in each direction.
 struct Driven<F: HttpFlavour> {
@@ -35,7 +31,8 @@ impl<F: HttpFlavour> Driven<F> {
         let (client, server) = duplex(buffer);
         let worker = worker(service, &ConnectionLimit::new(1));
         let driver = Rc::clone(&worker);
-        let end = spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, nothing()).await });
+        let end =
+            spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, OpenConnection::new()).await });
         Self { client, worker, end, begun: Instant::now() }
     }
 
@@ -103,8 +100,8 @@ fn look(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
     let mut arrived = Arrived { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let begun = FastPath::new().at(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
-        let OpenConnection { buffers: Buffers { input, output }, turn } = begun;
-        (text(input), text(output), turn.is_some())
+        let OpenConnection { buffers: Buffers { input, output }, reply } = begun;
+        (text(input), text(output), reply.is_some())
     });
     (text(arrived.sent), begun)
 }
@@ -281,7 +278,7 @@ fn a_full_scrape_is_chunked_for_those_who_know_chunks() {
     let pieces = vec![b"d5:files".to_vec(), vec![], vec![b'x'; 300]];
     let long = "x".repeat(300);
     run(true, async {
-        let mut driven = Driven::new(fancy(Pieces { pieces: pieces.clone(), encoding: None }), 50);
+        let mut driven = Driven::new(fancy(pieces.clone()), 50);
         driven.send(&format!("GET /scrape HTTP/1.1\r\n{KEEP}")).await;
         let chunks = format!("00000008\r\nd5:files\r\n0000012c\r\n{long}\r\n00000006\r\nScrape\r\n0\r\n\r\n");
         assert!(driven.read_until("\r\n0\r\n\r\n").await.ends_with(&format!("keep-alive\r\n\r\n{chunks}")));
@@ -294,7 +291,7 @@ fn a_full_scrape_is_chunked_for_those_who_know_chunks() {
 
 #[test]
 fn a_full_scrape_gives_way_to_others_and_to_none_that_stall() {
-    let service = |n| fancy(Pieces { pieces: vec![vec![b'x'; 10]; n], encoding: None });
+    let service = |n| fancy(vec![vec![b'x'; 10]; n]);
     run(true, async {
         let turns = Rc::new(Cell::new(0));
         let mut driven = Driven::new(service(20), 10_000);
@@ -351,7 +348,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, from) = listener.accept().await.unwrap();
             let worker = worker(plain(), &ConnectionLimit::new(1));
-            let end = spawn_local(async move { drive(server, from.ip(), &worker, nothing()).await });
+            let end = spawn_local(async move { drive(server, from.ip(), &worker, OpenConnection::new()).await });
             client.write_all(request.as_bytes()).await.unwrap();
             // The client reads only when it has written everything; the reply must be there still.
             client.readable().await.unwrap();

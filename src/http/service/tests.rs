@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::testing::{NOW, Pieces, add_peer, fancy, plain};
+use crate::http::testing::{NOW, add_peer, fancy, plain};
+use crate::stats::Protocol;
 use crate::tracker::testing::THAT_ONE;
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
@@ -12,7 +15,7 @@ const SEEDER: &str = "10.0.0.2:258";
 const BAD_PARAMETER: &str = "400 Invalid Parameter";
 
 /// The reply to a head, and what is to be done then.
-fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<StreamOf<F>>) {
+fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<F>) {
     let mut room = Request::room();
     let (request, _) = Request::parse(head.as_bytes(), &mut room).unwrap().expect("a whole head");
     let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
@@ -54,7 +57,7 @@ fn an_announce_is_answered_to_the_byte() {
     let len = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\nConnection: close");
     assert_eq!(reply, format!("{head}\r\n\r\n{body}"));
-    assert!(next.body.is_none() && !next.keep_alive);
+    assert!(next.is_close());
     assert_eq!(service.shared().tracker.scrape(&HASH), Some(ScrapeCounts { seeders: 1, leechers: 1, downloaded: 0 }));
     assert_eq!(count(&service, Counter::TcpAnnounced), 1);
 }
@@ -103,7 +106,7 @@ fn as_many_peers_as_wanted() {
 
 #[test]
 fn a_tracker_for_ipv6_sends_peers_as_well_as_peers6() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     add_peer(&service, HASH, "[2001:db8::1]:258", true);
     let (_, body) = get(&mut service, "2001:db8::1", &format!("/announce?{IS_HASH}&port=258"));
     assert!(body.ends_with("5:peers0:6:peers60:e"));
@@ -113,7 +116,7 @@ fn a_tracker_for_ipv6_sends_peers_as_well_as_peers6() {
 
 #[test]
 fn a_refused_announce_gets_a_failure_reason() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     let not_admitted = "Requested download is not authorized for use with this tracker.";
     let no_port = "Your client announced port 0, where nobody can reach it. Please check its settings.";
     let no_info_hash = "Your client forgot to send your torrent's info_hash. Please upgrade your client.";
@@ -135,7 +138,7 @@ fn a_refused_announce_gets_a_failure_reason() {
 
 #[test]
 fn the_client_address_is_the_matter_of_the_build() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     add_peer(&service, HASH, "[2001:db8::1]:258", true);
     // The asker is never handed out: this one is the peer.
     let own = |service: &mut _, head: &str| ask(service, "::1", head).0.ends_with("6:peers60:e");
@@ -151,7 +154,7 @@ fn the_client_address_is_the_matter_of_the_build() {
 
 #[test]
 fn a_scrape_tells_of_torrents_that_are_known_and_served() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     add_peer(&service, InfoHash([b'b'; 20]), "[::2]:1", true);
     add_peer(&service, InfoHash([b'a'; 20]), "[::2]:1", false);
     let name = |letter: &str| format!("info_hash={}", letter.repeat(20));
@@ -165,32 +168,41 @@ fn a_scrape_tells_of_torrents_that_are_known_and_served() {
     assert_eq!(count(&service, Counter::FullScraped), 0);
 }
 
+/// All pieces of a page that is made while it is sent.
+fn pieces<F: HttpFlavour>(service: &Service<F>, next: Next<F>) -> Vec<u8> {
+    let Next::Stream(mut body) = next else { panic!("no stream") };
+    let mut out = Vec::new();
+    while body.stream.next(service.shared().tracker.store(), NOW, &mut out) {}
+    out
+}
+
 #[test]
 fn a_scrape_without_a_query_is_a_full_scrape() {
-    let pieces = Pieces { pieces: vec![b"d5:".into()], encoding: Some("gzip") };
-    let mut service = fancy(pieces);
+    let mut service = fancy(vec![b"d5:".into()]);
+    let accepts = "Accept-Encoding: same;q=0.1";
     for (fields, keep_alive, connection) in
         [("HTTP/1.1", false, "close"), ("HTTP/1.1\r\nConnection: keep-alive", true, "keep-alive")]
     {
-        let (reply, next) = ask(&mut service, "::2", &format!("GET /scrape {fields}\r\n\r\n"));
+        let (reply, next) = ask(&mut service, "::2", &format!("GET /scrape {fields}\r\n{accepts}\r\n\r\n"));
         let expected = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: same\r\n\
              Vary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\nConnection: {connection}\r\n\r\n"
         );
-        assert_eq!((reply, next.keep_alive), (expected, keep_alive));
-        assert!(matches!(next.body, Some(Body::Stream { chunked: true, .. })));
+        assert_eq!((reply, next.keep_alive()), (expected, keep_alive));
+        assert!(matches!(&next, Next::Stream(body) if body.chunked));
+        assert_eq!(pieces(&service, next), b"d5:Scrape");
     }
     let (reply, next) = ask(&mut service, "::2", "GET /scrape HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert!(reply.ends_with("Content-Encoding: gzip\r\nVary: Accept-Encoding\r\nConnection: close\r\n\r\n"));
-    assert!(!reply.contains("Transfer-Encoding") && !next.keep_alive);
-    assert!(matches!(next.body, Some(Body::Stream { chunked: false, .. })));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nVary: Accept-Encoding\r\n";
+    assert_eq!(reply, format!("{head}Connection: close\r\n\r\n"));
+    assert!(matches!(next, Next::Stream(body) if !body.chunked && !body.keep_alive));
     assert_eq!(count(&service, Counter::FullScraped), 3);
     assert_eq!(count(&service, Counter::TcpScraped), 0);
 }
 
 #[test]
 fn statistics_are_pages_or_full_scrapes() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     add_peer(&service, HASH, "[::2]:1", true);
     let peers = "1\n1\nopentracker serving 1 torrents\nopentracker";
     for target in ["/secret/numbers", "//secret%2fnumbers/?mode=peer", "/secret/numbers?mode=conn&mode=%70eer"] {
@@ -200,18 +212,14 @@ fn statistics_are_pages_or_full_scrapes() {
     assert_eq!(get(&mut service, "::1", "/secret/numbers?mode=conn").1, connections);
     for (query, name) in [
         ("mode=tpbs", "Tpbs(Ben)"),
-        ("mode=tpbs&format=ben", "Tpbs(Ben)"),
         ("mode=tpbs&format=bin", "Tpbs(Bin)"),
-        ("mode=tpbs&format=url", "Tpbs(Url)"),
         ("format=txt&mode=tpbs", "Tpbs(Txt)"),
-        ("mode=tpbs&format=txtp", "Tpbs(Txtp)"),
         ("mode=statedump&format=x", "Statedump"),
     ] {
         let head = format!("GET /secret/numbers?{query} HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
         let (reply, next) = ask(&mut service, "::1", &head);
-        assert!(reply.contains("Transfer-Encoding: chunked\r\nConnection: close") && !next.keep_alive, "{query}");
-        let Some(Body::Stream { stream, .. }) = next.body else { panic!("{query}") };
-        assert_eq!(stream.pieces, [name.as_bytes()], "{query}");
+        assert!(reply.contains("Transfer-Encoding: chunked\r\nConnection: close") && !next.keep_alive(), "{query}");
+        assert_eq!(pieces(&service, next), name.as_bytes(), "{query}");
     }
     for query in
         ["mode=", "mode=nonsense", "mode=a-very-long-mode-indeed", "mode=%ff", "mode=%zz", "mode=tpbs&format=x"]
@@ -226,13 +234,13 @@ fn statistics_always_close_the_connection() {
     let mut service = plain();
     for target in ["/stats", "/stats?mode=nonsense"] {
         let (reply, next) = ask(&mut service, CLIENT, &format!("GET {target} HTTP/1.1\nConnection: keep-alive\n\n"));
-        assert!(reply.contains("\r\nConnection: close\r\n") && !next.keep_alive, "{reply}");
+        assert!(reply.contains("\r\nConnection: close\r\n") && !next.keep_alive(), "{reply}");
     }
 }
 
 #[test]
 fn statistics_are_for_whom_the_build_allows_whatever_the_query_says() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     let refused = || ("403 Access Denied".into(), "<title>403 Access Denied</title>\n".into());
     assert_eq!(get(&mut service, "::2", "/secret/numbers"), refused());
     assert_eq!(get(&mut service, "::2", "/secret/numbers?mode=tpbs&ip=::1"), refused());
@@ -251,11 +259,17 @@ fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
     for target in ["/", "/favicon.ico", "/announced", "/an/nounce", "/a%zz", "*"] {
         assert_eq!(get(&mut service, CLIENT, target), not_found, "{target}");
     }
-    let absent = "<title>404 Not Found: this build has no full scrape (feature fullscrape)</title>\n";
-    for target in ["/scrape", "/stats?mode=tpbs", "/stats?mode=statedump"] {
-        assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), absent.into()), "{target}");
+    for (target, reason) in [
+        ("/scrape", "no full scrape"),
+        ("/stats?mode=tpbs", "no full scrape"),
+        ("/stats?mode=statedump", "no full scrape"),
+        ("//absent?x", "no such page"),
+        ("/stats?mode=busy", "this build does not have the feature log-networks"),
+    ] {
+        let page = format!("<title>404 Not Found: {reason}</title>\n");
+        assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), page), "{target}");
     }
-    assert_eq!(count(&service, Counter::Http404), 9);
+    assert_eq!(count(&service, Counter::Http404), 11);
     assert_eq!(count(&service, Counter::FullScraped), 0);
 }
 
@@ -271,19 +285,20 @@ fn a_malformed_parameter_is_400() {
         "/scrape?",
         "/scrape?info_hash=",
         "/scrape?x=1",
+        "/stats?mode=tpbs&format=x",
     ] {
         assert_eq!(get(&mut service, CLIENT, target), expected, "{target}");
     }
-    assert_eq!(count(&service, Counter::Http400Parameter), 7);
+    assert_eq!(count(&service, Counter::Http400Parameter), 8);
     assert_eq!(count(&service, Counter::TcpScraped) + count(&service, Counter::TcpAnnounced), 0);
 }
 
 #[test]
 fn the_root_leads_elsewhere() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     let (reply, next) = ask(&mut service, "::2", "GET /?x HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
     assert!(reply.starts_with("HTTP/1.1 302 Found\r\nLocation: https://a.example/\r\n"), "{reply}");
-    assert!(next.keep_alive);
+    assert!(next.keep_alive());
     assert_eq!(count(&service, Counter::Http302), 1);
 }
 
@@ -293,13 +308,13 @@ fn a_connection_stays_open_when_the_client_asks_and_nothing_forbids() {
     let mut keeps = |fields: &str| {
         let head = format!("GET /announce?{IS_HASH}&port=1 HTTP/1.1\r\n{fields}\r\n");
         let (reply, next) = ask(&mut service, CLIENT, &head);
-        assert_eq!(reply.contains("\r\nConnection: keep-alive\r\n"), next.keep_alive);
-        assert_eq!(reply.contains("\r\nConnection: close\r\n"), !next.keep_alive);
-        next.keep_alive
+        assert_eq!(reply.contains("\r\nConnection: keep-alive\r\n"), next.keep_alive());
+        assert_eq!(reply.contains("\r\nConnection: close\r\n"), !next.keep_alive());
+        next.keep_alive()
     };
     assert!(!keeps("") && keeps("Connection: Keep-Alive\r\n"));
     assert!(!keeps("Connection: keep-alive\r\nContent-Length: 3\r\n"));
-    assert!(ask(&mut service, CLIENT, "GET /nowhere HTTP/1.0\nConnection: keep-alive\n\n").1.keep_alive);
+    assert!(ask(&mut service, CLIENT, "GET /nowhere HTTP/1.0\nConnection: keep-alive\n\n").1.keep_alive());
 }
 
 proptest! {
@@ -318,7 +333,7 @@ proptest! {
         if let Ok(Some((request, _))) = Request::parse(&head, &mut room) {
             let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
             let mut out = Vec::new();
-            fancy(Pieces::default()).answer(&request, "::1".parse().unwrap(), now, &mut out);
+            fancy(Vec::new()).answer(&request, "::1".parse().unwrap(), now, &mut out);
             prop_assert!(out.starts_with(b"HTTP/1.1 "));
             prop_assert!(!out.starts_with(b"HTTP/1.1 500"));
         }
@@ -326,26 +341,20 @@ proptest! {
 }
 
 #[test]
-fn the_page_for_prometheus_is_guarded_like_the_statistics_but_does_not_end_the_connection() {
-    let mut service = fancy(Pieces::default());
-    let head = "GET /metrics HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
+fn a_page_of_a_switch_is_guarded_as_it_says_and_does_not_end_the_connection() {
+    let mut service = fancy(Vec::new());
+    let head = "GET /numbers HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
     let (denied, _) = ask(&mut service, "2001:db8::1", head);
     assert!(denied.starts_with("HTTP/1.1 403 "), "{denied}");
     let (reply, next) = ask(&mut service, "::1", head);
-    assert!(
-        reply.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0;"),
-        "{reply}"
-    );
-    assert!(reply.ends_with("\r\nConnection: keep-alive\r\n\r\n0 0\n") && next.keep_alive, "{reply}");
-    assert_eq!(
-        get(&mut plain(), CLIENT, "/metrics"),
-        ("404 Not Found".into(), "<title>404 Not Found: this build does not have the feature metrics</title>\n".into())
-    );
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/numbers\r\n"), "{reply}");
+    assert!(reply.ends_with("\r\nConnection: keep-alive\r\n\r\n0 0\n") && next.keep_alive(), "{reply}");
+    assert_eq!(get(&mut plain(), CLIENT, "/numbers").0, "404 Not Found");
 }
 
 #[test]
 fn what_is_refused_is_counted_for_the_family_of_the_client() {
-    let mut service = fancy(Pieces::default());
+    let mut service = fancy(Vec::new());
     let target = |announce_query: &str| format!("/announce?{IS_HASH}&{announce_query}");
     get(&mut service, "::1", &target("port=1&ip=10.0.0.9"));
     get(&mut service, "::1", &target("port=0"));

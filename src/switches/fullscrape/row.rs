@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::http::flavour::{Listing, TpbsFormat};
+use crate::http::listing::{Listing, TpbsFormat};
 use crate::tracker::SwarmCounts;
 use crate::tracker::store::Torrent;
 use crate::tracker::{AddressFamilies, InfoHash, Minute, TorrentPeers};

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::flavour::TpbsFormat;
+use crate::http::listing::TpbsFormat;
 use crate::tracker::SwarmCounts;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, PeerRequest};
@@ -53,11 +53,8 @@ fn nth(n: u32) -> InfoHash {
 
 /// The pieces of a page.
 fn pieces(tracker: &TestTracker, listing: Listing) -> Vec<Vec<u8>> {
-    let mut room = Request::room();
-    let (request, _) = Request::parse(b"GET /scrape HTTP/1.1\n\n", &mut room).unwrap().unwrap();
-    let mut page = Pages.open(listing, &request).unwrap();
+    let mut page = Page::new(listing);
     let mut pieces = Vec::new();
-    assert_eq!(page.content_encoding(), None);
     loop {
         let mut piece = Vec::new();
         let more = page.next(tracker.store(), NOW, &mut piece);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::http::flavour::TimesSum;
 use crate::stats::counters::add;
 
 /// Upper bounds of the buckets. An announce takes some microseconds; what takes a thousand times as long has waited.
@@ -31,14 +32,6 @@ pub(super) struct Histogram {
     nanoseconds: AtomicU64,
 }
 
-/// The durations of all workers.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sum {
-    pub(super) seconds: f64,
-    /// Upper bounds in seconds, the last one infinite, and how many came to lie below each and above the one before.
-    pub(super) buckets: Vec<(f64, u64)>,
-}
-
 impl Histogram {
     pub(super) fn add(&self, duration: Duration) {
         let bucket = BOUNDS.iter().position(|bound| duration <= *bound).unwrap_or(BOUNDS.len());
@@ -47,25 +40,19 @@ impl Histogram {
     }
 }
 
-impl Sum {
-    pub(super) fn of<'a>(workers: impl Iterator<Item = &'a Histogram>) -> Self {
-        let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
-        let mut sum = Self { seconds: 0.0, buckets: bounds.map(|bound| (bound, 0)).collect() };
-        let mut nanoseconds = 0_u64;
-        for worker in workers {
-            nanoseconds = nanoseconds.wrapping_add(worker.nanoseconds.load(Ordering::Relaxed));
-            for ((_, count), one) in sum.buckets.iter_mut().zip(&worker.buckets) {
-                *count += one.load(Ordering::Relaxed);
-            }
+/// Adds up what all workers have measured.
+pub(super) fn sum<'a>(workers: impl Iterator<Item = &'a Histogram>) -> TimesSum {
+    let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+    let mut sum = TimesSum { seconds: 0.0, buckets: bounds.map(|bound| (bound, 0)).collect() };
+    let mut nanoseconds = 0_u64;
+    for worker in workers {
+        nanoseconds = nanoseconds.wrapping_add(worker.nanoseconds.load(Ordering::Relaxed));
+        for ((_, count), one) in sum.buckets.iter_mut().zip(&worker.buckets) {
+            *count += one.load(Ordering::Relaxed);
         }
-        sum.seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
-        sum
     }
-
-    /// All of them.
-    pub(super) fn count(&self) -> u64 {
-        self.buckets.iter().map(|(_, count)| count).sum()
-    }
+    sum.seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+    sum
 }
 
 #[cfg(test)]
@@ -81,7 +68,7 @@ mod tests {
         other.add(Duration::from_micros(250));
         other.add(Duration::from_millis(2500));
         other.add(Duration::from_secs(100));
-        let sum = Sum::of([one, other].iter());
+        let sum = super::sum([one, other].iter());
         let full: Vec<_> = sum.buckets.iter().filter(|(_, count)| *count > 0).copied().collect();
         assert_eq!(full, [(2e-6, 2), (5e-6, 1), (250e-6, 1), (2.5, 1), (f64::INFINITY, 1)]);
         assert_eq!(sum.count(), 6);
@@ -92,7 +79,7 @@ mod tests {
 
     #[test]
     fn without_workers_there_are_all_buckets_and_nothing_in_them() {
-        let sum = Sum::of([].into_iter());
+        let sum = super::sum([].into_iter());
         assert_eq!((sum.count(), sum.buckets.len()), (0, BOUNDS.len() + 1));
     }
 }

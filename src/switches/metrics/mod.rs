@@ -15,19 +15,22 @@ use std::time::{Duration, SystemTime};
 use prometheus_client::encoding::text;
 
 use crate::config::Settings;
-use crate::http::flavour::{Durations, Metrics};
+use crate::http::exchange::{Answer, Exchange};
+use crate::http::flavour::{Access, Asked, HttpFlavour, RequestTimes, Route, TimesSum, WorkerTimes};
 use crate::server::{Opening, Plug, StartError};
 use crate::stats::Counters;
-use crate::tracker::{Flavour, Tracker};
+use crate::tracker::Tracker;
 
-use histogram::{Histogram, Sum};
+use histogram::Histogram;
 use page::Snapshot;
+
+/// The type of the page.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What makes the page.
 #[derive(Debug)]
 pub struct Exporter {
     started: SystemTime,
-    workers: Mutex<Vec<Arc<Histogram>>>,
 }
 
 impl Plug for Exporter {
@@ -38,38 +41,76 @@ impl Plug for Exporter {
     }
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
-        Ok(Self { started: SystemTime::now(), workers: Mutex::default() })
+        Ok(Self { started: SystemTime::now() })
     }
 }
 
-impl Metrics for Exporter {
-    type Durations = Worker;
+impl Route for Exporter {
+    type Page = ();
 
-    fn durations(&self) -> Worker {
-        let histogram = Arc::<Histogram>::default();
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&histogram));
-        Worker(histogram)
+    const ACCESS: Access = Access::Statistics;
+
+    /// One path in every tracker, as scrapers expect.
+    fn find(asked: Asked<'_>) -> Option<()> {
+        asked.is_path("metrics").then_some(())
     }
 
-    fn page<F: Flavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> Option<String> {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let durations = Sum::of(workers.iter().map(|histogram| &**histogram));
-        let snapshot = Snapshot { tracker, counters, durations, started: self.started };
+    fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        let page = self.page(&exchange.shared.tracker, &exchange.shared.counters);
+        Ok(exchange.respond(OPENMETRICS, page.as_bytes()))
+    }
+}
+
+impl Exporter {
+    fn page<F: HttpFlavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> String {
         let mut page = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut page, &snapshot.registry());
-        Some(page)
+        let _ = text::encode(&mut page, &Snapshot { tracker, counters, started: self.started }.registry());
+        page
     }
 }
 
-/// How long the requests of one worker took.
-#[derive(Debug)]
-pub struct Worker(Arc<Histogram>);
+/// How long requests took, of all workers.
+#[derive(Debug, Default)]
+pub struct Times(Mutex<Vec<Arc<Histogram>>>);
 
-impl Durations for Worker {
+impl Plug for Times {
+    type Opened = ();
+
+    fn open(_: &Opening<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
+        Ok(Self::default())
+    }
+}
+
+impl RequestTimes for Times {
+    type OfWorker = TimesOfWorker;
+
+    const LISTENS: bool = true;
+
+    fn for_worker(&self) -> TimesOfWorker {
+        let histogram = Arc::<Histogram>::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&histogram));
+        TimesOfWorker(histogram)
+    }
+
+    fn sum(&self) -> Option<TimesSum> {
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(histogram::sum(workers.iter().map(|histogram| &**histogram)))
+    }
+}
+
+/// How long requests took, of one worker.
+#[derive(Debug)]
+pub struct TimesOfWorker(Arc<Histogram>);
+
+impl WorkerTimes for TimesOfWorker {
     #[inline]
-    fn add(&self, took: impl FnOnce() -> Duration) {
-        self.0.add(took());
+    fn add(&self, time: Duration) {
+        self.0.add(time);
     }
 }
 

@@ -14,13 +14,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::http::HttpFlavour;
+use crate::http::flavour::{RequestTimes as _, TimesSum};
 use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{
-    AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Flavour, Tracker, TransportCounts,
-};
-
-use super::histogram::Sum;
+use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Tracker, TransportCounts};
 
 const HTTP: &str = "http";
 const UDP: &str = "udp";
@@ -82,14 +80,13 @@ pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 7] = [
 ];
 
 /// What a page is made from.
-pub(super) struct Snapshot<'a, F: Flavour> {
+pub(super) struct Snapshot<'a, F: HttpFlavour> {
     pub(super) tracker: &'a Tracker<F>,
     pub(super) counters: &'a Counters,
-    pub(super) durations: Sum,
     pub(super) started: SystemTime,
 }
 
-impl<F: Flavour> Snapshot<'_, F> {
+impl<F: HttpFlavour> Snapshot<'_, F> {
     /// All that is on the page.
     pub(super) fn registry(self) -> Registry {
         let mut page = Registry::default();
@@ -114,12 +111,14 @@ impl<F: Flavour> Snapshot<'_, F> {
                 ours.register(name, help, ConstCounter::new(number(&transport.counts)));
             }
         }
-        ours.register_with_unit(
-            "http_request_duration",
-            "From a whole request to its reply, or to the beginning of one that looks at every torrent, without the network",
-            Unit::Seconds,
-            self.durations,
-        );
+        if let Some(times) = self.tracker.flavour().request_times().sum() {
+            ours.register_with_unit(
+                "http_request_duration",
+                "From a whole request to its reply, or to the beginning of one that looks at every torrent, without the network",
+                Unit::Seconds,
+                times,
+            );
+        }
         page
     }
 
@@ -231,9 +230,14 @@ impl EncodeMetric for Rows {
     }
 }
 
-impl EncodeMetric for Sum {
+impl EncodeMetric for TimesSum {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_histogram::<NoLabelSet>(self.seconds, self.count(), &self.buckets, None)
+        encoder.encode_histogram::<NoLabelSet>(
+            self.seconds,
+            self.buckets.iter().map(|(_, count)| count).sum(),
+            &self.buckets,
+            None,
+        )
     }
 
     fn metric_type(&self) -> MetricType {

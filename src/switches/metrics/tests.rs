@@ -2,10 +2,13 @@ use std::collections::BTreeMap;
 
 use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, UDP_ERRORS};
 use super::*;
+use crate::http::coding::NoCoding;
+use crate::http::flavour::{Connected, Everyone, NoRoute};
+use crate::http::testing::TestHttp;
 use crate::stats::counters::COUNTS;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
-use crate::tracker::testing::{Counted, TestTracker};
+use crate::tracker::testing::{Counted, TestFlavour, key};
 use crate::tracker::{AnnounceError, Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
 use crate::tracker::{TransportCounts, TransportStatus};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,8 +31,19 @@ impl Admission for Listed {
     }
 }
 
-fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> TestTracker<Ipv4Only, A, C> {
-    TestTracker::with_plugs(Capacity::NONE, Minute(1), admission, cluster)
+/// A tracker that measures how long requests take.
+type Timed<A, C> = Tracker<TestHttp<TestFlavour<Ipv4Only, A, C>, Connected, Everyone, NoRoute, NoCoding, Times>>;
+
+fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
+    let flavour = TestHttp {
+        tracker: TestFlavour::with_plugs(admission, cluster),
+        client_address: Connected,
+        stats_access: Everyone,
+        routes: NoRoute,
+        codings: NoCoding,
+        request_times: Times::default(),
+    };
+    Tracker::new(key(), Capacity::NONE, Minute(1), flavour)
 }
 
 /// A cluster with one transport, whose numbers are those from 1 to 7.
@@ -46,8 +60,9 @@ fn cluster() -> Counted {
     Counted(TransportStatus { name: "sync", title: "Live sync", counts })
 }
 
-fn exporter() -> Exporter {
-    Exporter { started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_250), workers: Mutex::default() }
+fn page_of<A: Admission, C: Cluster>(tracker: &Timed<A, C>, counters: &Counters) -> String {
+    let exporter = Exporter { started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_250) };
+    exporter.page(tracker, counters)
 }
 
 /// The samples of a page, each with its value as it is written.
@@ -74,7 +89,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     for ((protocol, refusal), times) in refusals.iter().flatten().zip(1..) {
         (0..times).for_each(|_| worker_counters.refused(*protocol, *refusal, V4));
     }
-    let page = exporter().page(&tracker(Listed, cluster()), &counters).unwrap();
+    let page = page_of(&tracker(Listed, cluster()), &counters);
     let samples = samples(&page);
     for (n, count) in counts.iter().enumerate() {
         let value = (1000 + n).to_string();
@@ -97,10 +112,10 @@ fn every_counter_is_on_the_page_under_its_own_name() {
 #[test]
 fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
     let (counters, tracker) = (Counters::default(), tracker(Open, Standalone));
-    let page = exporter().page(&tracker, &counters).unwrap();
+    let page = page_of(&tracker, &counters);
     assert!(page.contains("family=\"ipv4\"} 0\n") && !page.contains("ipv6"), "{page}");
     counters.for_worker().refused(Protocol::Http, AnnounceError::FamilyNotServed, V6);
-    let page = exporter().page(&tracker, &counters).unwrap();
+    let page = page_of(&tracker, &counters);
     let ipv6: Vec<_> = page.lines().filter(|line| line.contains("ipv6")).collect();
     assert_eq!(ipv6, ["opentracker_errors_total{protocol=\"http\",kind=\"family_not_served\",family=\"ipv6\"} 1"]);
 }
@@ -108,9 +123,9 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
 #[test]
 fn lists_and_clusters_are_there_where_they_are() {
     let belongs_to_switches = |name: &&&str| name.contains("_list_") || name.contains("_sync_");
-    let plain = exporter().page(&tracker(Open, Standalone), &Counters::default()).unwrap();
+    let plain = page_of(&tracker(Open, Standalone), &Counters::default());
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);
-    let fancy = exporter().page(&tracker(Listed, cluster()), &Counters::default()).unwrap();
+    let fancy = page_of(&tracker(Listed, cluster()), &Counters::default());
     let samples = samples(&fancy);
     assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + TRANSPORT.len());
     let numbers = ["packets_received", "packets_sent", "packets_refused", "packets_lost"].into_iter();
@@ -128,19 +143,20 @@ fn lists_and_clusters_are_there_where_they_are() {
 
 #[test]
 fn the_page_says_when_the_process_was_started_and_ends_with_its_end() {
-    let page = exporter().page(&tracker(Open, Standalone), &Counters::default()).unwrap();
+    let page = page_of(&tracker(Open, Standalone), &Counters::default());
     assert_eq!(samples(&page)["process_start_time_seconds"], "1600000000.25");
     assert!(page.ends_with("\n# EOF\n") && page.matches("# EOF").count() == 1);
 }
 
 #[test]
 fn durations_of_all_workers_are_in_one_histogram() {
-    let exporter = exporter();
-    let (one, other) = (exporter.durations(), exporter.durations());
-    one.add(|| Duration::from_micros(3));
-    other.add(|| Duration::from_micros(4));
-    other.add(|| Duration::from_secs(3));
-    let page = exporter.page(&tracker(Open, Standalone), &Counters::default()).unwrap();
+    let tracker = tracker(Open, Standalone);
+    let times = tracker.flavour().request_times();
+    let (one, other) = (times.for_worker(), times.for_worker());
+    one.add(Duration::from_micros(3));
+    other.add(Duration::from_micros(4));
+    other.add(Duration::from_secs(3));
+    let page = page_of(&tracker, &Counters::default());
     let samples = samples(&page);
     let sample = |what: &str| samples[&*format!("opentracker_http_request_duration_seconds_{what}")];
     assert_eq!((sample("count"), sample("sum")), ("3", "3.000007"));
@@ -150,7 +166,7 @@ fn durations_of_all_workers_are_in_one_histogram() {
 
 #[test]
 fn pages_count_for_nothing_themselves() {
-    let (exporter, tracker, counters) = (exporter(), tracker(Open, Standalone), Counters::default());
+    let (tracker, counters) = (tracker(Open, Standalone), Counters::default());
     counters.for_worker().count_from(Counter::TcpAccepted, V4);
-    assert_eq!(exporter.page(&tracker, &counters), exporter.page(&tracker, &counters));
+    assert_eq!(page_of(&tracker, &counters), page_of(&tracker, &counters));
 }

@@ -1,0 +1,55 @@
+//! What handlers have in common that depends on the plugs of the build: who asks, whether he may, and full scrapes.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::IpAddr;
+
+use crate::stats::Counter;
+
+use super::address::BadAddress;
+use super::coding::{Codings, negotiate};
+use super::exchange::{Exchange, Next, StreamedBody};
+use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
+use super::query::Query;
+use super::reply::{self, Error};
+use super::request::Version;
+use super::stream::{Coded, Stream};
+
+impl<F: HttpFlavour> Exchange<'_, F> {
+    /// Returns who asks, where that is not for the query to say: an address in it is that of a peer.
+    ///
+    /// # Errors
+    ///
+    /// A proxy that says who asks does not make sense.
+    pub fn client(&self) -> Result<IpAddr, BadAddress> {
+        self.flavour().client_address().of(self.connection, self.request, &Query::EMPTY)
+    }
+
+    /// Asks whether the client may see a page.
+    ///
+    /// # Errors
+    ///
+    /// The client may not, or it is not clear who asks.
+    pub fn check(&self, access: Access) -> Result<(), Error> {
+        let is_allowed = match access {
+            Access::Everyone => true,
+            Access::Statistics => self.flavour().stats_access().allows(self.client()?),
+        };
+        if is_allowed { Ok(()) } else { Err(Error::StatsDenied) }
+    }
+
+    /// Begins a reply that is made while it is sent, in the content coding that suits the client best. Its bytes are
+    /// counted as `bytes`.
+    pub fn stream(&mut self, page: impl Stream<F::Families> + 'static, bytes: Counter) -> Next<F> {
+        let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
+        let mut encoding = None;
+        if let Some((name, encoder)) = negotiate(self.flavour().codings(), self.request.header("accept-encoding")) {
+            stream = Box::new(Coded::new(stream, encoder));
+            encoding = Some(name);
+        }
+        let chunked = self.request.version() >= Version::Http11;
+        let keep_alive = self.keep_alive && chunked;
+        reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
+        Next::Stream(StreamedBody { stream, chunked, keep_alive, bytes })
+    }
+}

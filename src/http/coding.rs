@@ -1,0 +1,152 @@
+//! Content codings: those of a build, and which of them a client gets.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A coding that a build has (RFC 9110, section 8.4.1).
+pub trait Coding: Send + Sync + 'static {
+    /// Returns the names under which clients ask for it, in lower case. The first one is the one that is answered with.
+    fn names(&self) -> &'static [&'static str];
+
+    /// Begins to code a page; `None` while as many are being coded as may be at a time.
+    fn encoder(&self) -> Option<Box<dyn Encoder>>;
+}
+
+/// Codes one page, piece by piece, in bounded memory.
+pub trait Encoder {
+    /// Takes the next piece of the page, and appends what can be sent by now to `out`: all the rest, if `is_last`.
+    fn encode(&mut self, piece: &[u8], is_last: bool, out: &mut Vec<u8>);
+}
+
+/// The codings of a build, best first: one coding, none, or a pair of such lists.
+pub trait Codings: Send + Sync + 'static {
+    /// True where the list has a coding: then what is sent depends on what the client accepts.
+    const NEGOTIATES: bool;
+
+    /// Appends all codings to `list`, the one that the server likes best first.
+    fn list<'a>(&'a self, list: &mut Vec<&'a dyn Coding>);
+}
+
+/// Stands where no coding is built in.
+#[derive(Debug, Default)]
+pub struct NoCoding;
+
+impl Codings for NoCoding {
+    const NEGOTIATES: bool = false;
+
+    fn list<'a>(&'a self, _: &mut Vec<&'a dyn Coding>) {}
+}
+
+impl<C: Coding> Codings for C {
+    const NEGOTIATES: bool = true;
+
+    fn list<'a>(&'a self, list: &mut Vec<&'a dyn Coding>) {
+        list.push(self);
+    }
+}
+
+impl<A: Codings, B: Codings> Codings for (A, B) {
+    const NEGOTIATES: bool = A::NEGOTIATES || B::NEGOTIATES;
+
+    fn list<'a>(&'a self, list: &mut Vec<&'a dyn Coding>) {
+        self.0.list(list);
+        self.1.list(list);
+    }
+}
+
+/// Bounds how many pages are coded at a time with one coding. A page takes memory for as long as its client is slow,
+/// which is more than strangers may have as often as they like. Each coding has a limit of its own, as the memory that
+/// one page takes is its own; the next best coding serves whoever comes when it is reached, and in the end none does.
+#[derive(Debug)]
+pub struct EncoderLimit(Arc<Semaphore>);
+
+impl EncoderLimit {
+    /// Returns a limit of `max` pages.
+    pub fn new(max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(max)))
+    }
+
+    /// Takes one place; `None` if all are taken.
+    pub fn take(&self) -> Option<EncoderPermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok().map(EncoderPermit)
+    }
+}
+
+/// A place for one page, given back when this is dropped.
+#[derive(Debug)]
+pub struct EncoderPermit(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// Begins the coding that suits a client with these `Accept-Encoding` fields best (RFC 9110, section 12.5.3). `None`:
+/// the page is sent as it is.
+///
+/// The heaviest coding is the best, and of two that weigh the same the one that the server lists first. Unchanged a page
+/// will do for everybody, even for who says otherwise; but it is what clients get only when no coding is as heavy, or
+/// none has a free place. Malformed members of the fields do not count.
+pub(super) fn negotiate<'f>(
+    codings: &impl Codings,
+    accept_encoding: impl Iterator<Item = &'f [u8]>,
+) -> Option<(&'static str, Box<dyn Encoder>)> {
+    let mut list = Vec::new();
+    codings.list(&mut list);
+    ranked(&list, accept_encoding).into_iter().find_map(|coding| Some((*coding.names().first()?, coding.encoder()?)))
+}
+
+/// Returns the codings of `list` that a client likes at least as much as an unchanged page, best first.
+fn ranked<'l, 'f>(list: &[&'l dyn Coding], accept_encoding: impl Iterator<Item = &'f [u8]>) -> Vec<&'l dyn Coding> {
+    let mut weights = vec![None; list.len()];
+    let (mut identity, mut others) = (None, None);
+    let members = accept_encoding.flat_map(|field| field.split(|&byte| byte == b','));
+    for (name, weight) in members.filter_map(member) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let known = list.iter().position(|coding| coding.names().iter().any(|known| is(known)));
+        match known.and_then(|at| weights.get_mut(at)) {
+            Some(known) => *known = Some(weight),
+            None if is("identity") => identity = Some(weight),
+            None if is("*") => others = Some(weight),
+            None => (),
+        }
+    }
+    let identity = identity.or(others).unwrap_or(0);
+    let weighed = list.iter().zip(weights).map(|(coding, weight)| (*coding, weight.or(others).unwrap_or(0)));
+    let mut liked: Vec<_> = weighed.filter(|&(_, weight)| weight > 0 && weight >= identity).collect();
+    liked.sort_by_key(|&(_, weight)| Reverse(weight));
+    liked.into_iter().map(|(coding, _)| coding).collect()
+}
+
+/// Returns a coding and its weight in thousandths; `None` if the member is malformed.
+fn member(text: &[u8]) -> Option<(&[u8], u16)> {
+    let mut parts = text.splitn(2, |&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let name = parts.next()?;
+    let Some(parameter) = parts.next() else { return Some((name, 1000)) };
+    match parameter {
+        [b'q' | b'Q', b'=', value @ ..] => Some((name, weight(value)?)),
+        _ => None,
+    }
+}
+
+/// Reads a number from 0 to 1 with at most three decimals, in thousandths (RFC 9110, section 12.4.2).
+fn weight(text: &[u8]) -> Option<u16> {
+    let (whole, decimals) = match text {
+        [whole] => (whole, &[][..]),
+        [whole, b'.', decimals @ ..] => (whole, decimals),
+        _ => return None,
+    };
+    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let three = decimals.iter().chain(b"000").take(3);
+    let thousandths = three.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    match (whole, thousandths) {
+        (b'0', _) => Some(thousandths),
+        (b'1', 0) => Some(1000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

@@ -1,0 +1,132 @@
+//! A request and its reply: what a handler is given, and what it gives back.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use crate::stats::pages::Walk;
+use crate::stats::{Counter, Counters, WorkerCounters};
+use crate::tracker::peer::{Peer as _, PeerV4, PeerV6};
+use crate::tracker::{Flavour, PeerBuffer, Tracker};
+
+use super::announce_query::MAX_WANTED;
+use super::reply::{self, Error};
+use super::request::{Request, RequestTime};
+use super::stream::Stream;
+
+/// What all workers share.
+pub struct Shared<F: Flavour> {
+    /// The torrents, and the plugs of the build.
+    pub tracker: Arc<Tracker<F>>,
+    /// The counters of all workers.
+    pub counters: Arc<Counters>,
+    /// The path of the statistics, without the slash before it.
+    pub stats_path: String,
+    /// Where `/` leads; a 404 without.
+    pub redirect_url: Option<String>,
+}
+
+/// One request, with all that a handler needs to answer it.
+pub struct Exchange<'a, F: Flavour> {
+    /// What the client asks.
+    pub request: &'a Request<'a>,
+    /// The other end of the connection, which need not be the client: a proxy's requests come from others.
+    pub connection: IpAddr,
+    /// When the request came.
+    pub now: RequestTime,
+    /// The connection is to stay open for another request. The head of the reply says so.
+    pub keep_alive: bool,
+    /// What all workers share.
+    pub shared: &'a Arc<Shared<F>>,
+    /// The counters of this worker.
+    pub counters: &'a Arc<WorkerCounters>,
+    /// Random numbers, of which no secret depends on any.
+    pub rng: &'a mut Rng,
+    /// The reply, to be appended to.
+    pub out: &'a mut Vec<u8>,
+    pub(super) peers: &'a mut PeerMemory,
+}
+
+/// Where the peers of a reply are collected: kept by the worker, so that no announce has to allocate.
+#[derive(Debug)]
+pub(super) struct PeerMemory {
+    pub(super) ipv4: Box<[u8]>,
+    pub(super) ipv6: Box<[u8]>,
+}
+
+impl Default for PeerMemory {
+    fn default() -> Self {
+        let for_peers = |len: usize| vec![0; MAX_WANTED * len + PeerBuffer::SPARE].into_boxed_slice();
+        Self { ipv4: for_peers(PeerV4::COMPACT), ipv6: for_peers(PeerV6::COMPACT) }
+    }
+}
+
+/// What a handler gives back once its reply, or the beginning of it, is written.
+pub type Answer<F> = Result<Next<F>, Error>;
+
+/// What is to be done once the bytes of a reply are sent.
+pub enum Next<F: Flavour> {
+    /// Close the connection.
+    Close,
+    /// Wait for another request.
+    KeepAlive,
+    /// Make and send a page piece by piece. The head is in the reply.
+    Stream(StreamedBody<F>),
+    /// Make a page of the statistics, send it with its head, and close the connection.
+    Walk(Walk),
+}
+
+/// A body that is made while it is sent.
+pub struct StreamedBody<F: Flavour> {
+    /// What makes it.
+    pub stream: Box<dyn Stream<F::Families>>,
+    /// It goes out in chunks (RFC 9112, section 7.1); else the end of the connection is its end.
+    pub chunked: bool,
+    /// Wait for another request behind its last chunk.
+    pub keep_alive: bool,
+    /// Where its bytes are counted, as they are sent.
+    pub bytes: Counter,
+}
+
+impl<F: Flavour> Next<F> {
+    /// Returns what follows a whole reply.
+    pub fn request(keep_alive: bool) -> Self {
+        if keep_alive { Self::KeepAlive } else { Self::Close }
+    }
+
+    /// Returns whether another request may follow on the connection.
+    pub fn keep_alive(&self) -> bool {
+        match self {
+            Self::Close | Self::Walk(_) => false,
+            Self::KeepAlive => true,
+            Self::Stream(body) => body.keep_alive,
+        }
+    }
+
+    /// Returns whether nothing is left to be done but to close the connection.
+    pub(super) fn is_close(&self) -> bool {
+        matches!(self, Self::Close)
+    }
+}
+
+impl<F: Flavour> Exchange<'_, F> {
+    /// Returns the plugs of the build.
+    pub fn flavour(&self) -> &F {
+        self.shared.tracker.flavour()
+    }
+
+    /// Replies with a whole page.
+    pub fn respond(&mut self, content_type: &str, body: &[u8]) -> Next<F> {
+        reply::write(reply::OK, content_type, self.keep_alive, body, self.out);
+        Next::request(self.keep_alive)
+    }
+
+    /// Replies with what is wrong, and counts it.
+    pub(super) fn refuse(&mut self, error: Error) -> Next<F> {
+        error.refuse(self.counters, self.connection, self.keep_alive, self.out);
+        Next::request(self.keep_alive)
+    }
+}

@@ -1,0 +1,48 @@
+//! Answers announces (BEP 3, 7, 23).
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::SocketAddr;
+
+use crate::http::announce_query::AnnounceQuery;
+use crate::http::announce_reply::AnnounceReply;
+use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
+use crate::http::flavour::{ClientAddress, HttpFlavour};
+use crate::http::query::Query;
+use crate::stats::{Counter, Protocol};
+use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
+use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest};
+
+/// Carries out an announce, and replies with the peers that the client is handed.
+pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    let Exchange { request, shared, counters, .. } = *exchange;
+    let query = request.query().unwrap_or(Query::EMPTY);
+    let wants = AnnounceQuery::read(query)?;
+    let client = shared.tracker.flavour().client_address().of(exchange.connection, request, &query)?;
+    let announce = AnnounceRequest {
+        info_hash: wants.info_hash,
+        endpoint: SocketAddr::new(client, wants.port),
+        seeder: wants.seeder,
+        event: wants.event,
+    };
+    let PeerMemory { ipv4, ipv6 } = &mut *exchange.peers;
+    let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
+    let mut peers = PeerRequest { wanted: wants.wanted, into };
+    let outcome =
+        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).inspect_err(|refusal| {
+            counters.refused(Protocol::Http, *refusal, client);
+        })?;
+    let [ipv4, ipv6] = peers.into.written();
+
+    let interval = exchange.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+    let reply = AnnounceReply {
+        counts: outcome.counts,
+        interval,
+        min_interval: interval / 2,
+        peers: ipv4,
+        peers6: F::Families::IPV6.then_some(ipv6),
+    };
+    reply.write(exchange.keep_alive, exchange.out);
+    counters.announced(Counter::TcpAnnounced, client, &outcome);
+    Ok(Next::request(exchange.keep_alive))
+}

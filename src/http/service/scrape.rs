@@ -1,0 +1,28 @@
+//! Answers scrapes (BEP 48).
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use crate::http::exchange::{Answer, Exchange};
+use crate::http::flavour::{Asked, HttpFlavour};
+use crate::http::listing::Listing;
+use crate::http::reply;
+use crate::http::scrape_query::ScrapeQuery;
+use crate::stats::Counter;
+use crate::tracker::NetworkLog;
+
+use super::elsewhere;
+
+/// Replies with the counts of the torrents that are asked for. Who asks for none in particular asks for all of them.
+pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    let client = exchange.client()?;
+    let tracker = &exchange.shared.tracker;
+    tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
+    let Some(query) = exchange.request.query() else {
+        return elsewhere::answer(Asked::Listing(Listing::Scrape), exchange);
+    };
+    let wants = ScrapeQuery::read(query)?;
+    let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
+    let next = exchange.respond(reply::TEXT, &reply::scraped(known)?);
+    exchange.counters.count_from(Counter::TcpScraped, client);
+    Ok(next)
+}

@@ -1,0 +1,29 @@
+//! Answers who asks for the statistics.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use crate::http::exchange::{Answer, Exchange, Next};
+use crate::http::flavour::{Access, Asked, HttpFlavour};
+use crate::http::listing::Listing;
+use crate::http::query::{MAX_WORD, Query};
+use crate::http::reply::{self, Error};
+use crate::stats::pages::{Page, Report};
+
+use super::elsewhere;
+
+/// Replies with a page of the statistics, or begins one that takes longer. Two modes are full scrapes.
+pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    exchange.check(Access::Statistics)?;
+    let mut room = [0; MAX_WORD];
+    let query = exchange.request.query().unwrap_or(Query::EMPTY);
+    let mode = query.word("mode", "peer", &mut room).ok_or(Error::Parameter)?;
+    if let Some(listing) = Listing::of_mode(mode, query)? {
+        return elsewhere::answer(Asked::Listing(listing), exchange);
+    }
+    let (shared, now) = (exchange.shared, exchange.now);
+    let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: now.minute, uptime: now.uptime };
+    match report.page(mode)? {
+        Page::Ready(page) => Ok(exchange.respond(reply::TEXT, page.as_bytes())),
+        Page::Walk(walk) => Ok(Next::Walk(walk)),
+    }
+}
