@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use opentracker::http::coding::NoCoding;
-use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, Untimed};
+use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, Unlimited, Untimed};
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
@@ -43,6 +43,7 @@ impl<M: RequestTimes> HttpFlavour for Plain<M> {
     type StatsAccess = Everyone;
     type Routes = NoRoute;
     type Codings = NoCoding;
+    type ScrapeLimit = Unlimited;
     type RequestTimes = M;
 
     fn client_address(&self) -> &Connected {
@@ -59,6 +60,10 @@ impl<M: RequestTimes> HttpFlavour for Plain<M> {
 
     fn codings(&self) -> &NoCoding {
         &NoCoding
+    }
+
+    fn scrape_limit(&self) -> &Unlimited {
+        &Unlimited
     }
 
     fn request_times(&self) -> &M {

@@ -14,7 +14,8 @@ use super::coding::Codings;
 use super::exchange::{Answer, Exchange};
 use super::listing::Listing;
 use super::query::Query;
-use super::request::Request;
+use super::reply::Refusal;
+use super::request::{Request, RequestTime};
 
 /// One plug for each plug point of the HTTP side, beside those of the tracker.
 pub trait HttpFlavour: Flavour {
@@ -26,6 +27,8 @@ pub trait HttpFlavour: Flavour {
     type Routes: Routes;
     /// The content codings of full scrapes.
     type Codings: Codings;
+    /// Says who gets a full scrape, and when.
+    type ScrapeLimit: ScrapeLimit;
     /// Hears how long requests took.
     type RequestTimes: RequestTimes;
 
@@ -40,6 +43,8 @@ pub trait HttpFlavour: Flavour {
     fn routes(&self) -> &Self::Routes;
     /// Returns the content codings.
     fn codings(&self) -> &Self::Codings;
+    /// Returns the plug that says who gets a full scrape.
+    fn scrape_limit(&self) -> &Self::ScrapeLimit;
     /// Returns the plug that hears how long requests took.
     fn request_times(&self) -> &Self::RequestTimes;
 }
@@ -160,6 +165,31 @@ pub struct AbsentRoute {
     pub is_asked: fn(Asked<'_>) -> bool,
     /// What the 404 says beside its name.
     pub reason: &'static str,
+}
+
+/// Says who gets a full scrape, and when. Asked when the page is known and nothing of it is sent yet.
+pub trait ScrapeLimit: Send + Sync + 'static {
+    /// What a full scrape holds until its end, such as a place among those that may be sent together.
+    type Permit: 'static;
+
+    /// Lets the client have a full scrape.
+    ///
+    /// # Errors
+    ///
+    /// The client gets none now, for the reason that is returned.
+    fn admit(&self, client: IpAddr, now: RequestTime) -> Result<Self::Permit, Refusal>;
+}
+
+/// Stands where nobody limits full scrapes.
+#[derive(Debug, Default)]
+pub struct Unlimited;
+
+impl ScrapeLimit for Unlimited {
+    type Permit = ();
+
+    fn admit(&self, _: IpAddr, _: RequestTime) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// Hears how long requests took.

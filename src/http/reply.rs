@@ -43,12 +43,29 @@ pub enum Error {
     /// A page that a feature would make, which this build does not have.
     #[error("404 Not Found: this build does not have the feature {0}")]
     NeedsFeature(&'static str),
+    /// A page that a switch does not send now, or not to this client.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
     /// A page that takes a walk over all torrents, while others are waiting for theirs.
     #[error("503 Service Unavailable: others wait for such a page, please try again later")]
     Busy,
     /// A defect of ours.
     #[error("500 Internal Server Error")]
     Internal,
+}
+
+/// Why a switch refuses a page, and how the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{status}: {reason}")]
+pub struct Refusal {
+    /// The status, with its phrase: `429 Too Many Requests`.
+    pub status: &'static str,
+    /// The reason, for whoever reads the page.
+    pub reason: &'static str,
+    /// Seconds after which the client may ask again (RFC 9110, section 10.2.3).
+    pub retry_after: Option<u32>,
+    /// Where it is counted.
+    pub counter: Option<Counter>,
 }
 
 impl Error {
@@ -70,6 +87,7 @@ impl Error {
             Self::StatsDenied => Some(Counter::Http403),
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => Some(Counter::Http404),
             Self::Internal => Some(Counter::Http500),
+            Self::Refused(refusal) => refusal.counter,
             Self::Busy => Some(Counter::Http503),
         }
     }
@@ -88,10 +106,18 @@ impl Error {
             Self::Parameter => "400 Invalid Parameter",
             Self::StatsDenied => "403 Access Denied",
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => "404 Not Found",
+            Self::Refused(refusal) => refusal.status,
             Self::Busy => "503 Service Unavailable",
             Self::Internal => "500 Internal Server Error",
         };
-        write(status, HTML, keep_alive, title(self).as_bytes(), out);
+        let retry_after = match self {
+            Self::Refused(Refusal { retry_after: Some(seconds), .. }) => format!("Retry-After: {seconds}\r\n"),
+            _ => String::new(),
+        };
+        let body = title(self);
+        let fields = format!("{retry_after}Content-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
+        head(status, keep_alive, &[fields.as_bytes()], out);
+        out.extend_from_slice(body.as_bytes());
     }
 }
 
@@ -300,6 +326,25 @@ mod tests {
             );
             assert_eq!(error.counter(), Some(count));
         }
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_and_is_counted_where_the_switch_says() {
+        let refusal = Refusal {
+            status: "429 Too Many Requests",
+            reason: "one every ten minutes",
+            retry_after: Some(600),
+            counter: Some(Counter::Http400NotModest),
+        };
+        assert_eq!(
+            text(|out| Error::from(refusal).write(true, out)),
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Type: text/html\r\nContent-Length: 60\r\n\
+             Connection: keep-alive\r\n\r\n<title>429 Too Many Requests: one every ten minutes</title>\n"
+        );
+        assert_eq!(Error::from(refusal).counter(), Some(Counter::Http400NotModest));
+        let silent = Refusal { retry_after: None, counter: None, ..refusal };
+        assert!(!text(|out| Error::from(silent).write(true, out)).contains("Retry-After"));
+        assert_eq!(Error::from(silent).counter(), None);
     }
 
     #[test]

@@ -26,12 +26,13 @@ use super::coding::{Coding, Codings, Encoder, NoCoding};
 use super::exchange::{Answer, Exchange, Shared};
 use super::flavour::{
     AbsentRoute, Access, Asked, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, Routes,
-    StatsAccess, TimesSum, Untimed, WorkerTimes,
+    ScrapeLimit, StatsAccess, TimesSum, Unlimited, Untimed, WorkerTimes,
 };
 use super::incoming::Incoming;
 use super::listing::Listing;
 use super::query::Query;
-use super::request::Request;
+use super::reply::Refusal;
+use super::request::{Request, RequestTime};
 use super::service::Service;
 use super::stream::Stream;
 use super::worker::Worker;
@@ -40,16 +41,25 @@ use super::worker::Worker;
 pub(super) const NOW: Minute = Minute(29_000_000);
 
 /// A flavour whose plug points on the HTTP side are what its parameters say; without them, every switch is off.
-pub(crate) struct TestHttp<T = TestFlavour, A = Connected, S = Everyone, R = NoRoute, C = NoCoding, M = Untimed> {
+pub(crate) struct TestHttp<
+    T = TestFlavour,
+    A = Connected,
+    S = Everyone,
+    R = NoRoute,
+    C = NoCoding,
+    L = Unlimited,
+    M = Untimed,
+> {
     pub(crate) tracker: T,
     pub(crate) client_address: A,
     pub(crate) stats_access: S,
     pub(crate) routes: R,
     pub(crate) codings: C,
+    pub(crate) scrape_limit: L,
     pub(crate) request_times: M,
 }
 
-impl<T: Flavour, A, S, R, C, M> Flavour for TestHttp<T, A, S, R, C, M>
+impl<T: Flavour, A, S, R, C, L, M> Flavour for TestHttp<T, A, S, R, C, L, M>
 where
     Self: Send + Sync + 'static,
 {
@@ -71,13 +81,14 @@ where
     }
 }
 
-impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, M: RequestTimes> HttpFlavour
-    for TestHttp<T, A, S, R, C, M>
+impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: ScrapeLimit, M: RequestTimes> HttpFlavour
+    for TestHttp<T, A, S, R, C, L, M>
 {
     type ClientAddress = A;
     type StatsAccess = S;
     type Routes = R;
     type Codings = C;
+    type ScrapeLimit = L;
     type RequestTimes = M;
 
     const ABSENT: &'static [AbsentRoute] = &[
@@ -101,6 +112,10 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, M: Req
         &self.codings
     }
 
+    fn scrape_limit(&self) -> &L {
+        &self.scrape_limit
+    }
+
     fn request_times(&self) -> &M {
         &self.request_times
     }
@@ -114,7 +129,7 @@ pub(super) type Plain = TestHttp;
 
 /// Something stands at every plug point of the HTTP side, for IPv6.
 pub(super) type Fancy =
-    TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, Counted>;
+    TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, NotNine, Counted>;
 
 /// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.
 pub(super) struct Named;
@@ -155,6 +170,7 @@ impl Route for Pieces {
     }
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
         exchange.counters.count(Counter::FullScraped);
         let mut stream = self.clone();
         stream.0.push(format!("{listing:?}").into());
@@ -185,6 +201,24 @@ impl Coding for Unchanged {
 impl Encoder for Unchanged {
     fn encode(&mut self, piece: &[u8], _: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(piece);
+    }
+}
+
+/// Gives no full scrape to `::9`.
+pub(super) struct NotNine;
+
+impl ScrapeLimit for NotNine {
+    type Permit = ();
+
+    fn admit(&self, client: IpAddr, now: RequestTime) -> Result<(), Refusal> {
+        assert_eq!(now.minute, NOW);
+        let refusal = Refusal {
+            status: "402 Payment Required",
+            reason: "nine pays",
+            retry_after: Some(60),
+            counter: Some(Counter::Http402),
+        };
+        if client == IpAddr::from([0, 0, 0, 0, 0, 0, 0, 9]) { Err(refusal) } else { Ok(()) }
     }
 }
 
@@ -244,6 +278,7 @@ pub(super) fn with<R: Routes>(routes: R) -> Service<TestWith<R>> {
         stats_access: Everyone,
         routes,
         codings: NoCoding,
+        scrape_limit: Unlimited,
         request_times: Untimed,
     };
     service(flavour, "stats", None)
@@ -256,6 +291,7 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
         stats_access: Loopback,
         routes: (Pieces(pieces), Numbers),
         codings: Unchanged,
+        scrape_limit: NotNine,
         request_times: Counted::default(),
     };
     service(flavour, "secret/numbers", Some("https://a.example/"))

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
 use crate::http::coding::NoCoding;
-use crate::http::flavour::{Connected, Everyone, NoRoute, Untimed};
+use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited, Untimed};
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
 use crate::udp::UdpFlavour;
@@ -197,7 +197,7 @@ macro_rules! off_twins {
     )*};
 }
 
-off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Untimed);
+off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Unlimited, Untimed);
 
 #[cfg(test)]
 mod tests {

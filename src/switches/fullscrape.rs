@@ -9,7 +9,7 @@ mod statefile;
 
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
-use crate::http::flavour::{Access, Asked, HttpFlavour, Route};
+use crate::http::flavour::{Access, Asked, HttpFlavour, Route, ScrapeLimit as _};
 use crate::http::listing::Listing;
 use crate::http::stream::Stream;
 use crate::server::{Beginning, Opening, Plug, StartError};
@@ -58,28 +58,30 @@ impl Route for Pages {
     }
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
+        let permit = exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
         exchange.counters.count(Counter::FullScraped);
-        Ok(exchange.stream(Page::new(listing), Counter::FullScrapeBytes))
+        Ok(exchange.stream(Page::new(listing, permit), Counter::FullScrapeBytes))
     }
 }
 
 /// A page under way.
 #[derive(Debug)]
-struct Page {
+struct Page<P = ()> {
     listing: Listing,
     begun: bool,
     /// Where to go on; `None` at the end.
     cursor: Option<Cursor>,
+    _permit: P,
 }
 
-impl Page {
-    /// Returns a page of which nothing has been made.
-    fn new(listing: Listing) -> Self {
-        Self { listing, begun: false, cursor: Some(Cursor::default()) }
+impl<P> Page<P> {
+    /// Returns a page of which nothing has been made. It holds `permit` until its end.
+    fn new(listing: Listing, permit: P) -> Self {
+        Self { listing, begun: false, cursor: Some(Cursor::default()), _permit: permit }
     }
 }
 
-impl<F: AddressFamilies> Stream<F> for Page {
+impl<F: AddressFamilies, P> Stream<F> for Page<P> {
     fn next(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
         let (before, behind) = row::frame(self.listing);
         if !self.begun {

@@ -104,6 +104,9 @@ type Codings = gzip::Gzip;
 #[cfg(not(feature = "gzip"))]
 type Codings = crate::http::coding::NoCoding;
 
+/// No switch limits full scrapes.
+type ScrapeLimit = crate::http::flavour::Unlimited;
+
 #[cfg(feature = "metrics")]
 type RequestTimes = metrics::Times;
 #[cfg(not(feature = "metrics"))]
@@ -147,6 +150,7 @@ plugs! {
         stats_access: StatsAccess,
         routes: Routes,
         codings: Codings,
+        scrape_limit: ScrapeLimit,
         request_times: RequestTimes,
     }
 }
@@ -181,6 +185,7 @@ impl HttpFlavour for ThisBuild {
     type StatsAccess = StatsAccess;
     type Routes = Routes;
     type Codings = Codings;
+    type ScrapeLimit = ScrapeLimit;
     type RequestTimes = RequestTimes;
 
     const ABSENT: &'static [AbsentRoute] = ABSENT;
@@ -199,6 +204,10 @@ impl HttpFlavour for ThisBuild {
 
     fn codings(&self) -> &Codings {
         &self.codings
+    }
+
+    fn scrape_limit(&self) -> &ScrapeLimit {
+        &self.scrape_limit
     }
 
     fn request_times(&self) -> &RequestTimes {

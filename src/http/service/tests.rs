@@ -201,6 +201,22 @@ fn a_scrape_without_a_query_is_a_full_scrape() {
 }
 
 #[test]
+fn a_full_scrape_can_be_refused_for_a_reason_of_the_builds() {
+    let mut service = fancy(Vec::new());
+    let (reply, next) = ask(&mut service, "::9", "GET /scrape HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(
+        reply,
+        "HTTP/1.1 402 Payment Required\r\nRetry-After: 60\r\nContent-Type: text/html\r\nContent-Length: 47\r\n\
+         Connection: keep-alive\r\n\r\n<title>402 Payment Required: nine pays</title>\n"
+    );
+    assert!(matches!(next, Next::KeepAlive));
+    assert_eq!((count(&service, Counter::Http402), count(&service, Counter::FullScraped)), (1, 0));
+    // The client is asked, not the connection.
+    let (reply, _) = ask(&mut service, "::2", "GET /scrape HTTP/1.1\r\nX-Client: ::9\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.1 402 "), "{reply}");
+}
+
+#[test]
 fn statistics_are_pages_or_full_scrapes() {
     let mut service = fancy(Vec::new());
     add_peer(&service, HASH, "[::2]:1", true);

@@ -53,7 +53,7 @@ fn nth(n: u32) -> InfoHash {
 
 /// The pieces of a page.
 fn pieces(tracker: &TestTracker, listing: Listing) -> Vec<Vec<u8>> {
-    let mut page = Page::new(listing);
+    let mut page = Page::new(listing, ());
     let mut pieces = Vec::new();
     loop {
         let mut piece = Vec::new();
@@ -161,7 +161,7 @@ fn a_torrent_that_stays_is_named_while_others_come_and_go() {
     for hash in staying.iter().chain(&going) {
         announce(&tracker, *hash, 1, NOW, true, Event::Update);
     }
-    let (mut page, mut out) = (Page::new(Listing::Tpbs(TpbsFormat::Bin)), Vec::new());
+    let (mut page, mut out) = (Page::new(Listing::Tpbs(TpbsFormat::Bin), ()), Vec::new());
     let mut going = going.into_iter();
     while page.next(tracker.store(), NOW, &mut out) {
         for hash in going.by_ref().take(PORTION / 4) {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, UDP_ERRORS};
 use super::*;
 use crate::http::coding::NoCoding;
-use crate::http::flavour::{Connected, Everyone, NoRoute};
+use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited};
 use crate::http::testing::TestHttp;
 use crate::stats::counters::COUNTS;
 use crate::stats::{Counter, Protocol};
@@ -32,7 +32,8 @@ impl Admission for Listed {
 }
 
 /// A tracker that measures how long requests take.
-type Timed<A, C> = Tracker<TestHttp<TestFlavour<Ipv4Only, A, C>, Connected, Everyone, NoRoute, NoCoding, Times>>;
+type Timed<A, C> =
+    Tracker<TestHttp<TestFlavour<Ipv4Only, A, C>, Connected, Everyone, NoRoute, NoCoding, Unlimited, Times>>;
 
 fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
     let flavour = TestHttp {
@@ -41,6 +42,7 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
         stats_access: Everyone,
         routes: NoRoute,
         codings: NoCoding,
+        scrape_limit: Unlimited,
         request_times: Times::default(),
     };
     Tracker::new(key(), Capacity::NONE, Minute(1), flavour)
