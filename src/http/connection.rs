@@ -23,6 +23,7 @@ use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Malformed, Request};
+use super::takeover::{TakenOver, Takeover};
 use super::transport::Transport;
 use super::walk;
 use super::worker::Worker;
@@ -165,6 +166,10 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
                 walk::make(walk, from, worker, output).await;
                 write(&mut stream, output).await
             }
+            Next::TakeOver(takeover) => {
+                drop(buffers.output);
+                return hand_over(&mut stream, worker, takeover, buffers.input, deadlines.stopping).await;
+            }
         };
         if sent.is_err() {
             return;
@@ -178,6 +183,17 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
             output.shrink_to(MAX_KEPT_OUTPUT);
         }
     }
+}
+
+/// Lets a route speak what it speaks instead of HTTP, until it is done.
+async fn hand_over<F: HttpFlavour, C: Clock>(
+    stream: &mut impl Transport,
+    worker: &Worker<F, C>,
+    takeover: Box<dyn Takeover>,
+    received: Vec<u8>,
+    stopping: Pin<&mut impl Future<Output = ()>>,
+) {
+    takeover.run(TakenOver { stream, received, now: &|| worker.now(), stopping }).await;
 }
 
 /// Reads one request, and no further if more have come with it. Returns `None` when there is nobody to answer.

@@ -16,6 +16,7 @@ use super::announce_query::MAX_WANTED;
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
 use super::stream::Stream;
+use super::takeover::Takeover;
 
 /// What all workers share.
 pub struct Shared<F: Flavour> {
@@ -77,6 +78,8 @@ pub enum Next<F: Flavour> {
     Stream(StreamedBody<F>),
     /// Make a page of the statistics, send it with its head, and close the connection.
     Walk(Walk),
+    /// Hand the connection over: HTTP is over on it.
+    TakeOver(Box<dyn Takeover>),
 }
 
 /// A body that is made while it is sent.
@@ -100,7 +103,7 @@ impl<F: Flavour> Next<F> {
     /// Returns whether another request may follow on the connection.
     pub fn keep_alive(&self) -> bool {
         match self {
-            Self::Close | Self::Walk(_) => false,
+            Self::Close | Self::Walk(_) | Self::TakeOver(_) => false,
             Self::KeepAlive => true,
             Self::Stream(body) => body.keep_alive,
         }

@@ -9,7 +9,7 @@
 //! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
 //! - [`reply`]: what is sent back, every error included; `announce_reply` is what most clients come for.
 //! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding. `walk` makes the
-//!   statistics that take longer; `page_cache` keeps them for all who wait.
+//!   statistics that take longer; `page_cache` keeps them for all who wait. [`takeover`]: when HTTP ends with a reply.
 //! - [`flavour`]: the plug points that a build fills.
 
 pub mod address;
@@ -31,6 +31,7 @@ pub mod request;
 mod scrape_query;
 pub mod service;
 pub mod stream;
+pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transport;

@@ -1,0 +1,33 @@
+//! Connections that a route keeps for itself once its reply is sent, as WebSocket does (RFC 6455).
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::pin::Pin;
+
+use super::request::RequestTime;
+use super::transport::Transport;
+
+/// What goes on over a connection after a reply that ended HTTP on it.
+pub trait Takeover {
+    /// Speaks whatever comes after HTTP, and returns when the connection is to be closed.
+    ///
+    /// The connection counts as one of those that may be open until then, so everything in here ends: what the client
+    /// does not send or take in time, the takeover gives up, and when the worker stops, it does as well.
+    fn run<'a>(self: Box<Self>, connection: TakenOver<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+}
+
+/// A connection that has been taken over.
+pub struct TakenOver<'a> {
+    /// The connection. The reply has been sent.
+    pub stream: &'a mut (dyn Transport + 'a),
+    /// What the client has sent behind its request already; the rest comes from `stream`.
+    pub received: Vec<u8>,
+    /// Tells the time.
+    pub now: &'a dyn Fn() -> RequestTime,
+    /// Returns when the worker is to stop. What is still open 3 s later is cut.
+    pub stopping: Pin<&'a mut (dyn Future<Output = ()> + 'a)>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;
