@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use opentracker::http::coding::NoCoding;
 use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, Unlimited, Untimed};
+use opentracker::http::wrapper::NoWrapper;
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
@@ -45,6 +46,7 @@ impl<M: RequestTimes> HttpFlavour for Plain<M> {
     type Codings = NoCoding;
     type ScrapeLimit = Unlimited;
     type RequestTimes = M;
+    type Wrappers = NoWrapper;
 
     fn client_address(&self) -> &Connected {
         &Connected
@@ -68,6 +70,10 @@ impl<M: RequestTimes> HttpFlavour for Plain<M> {
 
     fn request_times(&self) -> &M {
         &self.request_times
+    }
+
+    fn wrappers(&self) -> &NoWrapper {
+        &NoWrapper
     }
 }
 

@@ -27,6 +27,7 @@ use super::takeover::{TakenOver, Takeover};
 use super::transport::Transport;
 use super::walk;
 use super::worker::Worker;
+use super::wrapper::Wrappers;
 
 /// From the accept, or from the previous reply, to the end of a head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -62,7 +63,6 @@ pub(super) struct OpenConnection<F: Flavour> {
 
 impl<F: Flavour> OpenConnection<F> {
     /// Returns a connection over which nothing has come.
-    #[cfg(test)]
     pub(super) fn new() -> Self {
         Self { buffers: Buffers { input: Vec::new(), output: Vec::new() }, reply: None }
     }
@@ -175,7 +175,7 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
             return;
         }
         if !keep_alive || worker.is_stopping() {
-            return close(stream, unread || !input.is_empty()).await;
+            return close(stream, unread || !input.is_empty(), F::Wrappers::WRAPS).await;
         }
         output.clear();
         if input.is_empty() {
@@ -297,11 +297,18 @@ fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
     output
 }
 
-/// Writes all of `bytes`.
+/// Writes all of `bytes`, and sees that they go out.
 async fn write(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<()> {
     let rest = bytes.get(write_at_once(stream, bytes).await?..).unwrap_or_default();
     // Only who has to wait needs a timer.
-    if rest.is_empty() { Ok(()) } else { timeout(WRITE_TIME, stream.write_all(rest)).await? }
+    if rest.is_empty() && flush_at_once(stream).await? {
+        return Ok(());
+    }
+    let wait = async {
+        stream.write_all(rest).await?;
+        stream.flush().await
+    };
+    timeout(WRITE_TIME, wait).await?
 }
 
 /// Writes as much as there is room for. Returns how many bytes that is.
@@ -318,10 +325,21 @@ async fn write_at_once(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<
     .await
 }
 
+/// Lets go of what a wrapper holds back; a socket holds nothing. Returns whether all of it has gone out.
+async fn flush_at_once(stream: &mut impl Transport) -> io::Result<bool> {
+    poll_fn(|context| {
+        Poll::Ready(match Pin::new(&mut *stream).poll_flush(context) {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(false),
+        })
+    })
+    .await
+}
+
 /// Closes a connection in such a way that what was sent last arrives: a system that closes one with something unread
-/// tells the other end to forget all (RFC 9112, section 9.6).
-async fn close(mut stream: impl Transport, unread: bool) {
-    if unread || has_more(&mut stream).await {
+/// tells the other end to forget all (RFC 9112, section 9.6). What wraps a connection may have a last word to say, too.
+async fn close(mut stream: impl Transport, unread: bool, is_wrapped: bool) {
+    if unread || is_wrapped || has_more(&mut stream).await {
         let linger = async {
             stream.shutdown().await?;
             tokio::io::copy(&mut stream.take(MAX_LINGER), &mut tokio::io::sink()).await

@@ -1,6 +1,6 @@
 //! What a build can differ in on the HTTP side, with the off twin of each plug point.
 //!
-//! One plug point is a file of its own: [`coding`](super::coding).
+//! Two plug points are files of their own: [`coding`](super::coding) and [`wrapper`](super::wrapper).
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -16,6 +16,7 @@ use super::listing::Listing;
 use super::query::Query;
 use super::reply::Refusal;
 use super::request::{Request, RequestTime};
+use super::wrapper::Wrappers;
 
 /// One plug for each plug point of the HTTP side, beside those of the tracker.
 pub trait HttpFlavour: Flavour {
@@ -31,6 +32,8 @@ pub trait HttpFlavour: Flavour {
     type ScrapeLimit: ScrapeLimit;
     /// Hears how long requests took.
     type RequestTimes: RequestTimes;
+    /// What connections pass through before HTTP.
+    type Wrappers: Wrappers;
 
     /// Pages of switches that this build does not have.
     const ABSENT: &'static [AbsentRoute] = &[];
@@ -47,6 +50,8 @@ pub trait HttpFlavour: Flavour {
     fn scrape_limit(&self) -> &Self::ScrapeLimit;
     /// Returns the plug that hears how long requests took.
     fn request_times(&self) -> &Self::RequestTimes;
+    /// Returns what connections pass through.
+    fn wrappers(&self) -> &Self::Wrappers;
 }
 
 /// Says whose announce a request is.

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -16,10 +17,12 @@ use crate::stats::Counter;
 use crate::stop::StopToken;
 use crate::tracker::Clock;
 
-use super::connection::{FastPath, WRITE_TIME, drive, race};
+use super::connection::{FastPath, OpenConnection, WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
+use super::transport::Transport;
 use super::worker::Worker;
+use super::wrapper::Wrappers;
 
 /// Before the next attempt when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -79,7 +82,7 @@ fn tune(listener: &TcpListener) {
 const MAX_AT_ONCE: usize = 16;
 
 /// Returns only when no connection can have a place any more.
-async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
+pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
 ) {
@@ -109,7 +112,7 @@ async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
 }
 
 /// Answers a connection at once if it can, else in a task of its own. Only those that stay take a place, but while there
-/// is none, no connection is answered.
+/// is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read yet.
 async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut incoming: I,
@@ -121,14 +124,40 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     if worker.is_full() {
         place = worker.place().await;
     }
-    let Some(connection) = fast_path.at(&mut incoming, from.ip(), worker) else { return Ok(ControlFlow::Continue(())) };
+    let connection = if F::Wrappers::WRAPS {
+        OpenConnection::new()
+    } else {
+        let Some(connection) = fast_path.at(&mut incoming, from.ip(), worker) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        connection
+    };
     if place.is_none() {
         place = worker.place().await;
     }
     let Some(place) = place else { return Ok(ControlFlow::Break(())) };
     let stream = incoming.into_stream()?;
-    spawn_local(async move { drive(stream, from.ip(), &place.worker, connection).await });
+    if F::Wrappers::WRAPS {
+        spawn_local(async move {
+            if let Some((stream, client)) = pass(stream, from, &place.worker).await {
+                drive(stream, client.ip(), &place.worker, connection).await;
+            }
+        });
+    } else {
+        spawn_local(async move { drive(stream, from.ip(), &place.worker, connection).await });
+    }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Takes a connection through what this build wraps connections in. Returns `None` if that fails, or the worker is to
+/// stop: nothing has been asked yet.
+async fn pass<F: HttpFlavour, C: Clock, S: Transport + 'static>(
+    stream: S,
+    from: SocketAddr,
+    worker: &Worker<F, C>,
+) -> Option<(<F::Wrappers as Wrappers>::Stream<S>, SocketAddr)> {
+    let shared = Arc::clone(worker.service.borrow().shared());
+    race(shared.tracker.flavour().wrappers().pass(stream, from), worker.stopping()).await.ok()?.ok()
 }
 
 /// accept(2) on Linux also tells of what went wrong with a connection before it was accepted. The next one may do.

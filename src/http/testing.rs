@@ -36,6 +36,7 @@ use super::request::{Request, RequestTime};
 use super::service::Service;
 use super::stream::Stream;
 use super::worker::Worker;
+use super::wrapper::{NoWrapper, Wrappers};
 
 /// The minute of all these tests.
 pub(super) const NOW: Minute = Minute(29_000_000);
@@ -49,6 +50,7 @@ pub(crate) struct TestHttp<
     C = NoCoding,
     L = Unlimited,
     M = Untimed,
+    W = NoWrapper,
 > {
     pub(crate) tracker: T,
     pub(crate) client_address: A,
@@ -57,9 +59,10 @@ pub(crate) struct TestHttp<
     pub(crate) codings: C,
     pub(crate) scrape_limit: L,
     pub(crate) request_times: M,
+    pub(crate) wrappers: W,
 }
 
-impl<T: Flavour, A, S, R, C, L, M> Flavour for TestHttp<T, A, S, R, C, L, M>
+impl<T: Flavour, A, S, R, C, L, M, W> Flavour for TestHttp<T, A, S, R, C, L, M, W>
 where
     Self: Send + Sync + 'static,
 {
@@ -81,8 +84,8 @@ where
     }
 }
 
-impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: ScrapeLimit, M: RequestTimes> HttpFlavour
-    for TestHttp<T, A, S, R, C, L, M>
+impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: ScrapeLimit, M: RequestTimes, W: Wrappers>
+    HttpFlavour for TestHttp<T, A, S, R, C, L, M, W>
 {
     type ClientAddress = A;
     type StatsAccess = S;
@@ -90,6 +93,7 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
     type Codings = C;
     type ScrapeLimit = L;
     type RequestTimes = M;
+    type Wrappers = W;
 
     const ABSENT: &'static [AbsentRoute] = &[
         AbsentRoute { is_asked: |asked| matches!(asked, Asked::Listing(_)), reason: "no full scrape" },
@@ -119,15 +123,19 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
     fn request_times(&self) -> &M {
         &self.request_times
     }
+
+    fn wrappers(&self) -> &W {
+        &self.wrappers
+    }
 }
 
-/// Every switch is off but for routes.
-pub(super) type TestWith<R> = TestHttp<TestFlavour, Connected, Everyone, R>;
+/// Every switch is off but for routes and wrappers.
+pub(super) type TestWith<R, W> = TestHttp<TestFlavour, Connected, Everyone, R, NoCoding, Unlimited, Untimed, W>;
 
 /// Every switch is off.
 pub(super) type Plain = TestHttp;
 
-/// Something stands at every plug point of the HTTP side, for IPv6.
+/// Something stands at every plug point of the HTTP side but that of wrappers, for IPv6.
 pub(super) type Fancy =
     TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, NotNine, Counted>;
 
@@ -267,11 +275,11 @@ impl WorkerTimes for Counted {
 }
 
 pub(super) fn plain() -> Service<Plain> {
-    with(NoRoute)
+    with(NoRoute, NoWrapper)
 }
 
-/// Every switch is off but for these routes.
-pub(super) fn with<R: Routes>(routes: R) -> Service<TestWith<R>> {
+/// Every switch is off but for these routes and wrappers.
+pub(super) fn with<R: Routes, W: Wrappers>(routes: R, wrappers: W) -> Service<TestWith<R, W>> {
     let flavour = TestHttp {
         tracker: TestFlavour::with_plugs(Open, Standalone),
         client_address: Connected,
@@ -280,6 +288,7 @@ pub(super) fn with<R: Routes>(routes: R) -> Service<TestWith<R>> {
         codings: NoCoding,
         scrape_limit: Unlimited,
         request_times: Untimed,
+        wrappers,
     };
     service(flavour, "stats", None)
 }
@@ -293,6 +302,7 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
         codings: Unchanged,
         scrape_limit: NotNine,
         request_times: Counted::default(),
+        wrappers: NoWrapper,
     };
     service(flavour, "secret/numbers", Some("https://a.example/"))
 }

@@ -7,6 +7,7 @@ use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
 use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited, Untimed};
+use crate::http::wrapper::NoWrapper;
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
 use crate::udp::UdpFlavour;
@@ -197,7 +198,7 @@ macro_rules! off_twins {
     )*};
 }
 
-off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Unlimited, Untimed);
+off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Unlimited, Untimed, NoWrapper);
 
 #[cfg(test)]
 mod tests {

@@ -112,6 +112,9 @@ type RequestTimes = metrics::Times;
 #[cfg(not(feature = "metrics"))]
 type RequestTimes = crate::http::flavour::Untimed;
 
+/// No switch wraps connections.
+type Wrappers = crate::http::wrapper::NoWrapper;
+
 /// The features of this build, in the order of `FEATURES.md`.
 pub const FEATURES: &[&str] = &[
     #[cfg(feature = "v6")]
@@ -152,6 +155,7 @@ plugs! {
         codings: Codings,
         scrape_limit: ScrapeLimit,
         request_times: RequestTimes,
+        wrappers: Wrappers,
     }
 }
 
@@ -187,6 +191,7 @@ impl HttpFlavour for ThisBuild {
     type Codings = Codings;
     type ScrapeLimit = ScrapeLimit;
     type RequestTimes = RequestTimes;
+    type Wrappers = Wrappers;
 
     const ABSENT: &'static [AbsentRoute] = ABSENT;
 
@@ -212,5 +217,9 @@ impl HttpFlavour for ThisBuild {
 
     fn request_times(&self) -> &RequestTimes {
         &self.request_times
+    }
+
+    fn wrappers(&self) -> &Wrappers {
+        &self.wrappers
     }
 }

@@ -12,6 +12,7 @@ use crate::http::flavour::{Access, Asked, HttpFlavour, Route};
 use crate::http::reply::Error;
 use crate::http::testing::{NOW, run, with, worker};
 use crate::http::worker::ConnectionLimit;
+use crate::http::wrapper::NoWrapper;
 
 /// How long a client of [`Echo`] may say nothing.
 const SILENCE: Duration = Duration::from_secs(40);
@@ -61,12 +62,12 @@ impl Takeover for Echoes {
     }
 }
 
-type Worker = crate::http::worker::Worker<crate::http::testing::TestWith<Echo>, crate::http::testing::Still>;
+type Worker = crate::http::worker::Worker<crate::http::testing::TestWith<Echo, NoWrapper>, crate::http::testing::Still>;
 
 /// A connection to a worker that has the page, and the end of what drives it.
 fn connect() -> (DuplexStream, Rc<Worker>, JoinHandle<()>) {
     let (client, server) = duplex(1000);
-    let worker = worker(with(Echo), &ConnectionLimit::new(1));
+    let worker = worker(with(Echo, NoWrapper), &ConnectionLimit::new(1));
     let driver = Rc::clone(&worker);
     let end = spawn_local(async move {
         drive(server, "::1".parse().unwrap(), &driver, OpenConnection::new()).await;

@@ -5,6 +5,7 @@ use super::*;
 use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited};
 use crate::http::testing::TestHttp;
+use crate::http::wrapper::NoWrapper;
 use crate::stats::counters::COUNTS;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
@@ -44,6 +45,7 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
         codings: NoCoding,
         scrape_limit: Unlimited,
         request_times: Times::default(),
+        wrappers: NoWrapper,
     };
     Tracker::new(key(), Capacity::NONE, Minute(1), flavour)
 }
