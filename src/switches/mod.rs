@@ -35,6 +35,8 @@ mod restrict_stats;
 mod sync_live;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 mod v6;
+#[cfg(feature = "zstd")]
+mod zstd;
 
 #[cfg(not(feature = "v6"))]
 type Families = crate::tracker::Ipv4Only;
@@ -99,10 +101,18 @@ const ABSENT: &[AbsentRoute] = &[
     AbsentRoute { is_asked: |asked| asked.is_path("metrics"), reason: "this build does not have the feature metrics" },
 ];
 
+#[cfg(feature = "zstd")]
+type Zstd = zstd::Zstd;
+#[cfg(not(feature = "zstd"))]
+type Zstd = crate::http::coding::NoCoding;
+
 #[cfg(feature = "gzip")]
-type Codings = gzip::Gzip;
+type Gzip = gzip::Gzip;
 #[cfg(not(feature = "gzip"))]
-type Codings = crate::http::coding::NoCoding;
+type Gzip = crate::http::coding::NoCoding;
+
+/// The content codings, the one that the server likes best first.
+type Codings = (Zstd, Gzip);
 
 /// No switch limits full scrapes.
 type ScrapeLimit = crate::http::flavour::Unlimited;
@@ -123,6 +133,8 @@ pub const FEATURES: &[&str] = &[
     "dual-stack",
     #[cfg(feature = "gzip")]
     "gzip",
+    #[cfg(feature = "zstd")]
+    "zstd",
     #[cfg(feature = "accesslist-black")]
     "accesslist-black",
     #[cfg(feature = "accesslist-white")]

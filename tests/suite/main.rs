@@ -70,6 +70,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::restrict_stats::TESTS,
     switches::sync_live::TESTS,
     switches::v6::TESTS,
+    switches::zstd::TESTS,
     udp::exchange::TESTS,
     udp::hostile::TESTS,
     udp::peers::TESTS,

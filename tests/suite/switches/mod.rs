@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 pub(crate) mod restrict_stats;
 pub(crate) mod sync_live;
 pub(crate) mod v6;
+pub(crate) mod zstd;
 
 use crate::flavour::{self, FEATURES, has};
 use crate::harness::tests;
@@ -67,7 +68,7 @@ fn every_feature_has_its_file_here() {
 }
 
 fn features_include_those_they_imply() {
-    for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape")] {
+    for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape"), ("zstd", "fullscrape")] {
         assert!(!has(feature) || has(brings), "{feature} brings {brings}");
     }
 }
