@@ -4,8 +4,6 @@
 //! `-f` reads its file at that point, and what comes later overrides. Every option exists in every build; one that
 //! belongs to an absent switch is an error that names the switch.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::ValueParser;
@@ -235,7 +233,6 @@ fn level(value: &OsStr) -> Result<Level, Problem> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -17,6 +17,16 @@
 //! `http::connection`, `http::request`, `http::service`, then likewise, but alone.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+        reason = "a test that panics has failed, as it should"
+    )
+)]
 
 #[cfg(all(feature = "accesslist-black", feature = "accesslist-white"))]
 compile_error!(

@@ -1,7 +1,5 @@
 //! Addresses of clients in texts from outside: a query, a header field.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::{IpAddr, Ipv6Addr};
 
 /// A request names an address, or should, and it cannot be understood. It is answered with 400.
@@ -23,7 +21,6 @@ pub fn address(text: &[u8]) -> Result<IpAddr, BadAddress> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

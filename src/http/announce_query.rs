@@ -1,7 +1,5 @@
 //! What the query of an announce asks for.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::tracker::{Event, InfoHash};
 
 use super::query::{Encoded, Number, Query};
@@ -78,7 +76,6 @@ fn natural(value: Encoded<'_>) -> Result<u64, Error> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -3,8 +3,6 @@
 //! It is bencoded by hand, straight to where it is sent from. `bendy`, which encodes everything else, makes some twenty
 //! allocations for it, and half of the work of an announce.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::tracker::ScrapeCounts;
 
 use super::decimal::Decimal;
@@ -64,7 +62,6 @@ impl AnnounceReply<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use bendy::decoding::{Decoder, Object};
     use bendy::encoding::{Encoder, Error};

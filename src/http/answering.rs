@@ -1,7 +1,5 @@
 //! What handlers have in common that depends on the plugs of the build: who asks, whether he may, and full scrapes.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::IpAddr;
 
 use crate::stats::Counter;

@@ -1,7 +1,5 @@
 //! Content codings: those of a build, and which of them a client gets.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -148,5 +146,4 @@ fn weight(text: &[u8]) -> Option<u16> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

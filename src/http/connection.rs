@@ -3,8 +3,6 @@
 //! Whatever the client does or does not do, everything here ends: a head has 30 s to come, a piece of a reply has
 //! 30 s to go, and what is kept meanwhile is bounded.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -371,5 +369,4 @@ pub(super) async fn race<A, B>(one: impl Future<Output = A>, other: impl Future<
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

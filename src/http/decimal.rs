@@ -1,8 +1,6 @@
 //! Numbers as text, without an allocation and without the machinery of `format!`, which costs more than the rest of a
 //! short reply.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 /// Digits of the greatest number.
 const MAX_DIGITS: usize = 20;
 
@@ -33,7 +31,6 @@ impl Decimal {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! A request and its reply: what a handler is given, and what it gives back.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::IpAddr;
 use std::sync::Arc;
 

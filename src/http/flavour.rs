@@ -2,8 +2,6 @@
 //!
 //! Two plug points are files of their own: [`coding`](super::coding) and [`wrapper`](super::wrapper).
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! The pages that name every torrent: which there are, and in which formats.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use super::query::{MAX_WORD, Query};
 use super::reply::Error;
 
@@ -60,7 +58,6 @@ impl TpbsFormat {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

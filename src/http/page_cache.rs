@@ -1,7 +1,5 @@
 //! The last page of each mode of the statistics that takes a walk over all torrents.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use tokio::time::Instant;
 
 /// The last page of each mode that takes a walk. Whoever holds it alone may walk.

@@ -1,7 +1,5 @@
 //! What stands behind the `?` of a target, read where it stands: nothing is copied, nothing allocated.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::tracker::InfoHash;
 use crate::tracker::info_hash::hex_value;
 
@@ -196,7 +194,6 @@ fn escaped(high: u8, low: u8) -> Result<u8, BadEscape> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! What is sent back: heads, bencoded bodies (BEP 3), and every error in one place.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -244,7 +242,6 @@ fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encodi
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1,7 +1,5 @@
 //! The head of a request (RFC 9112), as lenient as the clients in the wild need it.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -162,7 +160,6 @@ fn origin_form(target: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! What the query of a scrape asks for.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::tracker::InfoHash;
 
 use super::query::Query;
@@ -38,7 +36,6 @@ impl ScrapeQuery {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -2,8 +2,6 @@
 //!
 //! `announce`, `scrape` and `stats` answer for the tracker's own pages, `elsewhere` finds those that switches bring.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 mod announce;
 mod elsewhere;
 mod scrape;
@@ -95,5 +93,4 @@ fn redirect<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

@@ -1,7 +1,5 @@
 //! Replies that are made while they are sent.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::tracker::store::Store;
 use crate::tracker::{AddressFamilies, Minute};
 

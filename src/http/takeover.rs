@@ -1,7 +1,5 @@
 //! Connections that a route keeps for itself once its reply is sent, as WebSocket does (RFC 6455).
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::pin::Pin;
 
 use super::request::RequestTime;
@@ -29,5 +27,4 @@ pub struct TakenOver<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

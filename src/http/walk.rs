@@ -4,8 +4,6 @@
 //! time as they like. So that they cannot keep others waiting for long either, all who asked for a page before its walk
 //! began are given what comes of it.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +59,6 @@ async fn finish<F: HttpFlavour, C: Clock>(mut walk: Walk, worker: &Worker<F, C>)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use std::cell::Cell;
     use std::net::Ipv4Addr;

@@ -1,7 +1,5 @@
 //! What an accepted connection passes through before HTTP sees it, such as a proxy's greeting or encryption.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -91,5 +89,4 @@ impl<A: Wrappers, B: Wrappers> Wrappers for (A, B) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

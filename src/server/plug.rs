@@ -17,7 +17,7 @@ use super::error::StartError;
 use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
-/// switches. [`plugs!`] makes one.
+/// switches. `plugs!` makes one.
 pub trait Build: HttpFlavour + UdpFlavour + Plug {
     /// Returns what the configuration is told about this build.
     fn facts() -> BuildFacts<'static> {

@@ -9,8 +9,6 @@
 //! A blessed proxy that does not say for whom it asks is refused, rather than taken for a client: what asks through it
 //! would all be one peer, at the proxy's address, and would be shown the statistics that the proxy may be shown.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
-
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;

@@ -28,7 +28,9 @@ impl AnnounceError {
 const _: () = {
     let mut n = 0;
     while n < AnnounceError::ALL.len() {
-        assert!(AnnounceError::ALL[n] as usize == n, "each stands where its number says");
+        #[expect(clippy::indexing_slicing, reason = "checked when this is compiled")]
+        let variant = AnnounceError::ALL[n] as usize;
+        assert!(variant == n, "each stands where its number says");
         n += 1;
     }
 };

@@ -27,6 +27,7 @@ impl InfoHash {
 }
 
 /// What a hexadecimal digit of either case stands for; of anything else, more than 15.
+#[expect(clippy::indexing_slicing, reason = "a byte indexes 256 values, and the table is made when this is compiled")]
 pub fn hex_value(digit: u8) -> u8 {
     const VALUES: [u8; 256] = {
         let mut values = [u8::MAX; 256];

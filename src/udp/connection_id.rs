@@ -1,7 +1,5 @@
 //! Connection ids: proof that a client receives what is sent to its address (BEP 15, "UDP connections / spoofing").
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
-
 use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::num::NonZeroU16;

@@ -1,7 +1,5 @@
 //! The wire format of BEP 15: reads requests from bytes, and writes replies to bytes. All numbers are big-endian.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
-
 use crate::tracker::{Event, InfoHash, ScrapeCounts};
 
 /// The number that stands in a connect where other requests have a connection id (BEP 15, "Connect").

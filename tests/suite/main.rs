@@ -19,6 +19,14 @@
 //! - [`switches`]: one file for each switch.
 //! - [`sources`], [`documents`]: rules that the sources keep, and what the documents say.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod clients;
 mod directory;
 mod documents;

@@ -1,7 +1,5 @@
 //! Answers announces (BEP 3, 7, 23).
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::net::SocketAddr;
 
 use crate::http::announce_query::AnnounceQuery;

@@ -1,7 +1,5 @@
 //! Answers who asks for a page that is not one of the tracker's own.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Asked, HttpFlavour, Routes};
 use crate::http::reply::Error;

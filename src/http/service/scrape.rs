@@ -1,7 +1,5 @@
 //! Answers scrapes (BEP 48).
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Asked, HttpFlavour};
 use crate::http::listing::Listing;

@@ -1,7 +1,5 @@
 //! Answers who asks for the statistics.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
 use crate::http::exchange::{Answer, Exchange, Next};
 use crate::http::flavour::{Access, Asked, HttpFlavour};
 use crate::http::listing::Listing;

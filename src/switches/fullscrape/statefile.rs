@@ -4,8 +4,6 @@
 //! the end is not there after a crash: `mode=statedump` is to be fetched now and then instead, and put in the file's
 //! place when it is complete.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
-
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read as _};
 use std::path::Path;

@@ -3,8 +3,6 @@
 //! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then records of one length: info
 //! hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1).
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
-
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
