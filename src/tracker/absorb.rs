@@ -39,7 +39,7 @@ impl<F: Flavour> Tracker<F> {
     /// Of what is told of a peer, and what it announced here, the later minute counts; in the same minute, what came
     /// last. A completed download is counted whenever it was told, once. What is new here is told on by the transports
     /// that it did not come by. Locks one shard for each change, and waits for memory as seldom as
-    /// [`Self::announce_all`].
+    /// [`Self::announce_group`].
     pub fn absorb_group(
         &self,
         changes: &[Change],

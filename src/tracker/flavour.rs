@@ -2,7 +2,7 @@
 //!
 //! Each plug point is a trait with its off twin beside it: always compiled, does nothing, gone when inlined. The
 //! types that do something live in [`switches`](crate::switches), one file a switch. Where several listen at one plug
-//! point, a [pair](super::pair) of them stands there.
+//! point, a pair of them stands there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;

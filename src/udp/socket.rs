@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
@@ -162,7 +163,7 @@ impl<A: Address> BatchOf<A> {
             Question::new(datagram.unwrap_or_default(), arrived.from.socket_address(), reply)
         };
         let replies = replies.iter_mut().map(|reply| &mut reply[..]);
-        let mut questions: Vec<_> = arrived.iter().zip(replies).map(question).collect();
+        let mut questions: ArrayVec<_, BATCH> = arrived.iter().zip(replies).map(question).take(BATCH).collect();
         answer(&mut questions);
         let lens = questions.iter().map(|question| question.reply_len);
         arrived.iter_mut().zip(lens).for_each(|(arrived, len)| arrived.reply_len = len);
