@@ -1,13 +1,29 @@
 //! The switches: one file each, named like its Cargo feature, plugged in here.
 //!
-//! This is the only file with `cfg(feature)`. For each plug point it picks the switch's type or, where the switch is
-//! off, the twin that does nothing and is declared beside the plug point. A new switch is a new file, its row in
-//! `Cargo.toml`, its lines here and its row in `FEATURES.md`.
+//! This is the only file with `cfg(feature)`, and it is a table in three parts: the files, the plug of each plug point,
+//! and the names of the features. Where a switch is off, its off twin stands at the plug point: it does nothing, and is
+//! declared beside the plug point. A plug point that takes several has a pair, or a pair of pairs.
+//!
+//! A new switch is a new file, its row in `Cargo.toml`, its lines in each part of this table, and its row in
+//! `FEATURES.md`.
 
-use crate::http::flavour::{AbsentRoute, HttpFlavour};
-use crate::server::plugs;
-use crate::tracker::Flavour;
-use crate::udp::{self, UdpFlavour};
+mod this_build;
+
+pub use this_build::ThisBuild;
+
+use crate::http::flavour::{AbsentRoute, Unlimited};
+use crate::http::wrapper::NoWrapper;
+use crate::udp;
+
+/// The off twins. A build that has every switch of a kind has no use for the twin.
+#[allow(unused_imports, reason = "which ones are used is for the features to say")]
+use crate::{
+    http::coding::NoCoding,
+    http::flavour::{Asked, Connected, Everyone, NoRoute, Untimed},
+    tracker::{Ipv4Only, Open, Standalone, Unlogged},
+};
+
+// The files.
 
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
 mod access_list;
@@ -38,92 +54,75 @@ mod v6;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-#[cfg(not(feature = "v6"))]
-type Families = crate::tracker::Ipv4Only;
-#[cfg(all(feature = "v6", not(feature = "dual-stack")))]
-type Families = v6::Ipv6Only;
-#[cfg(feature = "dual-stack")]
-type Families = dual_stack::BothFamilies;
+// The plug points.
 
-#[cfg(not(any(feature = "accesslist-black", feature = "accesslist-white")))]
-type Admission = crate::tracker::Open;
-#[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
-type Admission = accesslist_black::Black;
-#[cfg(feature = "accesslist-white")]
-type Admission = accesslist_white::White;
+/// A row of the table: a name, and what it stands for with a feature and without.
+macro_rules! choose {
+    (type $name:ident = if $feature:literal { $on:ty } else { $off:ty }) => {
+        #[cfg(feature = $feature)]
+        type $name = $on;
+        #[cfg(not(feature = $feature))]
+        type $name = $off;
+    };
+}
 
-#[cfg(feature = "sync-live")]
-type Cluster = sync_live::Node;
-#[cfg(not(feature = "sync-live"))]
-type Cluster = crate::tracker::Standalone;
+// Which address families are kept.
+choose! { type Families = if "dual-stack" { dual_stack::BothFamilies } else { OneFamily } }
+#[cfg(not(feature = "dual-stack"))]
+choose! { type OneFamily = if "v6" { v6::Ipv6Only } else { Ipv4Only } }
 
-#[cfg(feature = "log-networks")]
-type NetworkLog = log_networks::Networks<Families>;
-#[cfg(not(feature = "log-networks"))]
-type NetworkLog = crate::tracker::Unlogged;
+// Which torrents are served: those of one list, or all.
+choose! { type Admission = if "accesslist-white" { accesslist_white::White } else { AllButBlack } }
+#[cfg(not(feature = "accesslist-white"))]
+choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black } else { Open } }
 
-#[cfg(feature = "ip-from-proxy")]
-type ConnectionClient = ip_from_proxy::FromProxy;
-#[cfg(not(feature = "ip-from-proxy"))]
-type ConnectionClient = crate::http::flavour::Connected;
+// Who else hears of changes: any number of transports.
+choose! { type Cluster = if "sync-live" { sync_live::Node } else { Standalone } }
 
-#[cfg(feature = "ip-from-query")]
-type ClientAddress = ip_from_query::FromQuery<ConnectionClient>;
-#[cfg(not(feature = "ip-from-query"))]
-type ClientAddress = ConnectionClient;
+// Who counts the networks that ask: any number.
+choose! { type NetworkLog = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
 
-#[cfg(feature = "restrict-stats")]
-type StatsAccess = restrict_stats::Blessed;
-#[cfg(not(feature = "restrict-stats"))]
-type StatsAccess = crate::http::flavour::Everyone;
+// Whose announce it is: the query's word goes before the proxy's, and that before the connection's.
+choose! { type ClientAddress = if "ip-from-query" { ip_from_query::FromQuery<ConnectionClient> } else { ConnectionClient } }
+choose! { type ConnectionClient = if "ip-from-proxy" { ip_from_proxy::FromProxy } else { Connected } }
 
-#[cfg(feature = "fullscrape")]
-type FullScrapes = fullscrape::Pages;
-#[cfg(not(feature = "fullscrape"))]
-type FullScrapes = crate::http::flavour::NoRoute;
+// Who may read the statistics.
+choose! { type StatsAccess = if "restrict-stats" { restrict_stats::Blessed } else { Everyone } }
 
-#[cfg(feature = "metrics")]
-type MetricsPage = metrics::Exporter;
-#[cfg(not(feature = "metrics"))]
-type MetricsPage = crate::http::flavour::NoRoute;
-
-/// The pages of switches, in the order in which they are looked for.
+// The pages of switches, in the order in which they are looked for: any number.
 type Routes = (FullScrapes, MetricsPage);
+choose! { type FullScrapes = if "fullscrape" { fullscrape::Pages } else { NoRoute } }
+choose! { type MetricsPage = if "metrics" { metrics::Exporter } else { NoRoute } }
 
-/// The pages of the switches that are off: whoever asks for one is told so.
+/// The pages of the switches that are off: whoever asks for one is told which feature it needs.
 const ABSENT: &[AbsentRoute] = &[
     #[cfg(not(feature = "fullscrape"))]
     AbsentRoute {
-        is_asked: |asked| matches!(asked, crate::http::flavour::Asked::Listing(_)),
+        is_asked: |asked| matches!(asked, Asked::Listing(_)),
         reason: "this build has no full scrape (feature fullscrape)",
     },
     #[cfg(not(feature = "metrics"))]
     AbsentRoute { is_asked: |asked| asked.is_path("metrics"), reason: "this build does not have the feature metrics" },
 ];
 
-#[cfg(feature = "zstd")]
-type Zstd = zstd::Zstd;
-#[cfg(not(feature = "zstd"))]
-type Zstd = crate::http::coding::NoCoding;
-
-#[cfg(feature = "gzip")]
-type Gzip = gzip::Gzip;
-#[cfg(not(feature = "gzip"))]
-type Gzip = crate::http::coding::NoCoding;
-
-/// The content codings, the one that the server likes best first.
+// The content codings of full scrapes, the one that the server likes best first: any number.
 type Codings = (Zstd, Gzip);
+choose! { type Zstd = if "zstd" { zstd::Zstd } else { NoCoding } }
+choose! { type Gzip = if "gzip" { gzip::Gzip } else { NoCoding } }
 
-/// No switch limits full scrapes.
-type ScrapeLimit = crate::http::flavour::Unlimited;
+// Who gets a full scrape, and when. No switch says so yet.
+type ScrapeLimit = Unlimited;
 
-#[cfg(feature = "metrics")]
-type RequestTimes = metrics::Times;
-#[cfg(not(feature = "metrics"))]
-type RequestTimes = crate::http::flavour::Untimed;
+// Who hears how long requests took.
+choose! { type RequestTimes = if "metrics" { metrics::Times } else { Untimed } }
 
-/// No switch wraps connections.
-type Wrappers = crate::http::wrapper::NoWrapper;
+// What connections pass through before HTTP. No switch wraps them yet.
+type Wrappers = NoWrapper;
+
+// What brings datagrams. No switch has another driver yet.
+type Driver = udp::Socket;
+
+// The names.
 
 /// The features of this build, in the order of `FEATURES.md`.
 pub const FEATURES: &[&str] = &[
@@ -154,84 +153,3 @@ pub const FEATURES: &[&str] = &[
     #[cfg(feature = "metrics")]
     "metrics",
 ];
-
-plugs! {
-    /// What Cargo's features make of the tracker: every plug, listed once. Start, reload and stop walk this list.
-    pub struct ThisBuild {
-        admission: Admission,
-        cluster: Cluster,
-        network_log: NetworkLog,
-        client_address: ClientAddress,
-        stats_access: StatsAccess,
-        routes: Routes,
-        codings: Codings,
-        scrape_limit: ScrapeLimit,
-        request_times: RequestTimes,
-        wrappers: Wrappers,
-    }
-}
-
-impl Flavour for ThisBuild {
-    type Families = Families;
-    type Admission = Admission;
-    type Cluster = Cluster;
-    type NetworkLog = NetworkLog;
-
-    const FEATURES: &'static [&'static str] = FEATURES;
-
-    fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
-    fn network_log(&self) -> &NetworkLog {
-        &self.network_log
-    }
-}
-
-impl UdpFlavour for ThisBuild {
-    type Driver = udp::Socket;
-}
-
-impl HttpFlavour for ThisBuild {
-    type ClientAddress = ClientAddress;
-    type StatsAccess = StatsAccess;
-    type Routes = Routes;
-    type Codings = Codings;
-    type ScrapeLimit = ScrapeLimit;
-    type RequestTimes = RequestTimes;
-    type Wrappers = Wrappers;
-
-    const ABSENT: &'static [AbsentRoute] = ABSENT;
-
-    fn client_address(&self) -> &ClientAddress {
-        &self.client_address
-    }
-
-    fn stats_access(&self) -> &StatsAccess {
-        &self.stats_access
-    }
-
-    fn routes(&self) -> &Routes {
-        &self.routes
-    }
-
-    fn codings(&self) -> &Codings {
-        &self.codings
-    }
-
-    fn scrape_limit(&self) -> &ScrapeLimit {
-        &self.scrape_limit
-    }
-
-    fn request_times(&self) -> &RequestTimes {
-        &self.request_times
-    }
-
-    fn wrappers(&self) -> &Wrappers {
-        &self.wrappers
-    }
-}

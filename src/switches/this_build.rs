@@ -1,0 +1,92 @@
+//! The build that Cargo's features make, as one value. What stands at each plug point is chosen in the table above.
+
+use crate::http::flavour::{AbsentRoute, HttpFlavour};
+use crate::server::plugs;
+use crate::tracker::Flavour;
+use crate::udp::UdpFlavour;
+
+use super::{
+    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, NetworkLog, RequestTimes, Routes,
+    ScrapeLimit, StatsAccess, Wrappers,
+};
+
+plugs! {
+    /// What Cargo's features make of the tracker: every plug, listed once. Start, reload and stop walk this list.
+    pub struct ThisBuild {
+        admission: Admission,
+        cluster: Cluster,
+        network_log: NetworkLog,
+        client_address: ClientAddress,
+        stats_access: StatsAccess,
+        routes: Routes,
+        codings: Codings,
+        scrape_limit: ScrapeLimit,
+        request_times: RequestTimes,
+        wrappers: Wrappers,
+    }
+}
+
+impl Flavour for ThisBuild {
+    type Families = Families;
+    type Admission = Admission;
+    type Cluster = Cluster;
+    type NetworkLog = NetworkLog;
+
+    const FEATURES: &'static [&'static str] = FEATURES;
+
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn network_log(&self) -> &NetworkLog {
+        &self.network_log
+    }
+}
+
+impl UdpFlavour for ThisBuild {
+    type Driver = Driver;
+}
+
+impl HttpFlavour for ThisBuild {
+    type ClientAddress = ClientAddress;
+    type StatsAccess = StatsAccess;
+    type Routes = Routes;
+    type Codings = Codings;
+    type ScrapeLimit = ScrapeLimit;
+    type RequestTimes = RequestTimes;
+    type Wrappers = Wrappers;
+
+    const ABSENT: &'static [AbsentRoute] = ABSENT;
+
+    fn client_address(&self) -> &ClientAddress {
+        &self.client_address
+    }
+
+    fn stats_access(&self) -> &StatsAccess {
+        &self.stats_access
+    }
+
+    fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    fn codings(&self) -> &Codings {
+        &self.codings
+    }
+
+    fn scrape_limit(&self) -> &ScrapeLimit {
+        &self.scrape_limit
+    }
+
+    fn request_times(&self) -> &RequestTimes {
+        &self.request_times
+    }
+
+    fn wrappers(&self) -> &Wrappers {
+        &self.wrappers
+    }
+}
