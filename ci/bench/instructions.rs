@@ -130,7 +130,7 @@ impl Http {
 
     fn answer(&mut self, head: &str, from: SocketAddr) {
         self.out.clear();
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
         let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
         self.service.answer(&request, from.ip(), now, &mut self.out);

@@ -37,7 +37,7 @@ fn announces<M: RequestTimes>(criterion: &mut Criterion, name: &str, request_tim
     let mut answer = |n: u32| {
         let client = asked::client(n).ip();
         out.clear();
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let Ok(Some((request, _))) = Request::parse(black_box(HEAD), &mut room) else { panic!("no request") };
         let now = RequestTime { minute: plain::NOW, uptime: started.elapsed() };
         let next = service.answer(&request, client, now, &mut out);

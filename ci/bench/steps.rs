@@ -38,12 +38,12 @@ fn parse(criterion: &mut Criterion) {
     let head = asked::head(3);
     group.bench_function("http-head", |bencher| {
         bencher.iter(|| {
-            let mut room = Request::room();
+            let mut room = Request::slots();
             Request::parse(black_box(head.as_bytes()), &mut room).is_ok_and(|parsed| parsed.is_some())
         });
     });
     group.bench_function("http-query", |bencher| {
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let parsed = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
         let query = parsed.0.query().expect("it has one");
         bencher.iter(|| {
@@ -153,7 +153,7 @@ fn encode(criterion: &mut Criterion) {
     let head = asked::head(3);
     // With what lies between the request and the reply, in a swarm of one: its reply has no peers.
     group.bench_function("http-announce-answered", |bencher| {
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let (request, _) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
         let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
         bencher.iter(|| {

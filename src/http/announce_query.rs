@@ -5,13 +5,13 @@ use crate::tracker::{Event, InfoHash};
 use super::query::{Encoded, Number, Query};
 use super::reply::Error;
 
-/// Peers handed out to a client that does not say how many it wants.
+/// How many peers are handed out to a client that does not say how many it wants.
 const DEFAULT_WANTED: usize = 50;
 
-/// Peers handed out to a client that wants as many as it can get.
+/// Maximum number of peers that are handed out in one reply.
 pub(super) const MAX_WANTED: usize = 200;
 
-/// Bytes in the longest words that matter in an announce: `info_hash` and `completed`.
+/// Length, in bytes, of the longest words that matter in an announce: `info_hash` and `completed`.
 const MAX_WORD: usize = 9;
 
 /// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `uploaded`, `peer_id`, ...) are

@@ -23,7 +23,7 @@ pub(super) struct AnnounceReply<'a> {
 }
 
 impl AnnounceReply<'_> {
-    /// Appends the reply.
+    /// Appends the reply, with its head, to `out`.
     pub(super) fn write(&self, keep_alive: bool, out: &mut Vec<u8>) {
         let Self { counts, peers, .. } = *self;
         let numbers = [counts.seeders, counts.downloaded, counts.leechers, self.interval, self.min_interval];

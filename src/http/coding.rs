@@ -56,9 +56,9 @@ impl<A: Codings, B: Codings> Codings for (A, B) {
     }
 }
 
-/// Bounds how many pages are coded at a time with one coding. A page takes memory for as long as its client is slow,
-/// which is more than strangers may have as often as they like. Each coding has a limit of its own, as the memory that
-/// one page takes is its own; the next best coding serves whoever comes when it is reached, and in the end none does.
+/// Bounds how many pages are coded at a time with one coding: each takes memory for as long as its client is slow, and
+/// strangers decide how many there are. Each coding has a limit of its own, since what a page takes depends on it. Whoever
+/// comes when the limit is reached gets the next best coding, and in the end none.
 #[derive(Debug)]
 pub struct EncoderLimit(Arc<Semaphore>);
 
@@ -81,9 +81,9 @@ pub struct EncoderPermit(#[allow(dead_code, reason = "held, not read")] OwnedSem
 /// Begins the coding that suits a client with these `Accept-Encoding` fields best (RFC 9110, section 12.5.3). `None`:
 /// the page is sent as it is.
 ///
-/// The heaviest coding is the best, and of two that weigh the same the one that the server lists first. Unchanged a page
-/// will do for everybody, even for who says otherwise; but it is what clients get only when no coding is as heavy, or
-/// none has a free place. Malformed members of the fields do not count.
+/// The heaviest coding is the best, and of two that weigh the same the one that the server lists first. A page is sent
+/// unchanged only when no coding weighs as much, or none has a free place; then it has to do, even for a client that
+/// refuses it so. Malformed members of the fields do not count.
 pub(super) fn negotiate<'f>(
     codings: &impl Codings,
     accept_encoding: impl Iterator<Item = &'f [u8]>,

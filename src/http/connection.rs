@@ -27,28 +27,28 @@ use super::walk;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
 
-/// From the accept, or from the previous reply, to the end of a head.
+/// How long a head may take: from the accept, or from the previous reply, to its end.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// For a reply, or for one piece of a long one, to be taken by the client.
+/// How long the client may take to receive a reply, or one piece of a long one.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// For a client that sends what nobody reads to notice that it has been answered.
+/// How long a client that sends what nobody reads may take to notice that it has been answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// Bytes that are read from such a client.
+/// Maximum number of bytes that are read from such a client.
 const MAX_LINGER: u64 = 64 * 1024;
 
-/// Room for a head at first: most announces have less than half of it.
+/// Bytes that are set aside for a head at first: most announces take less than half of it.
 const INITIAL_INPUT: usize = 1024;
 
-/// Room that a connection keeps while it waits for another request: enough for most replies.
+/// Maximum number of bytes that a connection keeps for replies while it waits for a request: enough for most of them.
 const MAX_KEPT_OUTPUT: usize = 2048;
 
-/// A request has been read and its reply, or the beginning of it, written to the output.
+/// A reply, or the beginning of one, that has been written to the output.
 struct Reply<F: Flavour> {
     next: Next<F>,
-    /// More may come that nobody is going to read.
+    /// The client may send more that nobody is going to read.
     unread: bool,
 }
 
@@ -73,14 +73,14 @@ struct Buffers {
     output: Vec<u8>,
 }
 
-/// What a connection that waits for a request does not wait beyond. Both are made once for a connection: to move a
-/// deadline and to go on waiting costs less than to begin.
+/// What ends the wait for a request. Both are made once for a connection: to move a deadline and to go on waiting costs
+/// less than to begin.
 struct Deadlines<'a, S> {
     deadline: Pin<&'a mut Sleep>,
     stopping: Pin<&'a mut S>,
 }
 
-/// Where connections are looked at for the first time, one after the other.
+/// Answers connections without the event loop where that is possible, one after the other.
 pub(super) struct FastPath {
     input: [u8; INITIAL_INPUT],
     output: Vec<u8>,
@@ -91,8 +91,8 @@ impl FastPath {
         Self { input: [0; INITIAL_INPUT], output: Vec::new() }
     }
 
-    /// Does what can be done without waiting. Returns `None` if that was all, and the connection is to be closed.
-    pub(super) fn at<F: HttpFlavour, C: Clock>(
+    /// Does what can be done on a connection without waiting. Returns `None` if that was all, and it is to be closed.
+    pub(super) fn answer<F: HttpFlavour, C: Clock>(
         &mut self,
         incoming: &mut impl Incoming,
         from: IpAddr,
@@ -110,7 +110,7 @@ impl FastPath {
         };
         let input = received.get(taken..).unwrap_or_default();
         let more = reply.unread || !reply.next.is_close();
-        // Who stays is answered only when he has a place: else, for a moment, one more than may be would have come in.
+        // A connection that stays is answered only with a permit: else one more than may be would have been let in.
         let stays = more || !input.is_empty() || received.len() == INITIAL_INPUT;
         let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
         let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
@@ -133,8 +133,7 @@ fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// Goes on after the first look: answers one request, or several if the client asks for that, and closes the
-/// connection.
+/// Drives a connection to its end: answers one request, or several if the client asks for that, and closes it.
 pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     mut stream: impl Transport,
     from: IpAddr,
@@ -235,8 +234,8 @@ fn answer<F: HttpFlavour, C: Clock>(
     input: &[u8],
     output: &mut Vec<u8>,
 ) -> Option<(Reply<F>, usize)> {
-    let mut room = Request::room();
-    match Request::parse(input, &mut room) {
+    let mut slots = Request::slots();
+    match Request::parse(input, &mut slots) {
         Ok(Some((request, len))) => {
             let next = worker.answer(&request, from, output);
             Some((Reply { next, unread: request.has_body() }, len))
@@ -278,11 +277,11 @@ async fn send_body<F: HttpFlavour, C: Clock>(
     if chunked { write(stream, b"0\r\n\r\n").await } else { Ok(()) }
 }
 
-/// Room before a piece for its length, which is known only afterwards. Leading zeros are part of the grammar
-/// (RFC 9112, section 7.1), so the room is always of the right size.
+/// What stands before a piece until its length is known. Leading zeros are part of the grammar
+/// (RFC 9112, section 7.1), so any length fits.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
-/// What is to be sent of `output`, where `len` bytes follow the room for a chunk's head.
+/// Returns what is to be sent of `output`, where `len` bytes follow [`CHUNK_HEAD`].
 fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
     if !chunked {
         return output.get(CHUNK_HEAD.len()..).unwrap_or_default();
@@ -358,7 +357,7 @@ async fn has_more(stream: &mut impl Transport) -> bool {
     .await
 }
 
-/// Waits for the first of two. Where both are there, it is `one`.
+/// Waits for the first of two, or for `one` if both are ready.
 pub(super) async fn race<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> Result<A, B> {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| match one.as_mut().poll(context) {

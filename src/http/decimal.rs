@@ -1,7 +1,7 @@
 //! Numbers as text, without an allocation and without the machinery of `format!`, which costs more than the rest of a
 //! short reply.
 
-/// Digits of the greatest number.
+/// Maximum number of digits.
 const MAX_DIGITS: usize = 20;
 
 /// A number in decimal digits, without leading zeros.

@@ -24,16 +24,16 @@ use super::transport::Transport;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
 
-/// Before the next attempt when the system has no room for another connection.
+/// How long to wait before the next attempt when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Failures less than this apart are told as one.
+/// The log is told once of all failures that are less than this apart.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Bytes of a reply that the system holds for a client beside those on their way: enough to keep it busy.
+/// Maximum number of bytes that the system holds for a client beside those on their way: enough to keep it busy.
 const MAX_UNSENT: u32 = 128 * 1024;
 
-/// For requests under way to be finished when the tracker stops.
+/// How long requests under way may take to be finished when the tracker stops.
 const FINISH_TIME: Duration = Duration::from_secs(3);
 
 /// Serves what comes to `listener` until `stop` is told; then accepts no more, and returns when all connections of the
@@ -59,8 +59,8 @@ sockopt_impl!(
     usize
 );
 
-/// The least there is: a request follows its connection at once. Who has sent nothing by then is accepted all the same,
-/// and has as much time as all others.
+/// Seconds that connections are left to the system: the minimum, since a request follows its connection at once. One
+/// over which nothing has come by then is accepted all the same, and has as much time as all others.
 const DEFERRED: usize = 1;
 
 /// Sets when connections are accepted, and what their sockets take over. A system that does not know an option does
@@ -78,10 +78,10 @@ fn tune(listener: &TcpListener) {
     let _ = listener.set_tcp_user_timeout(Some(WRITE_TIME));
 }
 
-/// Connections answered at once, one after the other, before those that wait have a turn.
+/// Maximum number of connections that are answered one after the other before those that wait have a turn.
 const MAX_AT_ONCE: usize = 16;
 
-/// Returns only when no connection can have a place any more.
+/// Accepts connections and has them answered. Returns only when none may be open any more.
 pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
@@ -111,8 +111,8 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     }
 }
 
-/// Answers a connection at once if it can, else in a task of its own. Only those that stay take a place, but while there
-/// is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read yet.
+/// Answers a connection at once if it can, else in a task of its own. Only those that stay take a permit, but while
+/// there is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read yet.
 async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut incoming: I,
@@ -120,31 +120,31 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     fast_path: &mut FastPath,
 ) -> io::Result<ControlFlow<()>> {
     worker.service.borrow().counters().count_from(Counter::TcpAccepted, from.ip());
-    let mut place = None;
+    let mut permit = None;
     if worker.is_full() {
-        place = worker.place().await;
+        permit = worker.permit().await;
     }
     let connection = if F::Wrappers::WRAPS {
         OpenConnection::new()
     } else {
-        let Some(connection) = fast_path.at(&mut incoming, from.ip(), worker) else {
+        let Some(connection) = fast_path.answer(&mut incoming, from.ip(), worker) else {
             return Ok(ControlFlow::Continue(()));
         };
         connection
     };
-    if place.is_none() {
-        place = worker.place().await;
+    if permit.is_none() {
+        permit = worker.permit().await;
     }
-    let Some(place) = place else { return Ok(ControlFlow::Break(())) };
+    let Some(permit) = permit else { return Ok(ControlFlow::Break(())) };
     let stream = incoming.into_stream()?;
     if F::Wrappers::WRAPS {
         spawn_local(async move {
-            if let Some((stream, client)) = pass(stream, from, &place.worker).await {
-                drive(stream, client.ip(), &place.worker, connection).await;
+            if let Some((stream, client)) = pass(stream, from, &permit.worker).await {
+                drive(stream, client.ip(), &permit.worker, connection).await;
             }
         });
     } else {
-        spawn_local(async move { drive(stream, from.ip(), &place.worker, connection).await });
+        spawn_local(async move { drive(stream, from.ip(), &permit.worker, connection).await });
     }
     Ok(ControlFlow::Continue(()))
 }
@@ -160,7 +160,8 @@ async fn pass<F: HttpFlavour, C: Clock, S: Transport + 'static>(
     race(shared.tracker.flavour().wrappers().pass(stream, from), worker.stopping()).await.ok()?.ok()
 }
 
-/// accept(2) on Linux also tells of what went wrong with a connection before it was accepted. The next one may do.
+/// Returns whether an error is that of one connection before it was accepted, which accept(2) on Linux tells of as
+/// well. The next connection may do.
 fn is_that_of_one_connection(error: &io::Error) -> bool {
     use ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_places_are_taken_others_wait_for_one() {
+    fn when_as_many_are_open_as_may_be_others_wait_for_one() {
         run(true, async {
             let connection_limit = ConnectionLimit::new(1);
             let (one, two) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_answered_at_once_takes_no_place() {
+    fn who_is_answered_at_once_takes_no_permit() {
         run(false, async {
             let (listener, address) = listener();
             let worker = worker(plain(), &ConnectionLimit::new(1));
@@ -306,7 +307,7 @@ mod tests {
             worker.all_closed().await;
             assert!(!worker.is_full());
 
-            let _place = worker.place().await;
+            let _permit = worker.permit().await;
             let (mut client, accepted) = connection();
             client.write_all(REQUEST).await.unwrap();
             let mut fast_path = FastPath::new();

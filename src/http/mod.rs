@@ -1,11 +1,11 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
 //!
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
-//!   first, and [`transport`] what comes of that; `connection` drives one that has to wait; `worker` is what those of one
-//!   thread share.
+//!   first, and [`transport`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
+//!   one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
-//! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and gives
-//!   back, `answering` what handlers have in common.
+//! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
+//!   gives back, `answering` what handlers have in common.
 //! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
 //! - [`reply`]: what is sent back, every error included; `announce_reply` is what most clients come for.
 //! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding. `walk` makes the

@@ -15,15 +15,15 @@ pub struct Encoded<'a>(&'a [u8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadEscape;
 
-/// More bytes than any word has that a page is chosen by.
+/// Maximum length, in bytes, of a word that a page is chosen by, such as a mode or a format. None has as many.
 pub const MAX_WORD: usize = 16;
 
-/// A whole number. One that does not fit is the greatest that does.
+/// A whole number. One that is too large for 64 bits counts as the largest that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
-    /// With a minus sign.
+    /// A number with a minus sign, however large.
     Negative,
-    /// Without.
+    /// A number without one.
     Natural(u64),
 }
 
@@ -31,12 +31,12 @@ impl<'a> Query<'a> {
     /// A query with nothing in it.
     pub const EMPTY: Query<'static> = Query(b"");
 
-    /// The query in `raw`, from behind the `?`.
+    /// Takes `raw`, which stands behind the `?`, for a query.
     pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
 
-    /// Keys and values in their order. A key without `=` has an empty value.
+    /// Returns keys and values in their order. A key without `=` has an empty value.
     pub fn pairs(self) -> impl Iterator<Item = (Encoded<'a>, Encoded<'a>)> {
         let mut rest = Some(self.0);
         let pairs = std::iter::from_fn(move || {
@@ -53,7 +53,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// The value of a parameter; the last one if there are several.
+    /// Returns the value of a parameter; the last one if there are several.
     pub fn last(self, name: &str) -> Option<Encoded<'a>> {
         self.pairs().filter(|(key, _)| key.is(name.as_bytes())).last().map(|(_, value)| value)
     }
@@ -77,7 +77,7 @@ impl<'a> Encoded<'a> {
         Self(raw)
     }
 
-    /// The bytes that are meant, up to the first bad escape.
+    /// Decodes the text byte by byte. Ends after the first bad escape.
     pub fn bytes(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
         let mut rest = self.0.iter();
         std::iter::from_fn(move || {
@@ -94,7 +94,7 @@ impl<'a> Encoded<'a> {
         })
     }
 
-    /// Does it mean exactly `text`?
+    /// Returns whether the decoded text is `text`.
     pub fn is(self, text: &[u8]) -> bool {
         if self.is_plain() { self.0 == text } else { self.bytes().eq(text.iter().map(|&byte| Ok(byte))) }
     }
@@ -103,13 +103,12 @@ impl<'a> Encoded<'a> {
         position(self.0, b'%').is_none()
     }
 
-    /// The text as it stands, if it means itself.
+    /// Returns the text if nothing in it is encoded.
     pub fn plain(self) -> Option<&'a [u8]> {
         self.is_plain().then_some(self.0)
     }
 
-    /// The bytes that are meant, in `room` if they do not stand in the text itself; `None` if they are more than
-    /// `room` has.
+    /// Decodes the text, into `room` unless nothing in it is encoded. Returns `None` if it is longer than `room`.
     pub fn decode<'r>(self, room: &'r mut [u8]) -> Result<Option<&'r [u8]>, BadEscape>
     where
         'a: 'r,
@@ -133,13 +132,13 @@ impl<'a> Encoded<'a> {
         Ok(room.get(..len))
     }
 
-    /// Returns the info hash that is meant; `None` if it is not [`InfoHash::LEN`] bytes long.
+    /// Decodes an info hash. Returns `None` if the text is not [`InfoHash::LEN`] bytes long.
     pub fn info_hash(self) -> Result<Option<InfoHash>, BadEscape> {
         let mut bytes = [0; InfoHash::LEN];
         Ok(self.decode(&mut bytes)?.and_then(|bytes| bytes.try_into().ok()).map(InfoHash))
     }
 
-    /// The whole number that is meant; `None` if it is none.
+    /// Decodes a whole number. Returns `None` if the text is none.
     pub fn number(self) -> Result<Option<Number>, BadEscape> {
         match self.plain() {
             Some(plain) => number(plain.iter().map(|&byte| Ok(byte))),
@@ -163,14 +162,14 @@ fn number(text: impl Iterator<Item = Result<u8, BadEscape>>) -> Result<Option<Nu
     Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
 }
 
-/// What stands before and behind the first `mark`.
+/// Splits `bytes` at the first `mark`, which is in neither part.
 pub(super) fn split_once(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     let (before, rest) = bytes.split_at_checked(position(bytes, mark)?)?;
     Some((before, rest.get(1..)?))
 }
 
-/// Where the first `mark` stands. Looks at eight bytes at a time: a head is searched several times, and byte by byte
-/// that would be the greater part of the work of an announce.
+/// Returns where the first `mark` stands. Looks at eight bytes at a time: a head is searched several times, and byte by
+/// byte that would be the greater part of the work of an announce.
 fn position(bytes: &[u8], mark: u8) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; WORD]);
     const WORD: usize = 8;
@@ -187,7 +186,7 @@ fn position(bytes: &[u8], mark: u8) -> Option<usize> {
     Some(bytes.len() - tail.len() + tail.iter().position(|&byte| byte == mark)?)
 }
 
-/// The byte that is meant by `%` and these digits.
+/// Returns the byte that `%` and these digits stand for.
 fn escaped(high: u8, low: u8) -> Result<u8, BadEscape> {
     let (high, low) = (hex_value(high), hex_value(low));
     if high | low <= 0xf { Ok(high << 4 | low) } else { Err(BadEscape) }

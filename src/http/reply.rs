@@ -47,7 +47,7 @@ pub enum Error {
     /// A page that takes a walk over all torrents, while others are waiting for theirs.
     #[error("503 Service Unavailable: others wait for such a page, please try again later")]
     Busy,
-    /// A defect of ours.
+    /// The tracker made a mistake.
     #[error("500 Internal Server Error")]
     Internal,
 }
@@ -146,7 +146,7 @@ impl From<BadEscape> for Error {
     }
 }
 
-/// The status of whatever is served.
+/// The status of every reply that is no error.
 pub(super) const OK: &str = "200 OK";
 
 /// The type of announces, scrapes and statistics, so that a browser shows them.
@@ -200,7 +200,7 @@ fn head(status: &str, keep_alive: bool, fields: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" });
 }
 
-/// With room for all parts made at once.
+/// Appends all parts, for which memory is taken once.
 fn append(parts: &[&[u8]], out: &mut Vec<u8>) {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     for part in parts {
@@ -212,7 +212,7 @@ fn title(text: impl Display) -> String {
     format!("<title>{text}</title>\n")
 }
 
-/// The body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
+/// Returns the body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
 pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeCounts)>) -> Result<Vec<u8>, Error> {
     let files = |value: SingleItemEncoder<'_>| {
         value.emit_dict(|mut dict| {

@@ -8,16 +8,16 @@ use crate::tracker::Minute;
 
 use super::query::{Encoded, Query, split_once};
 
-/// Header fields that a head may have; browsers send about 15, proxies add a handful.
+/// Maximum number of header fields in a head; browsers send about 15, proxies add a handful.
 const MAX_HEADERS: usize = 64;
 
-/// Bytes that a head may have, with the empty line at its end.
+/// Maximum length of a head, in bytes, with the empty line at its end.
 pub const MAX_HEAD: usize = 8 * 1024;
 
-/// Where the header fields of a [`Request`] are kept while it is looked at.
+/// Where the header fields of a [`Request`] are kept while it is answered.
 pub type HeaderSlots<'a> = [Header<'a>; MAX_HEADERS];
 
-/// Versions of HTTP that are spoken.
+/// A version of HTTP that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding.
@@ -35,7 +35,7 @@ pub struct RequestTime {
     pub uptime: Duration,
 }
 
-/// What has come is no head of a GET request, or one that is too long, or with too many header fields.
+/// What has come is not the head of a GET request, or it is too long, or has too many header fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -49,18 +49,18 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Room for [`Self::parse`].
-    pub fn room() -> HeaderSlots<'a> {
+    /// Returns empty slots for [`Self::parse`].
+    pub fn slots() -> HeaderSlots<'a> {
         [EMPTY_HEADER; MAX_HEADERS]
     }
 
-    /// Reads the head at the beginning of `bytes`, and says how many bytes long it is; `None` if its end has not come
+    /// Reads the head at the beginning of `bytes`. Returns it with its length in bytes; `None` if its end has not come
     /// yet.
     ///
     /// The request line is taken apart here, not by `httparse`, which refuses what some clients send: everything
     /// between the method and the version is the target, stray spaces included. Lines may end in a bare LF, and empty
     /// lines may come first (RFC 9112, section 2.2). Header fields are read strictly.
-    pub fn parse(bytes: &'a [u8], room: &'a mut HeaderSlots<'a>) -> Result<Option<(Self, usize)>, Malformed> {
+    pub fn parse(bytes: &'a [u8], slots: &'a mut HeaderSlots<'a>) -> Result<Option<(Self, usize)>, Malformed> {
         const METHOD: &[u8] = b"GET ";
         let bytes_in_time = bytes.get(..MAX_HEAD).unwrap_or(bytes);
         let blank = bytes_in_time.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -70,7 +70,7 @@ impl<'a> Request<'a> {
         };
         let Some((line, fields)) = split_once(rest, b'\n') else { return incomplete(bytes) };
         let (target, version) = request_line(line)?;
-        let Status::Complete((fields_len, headers)) = httparse::parse_headers(fields, room).map_err(|_| Malformed)?
+        let Status::Complete((fields_len, headers)) = httparse::parse_headers(fields, slots).map_err(|_| Malformed)?
         else {
             return incomplete(bytes);
         };
@@ -82,7 +82,8 @@ impl<'a> Request<'a> {
         Ok(Some((request, bytes_in_time.len() - fields.len() + fields_len)))
     }
 
-    /// Is `name`, without slashes around it, the path that is asked for? Slashes before and behind do not matter.
+    /// Returns whether the request is for the path `name`, given without slashes around it. Those in the request do not
+    /// matter.
     pub fn path_is(&self, name: &str) -> bool {
         let path = Encoded::new(self.path);
         if let Some(plain) = path.plain() {
@@ -94,41 +95,41 @@ impl<'a> Request<'a> {
         name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
     }
 
-    /// What stands behind the `?`, if there is one.
+    /// Returns what stands behind the `?`, if there is one.
     pub fn query(&self) -> Option<Query<'a>> {
         self.query
     }
 
-    /// The version of HTTP that the client speaks.
+    /// Returns the version of HTTP that the client speaks.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The values of a header field, in the order in which they came: a proxy's may come several times.
+    /// Returns the values of a header field, in the order in which they came: a proxy's may come several times.
     pub fn header(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
-    /// Does the client ask to keep the connection open? Without its word it is closed, whatever the version: a
+    /// Returns whether the client asks to keep the connection open. Otherwise it is closed, whatever the version: a
     /// client that announces twice an hour has no use for it.
     pub fn keep_alive(&self) -> bool {
         let mut tokens = self.header("connection").flat_map(|value| value.split(|&byte| byte == b','));
         tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
     }
 
-    /// Does something follow the head that is not the next request (RFC 9112, section 6)?
+    /// Returns whether a body follows the head (RFC 9112, section 6).
     pub fn has_body(&self) -> bool {
         let empty = |length: &[u8]| length.iter().all(|&digit| digit == b'0');
         self.header("transfer-encoding").next().is_some() || !self.header("content-length").all(empty)
     }
 }
 
-/// A head whose end has not come within [`MAX_HEAD`] bytes never ends.
+/// Returns that more is to come, unless [`MAX_HEAD`] bytes have come without an end.
 fn incomplete<T>(bytes: &[u8]) -> Result<Option<T>, Malformed> {
     if bytes.len() < MAX_HEAD { Ok(None) } else { Err(Malformed) }
 }
 
-/// The target, as a path with perhaps a query, and the version.
+/// Takes a request line apart, after its method: the target, as a path with perhaps a query, and the version.
 fn request_line(line: &[u8]) -> Result<(&[u8], Version), Malformed> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let at = line.iter().rposition(|&byte| byte == b' ').ok_or(Malformed)?;
@@ -147,7 +148,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], Version), Malformed> {
     Ok((origin_form(target), version))
 }
 
-/// Takes the scheme and the host away from an absolute target (RFC 9112, section 3.2.2).
+/// Returns a target without the scheme and the host that an absolute one begins with (RFC 9112, section 3.2.2).
 fn origin_form(target: &[u8]) -> &[u8] {
     const SCHEME: &[u8] = b"http://";
     match target.split_at_checked(SCHEME.len()) {
@@ -166,7 +167,7 @@ mod tests {
 
     /// Path, query and length of a head that is expected to be well formed.
     fn parsed(head: &str) -> (String, Option<String>, usize) {
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let (request, len) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let query = request.query().map(|query| {
@@ -180,11 +181,11 @@ mod tests {
     }
 
     fn refused(head: &[u8]) -> bool {
-        Request::parse(head, &mut Request::room()).is_err()
+        Request::parse(head, &mut Request::slots()).is_err()
     }
 
     fn with<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
-        let mut room = Request::room();
+        let mut room = Request::slots();
         look(&Request::parse(head.as_bytes(), &mut room).unwrap().unwrap().0)
     }
 
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(parsed("GET / HTTP/1.0\n\n"), ("/".into(), None, 16));
         assert_eq!(parsed("\r\n\nGET /? HTTP/1.0\nA: b\n\nrest"), ("/".into(), Some(String::new()), 25));
         for end in 0..head.len() {
-            assert!(Request::parse(&head.as_bytes()[..end], &mut Request::room()).unwrap().is_none(), "{end}");
+            assert!(Request::parse(&head.as_bytes()[..end], &mut Request::slots()).unwrap().is_none(), "{end}");
         }
     }
 
@@ -310,7 +311,7 @@ mod tests {
         #[test]
         fn no_bytes_are_too_strange(bytes: Vec<u8>, tail: Vec<u8>, line in "GET [ /?a-z%&=]{0,20} HTTP/1.1\r?\n") {
             for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
-                if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::room()) {
+                if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::slots()) {
                     prop_assert!(len <= head.len());
                     let _ = (request.path_is("announce"), request.keep_alive(), request.has_body());
                 }

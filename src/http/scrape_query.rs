@@ -5,32 +5,32 @@ use crate::tracker::InfoHash;
 use super::query::Query;
 use super::reply::Error;
 
-/// Info hashes looked at in one scrape; the rest is ignored.
+/// Maximum number of info hashes that are looked at in one scrape; the rest is ignored.
 const MAX_SCRAPED: usize = 64;
 
 /// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
 pub(super) struct ScrapeQuery {
-    room: [InfoHash; MAX_SCRAPED],
+    hashes: [InfoHash; MAX_SCRAPED],
     len: usize,
 }
 
 impl ScrapeQuery {
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
-        let mut scrape = Self { room: [InfoHash::default(); MAX_SCRAPED], len: 0 };
+        let mut scrape = Self { hashes: [InfoHash::default(); MAX_SCRAPED], len: 0 };
         let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
-        for (place, (_, value)) in scrape.room.iter_mut().zip(hashes) {
+        for (place, (_, value)) in scrape.hashes.iter_mut().zip(hashes) {
             *place = value.info_hash()?.ok_or(Error::Parameter)?;
             scrape.len += 1;
         }
         if scrape.len == 0 {
             return Err(Error::Parameter);
         }
-        scrape.room.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
+        scrape.hashes.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
         Ok(scrape)
     }
 
     pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
-        let sorted = self.room.get(..self.len).unwrap_or_default();
+        let sorted = self.hashes.get(..self.len).unwrap_or_default();
         sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
     }
 }

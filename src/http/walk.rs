@@ -20,7 +20,7 @@ use super::reply::{self, Error};
 use super::request::RequestTime;
 use super::worker::Worker;
 
-/// For those who asked earlier to get their pages. Whoever waits for longer than that gets none.
+/// How long a request waits for its turn to walk, or for the page of one before it, until it is answered with 503.
 pub(super) const TURN_TIME: Duration = Duration::from_secs(30);
 
 /// Makes a page, or waits until somebody else has, and puts the whole reply to `from` in the place of what is in

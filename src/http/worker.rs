@@ -16,34 +16,34 @@ use super::page_cache::PageCache;
 use super::request::{Request, RequestTime};
 use super::service::Service;
 
-/// Times without a place less than this apart are told as one.
+/// The log is told once of all times without a free permit that are less than this apart.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Places for connections: as many as all workers may have open together. One of them may walk over all torrents.
+/// Bounds how many connections all workers may have open together. One of them at a time may walk over all torrents.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     free: Arc<Semaphore>,
     walking: sync::Mutex<PageCache>,
-    most: usize,
+    max: usize,
     last_full: Mutex<Option<Instant>>,
 }
 
 impl ConnectionLimit {
-    /// Room for `most` connections.
-    pub fn new(most: usize) -> Arc<Self> {
-        let most = most.min(Semaphore::MAX_PERMITS);
+    /// Returns a limit of `max` connections.
+    pub fn new(max: usize) -> Arc<Self> {
+        let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(most)),
+            free: Arc::new(Semaphore::new(max)),
             walking: sync::Mutex::default(),
-            most,
+            max,
             last_full: Mutex::default(),
         })
     }
 
-    /// Waits for a free place. `None` when there will never be one.
+    /// Waits for a permit. Returns `None` when there will never be one.
     async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(place);
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
         }
         self.complain();
         Arc::clone(&self.free).acquire_owned().await.ok()
@@ -54,14 +54,14 @@ impl ConnectionLimit {
         if last.is_none_or(|last| last.elapsed() >= EPISODE) {
             tracing::warn!(
                 "all {} TCP connections are in use: others wait until one is closed (limits.connections, ulimit -n)",
-                self.most
+                self.max
             );
         }
     }
 }
 
-/// One thread's part of the HTTP side, for all its listeners and connections. Nothing in it is locked, because
-/// nothing of it leaves the thread.
+/// What the listeners and connections of one thread share. Nothing in it is locked, because nothing of it leaves the
+/// thread.
 pub struct Worker<F: HttpFlavour, C> {
     /// Borrowed while one request is answered, never across an `await`.
     pub(super) service: RefCell<Service<F>>,
@@ -76,8 +76,8 @@ pub struct Worker<F: HttpFlavour, C> {
 }
 
 impl<F: HttpFlavour, C: Clock> Worker<F, C> {
-    /// A worker without connections. `started` is when the process was; `connection_limit` bounds how many connections
-    /// all workers have open together.
+    /// Returns a worker without connections. `started` is when the process was; `connection_limit` is that of all
+    /// workers.
     pub fn new(service: Service<F>, clock: C, started: Instant, connection_limit: Arc<ConnectionLimit>) -> Self {
         Self {
             times: service.shared().tracker.flavour().request_times().for_worker(),
@@ -105,25 +105,24 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         next
     }
 
-    /// Is every place taken? Reads what all workers share and writes nothing to it.
+    /// Returns whether as many connections are open as may be. Reads what all workers share and writes nothing to it.
     pub(super) fn is_full(&self) -> bool {
         self.connection_limit.free.available_permits() == 0
     }
 
-    /// Waits until there is a place for one more connection. `None` when there will never be one.
-    pub(super) async fn place(self: &Rc<Self>) -> Option<ConnectionPermit<F, C>> {
+    /// Waits until one more connection may be open. Returns `None` when none ever may.
+    pub(super) async fn permit(self: &Rc<Self>) -> Option<ConnectionPermit<F, C>> {
         let permit = self.connection_limit.take().await?;
         self.open.set(self.open.get() + 1);
         Some(ConnectionPermit { worker: Rc::clone(self), _permit: permit })
     }
 
-    /// Waits until no other connection walks over all torrents. It is this one's turn until what is returned is
-    /// dropped.
+    /// Waits until no other connection walks over all torrents. None will until what is returned is dropped.
     pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, PageCache> {
         self.connection_limit.walking.lock().await
     }
 
-    /// From now on, connections are closed as soon as nothing is under way.
+    /// Has connections closed as soon as nothing is under way on them.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
         self.changed.notify_waiters();
@@ -148,7 +147,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     }
 }
 
-/// A connection's place among those that may be open.
+/// Lets one connection be open, until this is dropped.
 pub(super) struct ConnectionPermit<F: HttpFlavour, C> {
     pub(super) worker: Rc<Worker<F, C>>,
     _permit: OwnedSemaphorePermit,

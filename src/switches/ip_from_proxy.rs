@@ -96,7 +96,7 @@ mod tests {
     /// Who asks through `connection`, with these lines in the head.
     fn ask(plug: &FromProxy, connection: &str, lines: &[u8]) -> Result<IpAddr, BadAddress> {
         let head = [b"GET / HTTP/1.1\r\n", lines, b"\r\n"].concat();
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let Ok(Some((request, _))) = Request::parse(&head, &mut room) else { return Err(BadAddress) };
         plug.of(connection.parse().unwrap(), &request, &Query::EMPTY)
     }

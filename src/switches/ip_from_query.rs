@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn ask(below: impl ClientAddress, query: &[u8]) -> Result<IpAddr, BadAddress> {
-        let mut room = Request::room();
+        let mut room = Request::slots();
         let (request, _) = Request::parse(b"GET / HTTP/1.1\r\n\r\n", &mut room).unwrap().unwrap();
         FromQuery(below).of("192.0.2.9".parse().unwrap(), &request, &Query::new(query))
     }

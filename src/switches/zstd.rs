@@ -12,8 +12,7 @@ use crate::server::{Opening, Plug, StartError};
 const LEVEL: i32 = -1;
 
 /// The window is 16 KB (2 to the power of this): what repeats on a page does so in every row, and info hashes never do.
-/// Twice as much makes a page smaller by less than a hundredth and takes 110 KB more of memory. Of the receiver, RFC 9659
-/// allows 8 MB to be asked.
+/// Twice as much makes a page smaller by less than a hundredth and takes 110 KB more of memory. RFC 9659 allows 8 MB.
 const WINDOW_LOG: u32 = 14;
 
 /// Pages that are compressed at a time. Each takes some 170 KB, from its beginning to its end.
@@ -174,7 +173,7 @@ mod tests {
     #[test]
     fn a_receiver_needs_no_more_than_the_window() {
         let frame = sent(&mut Zstd::new().page().unwrap(), &torrents(1)).concat();
-        // RFC 8878, sections 3.1.1.1.1 and 3.1.1.1.2: no dictionary, no size and no single segment, so a window follows.
+        // RFC 8878, section 3.1.1.1: no dictionary, no size and no single segment, so that a window follows.
         let [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] = frame[..] else { panic!("no frame") };
         assert_eq!((descriptor & 0b1110_0011, window >> 3, window & 7), (0, (WINDOW_LOG - 10) as u8, 0));
     }

@@ -99,7 +99,7 @@ fn look(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
     let worker = worker(plain(), &ConnectionLimit::new(1));
     let mut arrived = Arrived { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    let begun = FastPath::new().at(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
+    let begun = FastPath::new().answer(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
         let OpenConnection { buffers: Buffers { input, output }, reply } = begun;
         (text(input), text(output), reply.is_some())
     });
@@ -145,7 +145,7 @@ fn what_the_first_look_could_not_send_is_sent_before_all_else() {
         let worker = worker(plain(), &ConnectionLimit::new(1));
         let requests = format!("{SCRAPE}{KEEP}{SCRAPE}\r\n");
         let mut arrived = Arrived { input: requests.as_bytes(), room: 7, sent: Vec::new() };
-        let begun = FastPath::new().at(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
+        let begun = FastPath::new().answer(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
         let (mut client, server) = duplex(1000);
         let driver = Rc::clone(&worker);
         spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, begun).await });

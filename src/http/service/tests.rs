@@ -16,7 +16,7 @@ const BAD_PARAMETER: &str = "400 Invalid Parameter";
 
 /// The reply to a head, and what is to be done then.
 fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<F>) {
-    let mut room = Request::room();
+    let mut room = Request::slots();
     let (request, _) = Request::parse(head.as_bytes(), &mut room).unwrap().expect("a whole head");
     let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
     let mut out = Vec::new();
@@ -345,7 +345,7 @@ proptest! {
             }
         }
         head.extend([b" HTTP/1.1\r\n", fields.as_bytes(), b"\r\n"].concat());
-        let mut room = Request::room();
+        let mut room = Request::slots();
         if let Ok(Some((request, _))) = Request::parse(&head, &mut room) {
             let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
             let mut out = Vec::new();
