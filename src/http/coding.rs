@@ -57,8 +57,8 @@ impl<A: Codings, B: Codings> Codings for (A, B) {
 }
 
 /// Bounds how many pages are coded at a time with one coding: each takes memory for as long as its client is slow, and
-/// strangers decide how many there are. Each coding has a limit of its own, since what a page takes depends on it. Whoever
-/// comes when the limit is reached gets the next best coding, and in the end none.
+/// strangers decide how many there are. Each coding has a limit of its own, since what a page takes depends on it.
+/// Whoever comes when the limit is reached gets the next best coding, and in the end none.
 #[derive(Debug)]
 pub struct EncoderLimit(Arc<Semaphore>);
 
