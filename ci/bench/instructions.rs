@@ -138,8 +138,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_587))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_318))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_501))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_062))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);
