@@ -4,7 +4,6 @@
 //!
 //! What follows is the plan of the house.
 #![doc = include_str!("architecture.md")]
-
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
 #![cfg_attr(
     test,

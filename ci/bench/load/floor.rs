@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
 
 const BATCH: usize = 32;
-const DATAGRAM_MOST: usize = 1496;
-const REPLY_MOST: usize = 20 + 200 * 6;
+const MAX_DATAGRAM: usize = 1496;
+const MAX_REPLY: usize = 20 + 200 * 6;
 const PEERS: usize = 30;
 /// So that nothing is lost while it is not scheduled; the system may allow less.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -47,8 +47,8 @@ fn listen(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn singles(socket: UdpSocket) -> io::Result<()> {
-    let mut datagram = [0; DATAGRAM_MOST];
-    let mut reply = [0; REPLY_MOST];
+    let mut datagram = [0; MAX_DATAGRAM];
+    let mut reply = [0; MAX_REPLY];
     loop {
         let (len, from) = socket.recv_from(&mut datagram)?;
         let len = answer(&datagram[..len], &mut reply);
@@ -61,8 +61,8 @@ fn singles(socket: UdpSocket) -> io::Result<()> {
 fn batches(socket: UdpSocket) -> io::Result<()> {
     let mut receiving = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let mut sending = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    let mut datagrams = vec![[0; DATAGRAM_MOST]; BATCH];
-    let mut replies = vec![[0; REPLY_MOST]; BATCH];
+    let mut datagrams = vec![[0; MAX_DATAGRAM]; BATCH];
+    let mut replies = vec![[0; MAX_REPLY]; BATCH];
     let mut lengths = Vec::with_capacity(BATCH);
     let mut to = Vec::with_capacity(BATCH);
     loop {
@@ -99,7 +99,7 @@ fn batches(socket: UdpSocket) -> io::Result<()> {
 }
 
 /// Writes a reply, and gives its length; 0: no reply.
-fn answer(datagram: &[u8], reply: &mut [u8; REPLY_MOST]) -> usize {
+fn answer(datagram: &[u8], reply: &mut [u8; MAX_REPLY]) -> usize {
     let Some(header) = datagram.first_chunk::<16>() else { return 0 };
     reply[..8].copy_from_slice(&header[8..]);
     match header[11] {

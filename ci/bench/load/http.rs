@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 32;
 /// How long none of them may be answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A reply is a head and at most 200 peers.
-const REPLY_MOST: usize = 4096;
+const MAX_REPLY: usize = 4096;
 
 fn main() -> ExitCode {
     let done = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| match arguments.task {
@@ -117,7 +117,7 @@ impl Load {
     fn take(&mut self, n: usize) -> io::Result<()> {
         let connection = &mut self.connections[n];
         let Some(stream) = &mut connection.stream else { return Ok(()) };
-        let mut buffer = [0; REPLY_MOST];
+        let mut buffer = [0; MAX_REPLY];
         let len = match stream.read(&mut buffer) {
             Ok(len) => len,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),

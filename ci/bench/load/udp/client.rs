@@ -22,7 +22,7 @@ const IN_FLIGHT_AT_A_RATE: usize = 8192;
 /// Datagrams received or sent at once.
 const BATCH: usize = 32;
 /// The longest reply that is read: an announce with 200 peers is shorter.
-const REPLY_MOST: usize = 1500;
+const MAX_REPLY: usize = 1500;
 /// A request that is not answered by then is sent again, so often; at a fixed rate it is given up after `LOST`.
 const RESEND: Duration = Duration::from_millis(100);
 const RESENDS: u8 = 20;
@@ -44,7 +44,7 @@ pub(crate) struct Client {
     records: bool,
     receiving: MultiHeaders<SockaddrIn>,
     sending: MultiHeaders<SockaddrIn>,
-    replies: Vec<[u8; REPLY_MOST]>,
+    replies: Vec<[u8; MAX_REPLY]>,
 }
 
 /// A request in flight. The transaction id is the slot's number with its generation before it, so that an answer that
@@ -94,7 +94,7 @@ impl Client {
             records: arguments.rate.is_some(),
             receiving: MultiHeaders::preallocate(BATCH, None),
             sending: MultiHeaders::preallocate(BATCH, None),
-            replies: vec![[0; REPLY_MOST]; BATCH],
+            replies: vec![[0; MAX_REPLY]; BATCH],
         })
     }
 
@@ -274,7 +274,7 @@ fn connect(socket: &UdpSocket) -> io::Result<u64> {
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     for _ in 0..20 {
         socket.send(request.bytes())?;
-        let mut reply = [0; REPLY_MOST];
+        let mut reply = [0; MAX_REPLY];
         let answer = socket.recv(&mut reply).ok().and_then(|len| request::read(reply.get(..len)?));
         if let Some((_, Reply::Connect(id))) = answer {
             return Ok(id);

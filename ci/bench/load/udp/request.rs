@@ -6,7 +6,7 @@ use opentracker_bench::population::Peer;
 /// Hashes in one scrape.
 pub(crate) const SCRAPED: usize = 10;
 /// The longest request: a scrape.
-pub(crate) const REQUEST_MOST: usize = 16 + 20 * SCRAPED;
+pub(crate) const MAX_REQUEST: usize = 16 + 20 * SCRAPED;
 
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
@@ -17,7 +17,7 @@ const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 /// A datagram to a tracker, kept so that it can be sent again.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    bytes: [u8; REQUEST_MOST],
+    bytes: [u8; MAX_REQUEST],
     len: usize,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Reply {
 }
 
 impl Request {
-    pub(crate) const EMPTY: Self = Self { bytes: [0; REQUEST_MOST], len: 0 };
+    pub(crate) const EMPTY: Self = Self { bytes: [0; MAX_REQUEST], len: 0 };
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(request.bytes().len(), 98);
         assert_eq!(request.bytes()[92..], [0, 0, 0, 30, 0, 1]);
         request.scrape(1, 7, 0..);
-        assert_eq!(request.bytes().len(), REQUEST_MOST);
+        assert_eq!(request.bytes().len(), MAX_REQUEST);
     }
 
     #[test]
