@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 /// Bounds the memory: a loader that is asked for more measures the first ones.
-const MOST: usize = 50_000_000;
+const MAX_LATENCIES: usize = 50_000_000;
 
 #[derive(Default)]
 pub(crate) struct Latencies(Vec<u32>);
 
 impl Latencies {
     pub(crate) fn push(&mut self, latency: Duration) {
-        if self.0.len() < MOST {
+        if self.0.len() < MAX_LATENCIES {
             self.0.push(u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX));
         }
     }
