@@ -20,8 +20,8 @@ pub use bound::Bound;
 pub use clock::MonotonicClock;
 pub use error::StartError;
 pub use jailed::Jailed;
-pub(crate) use plug::plugs;
 pub use plug::{Beginning, Build, Opening, Plug};
+pub(crate) use plug::{opens_nothing, plugs};
 pub use running::Running;
 pub use threads::Threads;
 

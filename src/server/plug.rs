@@ -35,13 +35,13 @@ impl<B: HttpFlavour + UdpFlavour + Plug> Build for B {}
 /// What there is when [`Plug::open`] is called.
 #[derive(Debug)]
 pub struct Opening<'a> {
-    /// What the operator chose. Paths are those outside the jail.
+    /// What the operator chose. Paths are as they are seen from outside the jail.
     pub settings: &'a Settings,
 }
 
 /// What there is when [`Plug::begin`] is called.
 pub struct Beginning<'a, F: Flavour> {
-    /// What the operator chose. Paths are those inside the jail.
+    /// What the operator chose. Paths are as they are seen from inside the jail.
     pub settings: &'a Settings,
     /// The tracker, still without peers.
     pub tracker: &'a Arc<Tracker<F>>,
@@ -69,7 +69,8 @@ pub trait Plug: Sized + Send + Sync + 'static {
     }
 
     /// Does what needs the rights and the sight of the process that was started: resolves host names, reads
-    /// credentials, binds ports. Root has not been given up, and the whole file system is there.
+    /// credentials, binds ports. Root has not been given up, and the whole file system is there. A plug with nothing to
+    /// do here writes `opens_nothing!()` for this and for the type: then [`plug`](Self::plug) takes `()`.
     ///
     /// # Errors
     ///
@@ -92,13 +93,13 @@ pub trait Plug: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// SIGHUP: reads again what was read at the start, in a thread of its own if that takes long. Whatever goes wrong is
-    /// logged, and what was in force stays so.
+    /// Called for each SIGHUP: reads again what was read at the start, in a thread of its own if that takes long. Logs
+    /// whatever goes wrong, and leaves in force what was.
     fn reload(&self, _: &mut Threads) {}
 
-    /// Called once, when no request is answered any more and threads have ended or outlived their grace: what is still
-    /// to be told is told, by `deadline` at the latest.
-    fn finish(&self, _: Instant) {}
+    /// Called once, when no request is answered any more and threads have ended or outlived their grace: tells others
+    /// what is still to be told. Returns by `deadline`.
+    fn finish(&self, _deadline: Instant) {}
 }
 
 /// Two plugs are a plug: each stage is that of the first, then that of the second.
@@ -135,13 +136,15 @@ impl<A: Plug, B: Plug> Plug for (A, B) {
 }
 
 /// Defines a struct whose fields are plugs, and which is a plug: each stage walks the fields in their order. A build is
-/// such a struct, so that its plugs are listed once.
+/// such a struct, so that its plugs are listed once; so is a plug that asks another, its type parameter.
 macro_rules! plugs {
-    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident: $plug:ty),* $(,)? }) => {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident $(<$($inner:ident),*>)? {
+        $($field:ident: $plug:ty),* $(,)?
+    }) => {
         $(#[$attribute])*
-        $visibility struct $name { $($field: $plug),* }
+        $visibility struct $name $(<$($inner),*>)? { $($field: $plug),* }
 
-        impl $crate::server::Plug for $name {
+        impl $(<$($inner: $crate::server::Plug),*>)? $crate::server::Plug for $name $(<$($inner),*>)? {
             type Opened = ($(<$plug as $crate::server::Plug>::Opened,)*);
 
             fn check(settings: &$crate::config::Settings) -> Result<(), $crate::config::ConfigError> {
@@ -181,15 +184,24 @@ macro_rules! plugs {
 
 pub(crate) use plugs;
 
-/// Off twins are made from nothing, and have nothing to do.
+/// Stands in an `impl Plug` for the stage `open` of a plug that has nothing to open.
+macro_rules! opens_nothing {
+    () => {
+        type Opened = ();
+
+        fn open(_: &$crate::server::Opening<'_>) -> Result<(), $crate::server::StartError> {
+            Ok(())
+        }
+    };
+}
+
+pub(crate) use opens_nothing;
+
+/// Makes plugs of the off twins: they are made from nothing, and have nothing to do in any stage.
 macro_rules! off_twins {
     ($($twin:ty),*) => {$(
         impl Plug for $twin {
-            type Opened = ();
-
-            fn open(_: &Opening<'_>) -> Result<(), StartError> {
-                Ok(())
-            }
+            super::opens_nothing!();
 
             fn plug((): (), _: &Settings) -> Result<Self, StartError> {
                 Ok(Self::default())
@@ -258,12 +270,18 @@ mod tests {
     plugs! {
         struct Three {
             one: Witness<1>,
-            two: (Witness<2>, Witness<3>),
+            rest: Wrapped<(Witness<2>, Witness<3>)>,
+        }
+    }
+
+    plugs! {
+        struct Wrapped<Inner> {
+            inner: Inner,
         }
     }
 
     #[test]
-    fn every_stage_walks_the_list_in_its_order_and_a_pair_is_a_plug() {
+    fn every_stage_walks_the_list_in_its_order_and_pairs_and_wrapped_plugs_are_plugs() {
         let settings = Settings::default();
         Three::check(&settings).unwrap();
         let opened = Three::open(&Opening { settings: &settings }).unwrap();

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::config::Settings;
-use crate::server::{Opening, Plug, StartError, Threads};
+use crate::server::{Plug, StartError, Threads, opens_nothing};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash};
 
@@ -28,11 +28,7 @@ impl Admission for Black {
 }
 
 impl Plug for Black {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let Some(path) = &settings.access.blacklist else {

@@ -1,7 +1,7 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::{ConfigError, Settings};
-use crate::server::{Opening, Plug, StartError, Threads};
+use crate::server::{Plug, StartError, Threads, opens_nothing};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash};
 
@@ -26,15 +26,11 @@ impl Admission for White {
 }
 
 impl Plug for White {
-    type Opened = ();
+    opens_nothing!();
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
         // Without a list nothing would be served, or everything.
         settings.access.whitelist.as_ref().map(drop).ok_or_else(|| ConfigError::missing(KEY, "accesslist-white"))
-    }
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
     }
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {

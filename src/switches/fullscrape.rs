@@ -12,7 +12,7 @@ use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Access, Asked, HttpFlavour, Route, ScrapeLimit as _};
 use crate::http::listing::Listing;
 use crate::http::stream::Stream;
-use crate::server::{Beginning, Opening, Plug, StartError};
+use crate::server::{Beginning, Plug, StartError, opens_nothing};
 use crate::stats::Counter;
 use crate::tracker::store::{Cursor, Store};
 use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
@@ -28,11 +28,7 @@ const PORTION: usize = 256;
 pub struct Pages;
 
 impl Plug for Pages {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self)

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 
 use crate::config::Settings;
 use crate::http::coding::{Coding, Encoder, EncoderLimit, EncoderPermit};
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 
 /// Seven tenths of what is then left of a page are info hashes, which nothing makes shorter: the levels above save an
 /// eighth at most, at two to thirty times the cost.
@@ -30,11 +30,7 @@ impl Gzip {
 }
 
 impl Plug for Gzip {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self::new())

@@ -18,7 +18,7 @@ use crate::http::address::{BadAddress, address};
 use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 
 /// Whose word is believed, and where it stands.
 #[derive(Debug)]
@@ -51,11 +51,7 @@ impl ClientAddress for FromProxy {
 }
 
 impl Plug for FromProxy {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         Ok(Self { proxies: settings.access.proxy.clone(), header: settings.access.proxy_header.clone() })

@@ -4,57 +4,30 @@
 //! opens no statistics.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
-use crate::config::{ConfigError, Settings};
 use crate::http::address::{BadAddress, address};
 use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
-use crate::server::{Beginning, Opening, Plug, StartError, Threads};
-use crate::tracker::Flavour;
+use crate::server::plugs;
 
 /// Bytes in the longest address: IPv6 that ends in the form of IPv4, in brackets.
-const LONGEST: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]".len();
+const MAX_ADDRESS: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]".len();
 
-/// The address in `ip=`; without one, what `Below` says.
-#[derive(Debug)]
-pub struct FromQuery<Below>(Below);
-
-impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
-    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
-        let Some(value) = query.last("ip") else { return self.0.of(connection, request, query) };
-        // An empty value is refused too: to announce another address than was meant would be worse.
-        let mut room = [0; LONGEST];
-        address(value.decode(&mut room).ok().flatten().ok_or(BadAddress)?)
+plugs! {
+    /// The address in `ip=`; without one, what `Below` says.
+    #[derive(Debug)]
+    pub struct FromQuery<Below> {
+        below: Below,
     }
 }
 
-impl<Below: ClientAddress + Plug> Plug for FromQuery<Below> {
-    type Opened = Below::Opened;
-
-    fn check(settings: &Settings) -> Result<(), ConfigError> {
-        Below::check(settings)
-    }
-
-    fn open(opening: &Opening<'_>) -> Result<Below::Opened, StartError> {
-        Below::open(opening)
-    }
-
-    fn plug(opened: Below::Opened, settings: &Settings) -> Result<Self, StartError> {
-        Below::plug(opened, settings).map(Self)
-    }
-
-    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
-        self.0.begin(beginning)
-    }
-
-    fn reload(&self, threads: &mut Threads) {
-        self.0.reload(threads);
-    }
-
-    fn finish(&self, deadline: Instant) {
-        self.0.finish(deadline);
+impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
+    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
+        let Some(value) = query.last("ip") else { return self.below.of(connection, request, query) };
+        // An empty value is refused too: to announce another address than was meant would be worse.
+        let mut room = [0; MAX_ADDRESS];
+        address(value.decode(&mut room).ok().flatten().ok_or(BadAddress)?)
     }
 }
 
@@ -77,7 +50,7 @@ mod tests {
     fn ask(below: impl ClientAddress, query: &[u8]) -> Result<IpAddr, BadAddress> {
         let mut room = Request::slots();
         let (request, _) = Request::parse(b"GET / HTTP/1.1\r\n\r\n", &mut room).unwrap().unwrap();
-        FromQuery(below).of("192.0.2.9".parse().unwrap(), &request, &Query::new(query))
+        FromQuery { below }.of("192.0.2.9".parse().unwrap(), &request, &Query::new(query))
     }
 
     fn named(query: &str) -> Option<String> {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use fastrand::Rng;
 
 use crate::config::Settings;
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 use crate::stats::pages::networks::{Prefix, network_of};
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{AddressFamilies, Minute, NetworkLog};
@@ -74,11 +74,7 @@ impl<F: AddressFamilies> NetworkLog for Networks<F> {
 }
 
 impl<F: AddressFamilies> Plug for Networks<F> {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         let mut key = [0; 48];

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::config::Settings;
 use crate::http::flavour::StatsAccess;
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 
 /// The networks that may read the statistics. If there are none, nobody may.
 #[derive(Debug)]
@@ -22,11 +22,7 @@ impl StatsAccess for Blessed {
 }
 
 impl Plug for Blessed {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let networks = settings.access.stats.clone();

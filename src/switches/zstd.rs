@@ -5,7 +5,7 @@ use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, SafeResult, compress_boun
 
 use crate::config::Settings;
 use crate::http::coding::{Coding, Encoder, EncoderLimit, EncoderPermit};
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 
 /// The strongest of the fast levels. Level 1 makes a page of info hashes and small numbers no smaller; level 3 makes it
 /// smaller by less than a hundredth and takes five times the memory.
@@ -42,11 +42,7 @@ impl Zstd {
 }
 
 impl Plug for Zstd {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self::new())

@@ -17,7 +17,7 @@ use prometheus_client::encoding::text;
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Access, Asked, HttpFlavour, RequestTimes, Route, TimesSum, WorkerTimes};
-use crate::server::{Opening, Plug, StartError};
+use crate::server::{Plug, StartError, opens_nothing};
 use crate::stats::Counters;
 use crate::tracker::Tracker;
 
@@ -34,11 +34,7 @@ pub struct Exporter {
 }
 
 impl Plug for Exporter {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self { started: SystemTime::now() })
@@ -75,11 +71,7 @@ impl Exporter {
 pub struct Times(Mutex<Vec<Arc<Histogram>>>);
 
 impl Plug for Times {
-    type Opened = ();
-
-    fn open(_: &Opening<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
+    opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self::default())
