@@ -11,9 +11,9 @@ use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// The tracker could not start.
+/// The exit code of a tracker that cannot start.
 const CANNOT_START: u8 = 1;
-/// The arguments or the configuration make no sense.
+/// The exit code for arguments or a configuration that make no sense.
 const CANNOT_UNDERSTAND: u8 = 2;
 
 fn main() -> ExitCode {
@@ -46,6 +46,7 @@ fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Returns what `--version` prints.
 fn version() -> String {
     let features = if switches::FEATURES.is_empty() { "none".into() } else { switches::FEATURES.join(" ") };
     format!(
@@ -56,7 +57,8 @@ fn version() -> String {
     )
 }
 
-/// The log goes to stderr. `--log` says how much, else `RUST_LOG`, else it is what an operator wants to know.
+/// Starts the log, which goes to stderr. `level` is that of `--log`; without it `RUST_LOG` chooses, and without that
+/// the level is info.
 fn start_log(level: Option<Level>) {
     let chosen = match (level, env::var("RUST_LOG")) {
         (Some(level), _) => Ok(Targets::new().with_default(level)),

@@ -16,15 +16,15 @@ use super::limits;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
 
-/// Connections that wait to be accepted; the system may allow fewer.
+/// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
-/// What a burst of datagrams may take up until a worker gets to it, in bytes.
+/// Bytes of datagrams that may wait in a UDP socket until a worker gets to them.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// What an event loop holds open: epoll twice, an eventfd, and its ear for signals.
+/// Files that an event loop holds open: two of epoll, one that wakes it, and one by which it hears of signals.
 const EVENT_LOOP_FILES: usize = 4;
 
-/// Sockets are bound and plugs opened; the process still has all its rights.
+/// A tracker whose sockets are bound and whose plugs are opened; the process still has all its rights.
 pub struct Bound<B: Build> {
     pub(super) settings: Settings,
     pub(super) tcp: Vec<Listener<TcpListener>>,
@@ -34,7 +34,9 @@ pub struct Bound<B: Build> {
     pub(super) notifier: Notifier,
     /// What the plugs have made so far.
     pub(super) opened: B::Opened,
+    /// How many TCP connections may be open at a time.
     pub(super) connections: usize,
+    /// The memory that this process may use, in bytes. Default limits follow from it.
     pub(super) memory: u64,
 }
 
@@ -55,9 +57,9 @@ impl<B: Build> Bound<B> {
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);
-        // An HTTP worker accepts one connection before it waits for a place.
-        let of_http = tcp_workers * (EVENT_LOOP_FILES + 2 * settings.listen.tcp.len());
-        let files = EVENT_LOOP_FILES + of_http + udp_workers * settings.listen.udp.len();
+        // An HTTP worker accepts one connection before it waits for a permit.
+        let http_files = tcp_workers * (EVENT_LOOP_FILES + 2 * settings.listen.tcp.len());
+        let files = EVENT_LOOP_FILES + http_files + udp_workers * settings.listen.udp.len();
         let memory = limits::memory();
         let connections = limits::connections(&settings.limits, files, memory);
         let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM, |socket| Ok(socket.into()))?;
@@ -68,6 +70,7 @@ impl<B: Build> Bound<B> {
     }
 }
 
+/// Returns how many workers there are to be: 0 stands for one for each CPU.
 fn workers(chosen: u16) -> usize {
     match chosen {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -75,13 +78,14 @@ fn workers(chosen: u16) -> usize {
     }
 }
 
+/// Returns the user of this name, who must not be root.
 fn find_user(name: &str) -> Result<User, StartError> {
     let user = User::from_name(name).map_err(StartError::system("look up tracker.user"))?;
     let user = user.ok_or_else(|| StartError::NoSuchUser(name.into()))?;
     if user.uid.is_root() { Err(StartError::UserIsRoot(name.into())) } else { Ok(user) }
 }
 
-/// Opens addresses, and makes of each socket what answers there.
+/// Opens each address once for each worker, and has `make` turn every socket into what answers there.
 fn open_all<S>(
     protocol: &'static str,
     addresses: &[SocketAddr],
@@ -98,7 +102,7 @@ fn open_all<S>(
     addresses.iter().map(open).collect()
 }
 
-/// One socket for each worker on the same address: the system shares clients out among them.
+/// Opens one socket for each worker on the same address: the system shares clients out among them.
 fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
     let first = open(address, kind, false)?;
     // Only now may others share the port: had the first one asked for that itself, it would have joined another
@@ -116,6 +120,7 @@ fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Resu
     Ok(Listener { address, sockets })
 }
 
+/// Opens a socket, which joins those that share the port already if it is to be `shared`.
 fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;

@@ -20,12 +20,12 @@ impl MonotonicClock {
         Self { started: Instant::now(), epoch }
     }
 
-    /// When it was.
+    /// Returns when the clock was started.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// Until the next minute begins.
+    /// Returns how long it takes until the next minute begins.
     pub fn until_next_minute(&self) -> Duration {
         let now = self.epoch + self.started.elapsed();
         Duration::from_secs(60) - Duration::new(now.as_secs() % 60, now.subsec_nanos())

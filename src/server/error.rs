@@ -74,11 +74,13 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Returns what makes such an error of the system's reason, for `map_err`.
     pub(super) fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::System { what, error: error.into() }
     }
 }
 
+/// Returns what the operator can do about an address that cannot be opened; empty if that is not known.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (is another tracker running? -p and -P choose other ports)",

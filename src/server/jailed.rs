@@ -13,8 +13,8 @@ use super::bound::Bound;
 use super::error::StartError;
 use super::plug::Build;
 
-/// The process can do nothing any more that only root can, and sees nothing outside its root directory. Files are
-/// opened from here on.
+/// A tracker whose process can do nothing any more that only root can and, if it was root, sees nothing outside its root
+/// directory. Files are opened from here on.
 pub struct Jailed<B: Build>(pub(super) Bound<B>);
 
 impl<B: Build> Bound<B> {
@@ -47,11 +47,13 @@ impl<B: Build> Bound<B> {
     }
 }
 
+/// Makes a directory the working directory. Returns its path without links.
 fn enter(directory: &Path) -> Result<PathBuf, StartError> {
     let entered = directory.canonicalize().and_then(|path| env::set_current_dir(&path).map(|()| path));
     entered.map_err(|error| StartError::RootDirectory { path: directory.into(), error })
 }
 
+/// Becomes the user for good, and verifies that there is no way back.
 fn give_up_root(user: &User) -> Result<(), StartError> {
     let step = |step| move |error: nix::Error| StartError::Privileges { step, error: error.into() };
     unistd::setgroups(&[]).map_err(step("setgroups"))?;

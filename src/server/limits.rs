@@ -11,25 +11,26 @@ use crate::config;
 use crate::tracker::store::Torrent;
 use crate::tracker::{AddressFamilies, Capacity};
 
-/// What a torrent takes beside its entry, in bytes: its part of the index, which can stand half empty, and of a block.
+/// Bytes that a torrent takes beside its entry: its part of the index, which can stand half empty, and of a block.
 const TORRENT_EXTRA: u64 = 16;
-/// An IPv4 peer with its part of the room to grow, and of what growing leaves behind.
+/// Bytes that an IPv4 peer takes, with its part of the room to grow and of what growing leaves behind.
 const IPV4_PEER: u64 = 16;
-/// An IPv6 peer likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
+/// Bytes that an IPv6 peer takes likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
 const IPV6_PEER: u64 = 64;
-/// What a connection with a head of the greatest length takes, the system's own buffers not counted.
+/// Bytes that a connection with a head of the greatest length takes, the system's own buffers not counted.
 const CONNECTION: u64 = 16 << 10;
 /// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
 const OTHER_FILES: u64 = 32;
 
-/// The memory that this process may use, in bytes: the machine's, or what its control group leaves it. Read while the
+/// Returns the memory that this process may use, in bytes: the machine's, or what its control group leaves it. Read while the
 /// file system is still in sight.
 pub(super) fn memory() -> u64 {
     let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total());
     control_group().map_or(machine, |limit| limit.min(machine))
 }
 
-/// `memory.max` of the process's own group, in version 2 of control groups. In a container, that is the root.
+/// Returns `memory.max` of the process's own group, in version 2 of control groups; `None` if it sets no limit. In a
+/// container, the own group is the root.
 fn control_group() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -37,23 +38,23 @@ fn control_group() -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// How many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
-pub(super) fn store<F: AddressFamilies>(limits: &config::LimitSettings, memory: u64) -> Capacity {
+/// Returns how many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
+pub(super) fn capacity<F: AddressFamilies>(limits: &config::LimitSettings, memory: u64) -> Capacity {
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
     let peer = if F::IPV6 { IPV6_PEER } else { IPV4_PEER };
     let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
     Capacity { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
 }
 
-/// How many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more
+/// Returns how many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more
 /// than the limit of open files leaves room for beside what the workers need. Raises that limit as far as it goes.
-pub(super) fn connections(limits: &config::LimitSettings, workers_files: usize, memory: u64) -> usize {
+pub(super) fn connections(limits: &config::LimitSettings, worker_files: usize, memory: u64) -> usize {
     let files = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
         Ok((soft, _)) => soft,
         Err(_) => 1024,
     };
-    let room = files.saturating_sub(OTHER_FILES + workers_files as u64).max(1);
+    let room = files.saturating_sub(OTHER_FILES + worker_files as u64).max(1);
     if limits.connections > room {
         warn!(
             "limits.connections is {}, but the limit of {files} open files leaves room for {room}: raise it (ulimit -n)",

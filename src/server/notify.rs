@@ -35,15 +35,17 @@ impl Notifier {
         }
     }
 
+    /// Says that the tracker answers requests.
     pub(super) fn ready(&self) {
-        self.tell("READY=1");
+        self.send("READY=1");
     }
 
+    /// Says that the tracker is about to end.
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
-    fn tell(&self, state: &str) {
+    fn send(&self, state: &str) {
         if let Some(socket) = &self.0 {
             if let Err(error) = socket.send(state.as_bytes()) {
                 warn!("cannot tell the service manager {state}: {error}");
@@ -52,6 +54,7 @@ impl Notifier {
     }
 }
 
+/// Reads the name of a socket: a path, or after an `@` an abstract name.
 fn address(name: &OsStr) -> std::io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),

@@ -30,10 +30,10 @@ use super::threads::{Threads, new_runtime};
 /// How long threads may take to end: a little more than requests in flight may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long plugs may take to tell what is still to be told.
+/// How long plugs may take, after that, to finish.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
-/// The tracker answers requests.
+/// A tracker that answers requests.
 pub struct Running<B: Build> {
     tracker: Arc<Tracker<B>>,
     /// Waits for signals.
@@ -57,7 +57,7 @@ impl<B: Build> Jailed<B> {
         let clock = MonotonicClock::start();
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
         let flavour = B::plug(opened, &settings)?;
-        let capacity = limits::store::<B::Families>(&settings.limits, memory);
+        let capacity = limits::capacity::<B::Families>(&settings.limits, memory);
         let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, clock.now(), flavour));
         let counters = Arc::<Counters>::default();
 
@@ -84,7 +84,8 @@ impl<B: Build> Jailed<B> {
             }
         }
         let connection_limit = http::ConnectionLimit::new(connections);
-        for listeners in one_for_each_worker(tcp) {
+        tcp.iter().for_each(|listener| info!("listening on tcp {}", listener.address));
+        for listeners in by_worker(tcp) {
             let service = http::Service::new(Arc::clone(&http), counters.for_worker(), new_rng()?);
             threads.answer_http(listeners, service, clock, Arc::clone(&connection_limit))?;
         }
@@ -113,24 +114,23 @@ impl<B: Build> Running<B> {
     }
 }
 
-/// From one socket a worker for each address to one socket an address for each worker.
-fn one_for_each_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<TcpListener>> {
+/// Regroups the sockets of all addresses: returns for each worker its socket of every address.
+fn by_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<TcpListener>> {
     let mut workers = Vec::new();
     for listener in addresses {
-        info!("listening on tcp {}", listener.address);
         workers.resize_with(listener.sockets.len().max(workers.len()), Vec::new);
         workers.iter_mut().zip(listener.sockets).for_each(|(worker, socket)| worker.push(socket));
     }
     workers
 }
 
-fn random(bytes: &mut [u8]) -> Result<(), StartError> {
+fn fill_with_random(bytes: &mut [u8]) -> Result<(), StartError> {
     getrandom::fill(bytes).map_err(StartError::system("get random numbers"))
 }
 
 fn new_hash_key() -> Result<HashKey, StartError> {
     let mut bytes = [0; 48];
-    random(&mut bytes)?;
+    fill_with_random(&mut bytes)?;
     Ok(HashKey::from_bytes(&bytes))
 }
 
@@ -140,24 +140,28 @@ fn new_rng() -> Result<Rng, StartError> {
 
 fn random_words() -> Result<(u64, u64), StartError> {
     let (mut one, mut two) = ([0; 8], [0; 8]);
-    random(&mut one)?;
-    random(&mut two)?;
+    fill_with_random(&mut one)?;
+    fill_with_random(&mut two)?;
     Ok((u64::from_ne_bytes(one), u64::from_ne_bytes(two)))
 }
 
+/// The signals that the tracker heeds.
 struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
 }
 
-/// What a signal means.
+/// What a signal asks for.
 enum Signal {
+    /// To end; with the name of the signal.
     Stop(&'static str),
+    /// To reload the plugs.
     Reload,
 }
 
 impl Signals {
+    /// Listens from now on. To be called within an event loop.
     fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,
@@ -166,6 +170,7 @@ impl Signals {
         })
     }
 
+    /// Waits for the next signal.
     async fn next(&mut self) -> Signal {
         poll_fn(|context| {
             if self.terminate.poll_recv(context).is_ready() {

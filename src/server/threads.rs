@@ -18,12 +18,12 @@ use crate::udp;
 use super::clock::MonotonicClock;
 use super::error::StartError;
 
-/// An event loop of one thread.
+/// Makes an event loop that runs in the thread that drives it.
 pub(super) fn new_runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
 }
 
-/// All threads but the first, which waits for signals. All of them end by one word.
+/// All threads but the first, which waits for signals. One stop token ends them all.
 #[derive(Default)]
 pub struct Threads {
     running: Vec<JoinHandle<()>>,
@@ -31,7 +31,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Answers what one driver brings over UDP.
+    /// Starts a worker that answers what one driver brings over UDP.
     pub(super) fn answer_udp<F: Flavour>(
         &mut self,
         driver: impl udp::Driver,
@@ -42,7 +42,7 @@ impl Threads {
         self.spawn("udp", move |stop| udp::run(&driver, service, clock, &stop))
     }
 
-    /// Answers what comes to the TCP sockets of one worker.
+    /// Starts a worker that answers what comes to its TCP sockets.
     pub(super) fn answer_http<F: HttpFlavour>(
         &mut self,
         listeners: Vec<TcpListener>,
@@ -69,7 +69,7 @@ impl Threads {
         })
     }
 
-    /// Forgets, once a minute, who has been silent for too long.
+    /// Starts the thread that forgets, once a minute, who has been silent for too long.
     pub(super) fn sweep<F: Flavour>(
         &mut self,
         tracker: Arc<Tracker<F>>,
@@ -82,7 +82,7 @@ impl Threads {
         })
     }
 
-    /// Starts a thread that ends soon after the word it is given.
+    /// Starts a thread, whose `work` is handed the stop token and has to return soon after that is stopped.
     ///
     /// # Errors
     ///
@@ -105,6 +105,7 @@ impl Threads {
                     warn!("thread {} does not end; leaving it", thread.thread().name().unwrap_or_default());
                     return;
                 }
+                // The standard library joins a thread without a deadline or not at all.
                 thread::sleep(Duration::from_millis(5));
             }
         }
