@@ -33,25 +33,27 @@ struct SharedList {
     key: &'static str,
     path: PathBuf,
     in_force: ArcSwap<List>,
-    reading: Mutex<Reading>,
+    reader: Mutex<Reader>,
     history: Mutex<History>,
 }
 
-/// What has come of readings.
+/// How readings have gone.
 #[derive(Debug, Clone, Copy)]
 struct History {
     /// When the list in force took over.
     since: SystemTime,
+    /// How many readings on SIGHUP have failed.
     failures: u64,
 }
 
-/// Whether a thread reads the file.
+/// What the thread that reads the file again is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    No,
-    Yes,
-    /// Yes, and it is to begin again afterwards: the file may have changed since it began.
-    Again,
+enum Reader {
+    /// There is none.
+    Idle,
+    Reading,
+    /// It reads, and begins anew afterwards: the file may have changed since it began.
+    AskedAgain,
 }
 
 impl AccessList {
@@ -65,7 +67,7 @@ impl AccessList {
             key,
             path,
             in_force: ArcSwap::default(),
-            reading: Mutex::new(Reading::No),
+            reader: Mutex::new(Reader::Idle),
             history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
         };
         let began = Instant::now();
@@ -78,13 +80,13 @@ impl AccessList {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Is the torrent on the list? Takes no lock, and writes nothing that another thread reads often.
+    /// Returns whether the torrent is on the list. Takes no lock, and writes nothing that another thread reads often.
     pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
         self.0.in_force.load().contains(info_hash)
     }
 
-    /// How long it is, and what has come of readings.
-    pub(super) fn state(&self) -> ListStatus {
+    /// Returns how long the list in force is, and how readings have gone.
+    pub(super) fn status(&self) -> ListStatus {
         let History { since, failures } = *self.0.history();
         ListStatus { torrents: self.0.in_force.load().len(), since, failures }
     }
@@ -92,29 +94,30 @@ impl AccessList {
     /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
     /// way, all that is asked for meanwhile becomes one more.
     pub(super) fn reload(&self, threads: &mut Threads) {
-        let mut reading = self.0.reading();
-        if *reading != Reading::No {
-            *reading = Reading::Again;
+        let mut reader = self.0.reader();
+        if *reader != Reader::Idle {
+            *reader = Reader::AskedAgain;
             return;
         }
         let shared = Arc::clone(&self.0);
         match threads.spawn("list", move |_| shared.read_while_asked()) {
-            Ok(()) => *reading = Reading::Yes,
+            Ok(()) => *reader = Reader::Reading,
             Err(error) => error!("{}: {error}; the list in force stays", self.0.key),
         }
     }
 }
 
 impl SharedList {
+    /// Reads the file until a reading has begun after everyone had asked for it.
     fn read_while_asked(&self) {
         loop {
             self.read_again();
-            let mut reading = self.reading();
-            if *reading == Reading::Yes {
-                *reading = Reading::No;
+            let mut reader = self.reader();
+            if *reader == Reader::Reading {
+                *reader = Reader::Idle;
                 return;
             }
-            *reading = Reading::Yes;
+            *reader = Reader::Reading;
         }
     }
 
@@ -129,6 +132,7 @@ impl SharedList {
         }
     }
 
+    /// Puts a list in force, and logs what there was to read.
     fn take_over(&self, contents: Contents, began: Instant) {
         let Contents { list, good, bad, first_bad, .. } = contents;
         let (key, path) = (self.key, self.path.display());
@@ -148,13 +152,14 @@ impl SharedList {
         info!("{key}: {path}: {good} good lines, {bad} bad ones, {torrents} torrents on the list, read in {took:.1?}");
     }
 
+    /// Leaves the list in force, and logs why.
     fn refuse(&self, error: &Error) {
         self.history().failures += 1;
         error!("{}: cannot read {}: {error}; the list in force stays", self.key, self.path.display());
     }
 
-    fn reading(&self) -> MutexGuard<'_, Reading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

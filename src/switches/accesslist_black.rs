@@ -23,7 +23,7 @@ impl Admission for Black {
     }
 
     fn list(&self) -> Option<ListStatus> {
-        self.0.as_ref().map(AccessList::state)
+        self.0.as_ref().map(AccessList::status)
     }
 }
 

@@ -21,7 +21,7 @@ impl Admission for White {
     }
 
     fn list(&self) -> Option<ListStatus> {
-        Some(self.0.state())
+        Some(self.0.status())
     }
 }
 

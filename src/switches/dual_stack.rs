@@ -16,7 +16,7 @@ use crate::tracker::swarm::Swarm;
 pub struct BothFamilies;
 
 impl AddressFamilies for BothFamilies {
-    type Peers = Both;
+    type Peers = DualStackPeers;
 
     const IPV4: bool = true;
     const IPV6: bool = true;
@@ -25,10 +25,11 @@ impl AddressFamilies for BothFamilies {
 /// One torrent's peers of both families. Most torrents have IPv4 peers alone: these take no more than in a tracker that
 /// serves no other.
 #[derive(Debug)]
-pub struct Both(Peers);
+pub struct DualStackPeers(Form);
 
 #[derive(Debug)]
-enum Peers {
+enum Form {
+    /// The form of a torrent that has no IPv6 peer.
     Ipv4(Swarm<PeerV4>),
     /// The form of a torrent that has an IPv6 peer.
     Both(Box<Pair>),
@@ -42,58 +43,58 @@ struct Pair {
 
 const _: () = assert!(size_of::<Torrent<BothFamilies>>() == size_of::<Torrent<Ipv4Only>>());
 
-impl Default for Both {
+impl Default for DualStackPeers {
     fn default() -> Self {
-        Self(Peers::Ipv4(Swarm::default()))
+        Self(Form::Ipv4(Swarm::default()))
     }
 }
 
-impl Both {
+impl DualStackPeers {
     fn ipv4(&self) -> &Swarm<PeerV4> {
         match &self.0 {
-            Peers::Ipv4(ipv4) => ipv4,
-            Peers::Both(pair) => &pair.ipv4,
+            Form::Ipv4(ipv4) => ipv4,
+            Form::Both(pair) => &pair.ipv4,
         }
     }
 
     fn ipv4_mut(&mut self) -> &mut Swarm<PeerV4> {
         match &mut self.0 {
-            Peers::Ipv4(ipv4) => ipv4,
-            Peers::Both(pair) => &mut pair.ipv4,
+            Form::Ipv4(ipv4) => ipv4,
+            Form::Both(pair) => &mut pair.ipv4,
         }
     }
 
     fn ipv6(&self) -> Option<&Swarm<PeerV6>> {
         match &self.0 {
-            Peers::Ipv4(_) => None,
-            Peers::Both(pair) => Some(&pair.ipv6),
+            Form::Ipv4(_) => None,
+            Form::Both(pair) => Some(&pair.ipv6),
         }
     }
 
-    /// Does `change` to the IPv6 swarm, which is made if there is none.
+    /// Applies `change` to the IPv6 swarm, which is made if there is none.
     fn make_ipv6<R>(&mut self, change: impl FnOnce(&mut Swarm<PeerV6>) -> R) -> Option<R> {
-        if let Peers::Ipv4(ipv4) = &mut self.0 {
+        if let Form::Ipv4(ipv4) = &mut self.0 {
             let ipv4 = std::mem::take(ipv4);
-            self.0 = Peers::Both(Box::new(Pair { ipv4, ipv6: Swarm::default() }));
+            self.0 = Form::Both(Box::new(Pair { ipv4, ipv6: Swarm::default() }));
         }
         self.with_ipv6(change)
     }
 
-    /// Does `change` to the IPv6 swarm, if there is one, and gives it up when it is empty.
+    /// Applies `change` to the IPv6 swarm, if there is one, and drops the swarm when it is empty then.
     fn with_ipv6<R>(&mut self, change: impl FnOnce(&mut Swarm<PeerV6>) -> R) -> Option<R> {
-        let Peers::Both(pair) = &mut self.0 else { return None };
+        let Form::Both(pair) = &mut self.0 else { return None };
         let result = change(&mut pair.ipv6);
         if let Some(since) = pair.ipv6.empty_since() {
             if pair.ipv4.empty_since().is_some_and(|before| before < since) {
                 pair.ipv4.set_empty_since(since);
             }
-            self.0 = Peers::Ipv4(std::mem::take(&mut pair.ipv4));
+            self.0 = Form::Ipv4(std::mem::take(&mut pair.ipv4));
         }
         Some(result)
     }
 }
 
-impl TorrentPeers for Both {
+impl TorrentPeers for DualStackPeers {
     fn counts(&self) -> SwarmCounts {
         let ipv4 = self.ipv4().counts();
         let ipv6 = self.ipv6().map(Swarm::counts).unwrap_or_default();
@@ -146,8 +147,8 @@ impl TorrentPeers for Both {
 
     fn prefetch(&self) {
         match &self.0 {
-            Peers::Ipv4(ipv4) => ipv4.prefetch(),
-            Peers::Both(pair) => {
+            Form::Ipv4(ipv4) => ipv4.prefetch(),
+            Form::Both(pair) => {
                 pair.ipv4.prefetch();
                 pair.ipv6.prefetch();
             }
@@ -200,7 +201,9 @@ impl TorrentPeers for Both {
                 return Some(next * 2);
             }
         }
-        let next = self.with_ipv6(|ipv6| ipv6.expire(key, now, from / 2 * (from % 2), budget)).flatten()?;
+        // When the IPv4 swarm is done, the IPv6 swarm is gone over from its beginning.
+        let from = if from % 2 == 0 { 0 } else { from / 2 };
+        let next = self.with_ipv6(|ipv6| ipv6.expire(key, now, from, budget)).flatten()?;
         Some(next * 2 + 1)
     }
 

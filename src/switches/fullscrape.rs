@@ -20,10 +20,11 @@ use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
 use row::Row;
 
 /// Torrents in a piece: some 20 KB, copied out under the lock of one shard or several in turn, encoded when none is
-/// held. Between two pieces other connections of the worker have their turn, and a client that stalls keeps one.
-const PORTION: usize = 256;
+/// held. Between two pieces other connections of the worker have their turn, and for a client that stalls one piece
+/// is kept.
+const TORRENTS_PER_PIECE: usize = 256;
 
-/// The pages.
+/// The route of these pages, and what reads the state file.
 #[derive(Debug)]
 pub struct Pages;
 
@@ -43,7 +44,8 @@ impl Plug for Pages {
 impl Route for Pages {
     type Page = Listing;
 
-    /// Those that are modes of the statistics are guarded as these are, before it comes to them.
+    /// For `GET /scrape`. Pages that are modes of the statistics are for those who may read these, which is checked
+    /// before routes are asked.
     const ACCESS: Access = Access::Everyone;
 
     fn find(asked: Asked<'_>) -> Option<Listing> {
@@ -64,7 +66,8 @@ impl Route for Pages {
 #[derive(Debug)]
 struct Page<P = ()> {
     listing: Listing,
-    begun: bool,
+    /// Whether a piece has been made.
+    is_begun: bool,
     /// Where to go on; `None` at the end.
     cursor: Option<Cursor>,
     _permit: P,
@@ -73,21 +76,21 @@ struct Page<P = ()> {
 impl<P> Page<P> {
     /// Returns a page of which nothing has been made. It holds `permit` until its end.
     fn new(listing: Listing, permit: P) -> Self {
-        Self { listing, begun: false, cursor: Some(Cursor::default()), _permit: permit }
+        Self { listing, is_begun: false, cursor: Some(Cursor::default()), _permit: permit }
     }
 }
 
 impl<F: AddressFamilies, P> Stream<F> for Page<P> {
     fn next(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
         let (before, behind) = row::frame(self.listing);
-        if !self.begun {
-            self.begun = true;
+        if !self.is_begun {
+            self.is_begun = true;
             out.extend_from_slice(before);
         }
-        let mut rows = Vec::with_capacity(PORTION);
+        let mut rows = Vec::with_capacity(TORRENTS_PER_PIECE);
         // Most shards of a small tracker are empty: a piece goes over several.
-        while let Some(from) = self.cursor.filter(|_| rows.len() < PORTION) {
-            let most = PORTION - rows.len();
+        while let Some(from) = self.cursor.filter(|_| rows.len() < TORRENTS_PER_PIECE) {
+            let most = TORRENTS_PER_PIECE - rows.len();
             self.cursor = store.walk(from, most, |torrent| rows.push(Row::of(torrent, self.listing, now)));
         }
         rows.iter().for_each(|row| row.write(self.listing, out));

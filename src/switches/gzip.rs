@@ -10,14 +10,14 @@ use crate::config::Settings;
 use crate::http::coding::{Coding, Encoder, EncoderLimit, EncoderPermit};
 use crate::server::{Plug, StartError, opens_nothing};
 
-/// Seven tenths of what is then left of a page are info hashes, which nothing makes shorter: the levels above save an
-/// eighth at most, at two to thirty times the cost.
+/// The fastest level. Seven tenths of what it leaves of a page are info hashes, which nothing makes shorter: the levels
+/// above save an eighth at most, at two to thirty times the cost.
 const LEVEL: Compression = Compression::fast();
 
-/// Pages that are compressed at a time. Each takes some 400 KB.
+/// Pages that may be compressed at the same time. Each takes some 400 KB.
 const MAX_PAGES: usize = 16;
 
-/// The coding.
+/// The content coding, and how many use it.
 #[derive(Debug)]
 pub struct Gzip {
     limit: EncoderLimit,

@@ -20,7 +20,7 @@ use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::{Plug, StartError, opens_nothing};
 
-/// Whose word is believed, and where it stands.
+/// Which proxies are believed, and the header in which they say for whom they ask.
 #[derive(Debug)]
 pub struct FromProxy {
     proxies: Vec<IpNet>,
@@ -28,6 +28,7 @@ pub struct FromProxy {
 }
 
 impl FromProxy {
+    /// Returns whether this is the address of a proxy that is believed.
     fn blesses(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(&address))
     }
@@ -58,13 +59,14 @@ impl Plug for FromProxy {
     }
 }
 
-/// Several lines of a header are one list, and empty entries mean nothing (RFC 9110, sections 5.2 and 5.6.1).
+/// Returns the entries of a header, the last one first. Several lines of a header are one list, and empty entries mean
+/// nothing (RFC 9110, sections 5.2 and 5.6.1).
 fn entries_from_the_right<'a>(request: &Request<'a>, header: &str) -> impl Iterator<Item = &'a [u8]> {
     let entries = request.header(header).rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
 }
 
-/// An address with or without a port; one in IPv6 form has its brackets then.
+/// Reads an address with or without a port; with a port, one in IPv6 form has to stand in brackets.
 fn address_of(entry: &[u8]) -> Result<IpAddr, BadAddress> {
     address(entry).or_else(|bad| {
         let with_port: SocketAddr = std::str::from_utf8(entry).ok().and_then(|text| text.parse().ok()).ok_or(bad)?;
@@ -89,7 +91,7 @@ mod tests {
         FromProxy::plug((), &settings).unwrap()
     }
 
-    /// Who asks through `connection`, with these lines in the head.
+    /// Returns who asks through `connection`, with these lines in the head.
     fn ask(plug: &FromProxy, connection: &str, lines: &[u8]) -> Result<IpAddr, BadAddress> {
         let head = [b"GET / HTTP/1.1\r\n", lines, b"\r\n"].concat();
         let mut room = Request::slots();

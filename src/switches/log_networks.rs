@@ -25,22 +25,24 @@ use crate::tracker::{AddressFamilies, Minute, NetworkLog};
 
 use table::Table;
 
-/// So many requests of a minute are counted each for itself, and of the rest one in [`LOT`] for as many.
-const EACH_OF_A_MINUTE: u64 = 65_536;
-/// The standard error of a number of a thousand is 12 % then, that of a hundred thousand 1.2 %.
+/// Requests of a minute that are counted each for itself.
+const MAX_COUNTED_SINGLY: u64 = 65_536;
+/// Of all others of that minute, one in so many is drawn at random, and counted as so many. The standard error of a
+/// number of a thousand is 12 % then, that of a hundred thousand 1.2 %.
 const LOT: u32 = 16;
 
-/// The networks that ask a tracker which serves the family `F`.
+/// The networks that ask a tracker which serves the families `F`.
 pub struct Networks<F> {
     key: HashKey,
     pace: Pace,
     ipv4: Vec<Table>,
     ipv6: Vec<Table>,
-    family: PhantomData<F>,
+    families: PhantomData<F>,
 }
 
 impl<F: AddressFamilies> Networks<F> {
-    /// No network has asked yet. The key is secret: with it, strangers could choose networks that share one bucket.
+    /// Makes a log in which no network has asked yet. The key is secret: with it, strangers could choose networks that
+    /// share one bucket.
     fn new(key: HashKey) -> Self {
         let tables = |serves: bool, prefixes: [Prefix; 2]| {
             if serves { prefixes.map(Table::new).into() } else { Vec::new() }
@@ -50,7 +52,7 @@ impl<F: AddressFamilies> Networks<F> {
             pace: Pace::default(),
             ipv4: tables(F::IPV4, Prefix::IPV4),
             ipv6: tables(F::IPV6, Prefix::IPV6),
-            family: PhantomData,
+            families: PhantomData,
         }
     }
 }
@@ -84,12 +86,12 @@ impl<F: AddressFamilies> Plug for Networks<F> {
     }
 }
 
-/// The minute, and how many requests of it have been counted each for itself.
+/// The minute (upper 32 bits), and how many requests of it have been counted each for itself (lower 32 bits).
 #[derive(Default)]
 struct Pace(AtomicU64);
 
 impl Pace {
-    /// For how many requests this one is to be counted; none if it is not.
+    /// Returns as how many requests this one is to be counted; `None` if it is passed over.
     #[inline]
     fn requests(&self, now: Minute, rng: &mut Rng) -> Option<u32> {
         let now = u64::from(now.0) << 32;
@@ -97,7 +99,7 @@ impl Pace {
         if counted < now {
             // If this fails, another thread has done the same.
             let _ = self.0.compare_exchange(counted, now + 1, Relaxed, Relaxed);
-        } else if counted & u64::from(u32::MAX) < EACH_OF_A_MINUTE {
+        } else if counted & u64::from(u32::MAX) < MAX_COUNTED_SINGLY {
             self.0.fetch_add(1, Relaxed);
         } else {
             return (rng.u32(..LOT) == 0).then_some(LOT);

@@ -15,10 +15,10 @@ const LEVEL: i32 = -1;
 /// Twice as much makes a page smaller by less than a hundredth and takes 110 KB more of memory. RFC 9659 allows 8 MB.
 const WINDOW_LOG: u32 = 14;
 
-/// Pages that are compressed at a time. Each takes some 170 KB, from its beginning to its end.
+/// Pages that may be compressed at the same time. Each takes some 170 KB, from its beginning to its end.
 const MAX_PAGES: usize = 16;
 
-/// The coding.
+/// The content coding, and how many use it.
 #[derive(Debug)]
 pub struct Zstd {
     limit: EncoderLimit,
@@ -29,6 +29,7 @@ impl Zstd {
         Self { limit: EncoderLimit::new(MAX_PAGES) }
     }
 
+    /// Begins a page; `None` if there are too many, or no memory for one more.
     fn page(&self) -> Option<Page> {
         let permit = self.limit.take()?;
         let mut context = CCtx::try_create()?;

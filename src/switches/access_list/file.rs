@@ -26,13 +26,14 @@ use crate::tracker::InfoHash;
 
 use super::list::{self, List, TooMany};
 
+/// Hexadecimal digits of an info hash.
 const DIGITS: usize = 2 * InfoHash::LEN;
 
-/// How much of a line is looked at: room for a hash with a good deal of white space before it.
-const LONGEST: u64 = 256;
+/// Bytes of a line that are looked at: room for a hash with a good deal of white space before it.
+const MAX_LINE: u64 = 256;
 
-/// So many bad lines are kept to be shown: who gives the wrong file must not fill the log.
-const SHOWN: usize = 10;
+/// Bad lines that are kept to be shown: who gives the wrong file must not fill the log.
+const MAX_SHOWN: usize = 10;
 
 /// What a file holds.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ pub(super) enum Error {
     /// It is some other file.
     #[error("none of its {bad} lines is an info hash; {first}")]
     NoHash {
-        /// Lines.
+        /// How many lines there are that are neither blank nor comments.
         bad: u64,
         /// The first of them.
         first: BadLine,
@@ -98,11 +99,12 @@ pub(super) enum Error {
     /// There is nothing in it. An error only for a list that is to replace another.
     #[error("it is empty, as if somebody were about to write it (for a list of nothing, write a comment: #)")]
     Empty,
-    /// There is no room for it.
+    /// There is no memory for so many bytes.
     #[error("its {0} bytes are too many to be held in memory")]
     TooLarge(u64),
 }
 
+/// Returns what may help the operator; empty if nothing is known to.
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
@@ -126,6 +128,7 @@ pub(super) fn read(path: &Path) -> Result<Contents, Error> {
     read_open(&file, BufReader::with_capacity(1 << 16, &file))
 }
 
+/// Reads `file` through `reader`, which reads from that very file.
 fn read_open(file: &File, reader: impl BufRead) -> Result<Contents, Error> {
     let before = file.metadata()?;
     if before.is_dir() {
@@ -142,6 +145,7 @@ fn read_open(file: &File, reader: impl BufRead) -> Result<Contents, Error> {
     contents
 }
 
+/// Returns whether nobody has written to the file between the two looks at it.
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
     let written = |file: &Metadata| (file.len(), file.mtime(), file.mtime_nsec());
     written(one) == written(other)
@@ -156,7 +160,7 @@ fn parse(mut reader: impl BufRead, len: u64) -> Result<Contents, Error> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let looked_at = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
+        let looked_at = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
         if looked_at == 0 {
             break;
         }
@@ -173,7 +177,7 @@ fn parse(mut reader: impl BufRead, len: u64) -> Result<Contents, Error> {
             Line::Digits(digits) if !ended && skipped == 0 => return Err(Error::Cut { number, digits }),
             Line::Blank | Line::Digits(_) | Line::Other => {
                 bad += 1;
-                if first_bad.len() < SHOWN {
+                if first_bad.len() < MAX_SHOWN {
                     first_bad.push(BadLine::new(number, line));
                 }
             }

@@ -15,24 +15,24 @@ pub(super) struct List {
     hashes: Vec<InfoHash>,
     /// Where in `hashes` the ones begin whose first bits are 0, 1, 2 and so on; at the end, where the last ones end.
     index: Box<[u32]>,
-    /// How many first bits.
+    /// How many first bits the index tells apart.
     bits: u32,
 }
 
-/// More hashes than positions of 32 bits.
+/// There are more hashes than 32 bits can number.
 #[derive(Debug)]
 pub(super) struct TooMany;
 
-/// So many hashes that malloc makes a mapping of its own for them, whatever was freed before. Only then does the system
-/// get the memory back as soon as a list is no longer in force; glibc keeps up to twice the size of what it has once
-/// given back, so that a list would take two or three times its size after some readings. Pages of a mapping that
-/// nobody has written to take no memory.
+/// A list of so many hashes is so large that malloc makes a mapping of its own for it, whatever was freed before. Only
+/// then does the system get the memory back as soon as a list is no longer in force; glibc keeps up to twice the size
+/// of what it has once given back, so that a list would take two or three times its size after some readings. Pages of
+/// a mapping that nobody has written to take no memory.
 const OWN_MAPPING: usize = (32 << 20) / InfoHash::LEN + 1;
 
-/// Fewer than this are of no account.
+/// A list of fewer hashes is so small that it does not matter where its memory is.
 const FEW: usize = (64 << 10) / InfoHash::LEN;
 
-/// Room for so many hashes.
+/// Returns a vector without hashes that has room for `most`, and for more if only that gives it a mapping of its own.
 pub(super) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveError> {
     let mut hashes = Vec::new();
     hashes.try_reserve_exact(if most < FEW { most } else { most.max(OWN_MAPPING) })?;
@@ -40,7 +40,7 @@ pub(super) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveErro
 }
 
 impl List {
-    /// The list of these hashes, in any order. One that is given twice is kept once.
+    /// Makes the list of these hashes, which come in any order. One that is given twice is kept once.
     pub(super) fn new(mut hashes: Vec<InfoHash>) -> Result<Self, TooMany> {
         // A third faster than by all 20 bytes at once.
         let order = |one: &InfoHash, other: &InfoHash| match first_bits(one, 64).cmp(&first_bits(other, 64)) {
@@ -63,12 +63,12 @@ impl List {
         Ok(Self { hashes, index: index.into_boxed_slice(), bits })
     }
 
-    /// How many there are.
+    /// Returns how many hashes there are.
     pub(super) fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Is it one of them?
+    /// Returns whether this hash is on the list.
     pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
         let Ok(at) = usize::try_from(first_bits(info_hash, self.bits)) else { return false };
         let Some(&[from, to]) = self.index.get(at..at + 2) else { return false };
@@ -84,6 +84,7 @@ impl Default for List {
     }
 }
 
+/// Returns the first `bits` bits of a hash, 64 at most, as a number.
 fn first_bits(hash: &InfoHash, bits: u32) -> u64 {
     let first = hash.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
     // Nothing is left of a number that is shifted by all of its 64 bits.

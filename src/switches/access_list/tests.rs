@@ -114,7 +114,7 @@ fn what_is_asked_for_last_is_read() {
             listed.list.reload(&mut threads);
         }
     }
-    while *listed.list.0.reading() != Reading::No {
+    while *listed.list.0.reader() != Reader::Idle {
         thread::yield_now();
     }
     assert_eq!(listed.torrents(), [49]);
@@ -160,7 +160,7 @@ fn torrents_that_fall_off_the_list_are_dropped() {
         let announce = AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };
         tracker
             .announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none())
-            .map(|announced| announced.counts.downloaded)
+            .map(|outcome| outcome.counts.downloaded)
     };
     let torrents = || tracker.store().census().torrents;
     assert_eq!((announce(1), announce(2), announce(3)), (Ok(1), Ok(1), Err(AnnounceError::NotAdmitted)));

@@ -7,17 +7,18 @@ use crate::tracker::SwarmCounts;
 use crate::tracker::store::Torrent;
 use crate::tracker::{AddressFamilies, InfoHash, Minute, TorrentPeers};
 
-/// What is told of a torrent: a copy, so that its shard can be unlocked.
+/// What a page says of one torrent: a copy, so that its shard can be unlocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) info_hash: InfoHash,
     pub(super) peers: SwarmCounts,
     pub(super) downloaded: u32,
-    /// When a peer was last heard of; only in a state dump, where it is told.
+    /// When a peer was last heard of; right only for a state dump, which alone says it.
     pub(super) touched: Minute,
 }
 
 impl Row {
+    /// Copies what this listing says of the torrent.
     pub(super) fn of<F: AddressFamilies>(torrent: &Torrent<F>, listing: Listing, now: Minute) -> Self {
         let quiet = if listing == Listing::Statedump { torrent.peers.quiet_for(now) } else { 0 };
         Self {
@@ -65,7 +66,7 @@ impl Row {
     }
 }
 
-/// What stands before the first torrent and behind the last.
+/// Returns what stands before the first torrent and behind the last.
 pub(super) fn frame(listing: Listing) -> (&'static [u8], &'static [u8]) {
     match listing {
         Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => (b"d5:filesd", b"ee"),
@@ -73,12 +74,13 @@ pub(super) fn frame(listing: Listing) -> (&'static [u8], &'static [u8]) {
     }
 }
 
-/// What [`InfoHash`]'s `Display` writes, without the cost of formatting each byte.
+/// Appends what [`InfoHash`]'s `Display` writes, without the cost of formatting each byte.
 fn hex(info_hash: &InfoHash, out: &mut Vec<u8>) {
     out.extend(info_hash.0.iter().flat_map(|byte| [digit(byte >> 4, b'A'), digit(byte & 15, b'A')]));
 }
 
-/// Percent-encoding as the original does it: these bytes stand for themselves, the digits of others are lowercase.
+/// Appends a byte, percent-encoded as the original does it: these bytes stand for themselves, the digits of others are
+/// lowercase.
 fn percent(byte: u8, out: &mut Vec<u8>) {
     if byte.is_ascii_alphanumeric() || b"$/.=~".contains(&byte) {
         out.push(byte);
@@ -87,7 +89,7 @@ fn percent(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// The hexadecimal digit of a number below 16; `ten` is the digit of 10.
+/// Returns the hexadecimal digit of a number below 16; `ten` is the digit of 10.
 fn digit(number: u8, ten: u8) -> u8 {
     if number < 10 { b'0' + number } else { ten + number - 10 }
 }

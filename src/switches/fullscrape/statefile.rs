@@ -18,7 +18,7 @@ use crate::tracker::{AnnounceError, Flavour, InfoHash, Minute, Tracker};
 const MAX_LINE: usize = 128;
 
 /// Bad lines that are reported one by one.
-const REPORTED: u64 = 10;
+const MAX_REPORTED: u64 = 10;
 
 /// Restores the torrents of the file at `path`.
 ///
@@ -39,11 +39,11 @@ pub(super) fn restore<F: Flavour>(path: &Path, tracker: &Tracker<F>, now: Minute
         opened => opened.map_err(unreadable)?,
     };
     let report = |line: u64| warn!("{name}:{line}: skipped, it is not of the form INFO_HASH:MINUTE:DOWNLOADS");
-    let Outcome { restored, old, not_served, no_room, bad } =
+    let LineCounts { restored, old, not_served, no_room, bad } =
         read(BufReader::new(file), tracker, now, report).map_err(unreadable)?;
     info!("{name}: {restored} torrents restored; {old} are forgotten by now, {not_served} are not served");
-    if bad > REPORTED {
-        warn!("{name}: {bad} lines are skipped in all, the first {REPORTED} are named above");
+    if bad > MAX_REPORTED {
+        warn!("{name}: {bad} lines are skipped in all, the first {MAX_REPORTED} are named above");
     }
     if no_room > 0 {
         warn!("{name}: there was no room for {no_room} torrents (limits.torrents)");
@@ -51,9 +51,9 @@ pub(super) fn restore<F: Flavour>(path: &Path, tracker: &Tracker<F>, now: Minute
     Ok(())
 }
 
-/// What has become of the lines.
+/// How many lines there were of each kind.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Outcome {
+struct LineCounts {
     restored: u64,
     /// Silent for longer than torrents are remembered, or never completed.
     old: u64,
@@ -62,14 +62,14 @@ struct Outcome {
     bad: u64,
 }
 
-/// Restores what is in `input`. The numbers of the first bad lines are reported, counted from 1.
+/// Restores what is in `input`. Calls `report` with the numbers of the first bad lines, counted from 1.
 fn read<F: Flavour>(
     mut input: impl BufRead,
     tracker: &Tracker<F>,
     now: Minute,
     mut report: impl FnMut(u64),
-) -> io::Result<Outcome> {
-    let mut outcome = Outcome::default();
+) -> io::Result<LineCounts> {
+    let mut counts = LineCounts::default();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -81,24 +81,24 @@ fn read<F: Flavour>(
         match Entry::parse(&line).filter(|_| whole) {
             None if whole && line.trim_ascii().is_empty() => (),
             None => {
-                outcome.bad += 1;
-                if outcome.bad <= REPORTED {
+                counts.bad += 1;
+                if counts.bad <= MAX_REPORTED {
                     report(number);
                 }
             }
             Some(Entry { downloaded, touched, .. }) if downloaded == 0 || now.since(touched) > TORRENT_LIFETIME => {
-                outcome.old += 1;
+                counts.old += 1;
             }
             Some(Entry { info_hash, touched, downloaded }) => {
                 match tracker.restore(&info_hash, downloaded, touched, now) {
-                    Ok(()) => outcome.restored += 1,
-                    Err(AnnounceError::Full) => outcome.no_room += 1,
-                    Err(_) => outcome.not_served += 1,
+                    Ok(()) => counts.restored += 1,
+                    Err(AnnounceError::Full) => counts.no_room += 1,
+                    Err(_) => counts.not_served += 1,
                 }
             }
         }
     }
-    Ok(outcome)
+    Ok(counts)
 }
 
 /// A line of the file.
@@ -110,6 +110,7 @@ struct Entry {
 }
 
 impl Entry {
+    /// Reads `INFO_HASH:MINUTE:DOWNLOADS`, with or without its end of line.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.trim_ascii_end().split(|&byte| byte == b':');
         let entry = Self {
@@ -121,7 +122,7 @@ impl Entry {
     }
 }
 
-/// A whole number. One that does not fit is the greatest that does: the original counts in 64 bits.
+/// Reads a whole number. One that does not fit is the greatest that does: the original counts in 64 bits.
 fn number(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -140,10 +141,10 @@ mod tests {
 
     const HASH: &str = "00112233445566778899AABBCCDDEEFF00112233";
 
-    fn read_text(text: impl AsRef<[u8]>, tracker: &TestTracker) -> (Outcome, Vec<u64>) {
+    fn read_text(text: impl AsRef<[u8]>, tracker: &TestTracker) -> (LineCounts, Vec<u64>) {
         let mut reported = Vec::new();
-        let outcome = read(text.as_ref(), tracker, NOW, |line| reported.push(line)).unwrap();
-        (outcome, reported)
+        let counts = read(text.as_ref(), tracker, NOW, |line| reported.push(line)).unwrap();
+        (counts, reported)
     }
 
     fn downloaded(tracker: &TestTracker, hash: &str) -> Option<u32> {
@@ -165,8 +166,8 @@ mod tests {
             three = "2".repeat(40),
             four = "ab".repeat(20),
         );
-        let (outcome, reported) = read_text(text, &tracker);
-        assert_eq!(outcome, Outcome { restored: 3, old: 2, ..Outcome::default() });
+        let (counts, reported) = read_text(text, &tracker);
+        assert_eq!(counts, LineCounts { restored: 3, old: 2, ..LineCounts::default() });
         assert!(reported.is_empty());
         let restored = |hash: &str| downloaded(&tracker, hash);
         assert_eq!(restored(HASH), Some(7));
@@ -201,8 +202,8 @@ mod tests {
             "\0\u{ff}".into(),
         ];
         let text = format!("\n{}\n{HASH}:{}:6\n{long}", bad.join("\n"), NOW.0);
-        let (outcome, reported) = read_text(text, &tracker);
-        assert_eq!(outcome, Outcome { restored: 1, bad: 14, ..Outcome::default() });
+        let (counts, reported) = read_text(text, &tracker);
+        assert_eq!(counts, LineCounts { restored: 1, bad: 14, ..LineCounts::default() });
         assert_eq!(reported, (2..=11).collect::<Vec<_>>());
         assert_eq!(downloaded(&tracker, HASH), Some(6));
     }
@@ -224,14 +225,14 @@ mod tests {
         let text = |downloaded: u32| -> String {
             (1..=3).map(|n: u32| format!("{}:{}:{downloaded}\n", n.to_string().repeat(40), NOW.0)).collect()
         };
-        let (outcome, _) = read_text(text(5), &tracker);
-        assert_eq!(outcome, Outcome { restored: 2, no_room: 1, ..Outcome::default() });
+        let (counts, _) = read_text(text(5), &tracker);
+        assert_eq!(counts, LineCounts { restored: 2, no_room: 1, ..LineCounts::default() });
         read_text(text(6), &tracker);
-        let total: u32 = tracker_totals(&tracker).map(|counts| counts.downloaded).sum();
+        let total: u32 = scrapes(&tracker).map(|counts| counts.downloaded).sum();
         assert_eq!(total, 10);
     }
 
-    fn tracker_totals(tracker: &TestTracker) -> impl Iterator<Item = ScrapeCounts> {
+    fn scrapes(tracker: &TestTracker) -> impl Iterator<Item = ScrapeCounts> {
         (1..=3).filter_map(|n: u32| tracker.scrape(&InfoHash::from_hex(n.to_string().repeat(40).as_bytes()).unwrap()))
     }
 

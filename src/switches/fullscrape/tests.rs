@@ -115,14 +115,14 @@ fn one_torrent_is_on_each_page_to_the_byte() {
 #[test]
 fn a_piece_is_bounded_and_but_for_the_last_one_full() {
     let tracker = tracker();
-    let most = u32::try_from(3 * PORTION).unwrap() + 5;
+    let most = u32::try_from(3 * TORRENTS_PER_PIECE).unwrap() + 5;
     (0..most).for_each(|n| announce(&tracker, nth(n), 1, NOW, true, Event::Update));
     let pieces = pieces(&tracker, Listing::Tpbs(TpbsFormat::Bin));
     let torrents: Vec<_> = pieces.iter().map(|piece| piece.len() / 28).collect();
-    assert_eq!(torrents, [PORTION, PORTION, PORTION, 5]);
+    assert_eq!(torrents, [TORRENTS_PER_PIECE, TORRENTS_PER_PIECE, TORRENTS_PER_PIECE, 5]);
     for listing in LISTINGS {
         let longest = super::tests::pieces(&tracker, listing).iter().map(Vec::len).max().unwrap();
-        assert!(longest <= PORTION * MAX_ROW + 20, "{longest}");
+        assert!(longest <= TORRENTS_PER_PIECE * MAX_ROW + 20, "{longest}");
     }
 }
 
@@ -164,7 +164,7 @@ fn a_torrent_that_stays_is_named_while_others_come_and_go() {
     let (mut page, mut out) = (Page::new(Listing::Tpbs(TpbsFormat::Bin), ()), Vec::new());
     let mut going = going.into_iter();
     while page.next(tracker.store(), NOW, &mut out) {
-        for hash in going.by_ref().take(PORTION / 4) {
+        for hash in going.by_ref().take(TORRENTS_PER_PIECE / 4) {
             announce(&tracker, hash, 1, NOW, true, Event::Stopped);
         }
     }

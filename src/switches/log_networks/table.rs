@@ -1,9 +1,10 @@
 //! Counts for the networks that ask most, in 64 KiB.
 //!
-//! There is room for 5120 networks. As long as there are not more of them, almost all are counted. When there are, those
-//! that ask most are kept: a network that has no slot takes that of the idlest of the [`SLOTS`] that it might have, with
-//! a chance of one in as many requests as that one counts, and takes its count over. So a crowd of networks that ask
-//! once or twice does not wash away one that asks often, and one that begins to ask often does not stay out for long.
+//! There is room for 5120 networks. As long as there are not more of them, almost all are counted. When there are,
+//! those that ask most are kept: a network that has no slot takes that of the idlest of the [`SLOTS`] that it might
+//! have, with a chance of one in as many requests as that one counts, and takes its count over. So a crowd of networks
+//! that ask once or twice does not wash away one that asks often, and one that begins to ask often does not stay out
+//! for long.
 //!
 //! Threads count side by side without locks. Where two of them meet, the worst that can happen is that a request is
 //! counted for a neighbour in the table, or that a newcomer takes two slots, of which one dies out.
@@ -23,7 +24,8 @@ const SLOTS: usize = 10;
 
 /// One request, as it is counted: in sixteenths, so that what a minute takes away from small counts is not nothing.
 const ONE: u32 = 16;
-/// Far from what a count has room for, since threads look first and add then.
+/// A count that has come so far is not raised any more. Far from what it has room for, since threads look first and add
+/// then.
 const MAX_COUNTED: u32 = u32::MAX / 2;
 
 /// The counts for one length of prefix.
@@ -33,12 +35,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table for networks with a prefix of this length.
+    /// Makes an empty table for networks with a prefix of this length.
     pub(super) fn new(prefix: Prefix) -> Self {
         Self { prefix, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
     }
 
-    /// The length of the networks' prefix.
+    /// Returns the length of the networks' prefix.
     pub(super) fn prefix(&self) -> Prefix {
         self.prefix
     }
@@ -55,7 +57,7 @@ impl Table {
         }
     }
 
-    /// The networks and their requests, as they count now.
+    /// Returns the networks and their requests, as they count now.
     pub(super) fn requests(&self, now: Minute) -> impl Iterator<Item = (Network, u32)> {
         self.buckets.iter().flat_map(move |bucket| bucket.requests(now))
     }
@@ -93,7 +95,8 @@ impl Bucket {
         }
     }
 
-    /// Takes away what the minutes since the last time have to take: a bucket is brought up to date when it is used.
+    /// Takes off the counts what the minutes since the bucket's last use take: it is brought up to date when it is
+    /// used.
     #[inline]
     fn bring_up_to(&self, now: Minute) {
         let before = self.minute.load(Relaxed);
@@ -104,7 +107,7 @@ impl Bucket {
         }
     }
 
-    /// The requests of each network, as they count now.
+    /// Returns the requests of each network, as they count now.
     fn requests(&self, now: Minute) -> impl Iterator<Item = (Network, u32)> {
         let minutes = now.since(Minute(self.minute.load(Relaxed)));
         let requests = move |count: &AtomicU32| (left_of(count.load(Relaxed), minutes) + ONE / 2) / ONE;
@@ -117,7 +120,7 @@ impl Bucket {
     }
 }
 
-/// What is left of a count after so many minutes.
+/// Returns what is left of a count after so many minutes.
 fn left_of(mut count: u32, minutes: u32) -> u32 {
     for _ in 0..minutes {
         if count == 0 {

@@ -33,6 +33,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
+    /// Counts one request that took so long.
     pub(super) fn add(&self, duration: Duration) {
         let bucket = BOUNDS.iter().position(|bound| duration <= *bound).unwrap_or(BOUNDS.len());
         add(self.buckets.get(bucket), 1);
@@ -40,7 +41,7 @@ impl Histogram {
     }
 }
 
-/// Adds up what all workers have measured.
+/// Returns the sum of what all workers have measured.
 pub(super) fn sum<'a>(workers: impl Iterator<Item = &'a Histogram>) -> TimesSum {
     let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
     let mut sum = TimesSum { seconds: 0.0, buckets: bounds.map(|bound| (bound, 0)).collect() };

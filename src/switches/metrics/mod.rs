@@ -27,7 +27,7 @@ use page::Snapshot;
 /// The type of the page.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What makes the page.
+/// The route of the page.
 #[derive(Debug)]
 pub struct Exporter {
     started: SystemTime,
@@ -58,6 +58,7 @@ impl Route for Exporter {
 }
 
 impl Exporter {
+    /// Returns the page as it is now.
     fn page<F: HttpFlavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> String {
         let mut page = String::new();
         // Writing to a string does not fail.
@@ -66,7 +67,7 @@ impl Exporter {
     }
 }
 
-/// How long requests took, of all workers.
+/// How long requests took: the histogram of each worker. Locked to make a worker's or a page, never for a request.
 #[derive(Debug, Default)]
 pub struct Times(Mutex<Vec<Arc<Histogram>>>);
 

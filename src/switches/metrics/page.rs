@@ -23,11 +23,11 @@ use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluste
 const HTTP: &str = "http";
 const UDP: &str = "udp";
 
-/// A counter for each protocol that has one.
-type OfProtocols = &'static [(&'static str, Counter)];
+/// A counter for each protocol that has one, with the protocol's label.
+type CounterByProtocol = &'static [(&'static str, Counter)];
 
 /// Requests of each family: the name, what is counted, and where.
-pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
+pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 6] = [
     ("announces", "Announces answered", &[(HTTP, Counter::TcpAnnounced), (UDP, Counter::UdpAnnounced)]),
     ("scrapes", "Scrapes answered", &[(HTTP, Counter::TcpScraped), (UDP, Counter::UdpScraped)]),
     ("connects", "Connection ids given", &[(UDP, Counter::UdpConnected)]),
@@ -36,7 +36,7 @@ pub(super) const REQUESTS: [(&str, &str, OfProtocols); 6] = [
     ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
 
-/// What went wrong over HTTP: the label and the counter.
+/// What went wrong over HTTP: the label of its kind, and the counter.
 pub(super) const HTTP_ERRORS: [(&str, Counter); 7] = [
     ("malformed", Counter::Http400Parse),
     ("invalid_parameter", Counter::Http400Parameter),
@@ -54,7 +54,7 @@ pub(super) const UDP_ERRORS: [(&str, Counter); 3] = [
     ("connection_id_mismatch", Counter::UdpMismatched),
 ];
 
-/// The label of an announce that is refused, over either.
+/// Returns the label of an announce that is refused, over either.
 fn refusal_label(refusal: AnnounceError) -> &'static str {
     match refusal {
         AnnounceError::NotAdmitted => "not_admitted",
@@ -87,7 +87,7 @@ pub(super) struct Snapshot<'a, F: HttpFlavour> {
 }
 
 impl<F: HttpFlavour> Snapshot<'_, F> {
-    /// All that is on the page.
+    /// Returns all that is on the page.
     pub(super) fn registry(self) -> Registry {
         let mut page = Registry::default();
         let started = ConstGauge::new(since_the_epoch(self.started));
@@ -149,7 +149,7 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
         ours.register_with_unit("full_scrape", "Bytes of full scrapes as sent", Unit::Bytes, bytes);
     }
 
-    /// The rows of what went wrong over a protocol: its own errors, and announces that were refused.
+    /// Returns the rows of what went wrong over a protocol: its own errors, and announces that were refused.
     fn errors(
         &self,
         name: &'static str,
@@ -165,18 +165,17 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
         errors.chain(refusals)
     }
 
-    /// The rows of a counter, with these labels and the family.
-    fn each_family(&self, labels: &[Label], count: Counter) -> Vec<Row> {
-        self.rows(labels, |family| self.counters.of(count, family))
+    /// Returns the rows of a counter, with these labels and the family.
+    fn each_family(&self, labels: &[Label], counter: Counter) -> Vec<Row> {
+        self.rows(labels, |family| self.counters.of(counter, family))
     }
 
-    /// A row for each family that is served or has been counted.
+    /// Returns a row for each family that is served or has been counted.
     fn rows(&self, labels: &[Label], value: impl Fn(AddressFamily) -> u64) -> Vec<Row> {
         let rows = [("ipv4", AddressFamily::Ipv4, F::Families::IPV4), ("ipv6", AddressFamily::Ipv6, F::Families::IPV6)]
             .map(|(name, family, is_served)| {
                 let value = value(family);
-                let is_there = is_served || value > 0;
-                is_there.then(|| (labels.iter().copied().chain([("family", name)]).collect(), value))
+                (is_served || value > 0).then(|| (labels.iter().copied().chain([("family", name)]).collect(), value))
             });
         rows.into_iter().flatten().collect()
     }
@@ -194,7 +193,7 @@ fn access_list(list: &ListStatus, ours: &mut Registry) {
     ours.register("access_list_failed_reloads", "Access lists that could not be read on SIGHUP", failures);
 }
 
-/// Version and commit, and a label for each feature of this build, which is not there in others.
+/// Returns the labels of the build: version, commit, and one for each of its features.
 fn build(features: &[&str]) -> Vec<(String, &'static str)> {
     let source = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("OPENTRACKER_COMMIT"))];
     let features = features.iter().map(|feature| (feature.replace('-', "_"), "on"));

@@ -10,14 +10,14 @@ use crate::cluster::trust::Trust;
 use crate::stats::WorkerCounters;
 use crate::tracker::{Flavour, Minute, Tracker};
 
-use super::packet::{self, Malformed, TrackerId};
+use super::packet::{self, ParseError, TrackerId};
 
 /// Decides which packets are believed.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// This tracker.
+    /// The id of this tracker.
     pub(super) own: TrackerId,
-    /// Where the others are.
+    /// Where the other trackers are.
     pub(super) trust: Trust,
 }
 
@@ -30,17 +30,17 @@ pub(super) struct Receiver<'a, F: Flavour> {
 
 /// Why a packet changes nothing. For the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Refused {
+pub(super) enum PacketError {
     #[error("livesync.cluster.node_ip does not name its sender")]
     Stranger,
     #[error("it has our own tracker id")]
     Ourselves,
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] ParseError),
 }
 
 impl Inbox {
-    /// Gives what `datagram` tells, which came from `from`, to the receiver.
+    /// Checks a datagram that came from `from`, and hands the changes in it to the receiver's tracker.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Inbox {
         from: IpAddr,
         now: Minute,
         receiver: &Receiver<'_, F>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), PacketError> {
         let Receiver { tracker, counters, worker_counters } = receiver;
         let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
         let changes: Vec<_> = packet.changes(now).flatten().collect();
@@ -62,12 +62,12 @@ impl Inbox {
         Ok(())
     }
 
-    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::SyncPacket<'a>, Refused> {
+    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::SyncPacket<'a>, PacketError> {
         if !self.trust.believes(from) {
-            return Err(Refused::Stranger);
+            return Err(PacketError::Stranger);
         }
         let packet = packet::parse(datagram)?;
-        if packet.sender == self.own { Err(Refused::Ourselves) } else { Ok(packet) }
+        if packet.sender == self.own { Err(PacketError::Ourselves) } else { Ok(packet) }
     }
 }
 
@@ -100,11 +100,11 @@ mod tests {
             Self { inbox, tracker, counters: TransportCounters::default(), stats: Counters::default() }
         }
 
-        fn take(&self, datagram: &[u8]) -> Result<(), Refused> {
+        fn take(&self, datagram: &[u8]) -> Result<(), PacketError> {
             self.take_from("192.0.2.9", datagram)
         }
 
-        fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), Refused> {
+        fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), PacketError> {
             let Self { inbox, tracker, counters, stats } = self;
             let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker() };
             inbox.take(datagram, from.parse().unwrap(), NOW, &receiver)
@@ -204,15 +204,15 @@ mod tests {
     fn strangers_ourselves_and_the_malformed_change_nothing() {
         let node = Node::new();
         let whole = packet(SENDER, &[peer()]);
-        assert_eq!(node.take_from("192.0.3.1", &whole), Err(Refused::Stranger));
-        assert_eq!(node.take_from("::1", &whole), Err(Refused::Stranger));
-        assert_eq!(node.take(&packet(OWN, &[peer()])), Err(Refused::Ourselves));
-        assert_eq!(node.take(&whole[..20]), Err(Refused::Malformed(Malformed::PartialRecord)));
+        assert_eq!(node.take_from("192.0.3.1", &whole), Err(PacketError::Stranger));
+        assert_eq!(node.take_from("::1", &whole), Err(PacketError::Stranger));
+        assert_eq!(node.take(&packet(OWN, &[peer()])), Err(PacketError::Ourselves));
+        assert_eq!(node.take(&whole[..20]), Err(PacketError::Malformed(ParseError::PartialRecord)));
         assert_eq!(node.tracker.store().census().torrents, 0);
         assert_eq!(node.counted(), [0, 0, 4, 0]);
 
         let nobody = Node { inbox: Inbox { own: OWN, trust: Trust::default() }, ..Node::new() };
-        assert_eq!(nobody.take(&whole), Err(Refused::Stranger));
+        assert_eq!(nobody.take(&whole), Err(PacketError::Stranger));
     }
 
     #[test]

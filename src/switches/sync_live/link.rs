@@ -13,7 +13,7 @@ use super::packet::MAX_PACKET;
 /// The group of every cluster. IPv4 in every build, whatever the peers are.
 pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 23, 5);
 
-/// What a burst of packets may take up until the thread gets to them, in bytes; the system may allow less.
+/// Bytes of packets that may wait until the thread gets to them; the system may allow less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A member of the group.
@@ -31,6 +31,10 @@ impl Link {
     /// With port 0, on a port that nobody else uses: then there is no cluster, but whoever reads the log can join.
     ///
     /// Neither sending nor receiving takes much longer than `patience`.
+    ///
+    /// # Errors
+    ///
+    /// The address is not one of this machine's, or another program has the port for itself.
     pub(super) fn open(listen: SocketAddrV4, patience: Duration) -> Result<Self, StartError> {
         let failed = |what| {
             let (key, address) = ("livesync.cluster.listen", listen.into());
@@ -45,11 +49,12 @@ impl Link {
         Ok(Self { socket: socket.into(), interface: *listen.ip(), group })
     }
 
+    /// Sends a packet to the group.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
         self.socket.send_to(packet, self.group).map(|_| ())
     }
 
-    /// Returns the next datagram and the address that it comes from; `None` if nothing comes for a while.
+    /// Returns the next datagram and the address that it comes from; `None` if none comes within `patience`.
     pub(super) fn receive<'a>(&self, buffer: &'a mut Buffer) -> io::Result<Option<(&'a [u8], IpAddr)>> {
         match self.socket.recv_from(&mut buffer.0) {
             Ok((len, from)) => Ok(Some((buffer.0.get(..len).unwrap_or_default(), from.ip()))),
@@ -80,6 +85,7 @@ fn bind(port: u16) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Sets what a member of the group sends and hears, and for how long it waits.
 fn prepare(socket: &Socket, patience: Duration) -> io::Result<()> {
     // Only what comes in where we have joined, not where another program on this machine has.
     socket.set_multicast_all_v4(false)?;

@@ -41,7 +41,7 @@ const DELAY: Duration = Duration::from_secs(15);
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
 
-/// This tracker as a member of its cluster.
+/// This tracker as a member of its cluster, which it has joined.
 pub struct Node(Arc<Shared>);
 
 /// What the threads share.
@@ -114,7 +114,7 @@ impl Plug for Node {
         })
     }
 
-    /// Nobody announces any more: the others hear of the last changes too.
+    /// Sends the last packets: nobody announces any more, so there will be no others.
     fn finish(&self, deadline: Instant) {
         let Shared { outbox, .. } = &*self.0;
         while let Some(packet) = outbox.take_any() {
@@ -127,6 +127,7 @@ impl Plug for Node {
 }
 
 impl Shared {
+    /// Logs which cluster this tracker has joined, and as whom.
     fn log_membership(&self) {
         let Self { link: Link { group, interface, .. }, inbox: Inbox { own, trust }, .. } = self;
         info!("live sync with group {group} on {interface}, tracker id {own}");
@@ -171,8 +172,8 @@ impl Shared {
                 Ok(None) => {}
                 Ok(Some((datagram, from))) => {
                     complaints.end();
-                    if let Err(refused) = self.inbox.take(datagram, from, clock.now(), receiver) {
-                        debug!("a live sync packet from {from} is refused: {refused}");
+                    if let Err(error) = self.inbox.take(datagram, from, clock.now(), receiver) {
+                        debug!("a live sync packet from {from} is refused: {error}");
                     }
                 }
                 Err(error) => {

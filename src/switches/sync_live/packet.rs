@@ -17,7 +17,9 @@ pub(super) const NAME: &str = "sync";
 /// Bytes in a packet at most: with the headers of IP and UDP, what an Ethernet frame holds.
 pub(super) const MAX_PACKET: usize = 1480;
 
+/// Bytes of the tracker id and the type.
 const HEADER_LEN: usize = 8;
+/// The flags of a record. The other bits have no meaning yet.
 const SEEDING: u8 = 0x80;
 const COMPLETED: u8 = 0x40;
 const STOPPED: u8 = 0x20;
@@ -53,7 +55,7 @@ pub(super) struct SyncPacket<'a> {
 
 /// Why a packet is refused as a whole. For the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Malformed {
+pub(super) enum ParseError {
     #[error("it is longer than {MAX_PACKET} bytes")]
     TooLong,
     #[error("it ends within its first {HEADER_LEN} bytes")]
@@ -66,19 +68,19 @@ pub(super) enum Malformed {
 
 /// Reads a packet's header. The original takes the whole records of a packet that ends within one; nobody sends such
 /// packets, so one that comes is damaged, and is refused.
-pub(super) fn parse(datagram: &[u8]) -> Result<SyncPacket<'_>, Malformed> {
+pub(super) fn parse(datagram: &[u8]) -> Result<SyncPacket<'_>, ParseError> {
     if datagram.len() > MAX_PACKET {
-        return Err(Malformed::TooLong);
+        return Err(ParseError::TooLong);
     }
-    let (sender, rest) = datagram.split_first_chunk().ok_or(Malformed::TooShort)?;
-    let (code, records) = rest.split_first_chunk().ok_or(Malformed::TooShort)?;
+    let (sender, rest) = datagram.split_first_chunk().ok_or(ParseError::TooShort)?;
+    let (code, records) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
     let kind = match u32::from_be_bytes(*code) {
         0 => Kind::Ipv4,
         1 => Kind::Ipv6,
-        unknown => return Err(Malformed::UnknownType(unknown)),
+        unknown => return Err(ParseError::UnknownType(unknown)),
     };
     if records.is_empty() || records.len() % kind.record_len() != 0 {
-        return Err(Malformed::PartialRecord);
+        return Err(ParseError::PartialRecord);
     }
     Ok(SyncPacket { sender: TrackerId(*sender), kind, records })
 }
@@ -136,6 +138,7 @@ impl SyncPacket<'_> {
 }
 
 impl Kind {
+    /// Returns the bytes in a record.
     const fn record_len(self) -> usize {
         InfoHash::LEN + 4 + if matches!(self, Self::Ipv4) { 4 } else { 16 }
     }
@@ -143,6 +146,7 @@ impl Kind {
 
 const _: () = assert!(Kind::Ipv4.record_len() == 28 && Kind::Ipv6.record_len() == 40);
 
+/// Reads one record; `None` if its flags have no meaning yet.
 fn read(record: &[u8], kind: Kind, now: Minute) -> Option<Change> {
     let (info_hash, rest) = record.split_first_chunk()?;
     let (ip, rest) = match kind {
@@ -238,15 +242,15 @@ pub(super) mod tests {
         let whole = packet(SENDER, &[change("192.0.2.1:1")]);
         let with_type = |code: u8| [&whole[..7], &[code], &whole[8..]].concat();
         for (datagram, expected) in [
-            (vec![], Malformed::TooShort),
-            (whole[..7].to_vec(), Malformed::TooShort),
-            (whole[..8].to_vec(), Malformed::PartialRecord),
-            (whole[..35].to_vec(), Malformed::PartialRecord),
-            ([&whole[..], &[0]].concat(), Malformed::PartialRecord),
-            (with_type(1), Malformed::PartialRecord),
-            (with_type(2), Malformed::UnknownType(2)),
-            ([&[1, 2, 3, 4, 1, 0, 0, 0], &whole[8..]].concat(), Malformed::UnknownType(1 << 24)),
-            ([&whole[..8], &whole[8..].repeat(53)].concat(), Malformed::TooLong),
+            (vec![], ParseError::TooShort),
+            (whole[..7].to_vec(), ParseError::TooShort),
+            (whole[..8].to_vec(), ParseError::PartialRecord),
+            (whole[..35].to_vec(), ParseError::PartialRecord),
+            ([&whole[..], &[0]].concat(), ParseError::PartialRecord),
+            (with_type(1), ParseError::PartialRecord),
+            (with_type(2), ParseError::UnknownType(2)),
+            ([&[1, 2, 3, 4, 1, 0, 0, 0], &whole[8..]].concat(), ParseError::UnknownType(1 << 24)),
+            ([&whole[..8], &whole[8..].repeat(53)].concat(), ParseError::TooLong),
         ] {
             assert_eq!(parse(&datagram), Err(expected), "{datagram:?}");
         }

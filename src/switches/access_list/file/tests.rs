@@ -79,7 +79,7 @@ fn bad_lines_are_counted_and_the_first_ones_shown_with_their_numbers() {
     let contents = whole(&text);
     assert_eq!(counts(&contents), (1, 103, 1));
     let shown: Vec<_> = contents.first_bad.iter().map(|bad| (bad.number, bad.begins.as_str())).collect();
-    assert_eq!(shown.len(), SHOWN);
+    assert_eq!(shown.len(), MAX_SHOWN);
     let longer = format!("{good}00");
     assert_eq!(shown[..4], [(4, r#"\"a\x1b[31m\""#), (5, &longer), (6, &good[1..]), (7, "bad")]);
     assert_eq!(contents.first_bad[3].to_string(), "line 7 is not an info hash of 40 hexadecimal digits: \"bad\"");
@@ -96,7 +96,7 @@ fn long_lines_are_one_line_each() {
     // What stands too far to the right is not silently left out.
     let contents = whole(format!("{one}\n{}{other}\n{}", " ".repeat(300), "0".repeat(256)));
     assert_eq!(counts(&contents), (1, 2, 1));
-    for len in LONGEST as usize - 2..LONGEST as usize + 2 {
+    for len in MAX_LINE as usize - 2..MAX_LINE as usize + 2 {
         assert_eq!(counts(&whole(format!("{one}{}\n{other}\n", " ".repeat(len - 40)))), (2, 0, 2), "{len}");
         assert_eq!(
             counts(&whole(format!("{one}\n{}{other}\n", " ".repeat(len - 40)))).0,
