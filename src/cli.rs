@@ -48,8 +48,8 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Takes the text of an error of clap, without the word "error" in front: whoever prints it adds that, as with every
-    /// other error.
+    /// Takes the text of an error of clap, without the word "error" in front: whoever prints it adds that, as with
+    /// every other error.
     fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         Self::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
@@ -90,6 +90,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
 struct Flag {
     short: Option<char>,
     long: &'static str,
+    /// What the help calls its value.
     value: &'static str,
     action: FlagAction,
     /// What the help says in front of repetition, default and needs of the keys that the option sets. `None`: the
@@ -105,7 +106,7 @@ enum FlagAction {
     SetLog,
 }
 
-/// The options with a value, in the order of the help.
+// The options with a value, in the order of the help.
 const LISTENING: &[Flag] = &[
     flag('i', "ip", "IP", Step::SelectAddress, "Address for the ports behind it [default: every address]"),
     flag('p', "tcp-port", "PORT", Step::Listen("listen.tcp"), "HTTP port, 0: any free one"),
@@ -125,6 +126,7 @@ const PROCESS: &[Flag] = &[
     key_flag('l', "statefile", "FILE", "tracker.statefile"),
     Flag { short: None, long: "log", value: "LEVEL", action: FlagAction::SetLog, help: Some(LOG_HELP) },
 ];
+/// The headings of the help, with the options under each.
 const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
 
 const BLESS: Step = Step::SetEach(&["access.stats", "livesync.cluster.node_ip"]);
@@ -132,6 +134,7 @@ const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
 const LOG_HELP: &str = "error, warn, info, debug or trace [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
 
+/// What the help ends with.
 const ORDER: &str = "\
 Options work in their order: -i selects the address for what follows, -f reads its file at that
 point, later options override earlier ones. With no port and no file that names an address, both
@@ -139,14 +142,17 @@ protocols listen on port 6969.
 
 Example: opentracker -i 192.0.2.1 -p 6969 -P 6969 -f opentracker.conf -i 198.51.100.1 -p 80";
 
+/// Returns the row of an option with a summary of its own.
 const fn flag(short: char, long: &'static str, value: &'static str, step: Step, help: &'static str) -> Flag {
     Flag { short: Some(short), long, value, action: FlagAction::Step(step), help: Some(help) }
 }
 
+/// Returns the row of an option that does what its key does, and whose summary is the key's.
 const fn key_flag(short: char, long: &'static str, value: &'static str, key: &'static str) -> Flag {
     Flag { short: Some(short), long, value, action: FlagAction::Step(Step::Set(key)), help: None }
 }
 
+/// Returns the whole command line, as clap is told of it.
 fn command() -> Command {
     let plain = |id: &'static str, action, help: &'static str| Arg::new(id).long(id).action(action).help(help);
     let mut command = Command::new("opentracker")
@@ -172,15 +178,16 @@ fn command() -> Command {
 fn in_order(matches: &ArgMatches) -> Vec<(&'static Flag, &OsStr)> {
     let mut found = Vec::new();
     for flag in GROUPS.iter().flat_map(|(_, flags)| *flags) {
-        let places = matches.indices_of(flag.long).into_iter().flatten();
+        let positions = matches.indices_of(flag.long).into_iter().flatten();
         let values = matches.get_raw(flag.long).into_iter().flatten();
-        found.extend(places.zip(values).map(|(place, value)| (place, flag, value)));
+        found.extend(positions.zip(values).map(|(position, value)| (position, flag, value)));
     }
-    found.sort_by_key(|&(place, ..)| place);
+    found.sort_by_key(|&(position, ..)| position);
     found.into_iter().map(|(_, flag, value)| (flag, value)).collect()
 }
 
 impl Flag {
+    /// Returns the option as clap is told of it: any value will do, and the option may be repeated.
     fn arg(&self) -> Arg {
         Arg::new(self.long)
             .short(self.short)
@@ -215,11 +222,13 @@ impl Flag {
         self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
     }
 
+    /// Returns the error of the option's own value.
     fn error(&self, problem: Problem) -> ConfigError {
         ConfigError::of_option(&self.name(), None, problem)
     }
 }
 
+/// Reads how much is logged.
 fn level(value: &OsStr) -> Result<Level, Problem> {
     const LEVELS: [(&str, Level); 5] = [
         ("error", Level::ERROR),

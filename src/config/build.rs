@@ -43,7 +43,7 @@ impl BuildFacts<'_> {
         ipv4.into_iter().chain(ipv6).collect()
     }
 
-    /// The features as errors name them.
+    /// Returns the features as errors name them.
     fn in_words(&self) -> String {
         if self.features.is_empty() { "none".to_owned() } else { self.features.join(", ") }
     }

@@ -39,6 +39,7 @@ fn meaningful_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
+/// Returns the keyword and the value of a line; `None` if there is no value.
 fn split(line: &str) -> Option<(&str, &str)> {
     line.split_once(char::is_whitespace).map(|(keyword, value)| (keyword, value.trim_start()))
 }

@@ -10,11 +10,11 @@ const MAX_QUOTE: usize = 80;
 
 /// A mistake in a file or on the command line. For the operator's eyes; its text is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} {problem}", subject(origin, key.as_deref()))]
+#[error("{} {problem}", subject(location, key.as_deref()))]
 pub struct ConfigError {
     /// Where the mistake stands.
-    pub origin: Origin,
-    /// The key, as it was written; none where the mistake is about a whole file or an option's own value.
+    pub location: Location,
+    /// The key, as it was written; `None` where the mistake is about a whole file or an option's own value.
     pub key: Option<String>,
     /// What is wrong.
     pub problem: Problem,
@@ -22,12 +22,12 @@ pub struct ConfigError {
 
 /// Where a mistake stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum Location {
     /// A configuration file.
     File {
         /// As it was named.
         path: PathBuf,
-        /// Counted from 1; none when the whole file is meant.
+        /// Counted from 1; `None` when the whole file is meant.
         line: Option<usize>,
     },
     /// An option of the command line, with its dashes.
@@ -124,20 +124,22 @@ pub enum Problem {
 /// A mistake in a file whose name is not at hand.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// Counted from 1.
+    /// Counted from 1; `None` when the whole file is meant.
     pub(super) line: Option<usize>,
     pub(super) key: Option<String>,
     pub(super) problem: Problem,
 }
 
 impl Fault {
+    /// Returns the fault of a file as a whole.
     pub(super) fn of_file(problem: Problem) -> Self {
         Self { line: None, key: None, problem }
     }
 
+    /// Returns the error of the file at `path`, whose fault this is.
     pub(super) fn in_file(self, path: &Path) -> ConfigError {
         let Self { line, key, problem } = self;
-        ConfigError { origin: Origin::File { path: path.into(), line }, key, problem }
+        ConfigError { location: Location::File { path: path.into(), line }, key, problem }
     }
 }
 
@@ -147,16 +149,19 @@ impl ConfigError {
         Self::of_key(key, Problem::Missing { feature })
     }
 
+    /// Returns the error of an option (`-u`), or of the key that the option sets.
     pub(crate) fn of_option(option: &str, key: Option<&str>, problem: Problem) -> Self {
-        Self { origin: Origin::Option(option.to_owned()), key: key.map(str::to_owned), problem }
+        Self { location: Location::Option(option.to_owned()), key: key.map(str::to_owned), problem }
     }
 
+    /// Returns the error of a key in the configuration as a whole.
     pub(super) fn of_key(key: &str, problem: Problem) -> Self {
-        Self { origin: Origin::Whole, key: Some(key.to_owned()), problem }
+        Self { location: Location::Whole, key: Some(key.to_owned()), problem }
     }
 }
 
 impl Problem {
+    /// Returns the problem of a word of the command line that is not what was expected.
     pub(crate) fn unexpected(expected: &'static str, found: &OsStr) -> Self {
         Self::Unexpected { expected: expected.into(), found: quoted(&found.to_string_lossy()) }
     }
@@ -174,17 +179,18 @@ fn shown(text: &str) -> String {
     format!("{}{}", head.escape_debug(), if tail.is_empty() { "" } else { "..." })
 }
 
-fn subject(origin: &Origin, key: Option<&str>) -> String {
+/// Returns the beginning of an error's text, which says what the problem is about.
+fn subject(location: &Location, key: Option<&str>) -> String {
     let key = key.map(shown);
-    match (origin, key) {
-        (Origin::File { path, line: Some(line) }, Some(key)) => format!("{}: {key} (line {line})", shown_path(path)),
-        (Origin::File { path, line: None }, Some(key)) => format!("{}: {key}", shown_path(path)),
-        (Origin::File { path, line: Some(line) }, None) => format!("{}: line {line}", shown_path(path)),
-        (Origin::File { path, line: None }, None) => shown_path(path),
-        (Origin::Option(option), Some(key)) => format!("{option}: {key}"),
-        (Origin::Option(option), None) => option.clone(),
-        (Origin::Whole, Some(key)) => key,
-        (Origin::Whole, None) => "the configuration".to_owned(),
+    match (location, key) {
+        (Location::File { path, line: Some(line) }, Some(key)) => format!("{}: {key} (line {line})", shown_path(path)),
+        (Location::File { path, line: None }, Some(key)) => format!("{}: {key}", shown_path(path)),
+        (Location::File { path, line: Some(line) }, None) => format!("{}: line {line}", shown_path(path)),
+        (Location::File { path, line: None }, None) => shown_path(path),
+        (Location::Option(option), Some(key)) => format!("{option}: {key}"),
+        (Location::Option(option), None) => option.clone(),
+        (Location::Whole, Some(key)) => key,
+        (Location::Whole, None) => "the configuration".to_owned(),
     }
 }
 

@@ -49,6 +49,7 @@ pub fn apply_bytes(
     Ok(())
 }
 
+/// Reads the entries of a file, in whichever syntax it is written.
 fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, Fault> {
     if bytes.len() > MAX_FILE_SIZE {
         return Err(Fault::of_file(Problem::TooLarge { max: MAX_FILE_SIZE }));

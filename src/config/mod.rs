@@ -31,9 +31,12 @@ mod value;
 mod tests;
 
 pub use build::BuildFacts;
-pub use error::{ConfigError, Origin, Problem};
+pub use error::{ConfigError, Location, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use sample::sample;
-pub use settings::{Access, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, Listen, Livesync, Settings};
+pub use settings::{
+    AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
+    Settings,
+};
 
 pub(crate) use steps::{Step, Steps};

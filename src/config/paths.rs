@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::keys::{self, SeenFrom, Takes};
+use super::keys::{self, SeenFrom, ValueType};
 use super::settings::Settings;
 
 impl Settings {
@@ -10,7 +10,7 @@ impl Settings {
     /// none of them: it is entered from outside.
     pub fn visit_paths_inside_root(&mut self, mut visit: impl FnMut(&mut PathBuf)) {
         for key in keys::all() {
-            if let Takes::Path { seen: SeenFrom::InsideRoot, field, .. } = key.takes {
+            if let ValueType::Path { seen: SeenFrom::InsideRoot, field, .. } = key.takes {
                 field(self).iter_mut().for_each(&mut visit);
             }
         }

@@ -17,11 +17,11 @@ pub const LIVESYNC_PORT: u16 = 9696;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Where to listen, and with how many workers.
-    pub listen: Listen,
+    pub listen: ListenSettings,
     /// Who may use the tracker, for which torrents, and who may see its statistics.
-    pub access: Access,
+    pub access: AccessSettings,
     /// The cluster that this tracker belongs to.
-    pub livesync: Livesync,
+    pub livesync: LivesyncSettings,
     /// The process and its answers.
     pub tracker: GeneralSettings,
     /// Bounds on what strangers can make the tracker hold.
@@ -30,12 +30,13 @@ pub struct Settings {
 
 /// `[listen]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
+pub struct ListenSettings {
     /// Addresses that answer HTTP: `listen.tcp` and `listen.tcp_udp`. Port 0, here and in `udp`, means any free port.
     pub tcp: Vec<SocketAddr>,
     /// Addresses that answer UDP: `listen.udp` and `listen.tcp_udp`.
     pub udp: Vec<SocketAddr>,
-    /// The address of the last `-i`, on which the default port is opened when `tcp` and `udp` are both empty.
+    /// The address of the last `-i` of the command line, on which the default port is opened when `tcp` and `udp` are
+    /// both empty.
     pub default_ip: Option<IpAddr>,
     /// Threads that answer UDP, each with a socket of its own for each address; 0 stands for one for each CPU.
     pub udp_workers: u16,
@@ -45,7 +46,7 @@ pub struct Listen {
     pub udp_connection_id_minutes: NonZeroU16,
 }
 
-impl Default for Listen {
+impl Default for ListenSettings {
     fn default() -> Self {
         Self {
             tcp: Vec::new(),
@@ -60,12 +61,12 @@ impl Default for Listen {
 
 /// `[access]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessSettings {
     /// The file that lists the only torrents served (`accesslist-white`).
     pub whitelist: Option<PathBuf>,
     /// The file that lists torrents that are not served (`accesslist-black`).
     pub blacklist: Option<PathBuf>,
-    /// Networks that may read `/stats` (`restrict-stats`).
+    /// Networks that may read the statistics (`restrict-stats`).
     pub stats: Vec<IpNet>,
     /// The path of the statistics, without its leading slash.
     pub stats_path: String,
@@ -75,7 +76,7 @@ pub struct Access {
     pub proxy_header: String,
 }
 
-impl Default for Access {
+impl Default for AccessSettings {
     fn default() -> Self {
         Self {
             whitelist: None,
@@ -90,7 +91,7 @@ impl Default for Access {
 
 /// `[livesync]` (`sync-live`)
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Livesync {
+pub struct LivesyncSettings {
     /// The interface's own address, and the port, that multicast packets are sent from and received on.
     pub listen: Option<SocketAddr>,
     /// Networks whose sync packets are believed.

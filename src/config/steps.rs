@@ -39,7 +39,9 @@ pub(crate) struct Steps<'a> {
     build: &'a BuildFacts<'a>,
 }
 
+/// What an option that selects an address takes, in the words of errors.
 const IP: &str = "an address such as 192.0.2.1 or 2001:db8::1";
+/// What an option that listens takes, in the words of errors.
 const PORT: &str = "a port from 0 to 65535";
 
 impl<'a> Steps<'a> {
@@ -48,7 +50,7 @@ impl<'a> Steps<'a> {
         Self { settings: Settings::default(), selected: None, build }
     }
 
-    /// Takes one step; errors name it `option`.
+    /// Takes one step. Errors name it as `option`.
     pub(crate) fn take(&mut self, option: &str, step: Step, value: &OsStr) -> Result<(), ConfigError> {
         let read_port = || {
             let port = value.to_str().and_then(port);
@@ -89,14 +91,17 @@ impl<'a> Steps<'a> {
         Ok(self.settings)
     }
 
+    /// Returns whether the build has the key.
     fn has(&self, key: &str) -> bool {
         keys::row(key).is_some_and(|key| self.build.require(key.needs).is_ok())
     }
 
+    /// Adds an address and port to a key, with the checks of the key.
     fn listen(&mut self, option: &str, key: &str, ip: IpAddr, port: u16) -> Result<(), ConfigError> {
         self.set(option, key, SocketAddr::new(ip, port).to_string().as_ref())
     }
 
+    /// Gives a value to a key, with the checks of the key.
     fn set(&mut self, option: &str, key: &str, value: &OsStr) -> Result<(), ConfigError> {
         keys::find(key)
             .and_then(|key| key.set(&mut self.settings, &Value::Bare(value), self.build))

@@ -7,7 +7,7 @@ mod values;
 
 use std::path::Path;
 
-use super::keys::{self, KeySpec, SeenFrom, Takes};
+use super::keys::{self, KeySpec, SeenFrom, ValueType};
 use super::{BuildFacts, Settings, apply_bytes};
 
 /// Every feature of the package; no real build has all, but the grammar does not mind.
@@ -92,7 +92,7 @@ fn names_of_keys_are_unique() {
 #[test]
 fn every_path_but_that_of_the_root_directory_is_visited() {
     let path_of = |key: &KeySpec| match key.takes {
-        Takes::Path { seen, .. } => Some(seen),
+        ValueType::Path { seen, .. } => Some(seen),
         _ => None,
     };
     let mut inside = 0;

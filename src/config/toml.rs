@@ -20,16 +20,16 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
     let mut entries = Vec::new();
     flatten(table.into_inner(), "", &lines, &mut entries);
     // The table is sorted by name.
-    entries.sort_by_key(|&(place, _)| place);
+    entries.sort_by_key(|&(offset, _)| offset);
     let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
     refuse_second_spelling(&entries)?;
     Ok(entries)
 }
 
-/// Adds the table's values, with their place in the file, to `found`. The parser bounds how deep tables nest.
+/// Adds the table's values, with their offset in the file, to `found`. The parser bounds how deep tables nest.
 fn flatten<'a>(table: DeTable<'a>, section: &str, lines: &Lines, found: &mut Vec<(usize, Entry<'a>)>) {
     for (name, value) in table {
-        let place = name.span().start;
+        let offset = name.span().start;
         let name = name.into_inner();
         let key = if section.is_empty() { name.into_owned() } else { format!("{section}.{name}") };
         match value.into_inner() {
@@ -38,7 +38,7 @@ fn flatten<'a>(table: DeTable<'a>, section: &str, lines: &Lines, found: &mut Vec
             }
             value => {
                 let value = read(value, lines);
-                found.push((place, Entry { key, line: lines.line(place), value }));
+                found.push((offset, Entry { key, line: lines.line(offset), value }));
             }
         }
     }
@@ -74,19 +74,19 @@ fn refuse_second_spelling(entries: &[Entry<'_>]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Turns places in a text into lines.
+/// Turns offsets in a text into lines.
 struct Lines {
-    /// Where each line but the first begins.
+    /// The offset at which each line but the first begins.
     starts: Vec<usize>,
 }
 
 impl Lines {
     fn of(text: &str) -> Self {
-        Self { starts: text.match_indices('\n').map(|(place, _)| place + 1).collect() }
+        Self { starts: text.match_indices('\n').map(|(offset, _)| offset + 1).collect() }
     }
 
-    /// Returns the line of a place, counted from 1.
-    fn line(&self, place: usize) -> usize {
-        1 + self.starts.partition_point(|&start| start <= place)
+    /// Returns the line of an offset, counted from 1.
+    fn line(&self, offset: usize) -> usize {
+        1 + self.starts.partition_point(|&start| start <= offset)
     }
 }

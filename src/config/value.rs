@@ -53,12 +53,13 @@ pub(super) enum ValueError {
     /// It is not what the key takes.
     Malformed,
     /// It is, but not in this build.
-    NotHere(Problem),
+    NotInThisBuild(Problem),
 }
 
-/// A value, and the build that is to understand it.
+/// Reads a value as what a key takes, in the build that is configured. A value of another type or form is
+/// [`ValueError::Malformed`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct ValueReader<'a> {
     pub(super) value: &'a Value<'a>,
     pub(super) build: &'a BuildFacts<'a>,
 }
@@ -77,11 +78,11 @@ impl Value<'_> {
     }
 }
 
-impl Given<'_> {
+impl ValueReader<'_> {
     /// Reads an address to listen on, of a family that the build serves.
     pub(super) fn listen_address(&self) -> Result<SocketAddr, ValueError> {
         let address = socket_address(self.word()?, DEFAULT_PORT).ok_or(ValueError::Malformed)?;
-        self.build.require_family(address.ip()).map_err(ValueError::NotHere)?;
+        self.build.require_family(address.ip()).map_err(ValueError::NotInThisBuild)?;
         Ok(address)
     }
 
@@ -109,14 +110,14 @@ impl Given<'_> {
         Ok(path.into())
     }
 
-    /// Reads a text that `holds` finds right.
-    pub(super) fn text(&self, holds: fn(&str) -> bool) -> Result<&str, ValueError> {
+    /// Reads a text for which `accepts` returns true.
+    pub(super) fn text(&self, accepts: fn(&str) -> bool) -> Result<&str, ValueError> {
         let text = match self.value {
             Value::Bare(word) => word.to_str(),
             Value::Text(text) => Some(text.as_ref()),
             _ => None,
         };
-        text.filter(|text| holds(text)).ok_or(ValueError::Malformed)
+        text.filter(|text| accepts(text)).ok_or(ValueError::Malformed)
     }
 
     /// Reads a whole number within `range`.
@@ -129,8 +130,8 @@ impl Given<'_> {
         number.filter(|number| range.contains(number)).ok_or(ValueError::Malformed)
     }
 
-    /// Reads a text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so files
-    /// in the wild have comments there.
+    /// Reads a text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so
+    /// files in the wild have comments there.
     fn word(&self) -> Result<&str, ValueError> {
         match self.value {
             Value::Bare(word) => word.to_str().map(without_comment).ok_or(ValueError::Malformed),

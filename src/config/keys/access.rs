@@ -1,7 +1,7 @@
 //! `[access]`: who may use the tracker, for which torrents, and who may see its statistics.
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::takes::{PathKind, SeenFrom, Takes};
+use super::value_type::{PathKind, SeenFrom, ValueType};
 
 pub(super) static SECTION: Section = Section {
     name: "access",
@@ -10,7 +10,11 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.whitelist",
             original: None,
-            takes: Takes::Path { kind: PathKind::File, seen: SeenFrom::InsideRoot, field: |s| &mut s.access.whitelist },
+            takes: ValueType::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::InsideRoot,
+                field: |s| &mut s.access.whitelist,
+            },
             default: DefaultValue::Absent("none"),
             example: "\"whitelist.txt\"",
             summary: "List of the only torrents that are served",
@@ -21,7 +25,11 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.blacklist",
             original: None,
-            takes: Takes::Path { kind: PathKind::File, seen: SeenFrom::InsideRoot, field: |s| &mut s.access.blacklist },
+            takes: ValueType::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::InsideRoot,
+                field: |s| &mut s.access.blacklist,
+            },
             default: DefaultValue::Absent("none"),
             example: "\"blacklist.txt\"",
             summary: "List of the torrents that are not served",
@@ -32,7 +40,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.stats",
             original: None,
-            takes: Takes::Networks(|s| &mut s.access.stats),
+            takes: ValueType::Networks(|s| &mut s.access.stats),
             default: DefaultValue::Absent("none; nobody may"),
             example: "[\"127.0.0.1\", \"192.0.2.0/24\"]",
             summary: "Networks that may read the statistics",
@@ -44,9 +52,9 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.stats_path",
             original: None,
-            takes: Takes::Text {
+            takes: ValueType::Text {
                 expects: "a path without white space, ? or #, other than announce and scrape",
-                holds: is_stats_path,
+                accepts: is_stats_path,
                 set: |s, path| s.access.stats_path = path.trim_matches('/').to_owned(),
             },
             default: DefaultValue::Value("\"stats\"", None),
@@ -59,7 +67,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.proxy",
             original: None,
-            takes: Takes::Networks(|s| &mut s.access.proxy),
+            takes: ValueType::Networks(|s| &mut s.access.proxy),
             default: DefaultValue::Absent("none; nobody is believed"),
             example: "[\"127.0.0.1\"]",
             summary: "Proxies that are believed when they name a client's address",
@@ -71,9 +79,9 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "access.proxy_header",
             original: None,
-            takes: Takes::Text {
+            takes: ValueType::Text {
                 expects: "the name of a header",
-                holds: is_header,
+                accepts: is_header,
                 set: |s, name| s.access.proxy_header = name.to_owned(),
             },
             default: DefaultValue::Value("\"X-Forwarded-For\"", None),
@@ -86,14 +94,14 @@ pub(super) static SECTION: Section = Section {
     ],
 };
 
-/// Whether a request can name the path, and it does not hide what the tracker is there for.
+/// Returns whether a request can name the path, and it does not hide what the tracker is there for.
 fn is_stats_path(text: &str) -> bool {
     let path = text.trim_matches('/');
     !matches!(path, "" | "announce" | "scrape")
         && !path.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#'))
 }
 
-/// Whether the text is a token (RFC 9110, section 5.6.2).
+/// Returns whether the text is a token (RFC 9110, section 5.6.2).
 fn is_header(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -1,7 +1,7 @@
 //! `[limits]`: bounds on what strangers can make the tracker hold.
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::takes::Takes;
+use super::value_type::ValueType;
 
 pub(super) static SECTION: Section = Section {
     name: "limits",
@@ -10,7 +10,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "limits.torrents",
             original: None,
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 0,
                 max: u64::MAX,
                 set: |s, number| {
@@ -28,7 +28,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "limits.peers",
             original: None,
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 0,
                 max: u64::MAX,
                 set: |s, number| {
@@ -46,7 +46,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "limits.connections",
             original: None,
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 0,
                 max: u64::MAX,
                 set: |s, number| {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::takes::Takes;
+use super::value_type::ValueType;
 
 pub(super) static SECTION: Section = Section {
     name: "listen",
@@ -12,7 +12,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.tcp_udp",
             original: None,
-            takes: Takes::ListenAddresses(|s, address| {
+            takes: ValueType::ListenAddresses(|s, address| {
                 s.listen.tcp.push(address);
                 s.listen.udp.push(address);
             }),
@@ -28,7 +28,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.tcp",
             original: None,
-            takes: Takes::ListenAddresses(|s, address| s.listen.tcp.push(address)),
+            takes: ValueType::ListenAddresses(|s, address| s.listen.tcp.push(address)),
             default: DefaultValue::Absent("none"),
             example: "[\"192.0.2.1:80\"]",
             summary: "Addresses that answer HTTP alone",
@@ -39,7 +39,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.udp",
             original: None,
-            takes: Takes::ListenAddresses(|s, address| s.listen.udp.push(address)),
+            takes: ValueType::ListenAddresses(|s, address| s.listen.udp.push(address)),
             default: DefaultValue::Absent("none"),
             example: "[\"192.0.2.1\"]",
             summary: "Addresses that answer UDP alone",
@@ -50,7 +50,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.udp_workers",
             original: Some("listen.udp.workers"),
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 0,
                 max: 1024,
                 set: |s, number| u16::try_from(number).map(|number| s.listen.udp_workers = number),
@@ -65,7 +65,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.tcp_workers",
             original: None,
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 0,
                 max: 1024,
                 set: |s, number| u16::try_from(number).map(|number| s.listen.tcp_workers = number),
@@ -80,7 +80,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "listen.udp_connection_id_minutes",
             original: None,
-            takes: Takes::Number {
+            takes: ValueType::Number {
                 min: 1,
                 max: 1440,
                 set: |s, number| {

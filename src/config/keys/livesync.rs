@@ -1,7 +1,7 @@
 //! `[livesync.cluster]`: the cluster that the tracker belongs to.
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::takes::Takes;
+use super::value_type::ValueType;
 
 pub(super) static SECTION: Section = Section {
     name: "livesync.cluster",
@@ -10,7 +10,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "livesync.cluster.listen",
             original: None,
-            takes: Takes::Interface(|s| &mut s.livesync.listen),
+            takes: ValueType::Interface(|s| &mut s.livesync.listen),
             default: DefaultValue::Absent("none"),
             example: "\"192.0.2.1\"",
             summary: "Address of the interface that live sync uses",
@@ -21,7 +21,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "livesync.cluster.node_ip",
             original: None,
-            takes: Takes::Networks(|s| &mut s.livesync.node_ip),
+            takes: ValueType::Networks(|s| &mut s.livesync.node_ip),
             default: DefaultValue::Absent("none; nobody is believed"),
             example: "[\"192.0.2.0/24\"]",
             summary: "Networks of the other trackers in the cluster",

@@ -2,7 +2,7 @@
 //! their fields to [`Settings`](super::settings::Settings).
 //!
 //! - `spec`: what a row says;
-//! - `takes`: the types of values;
+//! - `value_type`: the types of values;
 //! - one file for each section.
 
 mod access;
@@ -10,13 +10,13 @@ mod limits;
 mod listen;
 mod livesync;
 mod spec;
-mod takes;
 mod tracker;
+mod value_type;
 
 use super::error::Problem;
 
 pub(crate) use spec::{DefaultValue, KeySpec, Reload, Section};
-pub(crate) use takes::{SeenFrom, Takes};
+pub(crate) use value_type::{SeenFrom, ValueType};
 
 /// Every section, in the order of the documents.
 pub(crate) static SECTIONS: [&Section; 5] =

@@ -3,8 +3,8 @@
 use super::super::build::BuildFacts;
 use super::super::error::Problem;
 use super::super::settings::Settings;
-use super::super::value::{Given, Value, ValueError};
-use super::takes::Takes;
+use super::super::value::{Value, ValueError, ValueReader};
+use super::value_type::ValueType;
 
 /// The keys of one TOML table, in the order of the documents.
 pub(crate) struct Section {
@@ -22,7 +22,7 @@ pub(crate) struct KeySpec {
     /// The original's spelling where it differs; both spellings are understood everywhere.
     pub(crate) original: Option<&'static str>,
     /// The type of the value, and where it goes.
-    pub(crate) takes: Takes,
+    pub(crate) takes: ValueType,
     pub(crate) default: DefaultValue,
     /// A value other than the default, as TOML writes it.
     pub(crate) example: &'static str,
@@ -64,9 +64,9 @@ impl KeySpec {
         if matches!(value, Value::Nothing) {
             return Err(Problem::NoValue { expected: self.takes.expects() });
         }
-        self.takes.put(settings, Given { value, build }).map_err(|error| match error {
+        self.takes.put(settings, ValueReader { value, build }).map_err(|error| match error {
             ValueError::Malformed => Problem::Unexpected { expected: self.takes.expects(), found: value.in_words() },
-            ValueError::NotHere(problem) => problem,
+            ValueError::NotInThisBuild(problem) => problem,
         })
     }
 

@@ -1,7 +1,7 @@
 //! `[tracker]`: the process and its answers.
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::takes::{PathKind, SeenFrom, Takes};
+use super::value_type::{PathKind, SeenFrom, ValueType};
 
 pub(super) static SECTION: Section = Section {
     name: "tracker",
@@ -10,7 +10,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "tracker.rootdir",
             original: None,
-            takes: Takes::Path {
+            takes: ValueType::Path {
                 kind: PathKind::Directory,
                 // It is entered before it becomes the root.
                 seen: SeenFrom::OutsideRoot,
@@ -26,9 +26,9 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "tracker.user",
             original: None,
-            takes: Takes::Text {
+            takes: ValueType::Text {
                 expects: "the name of a user",
-                holds: is_user,
+                accepts: is_user,
                 set: |s, name| s.tracker.user = name.to_owned(),
             },
             default: DefaultValue::Value("\"nobody\"", None),
@@ -41,9 +41,9 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "tracker.redirect_url",
             original: None,
-            takes: Takes::Text {
+            takes: ValueType::Text {
                 expects: "a URL in ASCII that starts with http:// or https://, without white space",
-                holds: is_url,
+                accepts: is_url,
                 set: |s, url| s.tracker.redirect_url = Some(url.to_owned()),
             },
             default: DefaultValue::Absent("none; it is answered 404"),
@@ -56,7 +56,7 @@ pub(super) static SECTION: Section = Section {
         KeySpec {
             name: "tracker.statefile",
             original: None,
-            takes: Takes::Path {
+            takes: ValueType::Path {
                 kind: PathKind::File,
                 seen: SeenFrom::InsideRoot,
                 field: |s| &mut s.tracker.statefile,
@@ -72,12 +72,13 @@ pub(super) static SECTION: Section = Section {
     ],
 };
 
-/// Whether the text can stand in the `Location` header: a line break in it would end the header.
+/// Returns whether the text can stand in the `Location` header: a line break in it would end the header.
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
+/// Returns whether the text can be the name of a user; whether there is one is looked up at the start.
 fn is_user(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace())
 }

@@ -1,6 +1,6 @@
 //! Values: addresses, networks, numbers and texts; the checks on the whole, and what depends on the build.
 
-use super::super::{ConfigError, Origin, Problem};
+use super::super::{ConfigError, Location, Problem};
 use super::*;
 
 const V6_ONLY: &[&str] = &["v6"];
@@ -219,7 +219,7 @@ fn an_address_is_opened_once() {
     assert_eq!(
         error,
         ConfigError {
-            origin: Origin::Whole,
+            location: Location::Whole,
             key: Some("listen.udp".into()),
             problem: Problem::SameAddress { address: ([0, 0, 0, 0], 6969).into() }
         }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::super::settings::{DEFAULT_PORT, LIVESYNC_PORT, Settings};
-use super::super::value::{Given, ValueError};
+use super::super::value::{ValueError, ValueReader};
 
 /// The type of a key's value, with the field of the settings that it fills.
-pub(crate) enum Takes {
+pub(crate) enum ValueType {
     /// A list of addresses to listen on, each of a family that the build serves.
     ListenAddresses(fn(&mut Settings, SocketAddr)),
     /// An address of the interface that live sync uses.
@@ -22,8 +22,8 @@ pub(crate) enum Takes {
     Path { kind: PathKind, seen: SeenFrom, field: fn(&mut Settings) -> &mut Option<PathBuf> },
     /// A whole number within bounds, both included. The maximum [`u64::MAX`] stands for none.
     Number { min: u64, max: u64, set: fn(&mut Settings, u64) -> Result<(), TryFromIntError> },
-    /// A text that `holds` finds right; `expects` says in words what that is.
-    Text { expects: &'static str, holds: fn(&str) -> bool, set: fn(&mut Settings, &str) },
+    /// A text for which `accepts` returns true; `expects` says in words which texts those are.
+    Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
 
 /// What a path leads to.
@@ -43,8 +43,8 @@ pub(crate) enum SeenFrom {
     OutsideRoot,
 }
 
-impl Takes {
-    /// Whether the key is a list: it may be given again, and each value is added.
+impl ValueType {
+    /// Returns whether the key is a list: it may be given again, and each value is added.
     pub(crate) const fn is_list(&self) -> bool {
         matches!(self, Self::ListenAddresses(_) | Self::Networks(_))
     }
@@ -81,16 +81,16 @@ impl Takes {
     }
 
     /// Reads a value and puts it where it belongs.
-    pub(super) fn put(&self, settings: &mut Settings, given: Given<'_>) -> Result<(), ValueError> {
+    pub(super) fn put(&self, settings: &mut Settings, reader: ValueReader<'_>) -> Result<(), ValueError> {
         match *self {
-            Self::ListenAddresses(add) => add(settings, given.listen_address()?),
-            Self::Interface(field) => *field(settings) = Some(given.interface()?),
-            Self::Networks(field) => field(settings).push(given.network()?),
-            Self::Path { field, .. } => *field(settings) = Some(given.path()?),
+            Self::ListenAddresses(add) => add(settings, reader.listen_address()?),
+            Self::Interface(field) => *field(settings) = Some(reader.interface()?),
+            Self::Networks(field) => field(settings).push(reader.network()?),
+            Self::Path { field, .. } => *field(settings) = Some(reader.path()?),
             Self::Number { min, max, set } => {
-                set(settings, given.number(min..=max)?).map_err(|_| ValueError::Malformed)?;
+                set(settings, reader.number(min..=max)?).map_err(|_| ValueError::Malformed)?;
             }
-            Self::Text { holds, set, .. } => set(settings, given.text(holds)?),
+            Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
         }
         Ok(())
     }
