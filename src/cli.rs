@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn blessing_is_for_statistics_and_live_sync_where_they_are() {
+    fn blessing_is_for_statistics_and_live_sync_as_far_as_the_build_has_them() {
         let net = ["192.0.2.0/24".parse().unwrap()];
         let one = settings("-A 192.0.2.7/24", &["restrict-stats"]);
         assert_eq!((&one.access.stats[..], one.livesync.node_ip.len()), (&net[..], 0));
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_besides_running() {
+    fn version_help_and_check_are_asked_for_instead_of_running() {
         assert_eq!(run("-p 80 -v", DEFAULT), Ok(Invocation::Version));
         assert_eq!(run("--version", DEFAULT), Ok(Invocation::Version));
         let check = Invocation::CheckConfig { settings: Settings::default(), log: Some(Level::DEBUG) };

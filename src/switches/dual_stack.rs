@@ -244,7 +244,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
-    fn a_quarter_for_each_and_the_rest_in_proportion() {
+    fn each_family_gets_a_quarter_and_the_rest_is_shared_in_proportion() {
         for (wanted, ipv4, ipv6, expected) in [
             (50, 0, 0, (0, 0)),
             (50, 30, 20, (30, 20)),
@@ -262,7 +262,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_add_up_and_are_there(wanted in 0..300_usize, ipv4 in 0..3000_usize, ipv6 in 0..3000_usize) {
+        fn shares_add_up_and_exceed_no_family(wanted in 0..300_usize, ipv4 in 0..3000_usize, ipv6 in 0..3000_usize) {
             let (v4, v6) = shares(wanted, ipv4, ipv6);
             prop_assert_eq!(v4 + v6, wanted.min(ipv4 + ipv6));
             prop_assert!(v4 <= ipv4 && v6 <= ipv6);

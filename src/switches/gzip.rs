@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_pages_are_compressed_at_a_time_and_no_more() {
+    fn no_more_pages_than_the_maximum_are_compressed_at_a_time() {
         let gzip = Gzip::new();
         let mut pages: Vec<_> = (0..MAX_PAGES).map(|_| gzip.encoder().unwrap()).collect();
         assert!(gzip.encoder().is_none());

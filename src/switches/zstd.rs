@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_pages_are_compressed_at_a_time_and_no_more() {
+    fn no_more_pages_than_the_maximum_are_compressed_at_a_time() {
         let zstd = Zstd::new();
         let mut pages: Vec<_> = (0..MAX_PAGES).map(|_| zstd.encoder().unwrap()).collect();
         assert!(zstd.encoder().is_none());

@@ -15,7 +15,7 @@ fn says(text: &str, features: &[&str], expected: &str) {
 }
 
 #[test]
-fn keys_of_absent_switches() {
+fn a_key_of_an_absent_switch_is_refused_and_names_the_feature() {
     says(
         "# closed\n\n[access]\nwhitelist = \"list\"\n",
         DEFAULT_BUILD,
@@ -40,7 +40,7 @@ fn keys_of_absent_switches() {
 }
 
 #[test]
-fn keys_that_do_not_exist() {
+fn a_key_that_does_not_exist_is_refused_and_the_nearest_one_suggested() {
     says("acess.stats 192.0.2.1", ALL, "acess.stats (line 1) is not a key; did you mean access.stats?");
     says("[listen]\nupd = []", ALL, "listen.upd (line 2) is not a key; did you mean listen.udp?");
     says("[limts]\npeers = 1", ALL, "limts.peers (line 2) is not a key; did you mean limits.peers?");
@@ -55,7 +55,7 @@ fn keys_that_do_not_exist() {
 }
 
 #[test]
-fn keys_of_the_original_that_are_still_to_come() {
+fn keys_of_the_original_that_are_still_to_come_are_refused_as_such() {
     for key in ["access.fifo_add", "access.fifo_delete", "batchsync.cluster.admin_ip"] {
         let expected = format!("{key} (line 1) is known to this build, which does not offer it yet");
         says(&format!("{key} x"), ALL, &expected);
@@ -64,7 +64,7 @@ fn keys_of_the_original_that_are_still_to_come() {
 }
 
 #[test]
-fn values_of_the_wrong_type_or_form() {
+fn a_value_of_the_wrong_type_or_form_is_refused_with_what_was_expected() {
     let address = |found| format!("listen.tcp (line 1) takes {ADDRESS}, not {found}");
     says("listen.tcp = 'localhost'", ALL, &address("\"localhost\""));
     says("listen.tcp = ''", ALL, &address("\"\""));
@@ -103,7 +103,7 @@ fn values_of_the_wrong_type_or_form() {
 }
 
 #[test]
-fn keywords_without_a_value() {
+fn a_keyword_without_a_value_is_refused() {
     says(
         "listen.tcp 0.0.0.0\nlisten.udp  \t\r\n",
         ALL,
@@ -113,7 +113,7 @@ fn keywords_without_a_value() {
 }
 
 #[test]
-fn keys_given_twice() {
+fn a_key_that_is_given_twice_is_refused_in_toml_alone() {
     says("[tracker]\nuser = 'a'\nuser = 'b'", ALL, "line 3 is not TOML: duplicate key");
     says(
         "[listen]\nudp_workers = 1\nudp.workers = 2",
@@ -135,7 +135,7 @@ fn the_first_mistake_of_the_file_is_told() {
 }
 
 #[test]
-fn texts_that_are_not_toml() {
+fn a_text_that_is_not_toml_is_refused_with_its_line() {
     says("[listen\n", ALL, "line 1 is not TOML: unclosed table, expected `]`");
     says("\n\nlisten.tcp\n", ALL, "line 3 is not TOML: key with no value, expected `=`");
     says("tracker.user = 'a'\nlisten.tcp 0.0.0.0\n", ALL, "line 2 is not TOML: key with no value, expected `=`");
@@ -150,7 +150,7 @@ fn texts_that_are_not_toml() {
 }
 
 #[test]
-fn files_that_cannot_be_read() {
+fn files_that_cannot_be_read_are_named_with_the_reason() {
     let says = |path: &str, expected: &str| {
         let mut settings = Settings::default();
         let error = apply_file(&mut settings, Path::new(path), &BuildFacts::with_features(ALL)).unwrap_err();
@@ -163,7 +163,7 @@ fn files_that_cannot_be_read() {
 }
 
 #[test]
-fn files_that_are_too_large_or_not_text() {
+fn files_that_are_too_large_or_not_text_are_refused() {
     let build = BuildFacts::with_features(ALL);
     let read = |bytes: &[u8]| apply_bytes(&mut Settings::default(), Path::new("x\ny"), bytes, &build);
     let comment = vec![b'#'; MAX_FILE_SIZE];
@@ -216,7 +216,7 @@ proptest! {
 
     /// Most random bytes are no UTF-8; pieces of real files get further.
     #[test]
-    fn so_are_any_pieces_of_configurations(
+    fn any_pieces_of_configurations_are_one_or_a_one_line_error(
         pieces in prop::collection::vec(
             prop_oneof![
                 prop::sample::select(PIECES).prop_map(str::to_owned),

@@ -113,7 +113,7 @@ mod tests {
     const HEX: &str = "415A617A3039242F2E3D7E2D5F3A2520000AABFF";
 
     #[test]
-    fn each_format_to_the_byte() {
+    fn each_format_is_right_to_the_byte() {
         let hash = &b"AZaz09$/.=~-_:% \0\x0a\xab\xff"[..];
         let ben = [b"20:", hash, b"d8:completei12e10:downloadedi4294967295e10:incompletei0ee"].concat();
         assert_eq!(written(Listing::Scrape), ben);

@@ -125,7 +125,7 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
 }
 
 #[test]
-fn lists_and_clusters_are_there_where_they_are() {
+fn lists_and_clusters_are_on_the_page_of_a_build_that_has_them() {
     let belongs_to_switches = |name: &&&str| name.contains("_list_") || name.contains("_sync_");
     let plain = page_of(&tracker(Open, Standalone), &Counters::default());
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);

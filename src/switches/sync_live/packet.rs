@@ -215,7 +215,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_ipv4_packet_byte_by_byte() {
+    fn an_ipv4_packet_is_right_to_the_byte() {
         let seeder = Change { seeder: true, completed: true, ..change("192.0.2.1:6881") };
         let gone = Change { stopped: true, ..change("192.0.2.2:80") };
         let hash = [7; 20];
@@ -230,7 +230,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_ipv6_packet_byte_by_byte() {
+    fn an_ipv6_packet_is_right_to_the_byte() {
         let seeder = Change { seeder: true, ..change("[2001:db8::1]:6881") };
         let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         let expected: &[&[u8]] = &[&[1, 2, 3, 4, 0, 0, 0, 1], &[7; 20], &address, &[0x1a, 0xe1, 0x80, 0]];
@@ -281,7 +281,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn as_many_records_fit_as_the_original_sends() {
+    fn as_many_records_fit_a_packet_as_the_original_sends() {
         for (endpoint, most, len) in [("192.0.2.1:1", 52, 1464), ("[::1]:1", 36, 1448)] {
             let kind = SyncCodec::kind(&change(endpoint));
             let mut packet = SyncCodec(SENDER).begin(kind);

@@ -27,7 +27,7 @@ fn counts(contents: &Contents) -> (u64, u64, usize) {
 }
 
 #[test]
-fn lines_of_every_kind() {
+fn a_line_of_every_kind_is_told_from_the_others() {
     let known = Line::Hash(InfoHash::from_hex(HASH.as_bytes()).expect("40 digits"));
     let with = |behind: &str| format!("{HASH}{behind}");
     for line in ["", "\n", "\r\n", " \t\r\n", " a comment", "\ta comment", "# a comment", ":7:9\n", ";", "-", " \u{fc}"]
@@ -54,7 +54,7 @@ fn lines_of_every_kind() {
 }
 
 #[test]
-fn what_a_list_may_look_like() {
+fn a_list_may_look_in_many_ways() {
     let (one, other) = (hash(1), hash(2));
     let both = |text: String| {
         let contents = whole(text);
