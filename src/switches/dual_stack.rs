@@ -170,9 +170,9 @@ impl TorrentPeers for DualStackPeers {
     fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
         let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), seeder };
         let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), seeder };
-        let present_v4 = peers.into.ipv4().map_or(0, |_| self.ipv4().choice(&requester_v4));
+        let present_v4 = peers.into.ipv4().map_or(0, |_| self.ipv4().eligible_count(&requester_v4));
         let ipv6 = self.ipv6().zip(peers.into.ipv6());
-        let present_v6 = ipv6.map_or(0, |(ipv6, _)| ipv6.choice(&requester_v6));
+        let present_v6 = ipv6.map_or(0, |(ipv6, _)| ipv6.eligible_count(&requester_v6));
         let (share_v4, share_v6) = shares(peers.wanted, present_v4, present_v6);
         if let Some(buffer) = peers.into.ipv4() {
             buffer.append(|out| self.ipv4().select(&requester_v4, plan, share_v4, out));
@@ -185,7 +185,7 @@ impl TorrentPeers for DualStackPeers {
     /// Both families at once, each in the same range of hashes.
     fn walk(&self, key: &HashKey, from: u64, most: usize, mut visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64> {
         let (ipv4, ipv6) = (self.ipv4(), self.ipv6());
-        let range = portion(from, most, ipv4.places() + ipv6.map_or(0, Swarm::places));
+        let range = portion(from, most, ipv4.slots() + ipv6.map_or(0, Swarm::slots));
         ipv4.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
         if let Some(ipv6) = ipv6 {
             ipv6.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
@@ -293,8 +293,8 @@ mod tests {
         }
 
         #[test]
-        fn a_walk_shows_everybody_who_stays(steps in model::walks::steps()) {
-            model::walks::shows_everybody_who_stays::<BothFamilies>(&steps, mixed);
+        fn a_walk_visits_everybody_who_stays(steps in model::walks::steps()) {
+            model::walks::visits_everybody_who_stays::<BothFamilies>(&steps, mixed);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Taking over what other trackers of the cluster tell.
+//! Takes over the changes that other trackers of the cluster publish.
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
 use super::keyed_hash::HashKey;
 use super::select::Plan;
-use super::store::{GROUP, Hash, Locked, Torrent};
+use super::store::{GROUP, KeyedHash, LockedShard, Torrent};
 use super::{AnnounceError, AnnounceOutcome, AnnounceRequest, Tracker};
 
 /// Why a change is not taken over.
@@ -22,23 +22,23 @@ pub enum AbsorbError {
     TooOld,
 }
 
-/// A change of a group.
+/// A change that is being taken over together with others.
 struct InFlight<'a> {
     change: &'a Change,
-    hash: Hash,
+    hash: KeyedHash,
     outcome: Outcome,
 }
 
-/// The outcome, and what the other transports are told of it.
+/// The outcome, and the change to forward to the other transports.
 type Outcome = Result<(AnnounceOutcome, Option<Change>), AnnounceError>;
 
 impl<F: Flavour> Tracker<F> {
-    /// Takes over what another tracker of the cluster tells; changes of the same torrent keep their order. Calls `done`
-    /// with what came of each, while nothing is locked.
+    /// Takes over changes that another tracker of the cluster published; changes of the same torrent keep their order.
+    /// Calls `done` with the outcome of each, while nothing is locked.
     ///
-    /// Of what is told of a peer, and what it announced here, the later minute counts; in the same minute, what came
-    /// last. A completed download is counted whenever it was told, once. What is new here is told on by the transports
-    /// that it did not come by. Locks one shard for each change, and waits for memory as seldom as
+    /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change.
+    /// A completed download is counted once, however old the change. What is new here is forwarded by the transports
+    /// that it did not come in by. Locks one shard for each change, and waits for memory as seldom as
     /// [`Self::announce_group`].
     pub fn absorb_group(
         &self,
@@ -48,55 +48,57 @@ impl<F: Flavour> Tracker<F> {
     ) {
         for changes in changes.chunks(GROUP) {
             let mut group = [const { None }; GROUP];
-            let mut places = group.iter_mut();
+            let mut slots = group.iter_mut();
             for change in changes {
                 if let Err(error) = self.check_change(change, now) {
                     done(change, Err(error));
-                } else if let Some(place) = places.next() {
+                } else if let Some(slot) = slots.next() {
                     let hash = self.store().hash(&change.info_hash);
-                    *place = Some(InFlight { change, hash, outcome: Err(AnnounceError::Full) });
+                    *slot = Some(InFlight { change, hash, outcome: Err(AnnounceError::Full) });
                 }
             }
             let mut rest = group.as_mut_slice();
             while rest.first().is_some_and(Option::is_some) {
-                let many = self.run_changes(rest, now);
+                let many = self.absorb_prefix(rest, now);
                 rest = rest.get_mut(many..).unwrap_or_default();
             }
             for InFlight { change, outcome, .. } in group.into_iter().flatten() {
-                if let Ok((_, Some(told_on))) = &outcome {
-                    self.publish(told_on, now);
+                if let Ok((_, Some(forwarded))) = &outcome {
+                    self.publish(forwarded, now);
                 }
                 done(change, outcome.map(|(outcome, _)| outcome).map_err(AbsorbError::from));
             }
         }
     }
 
+    /// Refuses what no state of the store would allow.
     fn check_change(&self, change: &Change, now: Minute) -> Result<(), AbsorbError> {
-        self.check(&announced(change))?;
+        self.check(&announce_of(change))?;
         if now.since(change.seen) > PEER_LIFETIME { Err(AbsorbError::TooOld) } else { Ok(()) }
     }
 
-    /// Carries changes out, from the first on, as far as [`Store::find_group`](super::store::Store::find_group) finds
-    /// their torrents. Returns how many.
-    fn run_changes(&self, group: &mut [Option<InFlight<'_>>], now: Minute) -> usize {
-        let mut found = [const { None }; GROUP];
+    /// Takes over as many changes, from the first on, as [`Store::lock_group`](super::store::Store::lock_group) locks
+    /// shards for. Returns how many.
+    fn absorb_prefix(&self, group: &mut [Option<InFlight<'_>>], now: Minute) -> usize {
+        let mut locked = [const { None }; GROUP];
         let sought = |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.change.info_hash));
-        let many = self.store().find_group(sought, &mut found);
-        for (locked, InFlight { change, .. }) in found.iter().flatten().zip(group.iter().flatten()) {
+        let many = self.store().lock_group(sought, &mut locked);
+        for (locked, InFlight { change, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
             locked.prefetch(change.endpoint, change.seeder, &Plan::NONE, 0);
         }
-        for (place, InFlight { change, outcome, .. }) in found.iter_mut().zip(group.iter_mut().flatten()) {
-            if let Some(locked) = place {
+        for (slot, InFlight { change, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
+            if let Some(locked) = slot {
                 *outcome = run::<F>(change, locked, now);
             }
-            *place = None;
+            // Unlocks the shard.
+            *slot = None;
         }
         many
     }
 }
 
-/// What the peer would have announced.
-fn announced(change: &Change) -> AnnounceRequest {
+/// Returns the announce that tells the same of the peer.
+fn announce_of(change: &Change) -> AnnounceRequest {
     let event = match change {
         Change { stopped: true, .. } => Event::Stopped,
         Change { completed: true, .. } => Event::Completed,
@@ -106,14 +108,14 @@ fn announced(change: &Change) -> AnnounceRequest {
     AnnounceRequest { info_hash, endpoint, seeder, event }
 }
 
-/// Does what is told to the torrent that was found.
-fn run<F: Flavour>(change: &Change, locked: &mut Locked<'_, F::Families>, now: Minute) -> Outcome {
-    let told_on = |tell: bool, change: Change| (F::Cluster::BRIDGES && tell).then_some(change);
-    let announce = announced(change);
+/// Takes a change over into its torrent.
+fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, now: Minute) -> Outcome {
+    let forward = |is_new: bool, change: Change| (F::Cluster::BRIDGES && is_new).then_some(change);
+    let announce = announce_of(change);
     let AnnounceRequest { info_hash, endpoint, .. } = announce;
     // The clock of another machine may be ahead of ours.
     let seen = change.seen.min(now);
-    // What is known of the peer that is later than what is told. Nothing can be later than the present minute.
+    // What is known of the peer, if it is later than the change. Nothing is later than the present minute.
     let later = |torrent: &Torrent<F::Families>, key: &HashKey| {
         let known = if seen < now { torrent.peers.state(key, endpoint) } else { None };
         known.filter(|known| known.seen(now) > seen)
@@ -125,23 +127,23 @@ fn run<F: Flavour>(change: &Change, locked: &mut Locked<'_, F::Families>, now: M
             (torrent.scrape_counts(), removed.is_some())
         });
         let (counts, removed) = removed.unwrap_or_default();
-        // One that is not known here is not told on: so what goes round in a ring of bridges comes to an end.
-        return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, told_on(removed, *change)));
+        // Not forwarded if the peer is not known here: so what goes round in a ring of bridges comes to an end.
+        return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed, *change)));
     }
-    let note = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
+    let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
         if !room && !torrent.peers.contains(key, endpoint) {
             return Err(AnnounceError::Full);
         }
         // What is later stays as it is, but for a download that is to be counted.
         let later = later(torrent, key);
         let (seeder, seen) = later.map_or((announce.seeder, seen), |known| (known.seeder(), known.seen(now)));
-        let (mut outcome, tell) = upsert_peer::<F>(torrent, key, &AnnounceRequest { seeder, ..announce }, seen);
+        let (mut outcome, publish) = upsert_peer::<F>(torrent, key, &AnnounceRequest { seeder, ..announce }, seen);
         if later.is_some() {
             outcome.back_after = None;
         }
-        Ok((outcome, told_on(tell, Change { seeder, completed: outcome.counted_download, seen, ..*change })))
+        Ok((outcome, forward(publish, Change { seeder, completed: outcome.counted_download, seen, ..*change })))
     };
-    locked.upsert(&info_hash, now, note).unwrap_or(Err(AnnounceError::Full))
+    locked.upsert(&info_hash, now, upsert).unwrap_or(Err(AnnounceError::Full))
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! heap full of holes that none of them fits in any more: a quarter of all memory, measured with a million torrents.
 //! Blocks are all of one size, but for one that is short, so that each hole fits the next block.
 
-/// Elements of the first block to begin with: most shards of a small tracker have a torrent or two.
-const FIRST: usize = 4;
+/// Length of the first block to begin with: most shards of a small tracker have a torrent or two.
+const INITIAL_LEN: usize = 4;
 
 /// A vector in blocks of `BLOCK` elements; the last may be shorter.
 #[derive(Debug)]
 pub(super) struct Blocks<T, const BLOCK: usize> {
-    /// Apart from the rest: most need no other, and find it without looking at a list of blocks.
+    /// Apart from the rest: most vectors need no other block, and reach this one without reading a list of blocks.
     first: Box<[T]>,
     rest: Vec<Box<[T]>>,
     len: usize,
@@ -23,42 +23,43 @@ impl<T, const BLOCK: usize> Default for Blocks<T, BLOCK> {
 }
 
 impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
-    /// How many elements there are.
+    /// Returns how many elements there are.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The element at a position.
+    /// Returns the element at a position; `None` from [`Self::len`] on.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&T> {
         self.block(at)?.get(at % BLOCK).filter(|_| at < self.len)
     }
 
-    /// The element at a position.
+    /// Returns the element at a position, to be changed.
     #[inline]
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
         let block = if at < BLOCK { &mut self.first } else { self.rest.get_mut(at / BLOCK - 1)? };
         block.get_mut(at % BLOCK).filter(|_| at < self.len)
     }
 
-    /// What stands from a position to the end of its block: behind the last element, room that is vacant yet.
+    /// Returns the elements from a position to the end of its block. In the last block, default values that are not
+    /// elements yet may follow.
     #[inline]
     pub(super) fn piece(&self, at: usize) -> &[T] {
         self.block(at).and_then(|block| block.get(at % BLOCK..)).unwrap_or_default()
     }
 
-    /// All elements.
+    /// Returns all elements, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(self.rest.iter().flat_map(|block| block.iter())).take(self.len)
     }
 
-    /// Adds one at the end.
+    /// Adds an element at the end.
     pub(super) fn push(&mut self, element: T) {
         if self.len == self.first.len() && self.len < BLOCK {
-            let small = std::mem::replace(&mut self.first, block((2 * self.len).clamp(FIRST, BLOCK)));
+            let small = std::mem::replace(&mut self.first, new_block((2 * self.len).clamp(INITIAL_LEN, BLOCK)));
             self.first.iter_mut().zip(small).for_each(|(place, element)| *place = element);
         } else if self.len == (1 + self.rest.len()) * BLOCK {
-            self.rest.push(block(BLOCK));
+            self.rest.push(new_block(BLOCK));
         }
         self.len += 1;
         match self.get_mut(self.len - 1) {
@@ -67,7 +68,7 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         }
     }
 
-    /// Takes the element at a position out, and moves the last one there.
+    /// Removes the element at a position, moves the last one there, and returns the removed one.
     pub(super) fn swap_remove(&mut self, at: usize) -> Option<T> {
         let last = self.len.checked_sub(1).filter(|last| at <= *last)?;
         debug_assert!(self.block(last).is_some(), "{last} has no block");
@@ -82,10 +83,10 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         Some(removed)
     }
 
-    /// Becomes so many default elements. Whole blocks stay where they are.
+    /// Replaces all elements by `len` default ones. Blocks of full length are kept as far as they are needed.
     pub(super) fn reset(&mut self, len: usize) {
         if self.first.len() != len.min(BLOCK) {
-            self.first = block(len.min(BLOCK));
+            self.first = new_block(len.min(BLOCK));
         }
         let (whole, last) = (len.saturating_sub(BLOCK) / BLOCK, len.saturating_sub(BLOCK) % BLOCK);
         self.rest.truncate(whole);
@@ -93,21 +94,22 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         let kept = self.first.iter_mut().chain(self.rest.iter_mut().flat_map(|block| block.iter_mut()));
         kept.for_each(|element| *element = T::default());
         self.rest.reserve_exact(whole + usize::from(last > 0) - self.rest.len());
-        self.rest.resize_with(whole, || block(BLOCK));
+        self.rest.resize_with(whole, || new_block(BLOCK));
         if last > 0 {
-            self.rest.push(block(last));
+            self.rest.push(new_block(last));
         }
         self.rest.shrink_to_fit();
         self.len = len;
     }
 
+    /// Returns the block that a position belongs to.
     #[inline]
     fn block(&self, at: usize) -> Option<&[T]> {
         if at < BLOCK { Some(&self.first) } else { self.rest.get(at / BLOCK - 1).map(|block| &**block) }
     }
 }
 
-fn block<T: Default>(len: usize) -> Box<[T]> {
+fn new_block<T: Default>(len: usize) -> Box<[T]> {
     (0..len).map(|_| T::default()).collect()
 }
 
@@ -120,7 +122,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_vector_holds(steps in prop::collection::vec((prop::bool::weighted(0.6), any::<u16>()), 0..150)) {
+        fn it_holds_what_a_vector_holds(
+            steps in prop::collection::vec((prop::bool::weighted(0.6), any::<u16>()), 0..150),
+        ) {
             let (mut blocks, mut vec) = (Blocks::<_, BLOCK>::default(), Vec::new());
             let mut longest = 0;
             for (add, n) in steps {
@@ -134,7 +138,7 @@ mod tests {
                 }
                 prop_assert_eq!(blocks.len(), vec.len());
                 prop_assert!(blocks.rest.len() * BLOCK < vec.len() + BLOCK / 2, "no more than one block is vacant");
-                prop_assert!(blocks.first.len() <= longest.max(FIRST / 2) * 2, "it is as large as it had to be");
+                prop_assert!(blocks.first.len() <= longest.max(INITIAL_LEN / 2) * 2, "it is as large as it had to be");
                 prop_assert_eq!(blocks.get(vec.len()), None);
                 prop_assert_eq!(blocks.swap_remove(vec.len()), None);
             }

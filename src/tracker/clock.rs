@@ -1,13 +1,13 @@
-//! Time as the core knows it: a coarse minute that is passed in.
+//! Time as the tracker knows it: a coarse minute that is passed in; and for how long things are remembered.
 
 use std::ops::Add;
 
-/// Minutes since the Unix epoch. It never runs backwards within a process: see [`Clock`].
+/// Minutes since the Unix epoch. Never runs backwards within a process: see [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Minute(pub u32);
 
 impl Minute {
-    /// Minutes from `earlier` to `self`; 0 when `earlier` lies in the future.
+    /// Returns the minutes from `earlier` to `self`; 0 if `earlier` is the later one.
     pub fn since(self, earlier: Self) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
@@ -20,19 +20,21 @@ impl Add<u32> for Minute {
     }
 }
 
-/// Where a driver gets the minute from that it passes down.
+/// Tells the front ends the minute that they pass to the tracker.
 pub trait Clock: Copy + Send + Sync + 'static {
-    /// The present minute; never less than one given before, whatever happens to the wall clock.
+    /// Returns the present minute: never less than one that was returned before, whatever happens to the wall clock.
     fn now(self) -> Minute;
 }
 
-/// A peer is forgotten this long after its last announce.
+/// Minutes after its last announce for which a peer is kept.
 pub const PEER_LIFETIME: u32 = 45;
 
-/// A torrent without peers that was ever completed is forgotten this long after its last announce.
+/// Minutes after its last announce for which a torrent without peers is kept, if it was ever completed; others are
+/// forgotten at once.
 pub const TORRENT_LIFETIME: u32 = 24 * 60;
 
-/// Seconds until a client should announce again, in the middle of [`INTERVAL_SPREAD`].
+/// Seconds until a client is asked to announce again, on average (BEP 3, `interval`).
 pub const INTERVAL: u32 = 1800;
-/// Seconds by which the interval differs at random, so that clients that came together do not come back together.
+/// Seconds by which the interval is longer or shorter at random, so that clients that came together do not come back
+/// together.
 pub const INTERVAL_SPREAD: u32 = 180;

@@ -1,6 +1,6 @@
-//! The numbers of a swarm and of a torrent.
+//! How many peers a swarm has, and what a scrape tells of a torrent.
 
-/// How many peers of each kind.
+/// How many seeders and leechers there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SwarmCounts {
     /// Peers with everything.
@@ -10,13 +10,13 @@ pub struct SwarmCounts {
 }
 
 impl SwarmCounts {
-    /// All peers.
+    /// Returns how many peers there are.
     pub fn peers(self) -> usize {
         self.seeders + self.leechers
     }
 }
 
-/// The numbers of one torrent (BEP 48).
+/// What a scrape tells of one torrent (BEP 48). Saturates at 2^32 - 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScrapeCounts {
     /// Seeders: `complete`.

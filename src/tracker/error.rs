@@ -6,16 +6,16 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[repr(usize)]
 pub enum AnnounceError {
-    /// By the access list.
+    /// The torrent is not served: see [`Admission`](super::Admission).
     #[error("Requested download is not authorized for use with this tracker.")]
     NotAdmitted,
-    /// Port 0.
+    /// The client announced port 0.
     #[error("Your client announced port 0, where nobody can reach it. Please check its settings.")]
     NoPort,
     /// An IPv4 client at an IPv6 tracker, or the reverse.
     #[error("This tracker does not serve your address family.")]
     FamilyNotServed,
-    /// No room: see [`Capacity`](super::Capacity).
+    /// There is no room for another torrent or peer: see [`Capacity`](super::Capacity).
     #[error("This tracker is full. Please try again later.")]
     Full,
 }

@@ -14,12 +14,12 @@ pub trait AddressFamilies: Send + Sync + 'static {
     /// The peers of one torrent.
     type Peers: TorrentPeers;
 
-    /// Are IPv4 peers kept and IPv4 clients served?
+    /// True if IPv4 peers are kept and IPv4 clients are served.
     const IPV4: bool;
-    /// The same for IPv6.
+    /// True if IPv6 peers are kept and IPv6 clients are served.
     const IPV6: bool;
 
-    /// Does this tracker serve clients at such an address?
+    /// Returns whether this tracker serves clients at such an address.
     fn serves(address: IpAddr) -> bool {
         if address.is_ipv4() { Self::IPV4 } else { Self::IPV6 }
     }
@@ -36,7 +36,7 @@ impl AddressFamilies for Ipv4Only {
     const IPV6: bool = false;
 }
 
-/// How many peers a client wants, and where they go.
+/// How many peers a client wants, and the memory that they are written to.
 #[derive(Debug)]
 pub struct PeerRequest<'a> {
     /// How many peers are wanted, of all families together.
@@ -99,8 +99,9 @@ impl<'a> PeerBuffers<'a> {
         }
     }
 
+    /// Returns the memory for peers of this family, if they are wanted.
     #[inline]
-    fn of<P: Peer>(&mut self) -> Option<&mut PeerBuffer<'a>> {
+    fn buffer_of<P: Peer>(&mut self) -> Option<&mut PeerBuffer<'a>> {
         if P::IPV6 { self.ipv6() } else { self.ipv4() }
     }
 }
@@ -116,7 +117,7 @@ pub struct PeerBuffer<'a> {
 }
 
 impl<'a> PeerBuffer<'a> {
-    /// How many bytes behind the last peer may be overwritten.
+    /// Bytes behind the last peer that may be overwritten.
     pub const SPARE: usize = {
         let (ipv4, ipv6) = (PeerV4::WIDE - PeerV4::COMPACT, PeerV6::WIDE - PeerV6::COMPACT);
         if ipv4 > ipv6 { ipv4 } else { ipv6 }
@@ -139,7 +140,7 @@ impl<'a> PeerBuffer<'a> {
         self.len
     }
 
-    /// Is none in use?
+    /// Returns whether no byte is in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -168,11 +169,11 @@ pub trait TorrentPeers: Default + Send {
     fn counts(&self) -> SwarmCounts;
     /// Returns since when there has been no peer; `None` while there is one.
     fn empty_since(&self) -> Option<Minute>;
-    /// Notes the last time that a torrent without peers was heard of.
+    /// Sets since when there has been no peer. Does nothing while there is one.
     fn set_empty_since(&mut self, minute: Minute);
     /// Returns the state of the peer at `endpoint`, if there is one.
     fn state(&self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
-    /// Is there a peer at `endpoint`?
+    /// Returns whether there is a peer at `endpoint`.
     fn contains(&self, key: &HashKey, endpoint: SocketAddr) -> bool;
     /// Adds the peer at `endpoint` or refreshes its state: see [`Swarm::upsert`]. The seeder flag of the state that
     /// `state` makes is `seeder`.
@@ -185,22 +186,24 @@ pub trait TorrentPeers: Default + Send {
     );
     /// Removes the peer at `endpoint`. Returns its state.
     fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
-    /// Begins to fetch what says where the peers stand: see [`Swarm::prefetch`].
+    /// Begins to fetch what [`Self::prefetch_peers`] reads: see [`Swarm::prefetch`].
     fn prefetch(&self);
-    /// Begins to fetch the peers that [`Self::upsert`] and [`Self::select`] will look at: see
+    /// Begins to fetch the peers that [`Self::upsert`] and [`Self::select`] with the same `plan` will look at: see
     /// [`Swarm::prefetch_peers`].
     fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize);
     /// Writes a random selection of peers into the buffers of the request: see [`Swarm::select`]. `requester` is the
     /// client's endpoint, if it is one of the peers.
     fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>);
-    /// Visits the peers at about `most` places, from the one with the hash `from` on: 0 at the beginning. Returns where
-    /// to go on; `None` at the end. Misses none that stays from the first portion to the last: see [`Swarm::walk`].
+    /// Visits the peers in about `most` slots, in the order of their hashes, from the hash `from` on (0 to begin with).
+    /// Returns the hash to go on from; `None` at the end. Misses no peer that stays from the first portion to the last:
+    /// see [`Swarm::walk`].
     fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
-    /// Removes expired peers in portions: see [`Swarm::expire`].
+    /// Removes expired peers in portions, and returns where to go on: see [`Swarm::expire`].
     fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;
     /// Removes all peers, of whom none has been heard of since `since`.
     fn clear(&mut self, since: Minute);
-    /// Returns how many minutes ago any peer was last heard of. Looks at a bounded number of peers.
+    /// Returns how many minutes ago a peer was last heard of, whichever it was: see [`Swarm::quiet_for`]. Looks at a
+    /// bounded number of peers.
     fn quiet_for(&self, now: Minute) -> u32;
 }
 
@@ -235,7 +238,7 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
     ) {
         match P::at(endpoint) {
             Some(peer) => self.upsert(key, peer, seeder, state),
-            None => debug_assert!(false, "{endpoint} is to be refused before"),
+            None => debug_assert!(false, "{endpoint} should have been refused"),
         }
     }
 
@@ -258,13 +261,13 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
     #[inline]
     fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
         let requester = Requester { endpoint: requester.and_then(P::at), seeder };
-        if let Some(buffer) = peers.into.of::<P>() {
+        if let Some(buffer) = peers.into.buffer_of::<P>() {
             buffer.append(|out| self.select(&requester, plan, peers.wanted, out));
         }
     }
 
     fn walk(&self, key: &HashKey, from: u64, most: usize, mut visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64> {
-        let range = portion(from, most, self.places());
+        let range = portion(from, most, self.slots());
         self.walk(key, &range, |peer| visit(peer.endpoint(), peer.state()));
         range.end().checked_add(1)
     }

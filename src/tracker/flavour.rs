@@ -28,11 +28,11 @@ pub trait Flavour: Send + Sync + 'static {
     /// The names of the Cargo features that it has.
     const FEATURES: &'static [&'static str] = &[];
 
-    /// Decides which torrents are served.
+    /// Returns the plug that decides which torrents are served.
     fn admission(&self) -> &Self::Admission;
-    /// Tells others of changes.
+    /// Returns the plug that publishes changes.
     fn cluster(&self) -> &Self::Cluster;
-    /// Counts the networks that ask.
+    /// Returns the plug that counts networks.
     fn network_log(&self) -> &Self::NetworkLog;
 }
 
@@ -44,20 +44,20 @@ pub trait Admission: Send + Sync + 'static {
     /// Returns whether this tracker serves `info_hash`.
     fn admits(&self, info_hash: &InfoHash) -> bool;
 
-    /// Returns the list that decides, for monitors; `None` where there is none.
+    /// Returns the status of the list that decides, for monitors; `None` where there is none.
     fn list(&self) -> Option<ListStatus> {
         None
     }
 }
 
-/// What monitors are told of a list of torrents that is read from a file.
+/// The status of a list of torrents that is read from a file, for monitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListStatus {
     /// Torrents on the list in force.
     pub torrents: usize,
     /// When it took effect.
     pub since: SystemTime,
-    /// How often, since the start, it could not be read again.
+    /// How many times, since the start, a reload failed and the list stayed.
     pub failures: u64,
 }
 
@@ -73,14 +73,14 @@ impl Admission for Open {
     }
 }
 
-/// What a cluster is told of a peer.
+/// A change of one peer, as it is published to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Where the peer is.
+    /// The peer's address and port.
     pub endpoint: SocketAddr,
-    /// It has everything.
+    /// It has nothing left to download.
     pub seeder: bool,
     /// It has just completed its download.
     pub completed: bool,
@@ -88,40 +88,42 @@ pub struct Change {
     pub stopped: bool,
     /// When it was last heard of.
     pub seen: Minute,
-    /// Where this tracker has it from.
+    /// How this tracker came to know of it.
     pub origin: Origin,
 }
 
-/// Where a change comes from.
+/// How a tracker came to know of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A client announced it to this tracker.
     Client,
-    /// Another tracker of the cluster told it, by the transport of this name.
+    /// Another tracker of the cluster published it, by the transport of this name.
     Transport(&'static str),
 }
 
-/// Who else hears of a change: the transports that tell other trackers. Called while no shard is locked.
+/// Publishes changes to other trackers: a transport, or a pair of them. Called while no shard is locked.
 pub trait Cluster: Send + Sync + 'static {
-    /// False in a tracker that stands alone: then nobody keeps account of who has been told what.
+    /// False in a tracker that stands alone: then no change is published.
     const LISTENS: bool;
-    /// True where there are several transports: what comes by one is told on by the others.
+    /// True where there are several transports: what comes in by one is forwarded by the others.
     const BRIDGES: bool = false;
 
-    /// Returns what the others of the cluster know this tracker by; `None` where there are no others.
+    /// Returns the number that the others of the cluster know this tracker by; `None` where there are no others.
     fn id(&self) -> Option<u32> {
         None
     }
 
-    /// Returns whether nobody is left to be told of changes of this origin: they came by this very transport. It is not
-    /// told of them.
+    /// Returns whether changes of this origin came in by this very transport, so that all others on it know them. A
+    /// pair does not publish them here again.
     fn knows(&self, origin: Origin) -> bool;
 
-    /// Tells the others that a peer came, came back after [`PeerState::TELL_AGAIN`](super::peer::PeerState::TELL_AGAIN)
-    /// minutes, completed, or left (known here or not). Called for every such announce, by many threads.
+    /// Publishes that a peer came, that it is still there [`PeerState::REPUBLISH_AFTER`] minutes later, that it
+    /// completed its download, or that it left (known here or not). Called for every such announce, by many threads.
     ///
-    /// Returns whether every transport has taken the change, so that it will be told. If one has not, the peer is told
-    /// of again, to all, when it next announces itself.
+    /// [`PeerState::REPUBLISH_AFTER`]: super::peer::PeerState::REPUBLISH_AFTER
+    ///
+    /// Returns whether every transport has taken the change and will send it. If one has not, the peer is published
+    /// again, to all, when it next announces itself.
     fn publish(&self, change: &Change) -> bool;
 
     /// Returns what each transport has counted, for monitors.
@@ -130,7 +132,7 @@ pub trait Cluster: Send + Sync + 'static {
     }
 }
 
-/// What monitors are told of a transport.
+/// The status of a transport, for monitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportStatus {
     /// Its name: one word, which the names of its metrics begin with.
@@ -150,17 +152,17 @@ pub struct TransportCounts {
     pub packets_sent: u64,
     /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
     pub packets_refused: u64,
-    /// Packets that could not be sent.
+    /// Packets that could not be sent, and as many as would have held the changes that found no room.
     pub packets_lost: u64,
-    /// Changes that others told and that were taken over.
+    /// Changes in believed packets that were taken over.
     pub records_received: u64,
-    /// Changes told to others.
+    /// Changes sent.
     pub records_sent: u64,
-    /// Changes that others told and that were not taken over.
+    /// Changes in believed packets that were not taken over.
     pub records_refused: u64,
 }
 
-/// Stands where `sync-live` is off.
+/// Stands where `sync-live` is off: nobody else hears of changes.
 #[derive(Debug, Default)]
 pub struct Standalone;
 
@@ -178,14 +180,14 @@ impl Cluster for Standalone {
 
 /// Counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
-    /// Takes note that a client at `address` announced or scraped. Called for every request, by many threads.
+    /// Records that a client at `address` announced or scraped. Called for every request, by many threads.
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
-    /// Makes the page that lists the busiest networks; `None` where nobody counts them.
+    /// Returns the page that lists the busiest networks; `None` where nobody counts them.
     fn busy(&self, now: Minute) -> Option<String>;
 }
 
-/// Stands where `log-networks` is off.
+/// Stands where `log-networks` is off: nobody counts networks.
 #[derive(Debug, Default)]
 pub struct Unlogged;
 

@@ -40,7 +40,7 @@ impl<P: Peer> Hashed<P> {
 
     /// Adds a peer that is in neither table.
     pub(super) fn insert(&mut self, key: &HashKey, peer: P) {
-        self.of_mut(peer.state().seeder()).0.insert(key, peer);
+        self.tables_mut(peer.state().seeder()).0.insert(key, peer);
     }
 
     #[inline]
@@ -51,8 +51,8 @@ impl<P: Peer> Hashed<P> {
         seeder: bool,
         state: impl FnOnce(Option<PeerState>) -> PeerState,
     ) {
-        let (own, other) = self.of_mut(seeder);
-        if let Some(found) = own.find(key, &peer) {
+        let (own, other) = self.tables_mut(seeder);
+        if let Some(found) = own.get_mut(key, &peer) {
             *found = peer.with_state(state(Some(found.state())));
         } else {
             let old = other.remove(key, &peer).map(|peer| peer.state());
@@ -81,15 +81,15 @@ impl<P: Peer> Hashed<P> {
 
     #[inline]
     pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, plan: &Plan, wanted: usize) {
-        self.of(seeder).prefetch(key, peer);
+        self.table(seeder).prefetch(key, peer);
         let present = if seeder { self.leechers.len() } else { self.counts().peers() };
         let [of_seeders, of_leechers] = self.selections(plan, seeder, present, wanted);
         of_seeders.prefetch(&self.seeders);
         of_leechers.prefetch(&self.leechers);
     }
 
-    /// Returns what a requester is given of the seeders and of the leechers: a seeder only leechers, a leecher both in
-    /// proportion to their numbers. `present` is how many there are to choose from.
+    /// Returns the selections from the seeders and from the leechers: for a seeder only leechers, for a leecher both in
+    /// proportion to their numbers. `present` is how many peers there are to choose from.
     #[inline]
     fn selections(&self, plan: &Plan, seeder: bool, present: usize, wanted: usize) -> [Selection; 2] {
         let seeders = if seeder { 0 } else { self.seeders.len() };
@@ -99,8 +99,8 @@ impl<P: Peer> Hashed<P> {
         [plan.of_seeders(share, seeders), plan.of_leechers(wanted.min(present) - share, leechers)]
     }
 
-    /// The slots of both tables.
-    pub(super) fn places(&self) -> usize {
+    /// Returns how many slots both tables have.
+    pub(super) fn slots(&self) -> usize {
         self.seeders.slots() + self.leechers.slots()
     }
 
@@ -118,12 +118,12 @@ impl<P: Peer> Hashed<P> {
     }
 
     /// Returns the table of seeders, or that of leechers.
-    fn of(&self, seeder: bool) -> &Table<P> {
+    fn table(&self, seeder: bool) -> &Table<P> {
         if seeder { &self.seeders } else { &self.leechers }
     }
 
     /// Returns the table of the kind asked for, and the other.
-    fn of_mut(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
+    fn tables_mut(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
         if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
     }
 }

@@ -1,27 +1,27 @@
-//! Where each torrent stands: positions by the hash of the info hash, four bytes each.
+//! Finds the position of a torrent in its shard by the hash of its info hash, with four bytes for each torrent.
 //!
-//! Open addressing with linear probing. Beside the position a slot has eight bits of the hash: whoever looks for a
-//! torrent reads one cache line here, and next that of the torrent itself, hardly ever that of another one. A table that
-//! keeps those bits apart takes a cache line more for each look.
+//! Open addressing with linear probing. Beside the position a slot has eight bits of the hash, its tag: whoever looks
+//! for a torrent reads one cache line here, and next that of the torrent itself, hardly ever that of another one. A
+//! table that keeps tags apart takes a cache line more for each look.
 
 use super::prefetch::prefetch;
 
-/// The position plus one; the rest of a slot is for bits of the hash. 0 is a vacant slot.
-const POSITION: u32 = (1 << 24) - 1;
-/// Slots to begin with: one cache line.
-const FIRST: usize = 16;
+/// The bits of a slot that hold the position plus one; the others hold the tag. 0 is a vacant slot.
+const POSITION_MASK: u32 = (1 << 24) - 1;
+/// Slots of the smallest index: one cache line.
+const INITIAL_SLOTS: usize = 16;
 
-/// Positions in one shard.
+/// The positions of one shard's torrents.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// A power of two of them, at most three quarters in use; or none.
+    /// A power of two of them, of which at most three quarters are in use; or none at all.
     slots: Box<[u32]>,
     len: usize,
 }
 
 impl Index {
-    /// Positions from here on cannot be kept. Of 1,024 shards it would take 17,000 million torrents.
-    pub(super) const POSITIONS: usize = POSITION as usize;
+    /// Positions have to be below this number. In 1,024 shards there is room for 17,000 million torrents.
+    pub(super) const MAX_POSITIONS: usize = POSITION_MASK as usize;
 
     /// Begins to fetch the first slot that [`Self::candidate`] and [`Self::find`] look at.
     #[inline]
@@ -31,28 +31,28 @@ impl Index {
         }
     }
 
-    /// The position of the torrent with this hash, most likely, if it is there.
+    /// Returns a position under this hash: if the torrent is there, most likely its own.
     #[inline]
     pub(super) fn candidate(&self, hash: u64) -> Option<usize> {
         self.find(hash, |_| true)
     }
 
-    /// The position under this hash that is the right one.
+    /// Returns the position under this hash that `is_right`.
     #[inline]
-    pub(super) fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
-        self.slot(hash, is).map(|(_, position)| position)
+    pub(super) fn find(&self, hash: u64, is_right: impl Fn(usize) -> bool) -> Option<usize> {
+        self.slot(hash, is_right).map(|(_, position)| position)
     }
 
-    /// Adds a position below [`Self::POSITIONS`]; `hash_of` tells the hashes of those that there are.
+    /// Adds a position below [`Self::MAX_POSITIONS`]; `hash_of` returns the hashes of positions that are in the index.
     pub(super) fn insert(&mut self, hash: u64, position: usize, hash_of: impl Fn(usize) -> u64) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
-            self.resize((2 * self.slots.len()).max(FIRST), &hash_of);
+            self.resize((2 * self.slots.len()).max(INITIAL_SLOTS), &hash_of);
         }
         self.put(hash, position);
         self.len += 1;
     }
 
-    /// Says that what stood at one position stands at another now.
+    /// Replaces a position by another, for a torrent that has moved.
     pub(super) fn replace(&mut self, hash: u64, from: usize, to: usize) {
         match self.slot(hash, |position| position == from) {
             Some((at, _)) => self.set(at, slot(hash, to)),
@@ -60,12 +60,12 @@ impl Index {
         }
     }
 
-    /// Takes a position out; `hash_of` tells the hashes of those that there are.
+    /// Removes a position; `hash_of` returns the hashes of positions that are in the index.
     pub(super) fn remove(&mut self, hash: u64, position: usize, hash_of: impl Fn(usize) -> u64) {
         let Some((mut hole, _)) = self.slot(hash, |found| found == position) else {
             return debug_assert!(false, "nothing stands at {position}");
         };
-        // Those who had to step over it move closer to home.
+        // Those that had to step over it move closer to their home.
         let mut next = hole;
         loop {
             next = self.after(next);
@@ -81,32 +81,33 @@ impl Index {
         self.len -= 1;
     }
 
-    /// Gives memory back when less than a sixth is in use.
+    /// Gives memory back if less than a sixth of it is in use.
     pub(super) fn shrink(&mut self, hash_of: impl Fn(usize) -> u64) {
         if self.len == 0 {
             self.slots = Box::default();
-        } else if self.len * 6 < self.slots.len() && self.slots.len() > FIRST {
-            self.resize((self.len * 2).next_power_of_two().max(FIRST), &hash_of);
+        } else if self.len * 6 < self.slots.len() && self.slots.len() > INITIAL_SLOTS {
+            self.resize((self.len * 2).next_power_of_two().max(INITIAL_SLOTS), &hash_of);
         }
     }
 
-    /// The slot of the right position.
+    /// Returns the slot that holds the right position, and that position.
     #[inline]
-    fn slot(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+    fn slot(&self, hash: u64, is_right: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
         let mut at = self.home(hash);
         loop {
             let found = *self.slots.get(at)?;
             // The end: there always is a vacant slot.
             let position = position_in(found)?;
-            if found & !POSITION == tag(hash) && is(position) {
+            if found & !POSITION_MASK == tag(hash) && is_right(position) {
                 return Some((at, position));
             }
             at = self.after(at);
         }
     }
 
+    /// Returns the slot that a hash names: by its lowest bits, since the shard is chosen by others.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits: shards are told by others")]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are wanted")]
     fn home(&self, hash: u64) -> usize {
         hash as usize & self.slots.len().wrapping_sub(1)
     }
@@ -137,19 +138,19 @@ impl Index {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a position is below `POSITIONS`")]
+#[expect(clippy::cast_possible_truncation, reason = "a position is below `MAX_POSITIONS`")]
 fn slot(hash: u64, position: usize) -> u32 {
-    debug_assert!(position < Index::POSITIONS, "asked before");
-    tag(hash) | (position as u32 + 1) & POSITION
+    debug_assert!(position < Index::MAX_POSITIONS, "asked before");
+    tag(hash) | (position as u32 + 1) & POSITION_MASK
 }
 
-/// The highest bits: others than those of the home and of the shard.
+/// Returns the highest eight bits of a hash, where a slot keeps them. Neither home nor shard is chosen by these.
 fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32 & !POSITION
+    (hash >> 32) as u32 & !POSITION_MASK
 }
 
 fn position_in(slot: u32) -> Option<usize> {
-    ((slot & POSITION) as usize).checked_sub(1)
+    ((slot & POSITION_MASK) as usize).checked_sub(1)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The name of a torrent.
+//! Info hashes, the names of torrents.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ impl InfoHash {
     /// Bytes in an info hash, on every wire.
     pub const LEN: usize = 20;
 
-    /// Reads 40 hexadecimal digits of either case; anything else is `None`.
+    /// Reads 40 hexadecimal digits of either case. Returns `None` for anything else.
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
         let digits: &[u8; 2 * Self::LEN] = digits.try_into().ok()?;
         let mut bytes = [0; Self::LEN];
-        // Whether all are digits is asked once, at the end: lists of millions are read by this.
+        // Whether all are digits is checked once, at the end: this reads lists of millions.
         let mut all = 0;
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             let [high, low] = pair else { return None };
@@ -26,7 +26,7 @@ impl InfoHash {
     }
 }
 
-/// What a hexadecimal digit of either case stands for; of anything else, more than 15.
+/// Returns the value of a hexadecimal digit of either case; for any other byte, a number above 15.
 #[expect(clippy::indexing_slicing, reason = "a byte indexes 256 values, and the table is made when this is compiled")]
 pub fn hex_value(digit: u8) -> u8 {
     const VALUES: [u8; 256] = {

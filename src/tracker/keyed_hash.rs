@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use super::InfoHash;
 
-/// The key of one process. Two processes place the same torrent differently.
+/// The secret key of one process: 48 random bytes. Two processes place the same torrent differently.
 #[derive(Debug, Clone, Copy)]
 pub struct HashKey {
     sip: (u64, u64),
@@ -28,7 +28,7 @@ impl HashKey {
         Self { sip: (a, b), fold: [c, d | 1, e, f | 1] }
     }
 
-    /// Returns a number derived from the key: another key has another one, and it gives nothing of the key away.
+    /// Returns a number derived from the key, which most likely no other process has. Gives nothing of the key away.
     pub fn id(&self) -> u32 {
         (SipHasher13::new_with_keys(self.sip.0, self.sip.1).finish() >> 32) as u32
     }
@@ -43,7 +43,7 @@ impl HashKey {
 
     /// Returns the hash of an endpoint, which says where a peer is kept within its swarm: two folded multiplications, a
     /// few cycles. An endpoint has to be reachable to be worth announcing, so there is less to choose than in an info
-    /// hash.
+    /// hash. `high` and `low` are the endpoint's bits: see [`Peer::hash`](super::peer::Peer::hash).
     #[inline]
     pub fn hash_endpoint(&self, high: u64, low: u64) -> u64 {
         let [a, b, c, d] = self.fold;
@@ -51,17 +51,17 @@ impl HashKey {
     }
 }
 
-/// Returns the range of hashes from `from` on that about `most` of so many `places` belong to, where hashes are spread
-/// over them evenly.
-pub fn portion(from: u64, most: usize, places: usize) -> RangeInclusive<u64> {
-    if most >= places {
+/// Returns the range of hashes, beginning with `from`, that covers about `most` of `slots`, where all hashes are spread
+/// evenly over the slots. The next portion begins behind its end.
+pub fn portion(from: u64, most: usize, slots: usize) -> RangeInclusive<u64> {
+    if most >= slots {
         return from..=u64::MAX;
     }
-    let each = u64::MAX / places as u64;
+    let each = u64::MAX / slots as u64;
     from..=from.saturating_add(each.saturating_mul(most.max(1) as u64))
 }
 
-/// The two halves of the 128-bit product, xored.
+/// Returns the two halves of the 128-bit product, xored.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
@@ -86,18 +86,18 @@ mod tests {
 
     #[test]
     fn portions_follow_each_other_and_end_with_the_last_hash() {
-        for (most, places, portions) in
+        for (most, slots, portions) in
             [(0, 5, 5), (1, 7, 7), (3, 7, 3), (7, 7, 1), (9, 7, 1), (1, 0, 1), (1000, 999_999, 1000)]
         {
             let mut next = Some(0);
             let mut seen = 0;
             while let Some(from) = next {
-                let portion = portion(from, most, places);
+                let portion = portion(from, most, slots);
                 assert!(*portion.start() == from && !portion.is_empty());
                 next = portion.end().checked_add(1);
                 seen += 1;
             }
-            assert_eq!(seen, portions, "{most} of {places}");
+            assert_eq!(seen, portions, "{most} of {slots}");
         }
     }
 

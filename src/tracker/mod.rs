@@ -3,12 +3,13 @@
 //! No I/O, no async, no clock of its own, no `cfg`. From the bottom up:
 //!
 //! - [`info_hash`], [`peer`], [`clock`], [`counts`], `error`: the values.
-//! - `prefetch`, `blocks`: memory that is fetched before it is needed, and that stays where it is.
+//! - [`keyed_hash`]: hashes that strangers cannot foresee.
+//! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
 //! - [`families`]: which address families a torrent keeps.
 //! - [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
-//! - `publish`: tells the cluster of a change, or notes that it has not been told.
+//! - `publish`: publishes changes to the cluster.
 //! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape and sweep, over a store and a flavour.
 
 #[cfg(test)]
@@ -59,57 +60,59 @@ use keyed_hash::HashKey;
 use peer::PeerState;
 use store::{Cursor, Full, Store, Torrent};
 
-/// Torrents and peers that a sweep looks at before it gives the lock back. Some microseconds, or some ten of them where
-/// all have expired.
+/// Torrents and peers that a sweep looks at before it unlocks their shard: it holds the lock for some microseconds, or
+/// some tens of them where all have expired.
 const SWEEP_PORTION: usize = 1024;
 
 /// A tracker: torrents, and what this build plugs in around them.
 pub struct Tracker<F: Flavour> {
     store: Store<F::Families>,
+    /// The minute of the last sweep, or of the start.
     last_sweep: AtomicU32,
     flavour: F,
 }
 
 impl<F: Flavour> Tracker<F> {
-    /// An empty tracker.
+    /// Makes an empty tracker.
     pub fn new(key: HashKey, capacity: Capacity, now: Minute, flavour: F) -> Self {
         Self { store: Store::new(key, capacity), last_sweep: AtomicU32::new(now.0), flavour }
     }
 
-    /// What this build plugs in.
+    /// Returns what this build plugs in.
     pub fn flavour(&self) -> &F {
         &self.flavour
     }
 
-    /// All torrents.
+    /// Returns all torrents.
     pub fn store(&self) -> &Store<F::Families> {
         &self.store
     }
 
-    /// A random number of this run: the one that its cluster knows it by, if it is one of a cluster.
+    /// Returns the number of this process: the one that its cluster knows it by, or else one derived from the hash key.
     pub fn id(&self) -> u32 {
         self.flavour.cluster().id().unwrap_or_else(|| self.store.id())
     }
 
-    /// Forgets peers and torrents that have been silent for too long, and torrents that are no longer served. Made to
-    /// be called once a minute; calls `pause` between two portions, while no lock is held.
+    /// Forgets peers and torrents that have been silent for too long, and torrents that are no longer served. To be
+    /// called once a minute. Locks one shard at a time, for a bounded number of peers, and calls `pause` after each
+    /// time.
     pub fn sweep(&self, now: Minute, mut pause: impl FnMut()) {
         let before = Minute(self.last_sweep.swap(now.0, Ordering::Relaxed));
-        let everybody = now.since(before) > PeerState::MAX_SWEEP_GAP;
+        let all_expired = now.since(before) > PeerState::MAX_SWEEP_GAP;
         let keep = |info_hash: &InfoHash| !F::Admission::RESTRICTS || self.flavour.admission().admits(info_hash);
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
-            cursor = self.store.sweep(from, now, SWEEP_PORTION, everybody, keep);
+            cursor = self.store.sweep(from, now, SWEEP_PORTION, all_expired, keep);
             pause();
         }
     }
 
-    /// Remembers a torrent from before a restart, with its downloads and when it was last heard of. What is known
-    /// already is not changed, and what would have been forgotten by now is not remembered.
+    /// Stores a torrent from before a restart, with its completed downloads and the minute in which it was last heard
+    /// of. Does nothing if the torrent has downloads already, or would have been forgotten by now.
     ///
     /// # Errors
     ///
-    /// There is no room, or the torrent is not served.
+    /// [`AnnounceError::NotAdmitted`] and [`AnnounceError::Full`].
     pub fn restore(
         &self,
         info_hash: &InfoHash,
@@ -120,12 +123,12 @@ impl<F: Flavour> Tracker<F> {
         if !self.flavour.admission().admits(info_hash) {
             return Err(AnnounceError::NotAdmitted);
         }
-        let remember = |torrent: &mut Torrent<F::Families>, _: &HashKey, _| {
+        let restore = |torrent: &mut Torrent<F::Families>, _: &HashKey, _| {
             if torrent.downloaded == 0 {
                 torrent.downloaded = downloaded;
                 torrent.peers.set_empty_since(touched.min(now));
             }
         };
-        self.store.find(info_hash).upsert(info_hash, now, remember).map_err(|Full| AnnounceError::Full)
+        self.store.lock(info_hash).upsert(info_hash, now, restore).map_err(|Full| AnnounceError::Full)
     }
 }

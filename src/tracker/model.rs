@@ -1,4 +1,4 @@
-//! Tests of the whole core: a tracker is held against a naive model over random histories.
+//! Tests of the whole tracker: its answers are compared with those of a naive model over random histories.
 
 pub(crate) mod walks;
 
@@ -80,9 +80,9 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint:
                 let (mut ipv4, mut ipv6) = ([0; 120 * 6 + PeerBuffer::SPARE], [0; 120 * 18 + PeerBuffer::SPARE]);
                 let into = PeerBuffers::Both { ipv4: PeerBuffer::new(&mut ipv4), ipv6: PeerBuffer::new(&mut ipv6) };
                 let mut peers = PeerRequest { wanted, into };
-                let announced = tracker.announce(&announce, Minute(now), &mut rng, &mut peers).unwrap();
+                let outcome = tracker.announce(&announce, Minute(now), &mut rng, &mut peers).unwrap();
                 let expected = model_announce(&mut model, torrent, &announce, now);
-                assert_eq!(announced, expected);
+                assert_eq!(outcome, expected);
                 check_selection(model.get(&torrent), &announce, wanted, peers.into.written());
             }
             Step::Scrape { torrent } => {
@@ -108,27 +108,27 @@ fn model_announce(
     announce: &AnnounceRequest,
     now: u32,
 ) -> AnnounceOutcome {
-    let mut announced = AnnounceOutcome::default();
+    let mut outcome = AnnounceOutcome::default();
     if announce.event == Event::Stopped && !model.contains_key(&name) {
-        return announced;
+        return outcome;
     }
     let torrent = model.entry(name).or_default();
     torrent.touched = now;
     let old = torrent.peers.remove(&announce.endpoint);
     if announce.event != Event::Stopped {
-        announced.back_after = old.as_ref().map(|old| now - old.seen);
+        outcome.back_after = old.as_ref().map(|old| now - old.seen);
         let counted = old.is_some_and(|old| old.counted);
         let completes = announce.event == Event::Completed && announce.seeder;
-        announced.counted_download = completes && !counted;
-        torrent.downloaded += u32::from(announced.counted_download);
+        outcome.counted_download = completes && !counted;
+        torrent.downloaded += u32::from(outcome.counted_download);
         let peer = ModelPeer { seeder: announce.seeder, counted: counted || completes, seen: now };
         torrent.peers.insert(announce.endpoint, peer);
     }
-    announced.counts = torrent.scrape_counts();
+    outcome.counts = torrent.scrape_counts();
     if torrent.peers.is_empty() && torrent.downloaded == 0 {
         model.remove(&name);
     }
-    announced
+    outcome
 }
 
 fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
@@ -143,7 +143,7 @@ fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
     });
 }
 
-/// What is handed out is as much as is wanted and there is, of the right kind, without the asker and no peer twice.
+/// Checks that as many peers are handed out as are wanted and eligible, none of them twice, and not the requester.
 fn check_selection(
     torrent: Option<&ModelTorrent>,
     announce: &AnnounceRequest,
@@ -289,7 +289,7 @@ fn limits_hold_and_what_is_known_stays_welcome() {
     assert!(come(&tracker, 0, 3, Event::Update).unwrap().back_after.is_some());
     come(&tracker, 2, 1, Event::Stopped).unwrap();
     come(&tracker, 3, 4, Event::Update).expect("a torrent and a peer have left");
-    assert_eq!(come(&tracker, 3, 5, Event::Update).map(|announced| announced.counts.leechers), Ok(1));
+    assert_eq!(come(&tracker, 3, 5, Event::Update).map(|outcome| outcome.counts.leechers), Ok(1));
     assert_eq!(tracker.store().census().peers.leechers, 5);
     assert_eq!(tracker.store().census().torrents, 3);
 }

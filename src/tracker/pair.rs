@@ -7,12 +7,12 @@ use fastrand::Rng;
 use super::clock::Minute;
 use super::flavour::{Change, Cluster, NetworkLog, Origin, TransportStatus};
 
-/// Both are told, but neither of what it told itself. Where both listen, they are a bridge between their clusters.
+/// Publishes to both, but to neither what came in by it. Where both listen, they are a bridge between their clusters.
 impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     const LISTENS: bool = A::LISTENS || B::LISTENS;
     const BRIDGES: bool = A::BRIDGES || B::BRIDGES || A::LISTENS && B::LISTENS;
 
-    /// That of the first that has one.
+    /// Returns that of the first that has one.
     fn id(&self) -> Option<u32> {
         self.0.id().or_else(|| self.1.id())
     }
@@ -22,13 +22,13 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     }
 
     fn publish(&self, change: &Change) -> bool {
-        // Both in any case: that one does not take it is no reason to keep it from the other.
+        // Both in any case: if one does not take the change, the other may.
         let first = publish(&self.0, change);
         let second = publish(&self.1, change);
         first && second
     }
 
-    /// Those of both.
+    /// Returns those of both.
     fn transports(&self) -> Vec<TransportStatus> {
         let mut all = self.0.transports();
         all.extend(self.1.transports());
@@ -36,12 +36,13 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     }
 }
 
+/// Publishes the change unless it came in by this cluster. Returns false if it was not taken.
 #[inline]
 fn publish(cluster: &impl Cluster, change: &Change) -> bool {
     cluster.knows(change.origin) || cluster.publish(change)
 }
 
-/// Both are told.
+/// Records every client with both.
 impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
     #[inline]
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
@@ -49,7 +50,7 @@ impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
         self.1.record(address, now, rng);
     }
 
-    /// That of the first that has one: there is one page.
+    /// Returns that of the first that has one: there is one page.
     fn busy(&self, now: Minute) -> Option<String> {
         self.0.busy(now).or_else(|| self.1.busy(now))
     }
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(told(&tracker), (vec![], vec![]), "it has left already");
         // Who stays is told of again, as on the other side.
         absorb(&tracker, change(ONE, NOW), NOW);
-        let later = NOW + PeerState::TELL_AGAIN;
+        let later = NOW + PeerState::REPUBLISH_AFTER;
         absorb(&tracker, change(ONE, later), later);
         assert_eq!(told(&tracker), (vec![], vec![change(ONE, NOW), change(ONE, later)]));
     }

@@ -8,41 +8,42 @@ use super::keyed_hash::HashKey;
 
 /// Two flags and two coarse times in 16 bits.
 ///
-/// The minute of the last announce is kept modulo 256 and the minute in which the cluster was last told modulo 64.
-/// That is enough because a sweep comes every minute and forgets who is silent for [`PEER_LIFETIME`]: no peer is
-/// older than that when it is looked at, and none was told longer ago than its lifetime and
-/// [`PeerState::TELL_AGAIN`] together. [`Store::sweep`](super::store::Store::sweep) says what happens when one is late.
+/// The minute of the last announce is kept modulo 256, and the minute in which the peer was last published to the
+/// cluster modulo 64. That is enough because a sweep comes every minute and forgets who is silent for
+/// [`PEER_LIFETIME`]: no peer is older than that when it is looked at, and none was published longer ago than its
+/// lifetime and [`PeerState::REPUBLISH_AFTER`] together. [`Store::sweep`](super::store::Store::sweep) says what happens
+/// when a sweep is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerState(u16);
 
 impl PeerState {
-    /// Minutes for which the cluster is not told again of a peer that comes back.
-    pub const TELL_AGAIN: u32 = 10;
-    /// Sweeps further apart than this, in minutes, cannot tell old peers from new ones.
+    /// Minutes for which a peer that announces itself again is not published again.
+    pub const REPUBLISH_AFTER: u32 = 10;
+    /// Most minutes between two sweeps after which old peers can be told from new ones.
     pub const MAX_SWEEP_GAP: u32 = 256 - PEER_LIFETIME - 2;
 
     const SEEDER: u16 = 1 << 15;
     const COMPLETED: u16 = 1 << 14;
 
-    /// The state of a peer that was seen `now`, and of which the cluster was told `now`.
+    /// Makes the state of a peer that was seen and published `now`.
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64 and 256, as said above")]
     pub fn new(now: Minute, seeder: bool, completed: bool) -> Self {
         let flags = if seeder { Self::SEEDER } else { 0 } | if completed { Self::COMPLETED } else { 0 };
         Self(flags | (now.0 as u16 & 63) << 8 | now.0 as u16 & 255)
     }
 
-    /// Returns the same state, but the cluster was told when it was told of `earlier`.
+    /// Returns the same state, but published when `earlier` was.
     #[must_use]
-    pub fn told_with(self, earlier: Self) -> Self {
+    pub fn published_with(self, earlier: Self) -> Self {
         Self(self.0 & !(63 << 8) | earlier.0 & (63 << 8))
     }
 
-    /// Returns the same state, but the cluster is to be told of the peer when it next announces itself.
+    /// Returns the same state, but due to be published when the peer next announces itself.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64")]
-    pub fn untold(self, now: Minute) -> Self {
-        let told = now.0.wrapping_sub(Self::TELL_AGAIN) as u16;
-        Self(self.0 & !(63 << 8) | (told & 63) << 8)
+    pub fn unpublished(self, now: Minute) -> Self {
+        let published = now.0.wrapping_sub(Self::REPUBLISH_AFTER) as u16;
+        Self(self.0 & !(63 << 8) | (published & 63) << 8)
     }
 
     /// Returns whether the peer has said that nothing is left to download.
@@ -50,7 +51,7 @@ impl PeerState {
         self.0 & Self::SEEDER != 0
     }
 
-    /// Returns whether its download has been counted.
+    /// Returns whether its completed download has been counted.
     pub fn completed(self) -> bool {
         self.0 & Self::COMPLETED != 0
     }
@@ -67,13 +68,8 @@ impl PeerState {
         Minute(now.0.saturating_sub(self.age(now)))
     }
 
-    /// Returns the minute in which the cluster was last told of it.
-    pub fn told(self, now: Minute) -> Minute {
-        Minute(now.0.saturating_sub(self.told_age(now)))
-    }
-
-    /// Returns the minutes since the cluster was last told of it.
-    pub fn told_age(self, now: Minute) -> u32 {
+    /// Returns the minutes since it was last published.
+    pub fn published_age(self, now: Minute) -> u32 {
         let age = now.0.wrapping_sub(u32::from(self.0 >> 8)) & 63;
         if age == 63 { 0 } else { age }
     }
@@ -86,32 +82,32 @@ impl PeerState {
 
 /// A peer of one address family. The all-zero value is no peer: port 0 is never stored.
 pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
-    /// True for the family that has the second of a reply's two lists.
+    /// True for IPv6 peers.
     const IPV6: bool;
-    /// Bytes of one peer in a compact reply (BEP 23, BEP 7).
+    /// Bytes of one peer in compact form (BEP 23, BEP 7).
     const COMPACT: usize;
-    /// Bytes that [`Self::write_wide`] writes: more than count, because that takes fewer instructions.
+    /// Bytes that [`Self::write_wide`] writes: [`Self::COMPACT`] or some more, because that takes fewer instructions.
     const WIDE: usize;
-    /// The peers that fit in a torrent's own entry.
+    /// An array of as many peers as fit in a torrent's own entry.
     type Few: Copy + Default + Debug + AsRef<[Self]> + AsMut<[Self]> + Send + Sync;
 
     /// Makes a peer at `endpoint`; `None` if that is of another family or has port 0.
     fn at(endpoint: SocketAddr) -> Option<Self>;
     /// Returns the address and the port.
     fn endpoint(&self) -> SocketAddr;
-    /// Returns whether both are at the same address and port.
-    fn is(&self, other: &Self) -> bool;
-    /// Returns whether there is no peer in this place.
+    /// Returns whether both have the same address and port.
+    fn same_endpoint(&self, other: &Self) -> bool;
+    /// Returns whether this value stands for no peer.
     fn is_vacant(&self) -> bool;
-    /// Returns when it was last seen, and how.
+    /// Returns its flags and times.
     fn state(&self) -> PeerState;
     /// Returns the same endpoint with another state.
     #[must_use]
     fn with_state(self, state: PeerState) -> Self;
-    /// Writes the compact form to the beginning of `room`, with whatever behind it, up to [`Self::WIDE`] bytes in all.
-    /// Returns false, and writes nothing, if there is no room for them.
+    /// Writes [`Self::WIDE`] bytes to the beginning of `room`: the compact form, and behind it bytes that mean nothing.
+    /// Returns false, and writes nothing, if `room` is shorter.
     fn write_wide(&self, room: &mut [u8]) -> bool;
-    /// Hashes the endpoint: says where it stands in a hash table.
+    /// Returns the keyed hash of the endpoint, which says where the peer stands in a hash table.
     fn hash(&self, key: &HashKey) -> u64;
 }
 
@@ -141,7 +137,7 @@ impl Peer for PeerV4 {
     }
 
     #[inline]
-    fn is(&self, other: &Self) -> bool {
+    fn same_endpoint(&self, other: &Self) -> bool {
         (self.0 ^ other.0) << 16 == 0
     }
 
@@ -202,7 +198,7 @@ impl Peer for PeerV6 {
     }
 
     #[inline]
-    fn is(&self, other: &Self) -> bool {
+    fn same_endpoint(&self, other: &Self) -> bool {
         self.compact == other.compact
     }
 
@@ -260,8 +256,8 @@ mod tests {
                     assert_eq!(state.age(Minute(minute + age)), age);
                     assert_eq!(state.expired(Minute(minute + age)), age > PEER_LIFETIME);
                 }
-                let later = PeerState::new(Minute(minute + 9), seeder, completed).told_with(state);
-                assert_eq!(later.told_age(Minute(minute + 9)), 9);
+                let later = PeerState::new(Minute(minute + 9), seeder, completed).published_with(state);
+                assert_eq!(later.published_age(Minute(minute + 9)), 9);
                 assert_eq!(later.age(Minute(minute + 9)), 0);
                 assert_eq!((later.seeder(), later.completed()), (seeder, completed));
             }
@@ -269,12 +265,15 @@ mod tests {
     }
 
     #[test]
-    fn who_counts_as_untold_is_told_again_at_any_age() {
+    fn who_counts_as_unpublished_is_published_again_at_any_age() {
         for minute in [11, 44, 63, 64, 255, 256, 29_000_000] {
-            let state = PeerState::new(Minute(minute), true, false).untold(Minute(minute));
+            let state = PeerState::new(Minute(minute), true, false).unpublished(Minute(minute));
             assert_eq!((state.seeder(), state.completed(), state.age(Minute(minute))), (true, false, 0));
             for age in 0..=PEER_LIFETIME + 2 {
-                assert!(state.told_age(Minute(minute + age)) >= PeerState::TELL_AGAIN, "{age} minutes after {minute}");
+                assert!(
+                    state.published_age(Minute(minute + age)) >= PeerState::REPUBLISH_AFTER,
+                    "{age} minutes after {minute}"
+                );
             }
         }
     }
@@ -283,7 +282,7 @@ mod tests {
     fn a_state_of_the_coming_minute_is_new() {
         let state = PeerState::new(Minute(100), true, false);
         assert_eq!(state.age(Minute(99)), 0);
-        assert_eq!(state.told_age(Minute(99)), 0);
+        assert_eq!(state.published_age(Minute(99)), 0);
         assert!(!state.expired(Minute(99)));
     }
 
@@ -300,7 +299,7 @@ mod tests {
         let peer = P::at(endpoint).unwrap().with_state(state);
         assert_eq!(peer.endpoint(), endpoint);
         assert_eq!(peer.state(), state);
-        assert!(peer.is(&P::at(endpoint).unwrap()) && !peer.is_vacant() && P::default().is_vacant());
+        assert!(peer.same_endpoint(&P::at(endpoint).unwrap()) && !peer.is_vacant() && P::default().is_vacant());
         let mut room = vec![0; P::WIDE];
         assert!(peer.write_wide(&mut room));
         assert_eq!((&room[..P::COMPACT], P::COMPACT), (expected, expected.len()));

@@ -3,10 +3,10 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Begins to fetch all of `place`, and does not wait for it.
+/// Begins to fetch all of `value`, and does not wait for it.
 #[inline(always)]
-pub(super) fn prefetch<T>(place: &T) {
-    let begin = std::ptr::from_ref(place).cast::<u8>();
+pub(super) fn prefetch<T>(value: &T) {
+    let begin = std::ptr::from_ref(value).cast::<u8>();
     (0..size_of::<T>()).step_by(LINE).for_each(|at| prefetch_line(begin.wrapping_add(at)));
     // Where the beginning is somewhere on a cache line, the end may be on one more.
     if const { align_of::<T>() < LINE && align_of::<T>() < size_of::<T>() } {
@@ -14,17 +14,17 @@ pub(super) fn prefetch<T>(place: &T) {
     }
 }
 
-/// Begins to fetch the first `most` of `places`, or all if there are fewer.
+/// Begins to fetch the first `most` of `values`, or all if there are fewer.
 #[inline]
-pub(super) fn prefetch_first<T>(places: &[T], most: usize) {
+pub(super) fn prefetch_first<T>(values: &[T], most: usize) {
     const { assert!(size_of::<T>() <= LINE) };
-    let places = places.get(..most).unwrap_or(places);
-    places.iter().step_by(const { LINE / size_of::<T>() }).chain(places.last()).for_each(prefetch_begin);
+    let values = values.get(..most).unwrap_or(values);
+    values.iter().step_by(const { LINE / size_of::<T>() }).chain(values.last()).for_each(prefetch_begin);
 }
 
 #[inline(always)]
-fn prefetch_begin<T>(place: &T) {
-    prefetch_line(std::ptr::from_ref(place).cast());
+fn prefetch_begin<T>(value: &T) {
+    prefetch_line(std::ptr::from_ref(value).cast());
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Telling the cluster of a change.
+//! Publishes changes to the cluster.
 
 use super::Tracker;
 use super::clock::Minute;
@@ -6,22 +6,23 @@ use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
 
 impl<F: Flavour> Tracker<F> {
-    /// Tells the cluster of a change that was made with the peer noted as told. Called while no shard is locked.
+    /// Publishes a change whose peer has been marked as published. Unmarks it if the cluster does not take the change.
+    /// Called while no shard is locked.
     #[inline]
     pub(super) fn publish(&self, change: &Change, now: Minute) {
         if !self.flavour().cluster().publish(change) {
-            self.note_untold(change, now);
+            self.mark_unpublished(change, now);
         }
     }
 
-    /// Notes that the peer is to be told of again. One that has left is not known any more: the others forget it like
-    /// one that leaves without a word.
+    /// Marks the peer as one to publish when it next announces itself. One that has left is not known any more: the
+    /// others forget it like one that falls silent.
     #[cold]
-    fn note_untold(&self, change: &Change, now: Minute) {
+    fn mark_unpublished(&self, change: &Change, now: Minute) {
         let Change { info_hash, endpoint, .. } = *change;
-        self.store().find(&info_hash).modify(now, |torrent, key| {
+        self.store().lock(&info_hash).modify(now, |torrent, key| {
             if let Some(state) = torrent.peers.state(key, endpoint) {
-                torrent.peers.upsert(key, endpoint, state.seeder(), |_| state.untold(now));
+                torrent.peers.upsert(key, endpoint, state.seeder(), |_| state.unpublished(now));
             }
         });
     }
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_told_of_a_peer_once_in_ten_minutes_and_of_what_it_completes_or_leaves_at_once() {
+    fn a_peer_is_published_once_in_ten_minutes_and_at_once_when_it_completes_or_leaves() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let told = |minutes: u32, seeder: bool, event: Event| {
             tracker
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_hears_when_a_peer_was_seen_and_that_a_client_told() {
+    fn a_change_says_when_the_peer_was_seen_and_that_a_client_announced_it() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let announces = [announce(1, 1, true, Event::Completed), announce(2, 1, false, Event::Stopped)];
         for announce in &announces {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_cluster_did_not_take_it_is_told_of_when_it_announces_itself_again() {
+    fn a_peer_that_the_cluster_did_not_take_is_published_when_it_announces_itself_again() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let told = |minutes: u32, event: Event| {
             let announce = announce(1, 1, event == Event::Completed, event);
@@ -114,11 +115,11 @@ mod tests {
         #![proptest_config(config())]
 
         #[test]
-        fn each_peer_is_told_once_in_ten_minutes_unless_the_cluster_takes_nothing(
+        fn each_peer_is_published_once_in_ten_minutes_unless_the_cluster_takes_nothing(
             steps in prop::collection::vec((0..100_u8, any::<bool>(), 0..12_u32, prop::bool::weighted(0.3)), 1..800),
         ) {
             let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
-            // When each was last told and taken.
+            // When each was last published and taken.
             let mut taken = BTreeMap::new();
             let mut now = NOW;
             for (n, (peer, seeder, minutes, full)) in steps.into_iter().enumerate() {
@@ -128,14 +129,15 @@ mod tests {
                     let mut known = BTreeSet::new();
                     let mut cursor = Some(Cursor::default());
                     while let Some(from) = cursor {
-                        cursor = tracker.store().walk_peers(from, &mut 1000, |_, endpoint, _| _ = known.insert(endpoint));
+                        let visit = |_: &InfoHash, endpoint, _| _ = known.insert(endpoint);
+                        cursor = tracker.store().walk_peers(from, &mut 1000, visit);
                     }
                     taken.retain(|peer, _| known.contains(&self::announce(1, *peer, false, Event::Update).endpoint));
                 }
                 tracker.flavour().cluster().set_full(full);
                 let announce = announce(1, peer, seeder, Event::Update);
                 tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
-                let is_due = taken.get(&peer).is_none_or(|told| now.since(*told) >= PeerState::TELL_AGAIN);
+                let is_due = taken.get(&peer).is_none_or(|at| now.since(*at) >= PeerState::REPUBLISH_AFTER);
                 prop_assert_eq!(tracker.flavour().cluster().take().len(), usize::from(is_due && !full));
                 if is_due && full {
                     taken.remove(&peer);

@@ -1,4 +1,4 @@
-//! What a scrape asks: the numbers of torrents (BEP 48).
+//! Scrapes: how many seeders, leechers and downloads torrents have (BEP 48).
 
 use super::flavour::{Admission as _, Flavour};
 use super::store::{GROUP, Torrent};
@@ -9,21 +9,21 @@ use super::{InfoHash, ScrapeCounts, Tracker};
 pub struct PendingScrape {
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Its numbers, once it has been scraped; `None` if it is not known or not served.
+    /// Its counts; `None` until it has been scraped, and if it is not known or not served.
     pub counts: Option<ScrapeCounts>,
 }
 
 impl<F: Flavour> Tracker<F> {
-    /// Returns the numbers of one torrent; `None` if it is not known or not served.
+    /// Returns the counts of one torrent; `None` if it is not known or not served. Locks its shard.
     pub fn scrape(&self, info_hash: &InfoHash) -> Option<ScrapeCounts> {
         if !self.flavour().admission().admits(info_hash) {
             return None;
         }
-        self.store.find(info_hash).torrent().map(Torrent::scrape_counts)
+        self.store.lock(info_hash).torrent().map(Torrent::scrape_counts)
     }
 
-    /// Scrapes each torrent as [`Self::scrape`] does, and stores its numbers in it. Faster than one after the other,
-    /// the more so the larger the tracker is.
+    /// Scrapes each torrent as [`Self::scrape`] does, and stores its counts in it. Faster than one after the other, the
+    /// more so the larger the tracker is.
     ///
     /// Locks at most [`GROUP`] shards at a time, and none when it returns.
     pub fn scrape_group(&self, scrapes: &mut [PendingScrape]) {
@@ -34,18 +34,18 @@ impl<F: Flavour> Tracker<F> {
         for group in scrapes.chunks_mut(GROUP) {
             let mut hashes = [const { None }; GROUP];
             hashes.iter_mut().zip(&*group).for_each(|(hash, one)| *hash = Some(self.store.hash(&one.info_hash)));
-            let mut ended = 0;
-            while ended < group.len() {
-                let rest = group.get_mut(ended..).unwrap_or_default();
-                let mut found = [const { None }; GROUP];
-                let sought = |n: usize| Some(((*hashes.get(ended + n)?)?, &rest.get(n)?.info_hash));
-                let many = self.store.find_group(sought, &mut found);
-                for (found, one) in found.iter().flatten().zip(rest) {
-                    let served = found.torrent().filter(|_| self.flavour().admission().admits(&one.info_hash));
+            let mut done = 0;
+            while done < group.len() {
+                let rest = group.get_mut(done..).unwrap_or_default();
+                let mut locked = [const { None }; GROUP];
+                let sought = |n: usize| Some(((*hashes.get(done + n)?)?, &rest.get(n)?.info_hash));
+                let many = self.store.lock_group(sought, &mut locked);
+                for (locked, one) in locked.iter().flatten().zip(rest) {
+                    let served = locked.torrent().filter(|_| self.flavour().admission().admits(&one.info_hash));
                     one.counts = served.map(Torrent::scrape_counts);
                 }
                 debug_assert!(many > 0, "it waits for the first");
-                ended += many.max(1);
+                done += many.max(1);
             }
         }
     }
@@ -58,11 +58,11 @@ mod tests {
     use crate::tracker::{Capacity, Ipv4Only, Minute};
 
     const NOW: Minute = Minute(29_000_191);
-    /// Left from before, it would be noticed.
+    /// Counts that no torrent has: to be overwritten.
     const WRONG: ScrapeCounts = ScrapeCounts { seeders: 7, leechers: 7, downloaded: 7 };
 
     #[test]
-    fn many_are_scraped_as_one_by_one() {
+    fn a_group_is_scraped_as_one_by_one() {
         let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, NOW);
         let hash = |torrent: u8| InfoHash([torrent; 20]);
         for torrent in (0..100).filter(|torrent| torrent % 3 > 0) {

@@ -5,17 +5,19 @@ use fastrand::Rng;
 use super::peer::Peer;
 use super::prefetch::prefetch_first;
 
-/// Most peers taken from one place: 16 IPv4 peers are two cache lines, which processors fetch together.
-const RUN: usize = 16;
-/// With at least this many slots for each run, runs are taken from all over the swarm.
-const SPREAD: usize = 4 * RUN;
+/// Most peers of one run, which are taken side by side: 16 IPv4 peers are two cache lines, which processors fetch
+/// together.
+const MAX_RUN: usize = 16;
+/// With at least this many slots for each run, runs are taken from all over the swarm; with fewer, all peers from one
+/// place.
+const MIN_STRETCH: usize = 4 * MAX_RUN;
 
 /// The client that a selection is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<P> {
     /// Its endpoint, if it is one of the swarm (not of the other address family).
     pub endpoint: Option<P>,
-    /// It has everything.
+    /// It has nothing left to download.
     pub seeder: bool,
 }
 
@@ -23,7 +25,7 @@ pub struct Requester<P> {
 pub trait Slots<P> {
     /// Returns how many slots there are, vacant ones included.
     fn slots(&self) -> usize;
-    /// Returns the slots from `at` on that stand side by side: at least that one, if there is one.
+    /// Returns the slots from `at` on as far as they are in one piece: at least one, or none if there is no such slot.
     fn piece(&self, at: usize) -> &[P];
 }
 
@@ -40,19 +42,19 @@ impl<P> Slots<P> for [P] {
 
 /// The random choices of one selection, drawn once: fractions of a swarm, not positions in it.
 ///
-/// So it can be drawn, and the memory it names fetched, before the requester's own entry is made or changed. Whatever
-/// that does to the swarm (one peer more, a larger table, another form), the plan holds nothing that could be wrong
-/// afterwards; and since a table that grows keeps its peers in order, a fraction still names the same neighbourhood.
+/// So it can be drawn, and the memory that it names fetched, before the requester's own entry is stored or refreshed.
+/// Whatever that does to the swarm (one peer more, a larger table, another form), the plan stays valid; and since a
+/// table that grows keeps its peers in order, a fraction still names the same neighbourhood.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     seeders_begin: Fraction,
     leechers_begin: Fraction,
-    /// Decides how far into its stretch each run begins.
+    /// Random bits that decide how far into its stretch each run begins.
     skips: u64,
 }
 
 impl Plan {
-    /// Stands where none has been drawn yet.
+    /// Fills a place where no plan has been drawn yet.
     pub(super) const NONE: Self = Self { seeders_begin: Fraction(0), leechers_begin: Fraction(0), skips: 0 };
 
     /// Draws a plan.
@@ -67,13 +69,14 @@ impl Plan {
         }
     }
 
-    /// Returns how many of `wanted` peers are to be seeders, when `seeders` of the `present` peers are. Rounded at random,
-    /// so that on average it is the exact share. Neither seeders nor leechers are ever too few for it.
+    /// Returns how many of `wanted` peers are to be seeders, if `seeders` of the `present` peers are. Rounds at random,
+    /// so that the average is the exact share. There are always enough seeders for it, and enough leechers for the
+    /// rest.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     pub fn share_of_seeders(&self, wanted: usize, seeders: usize, present: usize) -> usize {
         let wanted = wanted.min(present);
-        // Of `skips`, the half that decides least: where a selection begins depends on neither.
+        // The half of `skips` that decides least. Where a selection begins depends on neither half.
         let rounding = Fraction(self.skips as u32).of(present);
         let share = (wanted * seeders + rounding) / present.max(1);
         // One of the two numbers next to the exact share, and those are within these bounds.
@@ -81,13 +84,13 @@ impl Plan {
         share.min(wanted)
     }
 
-    /// Selects `wanted` of `present` peers from slots that are all peers' or all seeders'.
+    /// Plans to select `wanted` of `present` peers from slots in which only seeders stand.
     #[inline]
     pub fn of_seeders(&self, wanted: usize, present: usize) -> Selection {
         Selection { wanted: wanted.min(present), present, begin: self.seeders_begin, skips: self.skips }
     }
 
-    /// Selects `wanted` of `present` peers from slots that are all leechers'.
+    /// Plans to select `wanted` of `present` peers from slots in which leechers stand, or peers of both kinds.
     #[inline]
     pub fn of_leechers(&self, wanted: usize, present: usize) -> Selection {
         Selection { wanted: wanted.min(present), present, begin: self.leechers_begin, skips: self.skips }
@@ -96,9 +99,9 @@ impl Plan {
 
 /// What is to be selected from one set of slots: how many peers, and where.
 ///
-/// Every peer is as likely to be handed out as any other that sits as densely: the selection begins at a random
-/// place and wraps. From a large swarm it takes short runs, one at a random place in each stretch of slots, so the
-/// cost depends on the number wanted, not on the size of the swarm.
+/// Every peer is as likely to be handed out as any other that stands among as many vacant slots: the selection begins
+/// at a random place and wraps. From a large swarm it takes short runs, one at a random place in each stretch of slots,
+/// so the cost depends on the number wanted, not on the size of the swarm.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection {
     /// At most `present`.
@@ -121,21 +124,21 @@ impl Selection {
         if wanted == 0 || slots.slots() == 0 {
             return 0;
         }
-        let mut taking = Taking { room: out, requester, written: 0 };
+        let mut writer = SelectionWriter { out, requester, written: 0 };
         if let Some(runs) = selection.runs(slots.slots()) {
             for (run, (first, many)) in runs.enumerate() {
                 // What earlier stretches fell short of is taken from this one.
-                let due = ((run + 1) * RUN).min(wanted) * P::COMPACT;
-                taking.around(slots, first, many, due);
+                let due = ((run + 1) * MAX_RUN).min(wanted) * P::COMPACT;
+                writer.write_wrapping(slots, first, many, due);
             }
         }
         // A swarm from which most have left can have stretches that hold too few. One pass over all of it never falls
         // short of `wanted`.
-        if taking.written < wanted * P::COMPACT {
-            taking.written = 0;
-            taking.around(slots, self.begin.of(slots.slots()), slots.slots(), wanted * P::COMPACT);
+        if writer.written < wanted * P::COMPACT {
+            writer.written = 0;
+            writer.write_wrapping(slots, self.begin.of(slots.slots()), slots.slots(), wanted * P::COMPACT);
         }
-        taking.written
+        writer.written
     }
 
     /// Begins to fetch what [`Self::take`] will read.
@@ -145,27 +148,27 @@ impl Selection {
         }
         if let Some(runs) = self.runs(slots.slots()) {
             for (first, _) in runs {
-                prefetch_first(slots.piece(first), with_vacant(RUN));
+                prefetch_first(slots.piece(first), expected_slots(MAX_RUN));
             }
         } else {
             let piece = slots.piece(self.begin.of(slots.slots()));
-            prefetch_first(piece, with_vacant(self.wanted));
-            prefetch_first(slots.piece(0), with_vacant(self.wanted).saturating_sub(piece.len()));
+            prefetch_first(piece, expected_slots(self.wanted));
+            prefetch_first(slots.piece(0), expected_slots(self.wanted).saturating_sub(piece.len()));
         }
     }
 
-    /// Returns where each run begins and how many slots it may use: at a random place in each of as many stretches as
-    /// there are runs. `None`: all is taken from one place.
+    /// Returns where each run begins and how many slots it may use. The slots are divided into as many stretches as
+    /// there are runs, and each run begins at a random place in its own. `None` if all peers are taken from one place.
     #[inline]
     fn runs(&self, slots: usize) -> Option<impl Iterator<Item = (usize, usize)> + use<>> {
-        let runs = self.wanted.div_ceil(RUN);
-        if self.wanted == self.present || slots < runs * SPREAD {
+        let runs = self.wanted.div_ceil(MAX_RUN);
+        if self.wanted == self.present || slots < runs * MIN_STRETCH {
             return None;
         }
         let (begin, stretch, mut skips) = (self.begin.of(slots), slots / runs, self.skips);
         Some((0..runs).map(move |run| {
             let skipped = Fraction((skips >> 32) as u32).of(stretch / 2 + 1);
-            // Each looks at bits of its own first.
+            // Each run looks at highest bits of its own.
             skips = skips.rotate_left(5);
             let first = begin + run * stretch + skipped;
             (if first >= slots { first - slots } else { first }, stretch - skipped)
@@ -173,12 +176,13 @@ impl Selection {
     }
 }
 
-/// A part of a whole that is not known yet, in parts of 2^32.
+/// A fraction of a whole that is not known yet, in units of 1 / 2^32.
 #[derive(Debug, Clone, Copy)]
 struct Fraction(u32);
 
 impl Fraction {
-    /// Returns a number below `whole`, each about as likely as any other; 0 if there is none.
+    /// Returns this fraction of `whole`, rounded down: always below `whole`, but 0 for 0. Random fractions make all
+    /// numbers about equally likely.
     #[inline]
     fn of(self, whole: usize) -> usize {
         // No swarm has 2^32 slots; if one had, the number would still be below.
@@ -186,28 +190,28 @@ impl Fraction {
     }
 }
 
-/// Returns about how many slots so many peers stand in.
-fn with_vacant(peers: usize) -> usize {
+/// Returns about how many slots so many peers stand in, vacant ones included.
+fn expected_slots(peers: usize) -> usize {
     peers + peers / 8 + 1
 }
 
-/// A selection in the making.
-struct Taking<'a, P> {
-    room: &'a mut [u8],
+/// Writes selected peers to a buffer.
+struct SelectionWriter<'a, P> {
+    out: &'a mut [u8],
     requester: &'a P,
-    /// Bytes.
+    /// Bytes written to the beginning of `out`.
     written: usize,
 }
 
-impl<P: Peer> Taking<'_, P> {
-    /// Takes peers from the `many` slots from `first` on, wrapping at the end, until `due` bytes are written.
+impl<P: Peer> SelectionWriter<'_, P> {
+    /// Writes peers from the `many` slots from `first` on, wrapping at the end, until `due` bytes are written in all.
     #[inline(always)] // Else it is a call for each run: 100 instructions of an announce's 3,000.
-    fn around(&mut self, slots: &(impl Slots<P> + ?Sized), first: usize, many: usize, due: usize) {
+    fn write_wrapping(&mut self, slots: &(impl Slots<P> + ?Sized), first: usize, many: usize, due: usize) {
         let (mut at, mut left) = (first, many);
         while left > 0 && self.written < due {
             let piece = slots.piece(at);
             let Some(piece) = piece.get(..left.min(piece.len())).filter(|piece| !piece.is_empty()) else { return };
-            self.from(piece, due);
+            self.write_piece(piece, due);
             left -= piece.len();
             at += piece.len();
             if at >= slots.slots() {
@@ -216,16 +220,16 @@ impl<P: Peer> Taking<'_, P> {
         }
     }
 
-    /// Writes every slot, and goes on to the next place only if it was a peer to hand out: which slots are vacant is
-    /// what no processor can guess, so there is no branch on it.
-    fn from(&mut self, slots: &[P], due: usize) {
-        let Some(mut room) = self.room.get_mut(self.written..due + P::WIDE - P::COMPACT) else { return };
+    /// Writes the peers of `slots` until `due` bytes are written in all. Writes every slot, and moves on in `out` only
+    /// if it was a peer to hand out: no processor can guess which slots are vacant, so there is no branch on it.
+    fn write_piece(&mut self, slots: &[P], due: usize) {
+        let Some(mut room) = self.out.get_mut(self.written..due + P::WIDE - P::COMPACT) else { return };
         let before = room.len();
         for peer in slots {
             if !peer.write_wide(room) {
                 break;
             }
-            let eligible = !peer.is_vacant() & !peer.is(self.requester);
+            let eligible = !peer.is_vacant() & !peer.same_endpoint(self.requester);
             room = room.get_mut(if eligible { P::COMPACT } else { 0 }..).unwrap_or_default();
         }
         self.written += before - room.len();

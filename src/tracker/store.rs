@@ -31,7 +31,7 @@ const BLOCK: usize = 32;
 
 /// A torrent: 48 bytes.
 pub struct Torrent<F: AddressFamilies> {
-    /// What it is known by.
+    /// Its name.
     pub info_hash: InfoHash,
     /// Completed downloads.
     pub downloaded: u32,
@@ -48,20 +48,21 @@ impl<F: AddressFamilies> Default for Torrent<F> {
 }
 
 impl<F: AddressFamilies> Torrent<F> {
-    /// Returns the numbers that a scrape tells.
+    /// Returns what a scrape tells of it.
     pub fn scrape_counts(&self) -> ScrapeCounts {
         let SwarmCounts { seeders, leechers } = self.peers.counts();
         let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
         ScrapeCounts { seeders: number(seeders), leechers: number(leechers), downloaded: self.downloaded }
     }
 
-    /// Returns whether nothing is left to remember: no peer, and no download within a day.
+    /// Returns whether nothing is left to remember: no peer, and no completed download, or nobody for
+    /// [`TORRENT_LIFETIME`].
     fn is_forgotten(&self, now: Minute) -> bool {
         self.peers.empty_since().is_some_and(|since| self.downloaded == 0 || now.since(since) > TORRENT_LIFETIME)
     }
 }
 
-/// How much all shards hold together.
+/// How many torrents and peers all shards hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Census {
     /// Torrents.
@@ -74,134 +75,137 @@ pub struct Census {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// All torrents.
+/// All torrents of a tracker, in shards that are locked one by one.
 pub struct Store<F: AddressFamilies> {
     key: HashKey,
-    torrents: SharedAllowance,
-    peers: SharedAllowance,
+    torrent_allowance: SharedAllowance,
+    peer_allowance: SharedAllowance,
     shards: Box<[Shard<F>]>,
 }
 
-/// Two cache lines to itself: processors fetch lines in pairs.
+/// Part of the torrents, and their lock. Two cache lines to itself: processors fetch lines in pairs.
 #[repr(align(128))]
 struct Shard<F: AddressFamilies>(Mutex<ShardState<F>>);
 
+/// What the lock of a shard guards.
 struct ShardState<F: AddressFamilies> {
     /// Positions in `torrents`.
     index: Index,
     torrents: Blocks<Torrent<F>, BLOCK>,
+    /// The peers of all its torrents.
     counts: SwarmCounts,
-    torrent_room: Allowance,
-    peer_room: Allowance,
+    torrent_allowance: Allowance,
+    peer_allowance: Allowance,
 }
 
-/// The keyed hash of an info hash.
+/// The hash of an info hash under the store's key: names the torrent's shard and its slot in the index.
 #[derive(Debug, Clone, Copy)]
-pub struct Hash(u64);
+pub struct KeyedHash(u64);
 
-impl Hash {
-    /// The number of the shard that it names. The index takes its bits from both ends.
+impl KeyedHash {
+    /// Returns the number of the shard: bits 32 to 41. The index uses the lowest and the highest ones.
     #[inline]
     pub(super) fn shard(self) -> usize {
         (self.0 >> 32) as usize % SHARDS
     }
 }
 
-/// A shard that is locked for one torrent.
-pub struct Locked<'a, F: AddressFamilies> {
+/// A shard that is locked for one torrent, which need not be in it. Unlocks it when dropped.
+pub struct LockedShard<'a, F: AddressFamilies> {
     store: &'a Store<F>,
     state: MutexGuard<'a, ShardState<F>>,
-    hash: Hash,
-    /// Where the torrent stands, if there is one.
+    hash: KeyedHash,
+    /// The position of the torrent, if it is in the shard.
     at: Option<usize>,
 }
 
-/// Where a walk over all torrents has got to.
+/// How far a walk over all torrents has got.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor {
     shard: usize,
     /// Torrents from this position on have been looked at; 0 stands for a shard that has not been begun.
     torrent: usize,
-    /// The torrent of which a part has been looked at, and how far: it may have moved since.
-    begun: Option<(InfoHash, u64)>,
+    /// The torrent that has been looked at in part, and where to go on in it. It may have moved since.
+    partial: Option<(InfoHash, u64)>,
 }
 
 impl Cursor {
-    /// How far the peers of a torrent have been looked at.
-    fn begun<F: AddressFamilies>(&self, torrent: &Torrent<F>) -> u64 {
-        self.begun.filter(|(info_hash, _)| *info_hash == torrent.info_hash).map_or(0, |(_, far)| far)
+    /// Returns where to go on with the peers of a torrent: 0 if they have not been begun.
+    fn resume_at<F: AddressFamilies>(&self, torrent: &Torrent<F>) -> u64 {
+        self.partial.filter(|(info_hash, _)| *info_hash == torrent.info_hash).map_or(0, |(_, next)| next)
     }
 }
 
 impl<F: AddressFamilies> Store<F> {
     /// Makes an empty store. The key is secret: see [`HashKey`].
-    pub fn new(key: HashKey, limits: Capacity) -> Self {
+    pub fn new(key: HashKey, capacity: Capacity) -> Self {
         let shard = || {
             Shard(Mutex::new(ShardState {
                 index: Index::default(),
                 torrents: Blocks::default(),
                 counts: SwarmCounts::default(),
-                torrent_room: Allowance::default(),
-                peer_room: Allowance::default(),
+                torrent_allowance: Allowance::default(),
+                peer_allowance: Allowance::default(),
             }))
         };
         Self {
             key,
-            torrents: SharedAllowance::new(limits.torrents, SHARDS),
-            peers: SharedAllowance::new(limits.peers, SHARDS),
+            torrent_allowance: SharedAllowance::new(capacity.torrents, SHARDS),
+            peer_allowance: SharedAllowance::new(capacity.peers, SHARDS),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
     }
 
-    /// Returns a number that differs from process to process and says nothing of the key it is made from.
+    /// Returns a number derived from the key: see [`HashKey::id`].
     pub fn id(&self) -> u32 {
         self.key.id()
     }
 
     /// Hashes an info hash, and begins to fetch the shard that the hash names.
-    pub fn hash(&self, info_hash: &InfoHash) -> Hash {
-        let hash = Hash(self.key.hash_info_hash(info_hash));
+    pub fn hash(&self, info_hash: &InfoHash) -> KeyedHash {
+        let hash = KeyedHash(self.key.hash_info_hash(info_hash));
         prefetch(self.shard(hash));
         hash
     }
 
     /// Locks the shard of a torrent and looks the torrent up.
-    pub fn find(&self, info_hash: &InfoHash) -> Locked<'_, F> {
-        let hash = Hash(self.key.hash_info_hash(info_hash));
+    pub fn lock(&self, info_hash: &InfoHash) -> LockedShard<'_, F> {
+        let hash = KeyedHash(self.key.hash_info_hash(info_hash));
         let mut locked = self.locked(hash, self.shard(hash).lock());
-        locked.find(info_hash);
+        locked.look_up(info_hash);
         locked
     }
 
-    /// Locks the shards of the torrents `sought`, from number 0 on, and looks the torrents up. Stops before the first
-    /// whose shard is locked, be it by one before; waits for the shard of number 0 only. Returns how many were found.
+    /// Locks the shards of the torrents that `sought` returns for 0, 1, 2 and so on, up to the first `None`, and looks
+    /// the torrents up. Waits for the first shard only, and stops at the first other one that is locked already, be it
+    /// for this very group. Returns how many it has locked.
     ///
     /// So two threads never wait for each other: whoever waits has nothing locked.
     #[inline]
-    pub fn find_group<'a, 'b>(
+    pub fn lock_group<'a, 'b>(
         &'a self,
-        sought: impl Fn(usize) -> Option<(Hash, &'b InfoHash)>,
-        found: &mut [Option<Locked<'a, F>>; GROUP],
+        sought: impl Fn(usize) -> Option<(KeyedHash, &'b InfoHash)>,
+        locked: &mut [Option<LockedShard<'a, F>>; GROUP],
     ) -> usize {
         let mut many = 0;
-        for place in found.iter_mut() {
+        for slot in locked.iter_mut() {
             let Some((hash, _)) = sought(many) else { break };
             let shard = self.shard(hash);
             let state = if many == 0 { Some(shard.lock()) } else { shard.try_lock() };
             let Some(state) = state else { break };
-            *place = Some(self.locked(hash, state));
+            *slot = Some(self.locked(hash, state));
             many += 1;
         }
-        found.iter().take(many).flatten().for_each(Locked::prefetch_torrent);
-        for (n, locked) in found.iter_mut().take(many).flatten().enumerate() {
+        locked.iter().take(many).flatten().for_each(LockedShard::prefetch_torrent);
+        for (n, locked) in locked.iter_mut().take(many).flatten().enumerate() {
             if let Some((_, info_hash)) = sought(n) {
-                locked.find(info_hash);
+                locked.look_up(info_hash);
             }
         }
         many
     }
 
-    /// Adds up the counts of all shards. Locks one after the other.
+    /// Counts the torrents and peers of all shards. Locks all 1,024 of them, one after the other.
     pub fn census(&self) -> Census {
         self.shards.iter().fold(Census::default(), |census, shard| {
             let state = shard.lock();
@@ -215,13 +219,14 @@ impl<F: AddressFamilies> Store<F> {
         })
     }
 
+    /// Begins to fetch what [`LockedShard::look_up`] reads first.
     #[inline]
-    fn locked<'a>(&'a self, hash: Hash, state: MutexGuard<'a, ShardState<F>>) -> Locked<'a, F> {
+    fn locked<'a>(&'a self, hash: KeyedHash, state: MutexGuard<'a, ShardState<F>>) -> LockedShard<'a, F> {
         state.index.prefetch(hash.0);
-        Locked { store: self, state, hash, at: None }
+        LockedShard { store: self, state, hash, at: None }
     }
 
-    fn shard(&self, hash: Hash) -> &Shard<F> {
+    fn shard(&self, hash: KeyedHash) -> &Shard<F> {
         #[expect(clippy::indexing_slicing, reason = "the remainder of a division by the number of shards")]
         &self.shards[hash.shard()]
     }
@@ -242,8 +247,8 @@ impl<F: AddressFamilies> Shard<F> {
     }
 }
 
-impl<F: AddressFamilies> Locked<'_, F> {
-    /// Begins to fetch the torrent that [`Self::find`] compares with.
+impl<F: AddressFamilies> LockedShard<'_, F> {
+    /// Begins to fetch the torrent that [`Self::look_up`] will most likely find.
     #[inline]
     fn prefetch_torrent(&self) {
         let candidate = self.state.index.candidate(self.hash.0);
@@ -252,23 +257,23 @@ impl<F: AddressFamilies> Locked<'_, F> {
         }
     }
 
-    /// Looks the torrent up, and begins to fetch what says where its peers stand.
+    /// Looks the torrent up, and begins to fetch what [`Self::prefetch`] reads.
     #[inline]
-    fn find(&mut self, info_hash: &InfoHash) {
+    fn look_up(&mut self, info_hash: &InfoHash) {
         self.at = self.state.position(self.hash, info_hash);
         if let Some(torrent) = self.torrent() {
             torrent.peers.prefetch();
         }
     }
 
-    /// Returns the torrent, if it was found.
+    /// Returns the torrent, if it is in the store.
     #[inline]
     pub fn torrent(&self) -> Option<&Torrent<F>> {
         self.state.torrents.get(self.at?)
     }
 
-    /// Begins to fetch the peers that [`Self::upsert`] will look at for one at `endpoint`, and those that
-    /// [`TorrentPeers::select`] will with the same plan.
+    /// Begins to fetch what [`TorrentPeers::upsert`] of a peer at `endpoint` will look at, and [`TorrentPeers::select`]
+    /// with the same plan.
     #[inline]
     pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
         if let Some(torrent) = self.torrent() {
@@ -276,8 +281,8 @@ impl<F: AddressFamilies> Locked<'_, F> {
         }
     }
 
-    /// Calls `change` with the torrent, which is added under this info hash if none was found. `change` is told whether
-    /// there is room for one more peer, and may add one then.
+    /// Calls `change` with the torrent, which is added under this info hash if it is not in the store. `change` is told
+    /// whether there is room for one more peer; only then may it add one.
     ///
     /// # Errors
     ///
@@ -293,11 +298,11 @@ impl<F: AddressFamilies> Locked<'_, F> {
             Some(at) => at,
             None => state.add(*hash, info_hash, store)?,
         };
-        let room = state.peer_room.has_one(&store.peers);
+        let room = state.peer_allowance.ensure_one(&store.peer_allowance);
         state.change(at, now, store, |torrent| change(torrent, &store.key, room)).ok_or(Full)
     }
 
-    /// Calls `change` with the torrent, if it was found. `change` adds no peer.
+    /// Calls `change` with the torrent, if it is in the store. `change` may add no peer.
     pub fn modify<R>(&mut self, now: Minute, change: impl FnOnce(&mut Torrent<F>, &HashKey) -> R) -> Option<R> {
         let Self { store, state, at, .. } = self;
         state.change((*at)?, now, store, |torrent| change(torrent, &store.key))
@@ -305,17 +310,19 @@ impl<F: AddressFamilies> Locked<'_, F> {
 }
 
 impl<F: AddressFamilies> ShardState<F> {
-    fn position(&self, hash: Hash, info_hash: &InfoHash) -> Option<usize> {
+    /// Returns the position of a torrent, if it is in the shard.
+    fn position(&self, hash: KeyedHash, info_hash: &InfoHash) -> Option<usize> {
         self.index.find(hash.0, |at| self.torrents.get(at).is_some_and(|torrent| torrent.info_hash == *info_hash))
     }
 
-    fn add(&mut self, hash: Hash, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
+    /// Adds a torrent that is not in the shard. Returns its position.
+    fn add(&mut self, hash: KeyedHash, info_hash: &InfoHash, store: &Store<F>) -> Result<usize, Full> {
         let at = self.torrents.len();
-        if at >= Index::POSITIONS || !self.torrent_room.has_one(&store.torrents) {
+        if at >= Index::MAX_POSITIONS || !self.torrent_allowance.ensure_one(&store.torrent_allowance) {
             return Err(Full);
         }
         self.torrents.push(Torrent { info_hash: *info_hash, ..Torrent::default() });
-        self.torrent_room.changed(&store.torrents, at, at + 1);
+        self.torrent_allowance.account(&store.torrent_allowance, at, at + 1);
         let Self { index, torrents, .. } = self;
         index.insert(hash.0, at, |at| hash_of(torrents, &store.key, at));
         Ok(at)
@@ -339,7 +346,7 @@ impl<F: AddressFamilies> ShardState<F> {
         if before != after {
             self.counts.seeders = self.counts.seeders + after.seeders - before.seeders;
             self.counts.leechers = self.counts.leechers + after.leechers - before.leechers;
-            self.peer_room.changed(&store.peers, before.peers(), after.peers());
+            self.peer_allowance.account(&store.peer_allowance, before.peers(), after.peers());
         }
         if forgotten {
             self.forget(at, store);
@@ -347,23 +354,24 @@ impl<F: AddressFamilies> ShardState<F> {
         Some(result)
     }
 
+    /// Removes the torrent at a position.
     fn forget(&mut self, at: usize, store: &Store<F>) {
         let Some(last) = self.torrents.len().checked_sub(1) else { return };
         let Self { index, torrents, .. } = self;
         let hash_of = |at| hash_of(torrents, &store.key, at);
         index.remove(hash_of(at), at, hash_of);
         if at < last {
-            // The last one moves to the place that becomes free.
+            // The last one moves to the position that becomes free.
             index.replace(hash_of(last), last, at);
         }
         torrents.swap_remove(at);
-        self.torrent_room.changed(&store.torrents, last + 1, last);
+        self.torrent_allowance.account(&store.torrent_allowance, last + 1, last);
     }
 }
 
 /// Returns the hash of the torrent at a position.
 fn hash_of<F: AddressFamilies>(torrents: &Blocks<Torrent<F>, BLOCK>, key: &HashKey, at: usize) -> u64 {
-    // Every position in the index is that of a torrent; one that is not would only be in the wrong place.
+    // Every position in the index is that of a torrent. If one were not, its slot would only be a wrong one.
     debug_assert!(at < torrents.len(), "no torrent stands at {at}");
     torrents.get(at).map_or(0, |torrent| key.hash_info_hash(&torrent.info_hash))
 }

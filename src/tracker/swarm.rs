@@ -25,7 +25,7 @@ const MAX_PACKED: usize = 64;
 /// Hash tables become a packed array below this many. Lower, so that a swarm does not change form to and fro.
 const MIN_HASHED: usize = 40;
 
-/// The peers of one torrent and one address family. 24 bytes in the torrent's entry.
+/// The peers of one torrent and one address family: 24 bytes in the torrent's entry, and what the form has outside.
 #[derive(Debug)]
 pub struct Swarm<P: Peer>(Form<P>);
 
@@ -69,7 +69,7 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Notes the last time that an empty swarm was heard of.
+    /// Sets since when there has been no peer. Does nothing while there is one.
     pub fn set_empty_since(&mut self, minute: Minute) {
         if let Form::Empty { since } = &mut self.0 {
             *since = minute;
@@ -84,7 +84,7 @@ impl<P: Peer> Swarm<P> {
         if let Form::Hashed(tables) = &mut self.0 {
             return tables.upsert(key, peer, seeder, state);
         }
-        match self.slice_mut().iter_mut().find(|found| found.is(&peer)) {
+        match self.slice_mut().iter_mut().find(|found| found.same_endpoint(&peer)) {
             Some(found) if found.state().seeder() == seeder => *found = peer.with_state(state(Some(found.state()))),
             Some(found) => {
                 let old = found.state();
@@ -101,33 +101,33 @@ impl<P: Peer> Swarm<P> {
         let removed = match &mut self.0 {
             Form::Hashed(tables) => tables.remove(key, endpoint),
             _ => {
-                let at = self.slice_mut().iter().position(|peer| peer.is(endpoint))?;
+                let at = self.slice_mut().iter().position(|peer| peer.same_endpoint(endpoint))?;
                 Some(self.remove_at(at))
             }
         };
-        self.settle();
+        self.shrink();
         removed
     }
 
-    /// Returns the state of the peer at `endpoint`'s address and port, if it is one of them.
+    /// Returns the state of the peer at `endpoint`'s address and port, if there is one.
     pub fn state(&self, key: &HashKey, endpoint: &P) -> Option<PeerState> {
         match &self.0 {
             Form::Hashed(tables) => tables.state(key, endpoint),
-            _ => self.slice().iter().find(|peer| peer.is(endpoint)).map(P::state),
+            _ => self.slice().iter().find(|peer| peer.same_endpoint(endpoint)).map(P::state),
         }
     }
 
-    /// Is the peer at `endpoint`'s address and port one of them?
+    /// Returns whether there is a peer at `endpoint`'s address and port.
     pub fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
         match &self.0 {
             Form::Hashed(tables) => tables.contains(key, endpoint),
-            _ => self.slice().iter().any(|peer| peer.is(endpoint)),
+            _ => self.slice().iter().any(|peer| peer.same_endpoint(endpoint)),
         }
     }
 
-    /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all if there
-    /// are fewer, and returns the number of bytes. The requester, if it is one of this swarm, is not among them. A
-    /// seeder is given leechers only: another seeder is of no use to it.
+    /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all eligible
+    /// ones if there are fewer, and returns the number of bytes. The requester itself is not eligible; nor are seeders
+    /// to a seeder, to which they are of no use.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
     pub fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
@@ -136,7 +136,7 @@ impl<P: Peer> Swarm<P> {
             Form::Empty { .. } => 0,
             Form::Few { .. } => {
                 let mut written = 0;
-                let eligible = |peer: &&P| !(peer.is(&itself) || requester.seeder && peer.state().seeder());
+                let eligible = |peer: &&P| !(peer.same_endpoint(&itself) || requester.seeder && peer.state().seeder());
                 for peer in self.slice().iter().filter(eligible).take(wanted) {
                     if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
                         written += P::COMPACT;
@@ -145,15 +145,15 @@ impl<P: Peer> Swarm<P> {
                 written
             }
             Form::Packed { seeders, .. } => {
-                let present = self.choice(requester);
+                let present = self.eligible_count(requester);
                 let slots = self.slice().get(if requester.seeder { usize::from(*seeders) } else { 0 }..);
                 plan.of_leechers(wanted, present).take(slots.unwrap_or_default(), &itself, out)
             }
-            Form::Hashed(tables) => tables.select(requester, self.choice(requester), plan, wanted, out),
+            Form::Hashed(tables) => tables.select(requester, self.eligible_count(requester), plan, wanted, out),
         }
     }
 
-    /// Begins to fetch what says where the peers of a large swarm stand, and how many they are.
+    /// Begins to fetch what says where the peers of a large swarm stand, and how many there are.
     #[inline]
     pub fn prefetch(&self) {
         if let Form::Hashed(tables) = &self.0 {
@@ -172,16 +172,16 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Returns how many peers [`Self::select`] has to choose from.
-    pub fn choice(&self, requester: &Requester<P>) -> usize {
+    /// Returns how many peers are eligible: how many [`Self::select`] has to choose from.
+    pub fn eligible_count(&self, requester: &Requester<P>) -> usize {
         let counts = self.counts();
         if requester.seeder { counts.leechers } else { counts.peers() - usize::from(requester.endpoint.is_some()) }
     }
 
-    /// Returns how many places a walk over all peers looks at.
-    pub fn places(&self) -> usize {
+    /// Returns how many slots a walk over all peers looks at.
+    pub fn slots(&self) -> usize {
         match &self.0 {
-            Form::Hashed(tables) => tables.places(),
+            Form::Hashed(tables) => tables.slots(),
             _ => self.slice().len(),
         }
     }
@@ -196,8 +196,8 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Takes out the expired ones among the `budget` peers or so from `from` on. Says where to go on; `None` at the
-    /// end. Whoever empties a swarm so has last been heard of one lifetime ago.
+    /// Removes the expired ones among about `budget` peers from `from` on (0 to begin with). Returns where to go on;
+    /// `None` at the end. A swarm that this empties was last heard of one lifetime ago.
     pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
         if matches!(self.0, Form::Empty { .. }) {
             return None;
@@ -217,14 +217,14 @@ impl<P: Peer> Swarm<P> {
             }
         };
         if rest.is_none() {
-            self.settle();
+            self.shrink();
             self.set_empty_since(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
         }
         rest
     }
 
-    /// Returns how many minutes ago any peer was last heard of. In a swarm of hash tables somebody is heard of every
-    /// minute: 0.
+    /// Returns how many minutes ago the peer was heard of that was heard of last. In a swarm of hash tables somebody is
+    /// heard of every minute, so for these it returns 0 and looks at none.
     pub fn quiet_for(&self, now: Minute) -> u32 {
         match &self.0 {
             Form::Empty { since } => return now.since(*since),
@@ -252,7 +252,7 @@ impl<P: Peer> Swarm<P> {
         room.get(..usize::from(*len)).unwrap_or_default()
     }
 
-    /// Returns the same, to be changed.
+    /// Returns the same peers as [`Self::slice`], to be changed.
     fn slice_mut(&mut self) -> &mut [P] {
         let (len, room) = match &mut self.0 {
             Form::Few { len, peers } => (len, peers.as_mut()),
@@ -263,7 +263,7 @@ impl<P: Peer> Swarm<P> {
         room.get_mut(..usize::from(*len)).unwrap_or_default()
     }
 
-    /// Adds a peer that is not there yet, and takes a larger form where the present one is full.
+    /// Adds a peer that is not there yet. Changes to a larger form if the present one is full.
     fn insert(&mut self, key: &HashKey, peer: P) {
         debug_assert!(!peer.is_vacant() && !self.contains(key, &peer), "{peer:?} is inserted twice");
         match &mut self.0 {
@@ -323,15 +323,15 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Takes a smaller form where few are left.
-    fn settle(&mut self) {
+    /// Changes to a smaller form if few peers are left, and gives memory back.
+    fn shrink(&mut self) {
         match &mut self.0 {
             Form::Few { len: 0, .. } => self.0 = Form::Empty { since: Minute::default() },
             Form::Packed { len, room, .. } if usize::from(*len) <= P::Few::default().as_ref().len() => {
                 let mut peers = P::Few::default();
                 peers.as_mut().iter_mut().zip(room).for_each(|(place, peer)| *place = *peer);
                 self.0 = Form::Few { len: *len, peers };
-                self.settle();
+                self.shrink();
             }
             Form::Packed { len, room, .. } if room.len() > 2 * usize::from(*len) + 2 => {
                 *room = with_room_for(usize::from(*len), room);
@@ -339,7 +339,7 @@ impl<P: Peer> Swarm<P> {
             Form::Hashed(tables) if tables.counts().peers() < MIN_HASHED => {
                 let peers: Vec<P> = tables.peers().copied().collect();
                 self.0 = Form::packed(&peers);
-                self.settle();
+                self.shrink();
             }
             _ => {}
         }
@@ -347,6 +347,7 @@ impl<P: Peer> Swarm<P> {
 }
 
 impl<P: Peer> Form<P> {
+    /// Makes a packed array of these peers, with room for one more.
     fn packed(from: &[P]) -> Self {
         let (mut seeders, mut len, mut room) = (0, 0, with_room_for(from.len() + 1, &[]));
         from.iter().for_each(|peer| push(&mut seeders, &mut len, &mut room, *peer));
@@ -369,9 +370,9 @@ fn push<P: Peer>(seeders: &mut u8, len: &mut u8, room: &mut Box<[P]>, peer: P) {
     }
 }
 
-/// A packed array for `len` peers and up to a quarter more, with the `peers` that there are. A vector of its own accord
-/// would take twice as much. An odd number of 8-byte peers fills what malloc hands out: steps of 16 bytes, less its
-/// own 8.
+/// Makes a packed array for `len` peers and up to a quarter more, and copies `peers` to its beginning. A vector that
+/// grows by itself would take twice as much. An odd number of 8-byte peers fills what malloc hands out: steps of 16
+/// bytes, less its own 8.
 fn with_room_for<P: Peer>(len: usize, peers: &[P]) -> Box<[P]> {
     let mut room = vec![P::default(); (len + len / 4) | 1].into_boxed_slice();
     room.iter_mut().zip(peers).for_each(|(place, peer)| *place = *peer);

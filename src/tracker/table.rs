@@ -19,10 +19,10 @@ use super::select::Slots;
 /// keeps beside each block counts for little.
 const BLOCK: usize = 256;
 
-/// How many slots from its home on a peer is found within, most often.
-const PROBED: usize = 8;
+/// Slots that are prefetched, from a peer's home on: most peers stand within them.
+const PREFETCHED: usize = 8;
 
-/// Peers by endpoint.
+/// A hash table of peers, by endpoint.
 #[derive(Debug)]
 pub struct Table<P> {
     slots: Blocks<P, BLOCK>,
@@ -42,7 +42,7 @@ impl<P: Peer> Table<P> {
         self.len
     }
 
-    /// Is there no peer?
+    /// Returns whether there is no peer.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -52,21 +52,20 @@ impl<P: Peer> Table<P> {
         self.slots.iter().filter(|peer| !peer.is_vacant())
     }
 
-    /// Visits the peers whose hashes are in `range`, each once, in no order that means anything. Looks at the slots that
-    /// the range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at
-    /// most.
+    /// Visits the peers whose hashes are in `range`, each once, in no particular order. Looks at the slots that the
+    /// range names, and at the run of taken slots that each end may be in: hundreds of slots, some thousand at most.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
         let slots = self.slots.len();
         let (first, last) = (self.slot_of(*range.start()), self.slot_of(*range.end()));
-        // Whoever stepped over others stands behind the slot that the hash names, with no vacant one between. After the
-        // last slot comes the first.
+        // A peer stands in its home, the slot that its hash names, or behind it with no vacant slot between. After the
+        // last slot comes the first, so `at` runs on past the end.
         let mut after_vacant = false;
         for at in first..2 * slots {
             let slot = if at < slots { at } else { at - slots };
             match self.peer(slot) {
                 None if at >= last => return,
                 None => after_vacant = true,
-                // The hash names a slot behind the vacant one, and this one at the latest.
+                // Its home lies behind a vacant slot of the range and not behind this one: no need to hash.
                 Some(peer) if after_vacant && at < last => visit(peer),
                 Some(peer) => {
                     let hash = peer.hash(key);
@@ -86,24 +85,24 @@ impl<P: Peer> Table<P> {
 
     /// Returns the peer at `endpoint`'s address and port.
     pub fn get(&self, key: &HashKey, endpoint: &P) -> Option<&P> {
-        self.slots.get(self.place(key, endpoint)).filter(|peer| peer.is(endpoint))
+        self.slots.get(self.find_slot(key, endpoint)).filter(|peer| peer.same_endpoint(endpoint))
     }
 
-    /// Is there a peer at `endpoint`'s address and port?
+    /// Returns whether there is a peer at `endpoint`'s address and port.
     pub fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
-        self.slots.get(self.place(key, endpoint)).is_some_and(|peer| peer.is(endpoint))
+        self.get(key, endpoint).is_some()
     }
 
     /// Returns the peer at `endpoint`'s address and port, to be changed.
-    pub fn find(&mut self, key: &HashKey, endpoint: &P) -> Option<&mut P> {
-        let at = self.place(key, endpoint);
-        self.slots.get_mut(at).filter(|peer| peer.is(endpoint))
+    pub fn get_mut(&mut self, key: &HashKey, endpoint: &P) -> Option<&mut P> {
+        let at = self.find_slot(key, endpoint);
+        self.slots.get_mut(at).filter(|peer| peer.same_endpoint(endpoint))
     }
 
     /// Begins to fetch the slots in which the peer at `endpoint`'s address and port is most likely found.
     #[inline]
     pub fn prefetch(&self, key: &HashKey, endpoint: &P) {
-        prefetch_first(self.slots.piece(self.home(key, endpoint)), PROBED);
+        prefetch_first(self.slots.piece(self.home(key, endpoint)), PREFETCHED);
     }
 
     /// Adds a peer that is not there yet.
@@ -117,8 +116,8 @@ impl<P: Peer> Table<P> {
 
     /// Removes the peer at `endpoint`'s address and port, and returns it.
     pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
-        let at = self.place(key, endpoint);
-        let removed = *self.slots.get(at).filter(|peer| peer.is(endpoint))?;
+        let at = self.find_slot(key, endpoint);
+        let removed = *self.slots.get(at).filter(|peer| peer.same_endpoint(endpoint))?;
         self.vacate(key, at);
         self.shrink(key);
         Some(removed)
@@ -133,7 +132,7 @@ impl<P: Peer> Table<P> {
         let mut at = from;
         while at < end {
             match self.slots.get(at) {
-                // Another may have moved into this slot: look again.
+                // The next peer may have moved into this slot: it is looked at again.
                 Some(peer) if !peer.is_vacant() && peer.state().expired(now) => self.vacate(key, at),
                 _ => at += 1,
             }
@@ -147,9 +146,9 @@ impl<P: Peer> Table<P> {
 
     /// Returns the slot of the peer, or the vacant one where it would go. There always is one: the load stays below
     /// one.
-    fn place(&self, key: &HashKey, peer: &P) -> usize {
+    fn find_slot(&self, key: &HashKey, peer: &P) -> usize {
         let home = self.home(key, peer);
-        let stops = |slot: &P| slot.is_vacant() || slot.is(peer);
+        let stops = |slot: &P| slot.is_vacant() || slot.same_endpoint(peer);
         let mut at = home;
         // The block of the first one is the last one again.
         for _ in 0..=self.slots.len().div_ceil(BLOCK) {
@@ -171,20 +170,20 @@ impl<P: Peer> Table<P> {
         self.slot_of(peer.hash(key))
     }
 
-    /// Returns the slot that a hash names: the same fraction of the array as the hash is of all hashes. So slots keep their
-    /// order when the array grows, and growing walks it from end to end.
+    /// Returns the slot that a hash names: the same fraction of the array as the hash is of all hashes. So peers keep
+    /// their order when the array grows, and growing walks it from end to end.
     #[expect(clippy::cast_possible_truncation, reason = "less than the number of slots")]
     fn slot_of(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
     fn put(&mut self, key: &HashKey, peer: P) {
-        let at = self.place(key, &peer);
+        let at = self.find_slot(key, &peer);
         debug_assert!(self.slots.get(at).is_some_and(P::is_vacant), "{peer:?} is inserted twice");
         self.set(at, peer);
     }
 
-    /// Empties a slot, and moves those who had to step over it closer to home.
+    /// Empties a slot, and moves those peers that had to step over it closer to their homes.
     fn vacate(&mut self, key: &HashKey, at: usize) {
         let slots = self.slots.len();
         let distance = |from: usize, to: usize| if to >= from { to - from } else { to + slots - from };
@@ -209,14 +208,15 @@ impl<P: Peer> Table<P> {
         }
     }
 
-    /// Gives memory back when less than four tenths are in use.
+    /// Gives memory back if less than four tenths of the slots are in use.
     fn shrink(&mut self, key: &HashKey) {
         if self.len * 10 < self.slots.len() * 4 && self.slots.len() > 16 {
             self.resize(key);
         }
     }
 
-    /// Makes room for one more. The blocks stay where they are; the peers are out of the way for a moment.
+    /// Gives the table the slots that one peer more needs. The peers stand in a vector while the blocks are reset, so
+    /// that full blocks are used again.
     fn resize(&mut self, key: &HashKey) {
         let mut peers = Vec::with_capacity(self.len);
         peers.extend(self.peers());
@@ -236,7 +236,7 @@ impl<P: Peer> Slots<P> for Table<P> {
     }
 }
 
-/// Returns how many slots so many peers get: a sixth more than that, and four.
+/// Returns how many slots a table of `len` peers gets: a sixth more than that, and four.
 fn slots_for(len: usize) -> usize {
     len * 7 / 6 + 4
 }
@@ -269,7 +269,7 @@ mod tests {
             let peer = endpoint::<P>(n).with_state(state);
             if !add {
                 assert_eq!(table.remove(&key, &peer), map.remove(&n));
-            } else if let Some(found) = table.find(&key, &peer) {
+            } else if let Some(found) = table.get_mut(&key, &peer) {
                 *found = peer;
                 map.insert(n, peer);
             } else {
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(table.peers().count(), map.len());
         for (n, peer) in &map {
             assert_eq!(table.get(&key, &endpoint(*n)), Some(peer));
-            assert_eq!(table.find(&key, &endpoint(*n)), Some(&mut peer.clone()));
+            assert_eq!(table.get_mut(&key, &endpoint(*n)), Some(&mut peer.clone()));
         }
         walks_like_the_map(&table, &map);
         // Those of minutes 0 to 19 expire, in small portions.
@@ -292,10 +292,10 @@ mod tests {
             at = table.expire(&key, now, from, 7);
         }
         assert_eq!(table.len(), map.len());
-        assert!(map.iter().all(|(n, peer)| table.find(&key, &endpoint(*n)) == Some(&mut peer.clone())));
+        assert!(map.iter().all(|(n, peer)| table.get_mut(&key, &endpoint(*n)) == Some(&mut peer.clone())));
     }
 
-    /// In portions of every length, each peer is shown once, and in the portion of its hash.
+    /// In portions of every length, each peer is visited once, and in the portion of its hash.
     fn walks_like_the_map<P: Peer>(table: &Table<P>, map: &BTreeMap<u16, P>) {
         let key = key();
         for most in [1, 7, 100, 5000] {

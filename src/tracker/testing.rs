@@ -13,7 +13,7 @@ use super::peer::PeerV6;
 use super::swarm::Swarm;
 use super::{Capacity, InfoHash, Ipv4Only, Minute, Tracker};
 
-/// Every plug point is what its parameter says; without parameters, every switch is off.
+/// A flavour with the plugs that its parameters name; without parameters, every switch is off.
 pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged> {
     admission: A,
     cluster: C,
@@ -41,7 +41,7 @@ impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog> Flavour for Te
 }
 
 impl<F, A, C> TestFlavour<F, A, C> {
-    /// With these plugs, and nobody who counts networks.
+    /// Makes a flavour with these plugs, in which nobody counts networks.
     pub(crate) fn with_plugs(admission: A, cluster: C) -> Self {
         Self { admission, cluster, network_log: Unlogged, families: PhantomData }
     }
@@ -51,19 +51,19 @@ impl<F, A, C> TestFlavour<F, A, C> {
 pub(crate) type TestTracker<F = Ipv4Only, A = Open, C = Standalone> = Tracker<TestFlavour<F, A, C>>;
 
 impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
-    /// An empty tracker with these plugs. Its key is the same in every test.
+    /// Makes an empty tracker with these plugs. Its key is the same in every test.
     pub(crate) fn with_plugs(capacity: Capacity, now: Minute, admission: A, cluster: C) -> Self {
         Self::new(key(), capacity, now, TestFlavour::with_plugs(admission, cluster))
     }
 }
 
-/// The key of every tracker of a test.
+/// Returns the key of every tracker of a test.
 pub(crate) fn key() -> HashKey {
     HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8))
 }
 
 impl<F: AddressFamilies> TestTracker<F> {
-    /// An empty tracker in which every switch is off.
+    /// Makes an empty tracker in which every switch is off.
     pub(crate) fn plain(capacity: Capacity, now: Minute) -> Self {
         Self::with_plugs(capacity, now, Open, Standalone)
     }
@@ -93,11 +93,11 @@ impl Admission for NotThatOne {
     }
 }
 
-/// A cluster that remembers what it is told.
+/// A transport that remembers the changes it takes.
 #[derive(Default)]
 pub(crate) struct Recorder {
     name: &'static str,
-    told: Mutex<Vec<Change>>,
+    taken: Mutex<Vec<Change>>,
     full: AtomicBool,
 }
 
@@ -111,30 +111,30 @@ impl Cluster for Recorder {
     fn publish(&self, change: &Change) -> bool {
         let takes = !self.full.load(Ordering::Relaxed);
         if takes {
-            self.told.lock().unwrap().push(*change);
+            self.taken.lock().unwrap().push(*change);
         }
         takes
     }
 }
 
 impl Recorder {
-    /// A transport of this name that has been told nothing.
+    /// Makes a transport of this name that has taken nothing yet.
     pub(crate) fn named(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
 
-    /// What it has taken since it was asked last.
+    /// Returns what it has taken since the last call.
     pub(crate) fn take(&self) -> Vec<Change> {
-        std::mem::take(&mut self.told.lock().unwrap())
+        std::mem::take(&mut self.taken.lock().unwrap())
     }
 
-    /// From now on it takes nothing, or takes everything again.
+    /// Makes it take nothing from now on, or everything again.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
 }
 
-/// A cluster that takes everything, and says that it has counted this.
+/// A transport that takes everything and has this status.
 pub(crate) struct Counted(pub(crate) TransportStatus);
 
 impl Cluster for Counted {

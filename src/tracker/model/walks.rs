@@ -52,17 +52,17 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What is known of a peer: is it a seeder, and when was it last seen?
 type Known = BTreeMap<(InfoHash, SocketAddr), (bool, u32)>;
 
-/// A walk under way, and whom it has to show.
+/// A walk under way, and whom it has to visit.
 #[derive(Default)]
 struct Walk {
     cursor: Cursor,
     /// Those who have been there since its beginning.
     stayed: BTreeSet<(InfoHash, SocketAddr)>,
-    shown: BTreeSet<(InfoHash, SocketAddr)>,
+    visited: BTreeSet<(InfoHash, SocketAddr)>,
 }
 
 /// Runs a history during which walks go on, and compares each with who was there from its beginning to its end.
-pub(crate) fn shows_everybody_who_stays<F: AddressFamilies>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
+pub(crate) fn visits_everybody_who_stays<F: AddressFamilies>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
     let tracker = TestTracker::<F>::plain(Capacity::NONE, Minute(START));
     let torrents = of_one_shard(&tracker);
     let mut known = Known::new();
@@ -107,8 +107,8 @@ pub(crate) fn shows_everybody_who_stays<F: AddressFamilies>(steps: &[Step], endp
 }
 
 impl Walk {
-    /// Takes one portion; what is shown is there, and is what is known of it. At the end, everybody who has stayed has
-    /// been shown.
+    /// Walks one portion, and checks that each peer visited is known and as it is known. Returns false at the end, when
+    /// everybody who has stayed has been visited.
     fn goes_on<F: AddressFamilies>(&mut self, tracker: &TestTracker<F>, known: &Known, most: usize, now: u32) -> bool {
         let mut budget = most;
         let mut next = Some(self.cursor);
@@ -118,7 +118,7 @@ impl Walk {
                 let name = (*info_hash, endpoint);
                 let (seeder, seen) = known[&name];
                 assert_eq!((state.seeder(), state.seen(Minute(now))), (seeder, Minute(seen)));
-                self.shown.insert(name);
+                self.visited.insert(name);
             };
             next = tracker.store().walk_peers(from, &mut budget, visit);
         }
@@ -126,8 +126,8 @@ impl Walk {
             self.cursor = next;
             return true;
         }
-        let missed: Vec<_> = self.stayed.difference(&self.shown).collect();
-        assert!(missed.is_empty(), "{} of {} are not shown: {missed:?}", missed.len(), self.stayed.len());
+        let missed: Vec<_> = self.stayed.difference(&self.visited).collect();
+        assert!(missed.is_empty(), "{} of {} are not visited: {missed:?}", missed.len(), self.stayed.len());
         false
     }
 }
@@ -157,9 +157,9 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_walk_shows_everybody_who_stays(steps in steps()) {
-        shows_everybody_who_stays::<Ipv4Only>(&steps, v4);
-        shows_everybody_who_stays::<Ipv6Only>(&steps, v6);
+    fn a_walk_visits_everybody_who_stays(steps in steps()) {
+        visits_everybody_who_stays::<Ipv4Only>(&steps, v4);
+        visits_everybody_who_stays::<Ipv6Only>(&steps, v6);
     }
 }
 
@@ -175,7 +175,7 @@ fn a_walk_resumes_at_the_right_torrent_when_the_one_that_it_had_begun_is_gone() 
         Step::Walk { portions: 2, most: 100 },
         Step::Leave { torrent: 0, peers: (0, PEERS) },
     ];
-    shows_everybody_who_stays::<Ipv4Only>(&steps, v4);
+    visits_everybody_who_stays::<Ipv4Only>(&steps, v4);
 }
 
 #[test]
@@ -191,5 +191,5 @@ fn a_walk_follows_a_swarm_that_grows_shrinks_and_changes_sides() {
         steps.push(Step::Leave { torrent: 0, peers: (200 + n / 2 * 50, 200 + n / 2 * 50 + 40) });
         steps.push(walk());
     }
-    shows_everybody_who_stays::<Ipv4Only>(&steps, v4);
+    visits_everybody_who_stays::<Ipv4Only>(&steps, v4);
 }

@@ -15,7 +15,7 @@ fn peer(n: u32) -> PeerV4 {
 }
 
 fn selection(slots: &[PeerV4], requester: &PeerV4, wanted: usize, rng: &mut Rng) -> Vec<[u8; 6]> {
-    let present = slots.iter().filter(|p| !p.is_vacant() && !p.is(requester)).count();
+    let present = slots.iter().filter(|p| !p.is_vacant() && !p.same_endpoint(requester)).count();
     let mut out = vec![0xff; wanted * 6 + PeerBuffer::SPARE];
     let plan = Plan::draw(rng);
     let [one, other] = [plan.of_seeders(wanted, present), plan.of_leechers(wanted, present)];
@@ -25,7 +25,7 @@ fn selection(slots: &[PeerV4], requester: &PeerV4, wanted: usize, rng: &mut Rng)
 }
 
 #[test]
-fn exactly_as_many_as_wanted_or_all_and_never_twice_and_never_the_requester() {
+fn a_selection_has_as_many_as_are_wanted_or_all_and_no_peer_twice_and_never_the_requester() {
     let mut rng = Rng::with_seed(1);
     for len in [0_usize, 1, 2, 7, 8, 9, 63, 64, 100, 1_000, 5_000] {
         for density in [1, 2, 9] {
@@ -107,12 +107,12 @@ fn what_is_fetched_is_what_is_taken() {
             // A run that reaches the end goes on at the beginning.
             taken.remove(&0);
             assert!(taken.is_subset(&fetched), "{len} {wanted}: {taken:?} of {fetched:?}");
-            assert!(len < 1_000 || taken.len() + 1 >= wanted.div_ceil(RUN), "{len} {wanted}: {taken:?}");
+            assert!(len < 1_000 || taken.len() + 1 >= wanted.div_ceil(MAX_RUN), "{len} {wanted}: {taken:?}");
         }
     }
 }
 
-/// A swarm that is changed between the drawing of a plan and the selection by it.
+/// Changes a swarm between the drawing of a plan and the selection by it.
 fn stays_right<P: Peer>(endpoint: impl Fn(u16) -> SocketAddr, before: &[Peers], after: &[Peers], wanted: usize) {
     let key = HashKey::from_bytes(&std::array::from_fn(|i| (i * 91 + 5) as u8));
     let mut rng = Rng::with_seed(1);
@@ -154,7 +154,7 @@ fn stays_right<P: Peer>(endpoint: impl Fn(u16) -> SocketAddr, before: &[Peers], 
     }
 }
 
-/// Some that follow one another come as seeders, come as leechers, or leave.
+/// Peers that follow one another come as seeders, come as leechers, or leave (`None`).
 #[derive(Debug, Clone)]
 struct Peers {
     from: u16,

@@ -10,26 +10,26 @@ use crate::tracker::peer::PeerState;
 use super::{Cursor, ShardState, Store, Torrent, hash_of};
 
 impl<F: AddressFamilies> Store<F> {
-    /// Shows about `most` torrents from `cursor` on. Locks one shard. Returns where to go on; `None` at the end.
+    /// Visits at most `most` torrents from `cursor` on. Locks one shard. Returns where to go on; `None` at the end.
     ///
-    /// A torrent that is there from the first portion to the last is shown: once if it stays where it is, else perhaps
-    /// twice.
+    /// A torrent that is there from the first portion to the last is visited: once if it keeps its position, else
+    /// perhaps twice.
     pub fn walk(&self, cursor: Cursor, most: usize, mut visit: impl FnMut(&Torrent<F>)) -> Option<Cursor> {
         let state = self.shards.get(cursor.shard)?.lock();
         // From the last to the first: a torrent only ever moves when it is the last, to a lower position. It has been
-        // seen there, or is still to come here.
+        // visited already, or is still to come.
         let end = cursor.end(state.torrents.len());
         let begin = end.saturating_sub(most);
         (begin..end).rev().filter_map(|at| state.torrents.get(at)).for_each(&mut visit);
         if begin == 0 { self.next_shard(cursor) } else { Some(Cursor { torrent: begin, ..cursor }) }
     }
 
-    /// Shows the peers among the `budget` torrents and peers or so from `cursor` on, each with its torrent, and takes
-    /// as many off the budget. Locks one shard, and is bounded by the budget and some thousand slots of a swarm's
-    /// tables. Returns where to go on; `None` at the end.
+    /// Visits the peers among about `budget` torrents and peers from `cursor` on, each with its torrent, and takes as
+    /// many off the budget. Locks one shard, for as long as it takes to look at the budget and some thousand slots of a
+    /// swarm's tables. Returns where to go on; `None` at the end.
     ///
-    /// A peer that is in its torrent from the first portion to the last is shown, whatever comes, goes and moves
-    /// meanwhile: once if its torrent stays where it is, else perhaps twice.
+    /// A peer that is in its torrent from the first portion to the last is visited, whatever comes, goes and moves
+    /// meanwhile: once if its torrent keeps its position, else perhaps twice.
     pub fn walk_peers(
         &self,
         cursor: Cursor,
@@ -43,56 +43,56 @@ impl<F: AddressFamilies> Store<F> {
             if *budget == 0 {
                 return Some(Cursor { torrent: at + 1, ..cursor });
             }
-            let (info_hash, far) = (torrent.info_hash, cursor.begun(torrent));
+            let (info_hash, from) = (torrent.info_hash, cursor.resume_at(torrent));
             let rest =
-                torrent.peers.walk(&self.key, far, *budget, |endpoint, state| visit(&info_hash, endpoint, state));
+                torrent.peers.walk(&self.key, from, *budget, |endpoint, state| visit(&info_hash, endpoint, state));
             *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
-            if let Some(far) = rest {
-                return Some(Cursor { torrent: at + 1, begun: Some((info_hash, far)), ..cursor });
+            if let Some(next) = rest {
+                return Some(Cursor { torrent: at + 1, partial: Some((info_hash, next)), ..cursor });
             }
         }
         self.next_shard(cursor)
     }
 
-    /// Forgets who has been silent for too long among the `budget` torrents and peers or so from `cursor` on, and the
-    /// torrents for which `keep` says no. Locks one shard. Returns where to go on; `None` at the end.
+    /// Removes the expired among about `budget` torrents and peers from `cursor` on, and the torrents for which `keep`
+    /// returns false. Locks one shard. Returns where to go on; `None` at the end.
     ///
-    /// With `everybody`, every peer has been silent for too long: so it is when the last sweep was so long ago that
-    /// the coarse times of peers have wrapped around (a process that was stopped for hours).
+    /// With `all_expired`, every peer counts as expired: the last sweep was so long ago that the coarse times of peers
+    /// have wrapped around (a process that was stopped for hours).
     pub fn sweep(
         &self,
         cursor: Cursor,
         now: Minute,
         budget: usize,
-        everybody: bool,
+        all_expired: bool,
         keep: impl Fn(&InfoHash) -> bool,
     ) -> Option<Cursor> {
         let state = &mut *self.shards.get(cursor.shard)?.lock();
-        // From the last to the first: where one is taken out, the last one moves in, and that has been seen.
+        // From the last to the first: where one is removed, the last one moves in, and that has been looked at.
         let mut at = cursor.end(state.torrents.len());
-        let mut begun = cursor.begun;
+        let mut partial = cursor.partial;
         let mut left = budget;
         while at > 0 {
             if left == 0 {
-                return Some(Cursor { torrent: at, begun, ..cursor });
+                return Some(Cursor { torrent: at, partial, ..cursor });
             }
             let rest = state.change(at - 1, now, self, |torrent| {
                 left = left.saturating_sub(1 + torrent.peers.counts().peers());
                 if !keep(&torrent.info_hash) {
                     torrent.downloaded = 0;
                     torrent.peers.clear(now);
-                } else if everybody {
+                } else if all_expired {
                     torrent.peers.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
                 } else {
-                    let from = usize::try_from(cursor.begun(torrent)).unwrap_or(usize::MAX);
+                    let from = usize::try_from(cursor.resume_at(torrent)).unwrap_or(usize::MAX);
                     let next = torrent.peers.expire(&self.key, now, from, budget)?;
                     return Some((torrent.info_hash, next as u64));
                 }
                 None
             });
             match rest.flatten() {
-                Some(next) => (begun, left) = (Some(next), 0),
-                None => (begun, at) = (None, at - 1),
+                Some(next) => (partial, left) = (Some(next), 0),
+                None => (partial, at) = (None, at - 1),
             }
         }
         let ShardState { index, torrents, .. } = state;
@@ -100,6 +100,7 @@ impl<F: AddressFamilies> Store<F> {
         self.next_shard(cursor)
     }
 
+    /// Returns the beginning of the next shard; `None` behind the last.
     fn next_shard(&self, cursor: Cursor) -> Option<Cursor> {
         let shard = cursor.shard + 1;
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
@@ -107,7 +108,7 @@ impl<F: AddressFamilies> Store<F> {
 }
 
 impl Cursor {
-    /// The position up to which a shard with so many torrents is still to be looked at.
+    /// Returns the position before which a shard of so many torrents is still to be looked at.
     fn end(&self, torrents: usize) -> usize {
         if self.torrent == 0 { torrents } else { self.torrent.min(torrents) }
     }
