@@ -1,4 +1,4 @@
-//! The word that ends every thread, however it waits.
+//! Stops every thread of the process, however it waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Says once, to all who hold a clone of it, that they are to end.
+/// Tells all who hold a clone of it, once and for all, that they are to end.
 ///
 /// A thread that works asks [`is_stopped`](Self::is_stopped) now and then; one that waits for time to pass waits in
-/// [`sleep`](Self::sleep), one that runs an event loop in [`stopped`](Self::stopped); and one that waits in a system
-/// call leaves word with [`wake_with`](Self::wake_with) how it is woken.
+/// [`sleep`](Self::sleep), one that runs an event loop in [`stopped`](Self::stopped); and for one that waits in a
+/// system call, [`wake_with`](Self::wake_with) registers how to wake it.
 #[derive(Clone, Default)]
 pub struct StopToken(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     stopped: AtomicBool,
-    /// Run when the word is given.
+    /// To be called by [`StopToken::stop`].
     wakers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
-    /// Told with `wakers` locked.
+    /// Waited for with `wakers` locked, so that no stop is missed.
     sleepers: Condvar,
     tasks: Notify,
 }
 
 impl StopToken {
-    /// Gives the word, and wakes all who wait for it. To give it again changes nothing.
+    /// Tells all to end, and wakes those who wait. Does nothing the second time.
     pub fn stop(&self) {
         let wakers = {
             let mut wakers = self.0.wakers();
@@ -37,13 +37,13 @@ impl StopToken {
         wakers.into_iter().for_each(|wake| wake());
     }
 
-    /// Has the word been given? One load: cheap enough for a loop that receives.
+    /// Returns whether [`stop`](Self::stop) has been called. One load: cheap enough for a loop that receives.
     #[inline]
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits until the word is given, but no longer than `time`. Returns whether it has been given.
+    /// Waits until [`stop`](Self::stop) is called, but no longer than `time`. Returns whether it has been called.
     pub fn sleep(&self, time: Duration) -> bool {
         let wakers = self.0.wakers();
         let waited = self.0.sleepers.wait_timeout_while(wakers, time, |_| !self.is_stopped());
@@ -51,19 +51,19 @@ impl StopToken {
         self.is_stopped()
     }
 
-    /// Returns when the word is given. Works in any event loop.
+    /// Waits until [`stop`](Self::stop) is called. Works in any event loop.
     pub async fn stopped(&self) {
         loop {
-            // Registered before the look, so that a word between the two is not missed.
-            let told = self.0.tasks.notified();
+            // Registered before the check, so that a stop between the two is not missed.
+            let stopped = self.0.tasks.notified();
             if self.is_stopped() {
                 return;
             }
-            told.await;
+            stopped.await;
         }
     }
 
-    /// Has `wake` called by whoever gives the word; at once if it has been given.
+    /// Has [`stop`](Self::stop) call `wake`, in its own thread; calls it at once if it has been called already.
     pub fn wake_with(&self, wake: impl FnOnce() + Send + 'static) {
         let mut wakers = self.0.wakers();
         if self.is_stopped() {
@@ -75,7 +75,7 @@ impl StopToken {
 }
 
 impl Shared {
-    /// What is behind the lock is whole at any time: a panic in another thread changes nothing.
+    /// Locks the wakers. They are whole at any time, so a panic in another thread changes nothing.
     fn wakers(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +91,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn everybody_hears_the_word_however_he_waits() {
+    fn everybody_is_stopped_however_he_waits() {
         let stop = StopToken::default();
         let (sender, woken) = mpsc::channel();
         let waker = sender.clone();
@@ -108,7 +108,7 @@ mod tests {
                 runtime.block_on(token.stopped());
                 heard.send("an event loop").unwrap();
             });
-            assert!(!stop.is_stopped() && woken.try_recv().is_err(), "nobody is woken without a word");
+            assert!(!stop.is_stopped() && woken.try_recv().is_err(), "nobody is woken before");
             stop.stop();
         });
         let mut heard: Vec<_> = woken.iter().collect();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_hears_it_at_once() {
+    fn who_comes_late_is_stopped_at_once() {
         let stop = StopToken::default();
         assert!(!stop.sleep(Duration::ZERO));
         stop.stop();

@@ -1,20 +1,20 @@
-//! What is wrong, in the log.
+//! Complaints in the log, each made once.
 
-/// Says once what is wrong, and not again until it has been right in between.
+/// Whether something has been complained of: so that it is logged once, and again only after it has been right.
 #[derive(Debug, Default)]
 pub struct Complaints {
     said: bool,
 }
 
 impl Complaints {
-    /// Calls `complain`, unless that was done since things were last right.
+    /// Calls `complain`, unless that has been done since the last [`end`](Self::end).
     pub fn say(&mut self, complain: impl FnOnce()) {
         if !std::mem::replace(&mut self.said, true) {
             complain();
         }
     }
 
-    /// Notes that things are right.
+    /// Says that things are right: the next complaint is made again.
     pub fn end(&mut self) {
         self.said = false;
     }

@@ -1,14 +1,14 @@
-//! What a transport has counted.
+//! The counters of a transport.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tracker::TransportCounts;
 
-/// What a transport counts. Its threads share it: one packet at a time is counted.
+/// The counters of one transport, shared by its threads.
 #[derive(Debug, Default)]
 pub struct TransportCounters([AtomicU64; COUNTS]);
 
-/// What is counted.
+/// The name of one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum TransportCounter {
@@ -18,7 +18,7 @@ pub enum TransportCounter {
     PacketsSent,
     /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
     PacketsRefused,
-    /// Packets that could not be sent, and as many changes as would have filled one that found no room.
+    /// Packets that could not be sent, and as many as would have held the changes that found no room.
     PacketsLost,
     /// Changes in believed packets that were taken over.
     RecordsReceived,
@@ -31,12 +31,12 @@ pub enum TransportCounter {
 const COUNTS: usize = TransportCounter::RecordsRefused as usize + 1;
 
 impl TransportCounters {
-    /// Counts one.
+    /// Adds one to a counter.
     pub fn count(&self, counter: TransportCounter) {
         self.add(counter, 1);
     }
 
-    /// Counts several.
+    /// Adds `n` to a counter.
     pub fn add(&self, counter: TransportCounter, n: usize) {
         if let Some(counter) = self.0.get(counter as usize) {
             counter.fetch_add(n as u64, Ordering::Relaxed);
@@ -45,16 +45,16 @@ impl TransportCounters {
 
     /// Returns what has been counted so far.
     pub fn counts(&self) -> TransportCounts {
-        use TransportCounter as Is;
-        let of = |counter: TransportCounter| self.0.get(counter as usize).map_or(0, |n| n.load(Ordering::Relaxed));
+        use TransportCounter as Counter;
+        let of = |counter: Counter| self.0.get(counter as usize).map_or(0, |n| n.load(Ordering::Relaxed));
         TransportCounts {
-            packets_received: of(Is::PacketsReceived),
-            packets_sent: of(Is::PacketsSent),
-            packets_refused: of(Is::PacketsRefused),
-            packets_lost: of(Is::PacketsLost),
-            records_received: of(Is::RecordsReceived),
-            records_sent: of(Is::RecordsSent),
-            records_refused: of(Is::RecordsRefused),
+            packets_received: of(Counter::PacketsReceived),
+            packets_sent: of(Counter::PacketsSent),
+            packets_refused: of(Counter::PacketsRefused),
+            packets_lost: of(Counter::PacketsLost),
+            records_received: of(Counter::RecordsReceived),
+            records_sent: of(Counter::RecordsSent),
+            records_refused: of(Counter::RecordsRefused),
         }
     }
 }

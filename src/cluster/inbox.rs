@@ -1,12 +1,13 @@
-//! What comes from the cluster and is believed.
+//! The way in from the cluster: takes over the changes of packets that are believed.
 
 use crate::tracker::{AnnounceOutcome, Change, Flavour, Minute, Tracker};
 
 use super::counts::{TransportCounter, TransportCounters};
 
-/// Takes over what the changes of a believed packet tell, and counts the packet and its `records`: one that means no
-/// change, or one that the tracker would not take from the peer itself either (port 0, a family or a torrent that is
-/// not served, no room), is passed over. Calls `absorbed` for each change that is taken over.
+/// Takes over the changes of a believed packet. Counts the packet, and its `records` as received or refused. Refused
+/// are records that mean no change, and changes that the tracker would not take from the peer itself either (port 0, a
+/// family or a torrent that is not served, no room, seen too long ago). Calls `absorbed` for each change that is taken
+/// over.
 pub fn absorb<F: Flavour>(
     tracker: &Tracker<F>,
     changes: &[Change],

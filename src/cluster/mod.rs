@@ -2,9 +2,9 @@
 //!
 //! - [`outbox`]: gathers changes into packets, which a thread of the transport sends.
 //! - [`trust`]: decides whose packets are believed.
-//! - [`inbox`]: takes over what a believed packet tells.
-//! - [`counts`]: what a transport has counted.
-//! - [`complaints`]: says in the log what is wrong, once.
+//! - [`inbox`]: takes over the changes of packets that are believed.
+//! - [`counts`]: the counters of a transport.
+//! - [`complaints`]: logs what is wrong, once.
 //!
 //! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
 //! and threads that send and receive.

@@ -1,7 +1,7 @@
-//! What is to be told to the cluster: changes gathered into packets.
+//! The way out to the cluster: gathers changes into packets.
 //!
-//! The way out: a worker puts a change into the [`Outbox`], which is all that an announce waits for; a thread of the
-//! transport sends what is full or due.
+//! A worker adds a change to the [`Outbox`], which is all that an announce waits for; a thread of the transport takes
+//! packets that are full or due, and sends them.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 
 use crate::tracker::Change;
 
-/// Full packets that wait to be sent, at most: of an Ethernet frame each, a third of a megabyte. What a cluster that
-/// cannot keep up has no room for is not taken.
+/// Most full packets that wait to be sent: of an Ethernet frame each, a third of a megabyte. If the transport cannot
+/// keep up, changes that find no room are refused.
 pub const MAX_WAITING: usize = 256;
 
 /// How a transport writes packets.
 pub trait Codec: Send + 'static {
-    /// What a packet can hold, where not every packet can hold every change: say, the address family.
+    /// Distinguishes packets that cannot hold the same changes: for instance, by the address family.
     type Kind: Copy + PartialEq + Debug + Send + 'static;
 
-    /// All kinds. Those of the first are due first.
+    /// All kinds. If packets of several kinds are due, the first kind goes first.
     const KINDS: &'static [Self::Kind];
 
-    /// Returns the kind of the packets in which this change is told.
+    /// Returns the kind of packet that holds this change.
     fn kind(change: &Change) -> Self::Kind;
 
-    /// Returns a packet of this kind without records.
+    /// Returns a packet of this kind with no record in it.
     fn begin(&self, kind: Self::Kind) -> Vec<u8>;
 
-    /// Adds a record to a packet of the change's own kind that is not full.
+    /// Appends a change as a record to a packet of its kind that is not full.
     fn append(packet: &mut Vec<u8>, change: &Change);
 
     /// Returns whether there is no room for one more record.
@@ -41,47 +41,47 @@ pub trait Codec: Send + 'static {
 pub struct OutgoingPacket {
     /// As it is written on the wire.
     pub bytes: Vec<u8>,
-    /// How many changes it tells.
+    /// How many changes it holds.
     pub records: usize,
 }
 
-/// The changes that workers leave and the packets that a thread takes.
+/// Takes changes from workers, and gives packets of them to the thread that sends.
 #[derive(Debug)]
 pub struct Outbox<C: Codec> {
     batcher: Mutex<Batcher<C>>,
-    /// A packet has become full.
+    /// Notified when a packet has become full.
     filled: Condvar,
 }
 
 impl<C: Codec> Outbox<C> {
-    /// An empty one, which sends its first change at once. A packet that is not full is due so long after the one of
-    /// its kind before it.
+    /// Makes an empty outbox, from which the first change is due at once. Later, a packet that is not full is due
+    /// `delay` after the previous one of its kind.
     pub fn new(codec: C, delay: Duration, now: Instant) -> Self {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }
 
-    /// Adds a change. Returns false, and does not take it, if there is no room. Holds one lock, for as long as a record
-    /// takes to be written.
+    /// Adds a change. Returns false if there is no room for it. Holds a lock for as long as it takes to write a record.
     pub fn add(&self, change: &Change, now: Instant) -> bool {
         let added = self.batcher().add(change, now);
-        if added == Added::Filling {
+        if added == AddResult::Completed {
             self.filled.notify_one();
         }
-        added != Added::Refused
+        added != AddResult::Refused
     }
 
-    /// Waits for a packet that is full or due, but no longer than `patience`.
-    pub fn next(&self, patience: Duration) -> Option<OutgoingPacket> {
-        let waited = self.filled.wait_timeout_while(self.batcher(), patience, |batcher| !batcher.is_waiting());
+    /// Waits until a packet is full, but no longer than `max_wait`. Returns a packet that is full or due by then, if
+    /// there is one.
+    pub fn next(&self, max_wait: Duration) -> Option<OutgoingPacket> {
+        let waited = self.filled.wait_timeout_while(self.batcher(), max_wait, |batcher| !batcher.is_waiting());
         waited.unwrap_or_else(PoisonError::into_inner).0.take(Instant::now())
     }
 
-    /// Takes a packet whether it is full and due or not; `None` when nothing is left.
+    /// Returns a packet whether it is full or due or neither; `None` when nothing is left.
     pub fn take_any(&self) -> Option<OutgoingPacket> {
         self.batcher().take_any(Instant::now())
     }
 
-    /// Returns how many packets the changes would have filled that were not taken since this was asked last.
+    /// Returns how many packets the changes would have filled that were refused since the last call.
     pub fn take_lost(&self) -> usize {
         self.batcher().take_lost()
     }
@@ -92,37 +92,38 @@ impl<C: Codec> Outbox<C> {
     }
 }
 
-/// Gathers changes. Each kind has packets of its own, and its changes go out in the order in which they came. Time is
-/// passed in.
+/// Gathers changes into packets. Each kind has packets of its own, and its changes leave in the order in which they
+/// came. Time is passed in.
 #[derive(Debug)]
 struct Batcher<C: Codec> {
     codec: C,
     delay: Duration,
     drafts: Vec<Draft<C::Kind>>,
-    /// Full, or due.
+    /// Full packets, the oldest first; at most [`MAX_WAITING`].
     waiting: VecDeque<OutgoingPacket>,
-    /// Changes that were refused and do not make up a packet yet.
+    /// Changes that were refused since `lost` was last raised: less than a packet of them.
     refused: usize,
+    /// Packets that refused changes would have filled.
     lost: usize,
 }
 
-/// The packet under construction.
+/// The packet of one kind that is not finished yet.
 #[derive(Debug)]
 struct Draft<K> {
     kind: K,
     bytes: Vec<u8>,
     records: usize,
-    /// When it goes out even if it is not full.
+    /// When it is taken even if it is not full.
     due: Instant,
 }
 
-/// What has become of a change.
+/// What has become of a change that was to be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Added {
+enum AddResult {
     /// It is in a packet that is not full yet.
-    Taken,
-    /// It was the last in a packet, which can be taken now.
-    Filling,
+    Batched,
+    /// It completed a packet, which can be taken now.
+    Completed,
     /// There is no room for it.
     Refused,
 }
@@ -134,31 +135,31 @@ impl<C: Codec> Batcher<C> {
         Self { codec, delay, drafts, waiting: VecDeque::new(), refused: 0, lost: 0 }
     }
 
-    fn add(&mut self, change: &Change, now: Instant) -> Added {
+    fn add(&mut self, change: &Change, now: Instant) -> AddResult {
         let kind = C::kind(change);
         let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == kind) else {
             debug_assert!(false, "{kind:?} is none of the kinds");
-            return Added::Refused;
+            return AddResult::Refused;
         };
         if C::is_full(&draft.bytes, kind) {
-            // It stays as it is until there is room for it among those that wait.
+            // The packet stays here until there is room for it among those that wait.
             self.refused += 1;
             if self.refused >= draft.records {
                 self.refused = 0;
                 self.lost += 1;
             }
-            return Added::Refused;
+            return AddResult::Refused;
         }
         C::append(&mut draft.bytes, change);
         draft.records += 1;
         if !C::is_full(&draft.bytes, kind) {
-            return Added::Taken;
+            return AddResult::Batched;
         }
         self.queue_full(now);
-        Added::Filling
+        AddResult::Completed
     }
 
-    /// Puts full packets among those that wait, as far as there is room.
+    /// Moves full packets to those that wait, as far as there is room.
     fn queue_full(&mut self, now: Instant) {
         for draft in &mut self.drafts {
             if self.waiting.len() < MAX_WAITING && C::is_full(&draft.bytes, draft.kind) {
@@ -167,7 +168,7 @@ impl<C: Codec> Batcher<C> {
         }
     }
 
-    /// The next packet that is full or due.
+    /// Returns the next packet that is full or due.
     fn take(&mut self, now: Instant) -> Option<OutgoingPacket> {
         let full = self.waiting.pop_front();
         self.queue_full(now);
@@ -177,7 +178,7 @@ impl<C: Codec> Batcher<C> {
         })
     }
 
-    /// Whatever there is, full and due or not.
+    /// Returns the next packet, whether it is full or due or neither.
     fn take_any(&mut self, now: Instant) -> Option<OutgoingPacket> {
         self.drafts.iter_mut().for_each(|draft| draft.due = now);
         self.take(now)
@@ -193,7 +194,7 @@ impl<C: Codec> Batcher<C> {
 }
 
 impl<K: Copy> Draft<K> {
-    /// Returns the packet, and begins the next one.
+    /// Returns the packet, and begins the next one of its kind, to be taken by `due`.
     fn finish<C: Codec<Kind = K>>(&mut self, codec: &C, due: Instant) -> OutgoingPacket {
         self.due = due;
         let bytes = mem::replace(&mut self.bytes, codec.begin(self.kind));
@@ -261,7 +262,7 @@ mod tests {
         let mut batcher = Batcher::new(Ports, DELAY, start);
         assert_eq!(batcher.take(start + 100 * SECOND), None, "there is nothing to tell");
 
-        assert_eq!(batcher.add(&change(2), start), Added::Taken);
+        assert_eq!(batcher.add(&change(2), start), AddResult::Batched);
         assert_eq!(batcher.take(start), Some(packet(&[2])));
 
         batcher.add(&change(4), start + SECOND);
@@ -278,7 +279,14 @@ mod tests {
         batcher.add(&change(100), now);
         batcher.take(now);
         let added: Vec<_> = [2, 4, 6, 8, 10, 12].map(|port| batcher.add(&change(port), now)).into();
-        let expected = [Added::Taken, Added::Taken, Added::Taken, Added::Taken, Added::Filling, Added::Taken];
+        let expected = [
+            AddResult::Batched,
+            AddResult::Batched,
+            AddResult::Batched,
+            AddResult::Batched,
+            AddResult::Completed,
+            AddResult::Batched,
+        ];
         assert_eq!(added, expected);
         assert!(batcher.is_waiting());
         assert_eq!(batcher.take(now), Some(packet(&[2, 4, 6, 8, 10])));
@@ -306,14 +314,14 @@ mod tests {
         // One full packet of either kind waits outside.
         let room = FULL * (MAX_WAITING + 1);
         let taken =
-            (0..10_000_u16).map(|n| 2 * n).take_while(|port| batcher.add(&change(*port), now) != Added::Refused);
+            (0..10_000_u16).map(|n| 2 * n).take_while(|port| batcher.add(&change(*port), now) != AddResult::Refused);
         assert_eq!(taken.count(), room);
-        (0..FULL * 3).for_each(|_| assert_eq!(batcher.add(&change(2), now), Added::Refused));
+        (0..FULL * 3).for_each(|_| assert_eq!(batcher.add(&change(2), now), AddResult::Refused));
         assert_eq!((batcher.take_lost(), batcher.take_lost()), (3, 0));
-        assert_eq!(batcher.add(&change(1), now), Added::Taken, "the other kind still has room for one packet");
+        assert_eq!(batcher.add(&change(1), now), AddResult::Batched, "the other kind still has room for one packet");
 
         assert_eq!(batcher.take(now), Some(packet(&[0, 2, 4, 6, 8])), "the first to come are told");
-        assert_eq!(batcher.add(&change(2), now), Added::Taken);
+        assert_eq!(batcher.add(&change(2), now), AddResult::Batched);
         let rest: usize = std::iter::from_fn(|| batcher.take_any(now)).map(|packet| packet.records).sum();
         assert_eq!(rest, room - FULL + 2);
     }
@@ -347,7 +355,7 @@ mod tests {
                 now += seconds * SECOND;
                 for _ in 0..adds {
                     port = port.wrapping_add(1 + port % 3);
-                    if batcher.add(&change(port), now) != Added::Refused {
+                    if batcher.add(&change(port), now) != AddResult::Refused {
                         expected[usize::from(port % 2)].push(port);
                     }
                 }

@@ -1,4 +1,4 @@
-//! Whose packets are believed.
+//! Decides whose packets are believed: by the address that they come from.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 pub struct Trust(Vec<IpNet>);
 
 impl Trust {
-    /// Believes whatever comes from one of these networks.
+    /// Makes a trust in whatever comes from one of these networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
