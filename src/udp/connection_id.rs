@@ -8,8 +8,8 @@ use siphasher::sip::SipHasher24;
 
 use crate::tracker::Minute;
 
-/// Makes and checks connection ids. An id is a keyed hash of the client's address and a slot of time, so nothing is
-/// stored for a client that has only connected.
+/// Issues and checks connection ids. An id is a keyed hash of the client's address and of a slot of time (a number of
+/// minutes), so nothing is stored for a client that has connected.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionIds {
     key: (u64, u64),
@@ -17,8 +17,8 @@ pub struct ConnectionIds {
 }
 
 impl ConnectionIds {
-    /// Makes ids that are accepted for one to two times `slot_minutes`. `key` is secret and random: whoever knows it
-    /// can announce for others.
+    /// Makes an issuer whose ids are accepted for one to two times `slot_minutes`. `key` is secret and random: whoever
+    /// knows it can announce from addresses that are not his own.
     pub fn new(key: (u64, u64), slot_minutes: NonZeroU16) -> Self {
         Self { key, slot_minutes: slot_minutes.get().into() }
     }
@@ -28,7 +28,7 @@ impl ConnectionIds {
         self.id(address, self.slot(now))
     }
 
-    /// Was `id` issued to this address, in this slot of time or the previous one?
+    /// Returns whether `id` was issued to this address, in the present slot of time or the previous one.
     pub fn accepts(&self, id: u64, address: IpAddr, now: Minute) -> bool {
         let slot = self.slot(now);
         id == self.id(address, slot) || id == self.id(address, slot.wrapping_sub(1))
@@ -40,7 +40,7 @@ impl ConnectionIds {
 
     fn id(&self, address: IpAddr, slot: u32) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
-        // Numbers, not bytes: of numbers the compiler knows the length.
+        // Numbers, not slices of bytes: the compiler knows how long they are.
         match address {
             IpAddr::V4(v4) => hasher.write_u64(u64::from(slot) << 32 | u64::from(v4.to_bits())),
             IpAddr::V6(v6) => {

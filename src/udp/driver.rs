@@ -1,4 +1,4 @@
-//! What drives a [`Service`]: brings datagrams to it, lends memory for the replies, and sends them.
+//! Drivers: what brings datagrams to a [`Service`], lends memory for the replies, and sends them.
 
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the UDP side of a build can differ in.
 pub trait UdpFlavour: Flavour {
-    /// What drives its services. It takes a bound socket over while the process still has all its rights.
+    /// What drives its services. It takes over a bound socket while the process still has all its rights.
     type Driver: Driver + TryFrom<UdpSocket, Error = io::Error>;
 }
 
@@ -48,7 +48,7 @@ pub trait Driver: Send + 'static {
     fn send(&self, batch: &mut Self::Batch);
 }
 
-/// Answers what `driver` brings until `stop` is told and the driver woken.
+/// Answers what `driver` brings, until [`stop`](StopToken::stop) is called and the driver woken.
 pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
     let mut batch = driver.batch();
     let mut complained = false;
@@ -91,10 +91,10 @@ mod tests {
 
     /// A datagram as hexadecimal digits, the last number of its sender's address (192.0.2.n), and the reply; dots stand
     /// for the interval, which is drawn.
-    type Exchange = (u8, &'static str, &'static str);
+    type Recorded = (u8, &'static str, &'static str);
 
     /// A conversation, batch by batch.
-    const RECORDED: [&[Exchange]; 4] = [
+    const RECORDED: [&[Recorded]; 4] = [
         &[
             (1, "00000417271019800000000011111111", "0000000011111111e6f8a5613c1d814e"),
             (2, "00000417271019800000000022222222", "0000000022222222b6131805451462ac"),
@@ -181,7 +181,7 @@ mod tests {
     struct Player {
         stop: StopToken,
         /// What is still to be played, the first batch at the end.
-        batches: Mutex<Vec<&'static [Exchange]>>,
+        batches: Mutex<Vec<&'static [Recorded]>>,
         sent: Arc<Mutex<Datagrams>>,
         woken: Arc<Mutex<bool>>,
     }
@@ -230,7 +230,7 @@ mod tests {
                 return Err(ErrorKind::WouldBlock.into());
             };
             memory.arrived = played.iter().map(|(from, datagram, _)| (client(*from), bytes(datagram))).collect();
-            // What stands there from before is not to be seen in a reply.
+            // Bytes from before must not show in a reply.
             memory.replies = vec![0xff; played.len() * REPLY_BUFFER_LEN];
             Ok(())
         }

@@ -1,8 +1,8 @@
 //! The UDP front end (BEP 15).
 //!
 //! A datagram passes through a [`driver`] (receives and sends in batches; [`socket`] is one), [`service`] (datagrams to
-//! replies, pure) and [`packet`] (bytes to values and back); [`connection_id`] keeps liars about their address from
-//! being answered.
+//! replies, pure) and [`packet`] (bytes to values and back); [`connection_id`] tells apart who receives what is sent to
+//! his address and who only claims it.
 
 pub mod connection_id;
 pub mod driver;

@@ -2,20 +2,20 @@
 
 use crate::tracker::{Event, InfoHash, ScrapeCounts};
 
-/// The number that stands in a connect where other requests have a connection id (BEP 15, "Connect").
+/// What a connect has where other requests have a connection id (BEP 15, "Connect").
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
-/// Length of the shortest request: connection id, action, transaction id.
+/// Bytes of the header of a request: connection id, action, transaction id.
 pub const HEADER_LEN: usize = 16;
-/// Length of an announce without the options of BEP 41.
+/// Bytes of an announce without the options of BEP 41.
 pub const ANNOUNCE_LEN: usize = 98;
-/// Length of what begins every reply: action, transaction id.
+/// Bytes of the header of a reply: action, transaction id.
 pub const REPLY_HEADER_LEN: usize = 8;
-/// Length of the reply to an announce without its peers: action, transaction id, interval, leechers, seeders.
+/// Bytes of the reply to an announce without its peers: action, transaction id, interval, leechers, seeders.
 pub const ANNOUNCE_REPLY_LEN: usize = 20;
-/// Length of an IPv4 peer in compact form.
+/// Bytes of an IPv4 peer in compact form.
 pub const PEER_LEN: usize = 6;
-/// Length of one torrent in the reply to a scrape: seeders, downloaded, leechers.
-pub const TOTALS_LEN: usize = 12;
+/// Bytes of one torrent in the reply to a scrape: seeders, downloaded, leechers.
+pub const SCRAPE_COUNTS_LEN: usize = 12;
 /// Most info hashes that one scrape is answered for (BEP 15, "Scrape").
 pub const MAX_SCRAPE: usize = 74;
 
@@ -27,7 +27,7 @@ const ERROR: u32 = 3;
 /// A well-formed request. Whether it is served depends on its connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpRequest<'a> {
-    /// The id that the reply to a connect gave the client.
+    /// The connection id that the client claims to have been given; in a connect, [`PROTOCOL_ID`].
     pub connection_id: u64,
     /// Chosen by the client, and repeated in the reply.
     pub transaction_id: u32,
@@ -42,7 +42,7 @@ pub enum Action<'a> {
     Connect,
     /// Peers.
     Announce(AnnounceBody),
-    /// The numbers of torrents.
+    /// The counts of torrents.
     Scrape(Hashes<'a>),
     /// An action that is known, in a datagram that is too short for it.
     Truncated,
@@ -53,15 +53,15 @@ pub enum Action<'a> {
 pub struct Hashes<'a>(&'a [u8]);
 
 impl Hashes<'_> {
-    /// Returns the first [`MAX_SCRAPE`] of them.
+    /// Returns the info hashes, but no more than the first [`MAX_SCRAPE`].
     pub fn iter(&self) -> impl Iterator<Item = InfoHash> {
         let whole = self.0.chunks_exact(InfoHash::LEN).take(MAX_SCRAPE);
         whole.filter_map(|chunk| chunk.try_into().ok()).map(InfoHash)
     }
 }
 
-/// The fields of an announce that are used. Not among them: the address (the sender's own counts), the peer id, the
-/// key, the amounts transferred, and the options of BEP 41.
+/// The fields of an announce that are used. Ignored are the address (the datagram's sender is believed instead), the
+/// peer id, the key, the amounts transferred, and the options of BEP 41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnounceBody {
     /// The torrent.
@@ -72,11 +72,11 @@ pub struct AnnounceBody {
     pub event: Event,
     /// How many peers are wanted; negative for as many as a reply holds.
     pub num_want: i32,
-    /// Where the client listens.
+    /// The port that the client listens on.
     pub port: u16,
 }
 
-/// Reads a datagram. Returns `None` if it is no request of this protocol, and is to be dropped.
+/// Reads a datagram. Returns `None` if it is no request of this protocol: it is to be dropped.
 pub fn parse(datagram: &[u8]) -> Option<UdpRequest<'_>> {
     let (header, body) = datagram.split_first_chunk::<HEADER_LEN>()?;
     let [a, b, c, d, e, f, g, h, action @ .., t, u, v, w] = *header;
@@ -109,14 +109,15 @@ fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     Some(AnnounceBody { info_hash, left, event, num_want, port })
 }
 
+/// Takes the first `N` bytes off. Returns `None` if there are fewer.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*taken)
 }
 
-/// Writes the reply to a connect: 16 bytes, as many as the connect has. Returns the length of the reply, as every
-/// function does that writes one; 0 if the memory is too short.
+/// Writes the reply to a connect: 16 bytes, as many as the connect has. Returns the length of the reply in bytes, 0 if
+/// `reply` is too short for it; so do all functions below that write a reply.
 #[inline]
 pub fn write_connect(reply: &mut [u8], transaction_id: u32, connection_id: u64) -> usize {
     let words = u128::from(header(CONNECT, transaction_id)) << 64 | u128::from(connection_id);
@@ -130,7 +131,7 @@ pub fn begin_announce(reply: &mut [u8], transaction_id: u32) {
     put(reply, header(ANNOUNCE, transaction_id).to_be_bytes());
 }
 
-/// Fills in what [`begin_announce`] left open.
+/// Writes the interval (in seconds) and the counts, which [`begin_announce`] has left out.
 #[inline]
 pub fn end_announce(reply: &mut [u8], interval: u32, counts: ScrapeCounts) {
     if let Some((_, rest)) = reply.split_first_chunk_mut::<REPLY_HEADER_LEN>() {
@@ -138,7 +139,7 @@ pub fn end_announce(reply: &mut [u8], interval: u32, counts: ScrapeCounts) {
     }
 }
 
-/// Turns what [`begin_announce`] began into an error with a text for the client's user. Returns its length.
+/// Turns the reply that [`begin_announce`] began into an error, with a text for the client's user. Returns its length.
 pub fn refuse_announce(reply: &mut [u8], text: &str) -> usize {
     match reply.first_chunk::<REPLY_HEADER_LEN>() {
         Some([_, _, _, _, transaction_id @ ..]) => write_error(reply, u32::from_be_bytes(*transaction_id), text),
@@ -146,14 +147,14 @@ pub fn refuse_announce(reply: &mut [u8], text: &str) -> usize {
     }
 }
 
-/// Writes the header of the reply to a scrape. The numbers of each torrent go behind it, in the order in which they
-/// were asked for. Returns its length.
+/// Writes the header of the reply to a scrape. The counts of each torrent go behind it, in the order of the request.
+/// Returns its length.
 #[inline]
 pub fn begin_scrape(reply: &mut [u8], transaction_id: u32) -> usize {
     put(reply, header(SCRAPE, transaction_id).to_be_bytes())
 }
 
-/// Writes one torrent's numbers behind the first `len` bytes of the reply to a scrape. Returns its length with them.
+/// Writes one torrent's counts behind the first `len` bytes of the reply to a scrape. Returns its new length.
 #[inline]
 pub fn add_scraped(reply: &mut [u8], len: usize, counts: ScrapeCounts) -> usize {
     let rest = reply.get_mut(len..).unwrap_or_default();
@@ -168,12 +169,12 @@ pub fn write_error(reply: &mut [u8], transaction_id: u32, text: &str) -> usize {
     }
 }
 
-/// Returns as much of a reply over IPv4 as fits into `most` bytes (20 or more), without a part of a peer or torrent at
-/// the end.
+/// Returns the first `most` bytes (20 or more) of a reply over IPv4, less the part of a peer or torrent that they would
+/// end with. Returns a shorter reply as it is.
 pub fn cut(reply: &[u8], most: usize) -> &[u8] {
     let (before, each) = match reply.first_chunk().map(|action| u32::from_be_bytes(*action)) {
         Some(ANNOUNCE) => (ANNOUNCE_REPLY_LEN, PEER_LEN),
-        Some(SCRAPE) => (REPLY_HEADER_LEN, TOTALS_LEN),
+        Some(SCRAPE) => (REPLY_HEADER_LEN, SCRAPE_COUNTS_LEN),
         _ => (0, 1),
     };
     let left_over = most.saturating_sub(before) % each;
@@ -211,12 +212,12 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A request as a client writes it.
+    /// Returns a request as a client writes it.
     pub(crate) fn request(connection_id: u64, action: u32, transaction_id: u32, body: &[u8]) -> Vec<u8> {
         [&connection_id.to_be_bytes()[..], &action.to_be_bytes(), &transaction_id.to_be_bytes(), body].concat()
     }
 
-    /// The body of an announce as a client writes it.
+    /// Returns the body of an announce as a client writes it.
     pub(crate) fn announce_body(announce: &AnnounceBody, event: u32) -> Vec<u8> {
         let mut body = announce.info_hash.0.to_vec();
         body.extend([0xaa; 20]); // peer id
@@ -240,8 +241,8 @@ pub(super) mod tests {
     fn a_connect_is_known_by_its_magic_number() {
         let connect = request(PROTOCOL_ID, 0, 5, &[]);
         assert_eq!(connect.len(), 16);
-        let packet = UdpRequest { connection_id: PROTOCOL_ID, transaction_id: 5, action: Action::Connect };
-        assert_eq!(parse(&connect), Some(packet));
+        let expected = UdpRequest { connection_id: PROTOCOL_ID, transaction_id: 5, action: Action::Connect };
+        assert_eq!(parse(&connect), Some(expected));
         assert_eq!(parse(&request(PROTOCOL_ID + 1, 0, 5, &[])), None);
     }
 
@@ -249,12 +250,12 @@ pub(super) mod tests {
     fn every_field_of_an_announce_is_read_from_its_place() {
         let events = [Event::Update, Event::Completed, Event::Update, Event::Stopped, Event::Update];
         for (number, event) in (0..).zip(events) {
-            let expected = AnnounceBody { event, ..announce() };
-            let mut datagram = request(42, 1, 5, &announce_body(&expected, number));
-            let packet = UdpRequest { connection_id: 42, transaction_id: 5, action: Action::Announce(expected) };
-            assert_eq!(parse(&datagram), Some(packet));
+            let body = AnnounceBody { event, ..announce() };
+            let mut datagram = request(42, 1, 5, &announce_body(&body, number));
+            let expected = UdpRequest { connection_id: 42, transaction_id: 5, action: Action::Announce(body) };
+            assert_eq!(parse(&datagram), Some(expected));
             datagram.extend(*b"\x02\x04/abc"); // BEP 41
-            assert_eq!(parse(&datagram), Some(packet));
+            assert_eq!(parse(&datagram), Some(expected));
         }
     }
 

@@ -15,8 +15,8 @@ use crate::tracker::{
 use super::connection_id::ConnectionIds;
 use super::packet::{self, ANNOUNCE_REPLY_LEN, Action, AnnounceBody, Hashes, PEER_LEN, REPLY_HEADER_LEN, UdpRequest};
 
-/// Most IPv4 peers in one reply. They make it 1220 bytes long, which fits every path that carries IPv6; for narrower
-/// ones the socket cuts it.
+/// Most IPv4 peers in one reply. They make it 1220 bytes long, which fits every path that carries IPv6; for a narrower
+/// path the driver cuts it.
 pub const MAX_PEERS_IPV4: usize = 200;
 /// Most IPv6 peers in one reply, which is then 1208 bytes long.
 pub const MAX_PEERS_IPV6: usize = 66;
@@ -24,7 +24,7 @@ pub const MAX_PEERS_IPV6: usize = 66;
 /// The longest reply, in bytes.
 pub const MAX_REPLY: usize = ANNOUNCE_REPLY_LEN + MAX_PEERS_IPV4 * PEER_LEN;
 
-/// How many bytes a driver lends for each reply: the longest, and what is written behind its last peer.
+/// Bytes that a driver lends for each reply: those of the longest, and those that are overwritten behind its last peer.
 pub const REPLY_BUFFER_LEN: usize = MAX_REPLY + PeerBuffer::SPARE;
 
 const MISMATCH: &str = "Connection ID mismatch.";
@@ -56,7 +56,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Answers datagrams; one for each worker.
+/// Answers the datagrams of one worker.
 pub struct Service<F: Flavour> {
     tracker: Arc<Tracker<F>>,
     ids: ConnectionIds,
@@ -65,7 +65,7 @@ pub struct Service<F: Flavour> {
 }
 
 impl<F: Flavour> Service<F> {
-    /// Makes the service of one worker, to whom alone `worker_counters` belongs.
+    /// Makes the service of one worker, which alone writes `worker_counters`.
     pub fn new(tracker: Arc<Tracker<F>>, ids: ConnectionIds, worker_counters: Arc<WorkerCounters>, rng: Rng) -> Self {
         Self { tracker, ids, worker_counters, rng }
     }
@@ -93,14 +93,14 @@ impl<F: Flavour> Service<F> {
             }
             self.tracker.announce_group(group, now, &mut self.rng);
             for (pending, len) in group.iter_mut().zip(lens.iter_mut().flatten()) {
-                **len = self.write_announced(pending);
+                **len = self.write_outcome(pending);
             }
         }
     }
 
     /// Answers everything but an announce. Returns an announce, prepared for [`Tracker::announce_group`], with the
     /// place where the length of its reply goes.
-    #[inline(always)] // Else what is announced is copied once more: 20 ns.
+    #[inline(always)] // Else the announce is copied once more: 20 ns.
     fn answer_or_announce<'a>(
         &mut self,
         question: &'a mut Question<'_>,
@@ -110,7 +110,7 @@ impl<F: Flavour> Service<F> {
         let Self { ids, worker_counters, .. } = self;
         let client = from.ip();
         worker_counters.count_from(Counter::UdpReceived, client);
-        // Nobody can listen on port 0: an answer would only reach the next router.
+        // Nobody can receive on port 0: a reply would get no further than the next router.
         let request = if from.port() == 0 { None } else { packet::parse(datagram) };
         let Some(UdpRequest { connection_id, transaction_id, action }) = request else {
             *reply_len = 0;
@@ -126,7 +126,9 @@ impl<F: Flavour> Service<F> {
             packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
         } else {
             match action {
-                Action::Announce(body) => return Some((pending(&body, *from, transaction_id, reply), reply_len)),
+                Action::Announce(body) => {
+                    return Some((prepare_announce(&body, *from, transaction_id, reply), reply_len));
+                }
                 Action::Scrape(hashes) => self.scrape(hashes, client, now, transaction_id, reply),
                 Action::Truncated | Action::Connect => {
                     worker_counters.count_from(Counter::UdpTruncated, client);
@@ -139,7 +141,7 @@ impl<F: Flavour> Service<F> {
 
     /// Completes the reply to an announce that has been run. Returns its length.
     #[inline]
-    fn write_announced(&mut self, pending: &mut PendingAnnounce<'_>) -> usize {
+    fn write_outcome(&mut self, pending: &mut PendingAnnounce<'_>) -> usize {
         let client = pending.announce.endpoint.ip();
         let (PeerBuffers::Ipv4(buffer) | PeerBuffers::Ipv6(buffer)) = &mut pending.peers.into else { return 0 };
         match pending.outcome {
@@ -160,6 +162,7 @@ impl<F: Flavour> Service<F> {
         }
     }
 
+    /// Answers a scrape. Returns the length of the reply.
     fn scrape(
         &mut self,
         hashes: Hashes<'_>,
@@ -188,10 +191,15 @@ impl<F: Flavour> Service<F> {
     }
 }
 
-/// Begins the reply to an announce. Peers will be written straight into it; [`Service::write_announced`] adds the
-/// numbers.
+/// Begins the reply to an announce, and prepares the announce itself. Peers will be written straight into it;
+/// [`Service::write_outcome`] adds the counts.
 #[inline(always)] // As above.
-fn pending<'a>(body: &AnnounceBody, from: SocketAddr, transaction_id: u32, reply: &'a mut [u8]) -> PendingAnnounce<'a> {
+fn prepare_announce<'a>(
+    body: &AnnounceBody,
+    from: SocketAddr,
+    transaction_id: u32,
+    reply: &'a mut [u8],
+) -> PendingAnnounce<'a> {
     packet::begin_announce(reply, transaction_id);
     let peers = PeerBuffer::behind(reply, ANNOUNCE_REPLY_LEN);
     let (most, into) = match from {

@@ -19,14 +19,14 @@ use super::driver::Driver;
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
 use super::service::{Question, REPLY_BUFFER_LEN};
 
-/// Most datagrams received or sent with one system call.
-const BATCH: usize = 64;
-/// Length of the longest scrape. Longer datagrams are cut: the options at the end of an announce (BEP 41) are not read
-/// anyway.
+/// Most datagrams that one system call receives or sends.
+const MAX_BATCH: usize = 64;
+/// Most bytes that are read of a datagram: those of the longest scrape. Longer ones are cut: the options at the end of
+/// an announce (BEP 41) are not read anyway.
 const MAX_DATAGRAM: usize = HEADER_LEN + MAX_SCRAPE * 20;
-/// Length to which a reply is cut where the path to its client is too narrow for all of it. Linux takes no path to be
+/// Most bytes that are left of a reply for which the path to its client is too narrow. Linux takes no path to be
 /// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
-const MAX_CUT: usize = 552 - 20 - 8;
+const MAX_CUT_LEN: usize = 552 - 20 - 8;
 
 /// The local address that a datagram was sent to, in the form that makes it the source of the reply.
 #[derive(Clone, Copy)]
@@ -59,17 +59,17 @@ struct BatchOf<A> {
     receiving: MultiHeaders<A>,
     sending: MultiHeaders<A>,
     datagrams: Box<[[u8; MAX_DATAGRAM]]>,
-    /// The n-th is for the n-th datagram in `arrived`.
+    /// The n-th is the reply to the n-th datagram in `arrivals`.
     replies: Box<[[u8; REPLY_BUFFER_LEN]]>,
-    arrived: Vec<Arrived<A>>,
+    arrivals: Vec<Arrival<A>>,
     /// The destination of each reply that is sent.
     destinations: Vec<Option<A>>,
-    /// The source of each.
+    /// The source of each reply that is sent.
     sources: Vec<Source>,
 }
 
-/// A datagram that has been received, and from whom.
-struct Arrived<A> {
+/// A datagram that has been received, and who sent it.
+struct Arrival<A> {
     /// Position in `datagrams`.
     buffer: usize,
     len: usize,
@@ -82,7 +82,11 @@ struct Arrived<A> {
 impl TryFrom<UdpSocket> for Socket {
     type Error = io::Error;
 
-    /// Takes over a bound socket. Fails if `setsockopt` or `getsockname` does.
+    /// Takes over a bound socket, and sets its options.
+    ///
+    /// # Errors
+    ///
+    /// The system refused an option, or could not say where the socket is bound.
     fn try_from(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let wildcard = local.ip().is_unspecified();
@@ -143,56 +147,60 @@ impl Driver for Socket {
 }
 
 impl<A: Address> BatchOf<A> {
+    /// Makes the memory. `wildcard` adds some for control messages, which say where datagrams were sent to.
     fn new(wildcard: bool) -> Self {
         let control = wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
         Self {
-            receiving: MultiHeaders::preallocate(BATCH, control.clone()),
-            sending: MultiHeaders::preallocate(BATCH, control),
-            datagrams: vec![[0; MAX_DATAGRAM]; BATCH].into_boxed_slice(),
-            replies: vec![[0; REPLY_BUFFER_LEN]; BATCH].into_boxed_slice(),
-            arrived: Vec::with_capacity(BATCH),
-            destinations: Vec::with_capacity(BATCH),
-            sources: Vec::with_capacity(BATCH),
+            receiving: MultiHeaders::preallocate(MAX_BATCH, control.clone()),
+            sending: MultiHeaders::preallocate(MAX_BATCH, control),
+            datagrams: vec![[0; MAX_DATAGRAM]; MAX_BATCH].into_boxed_slice(),
+            replies: vec![[0; REPLY_BUFFER_LEN]; MAX_BATCH].into_boxed_slice(),
+            arrivals: Vec::with_capacity(MAX_BATCH),
+            destinations: Vec::with_capacity(MAX_BATCH),
+            sources: Vec::with_capacity(MAX_BATCH),
         }
     }
 
     fn answer(&mut self, answer: impl FnOnce(&mut [Question<'_>])) {
-        let Self { datagrams, replies, arrived, .. } = self;
-        let question = |(arrived, reply): (&Arrived<A>, _)| {
+        let Self { datagrams, replies, arrivals, .. } = self;
+        let question = |(arrived, reply): (&Arrival<A>, _)| {
             let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
             Question::new(datagram.unwrap_or_default(), arrived.from.socket_address(), reply)
         };
         let replies = replies.iter_mut().map(|reply| &mut reply[..]);
-        let mut questions: ArrayVec<_, BATCH> = arrived.iter().zip(replies).map(question).take(BATCH).collect();
+        let mut questions: ArrayVec<_, MAX_BATCH> =
+            arrivals.iter().zip(replies).map(question).take(MAX_BATCH).collect();
         answer(&mut questions);
         let lens = questions.iter().map(|question| question.reply_len);
-        arrived.iter_mut().zip(lens).for_each(|(arrived, len)| arrived.reply_len = len);
+        arrivals.iter_mut().zip(lens).for_each(|(arrived, len)| arrived.reply_len = len);
     }
 }
 
 impl Socket {
+    /// Waits for datagrams and receives those that have come.
     fn receive_into<A: Address>(&self, batch: &mut BatchOf<A>) -> nix::Result<()> {
-        let BatchOf { receiving, datagrams, arrived, .. } = batch;
-        arrived.clear();
+        let BatchOf { receiving, datagrams, arrivals, .. } = batch;
+        arrivals.clear();
         let mut buffers = datagrams.iter_mut();
-        let mut slices: [_; BATCH] = array::from_fn(|_| [IoSliceMut::new(buffers.next().map_or(&mut [], |b| b))]);
+        let mut slices: [_; MAX_BATCH] = array::from_fn(|_| [IoSliceMut::new(buffers.next().map_or(&mut [], |b| b))]);
         let received = recvmmsg(self.socket.as_raw_fd(), receiving, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
         for (buffer, message) in received.enumerate() {
             let source = if self.wildcard { source(&message) } else { Some(Source::Bound) };
             if let (Some(from), Some(source)) = (message.address, source) {
-                arrived.push(Arrived { buffer, len: message.bytes, from, source, reply_len: 0 });
+                arrivals.push(Arrival { buffer, len: message.bytes, from, source, reply_len: 0 });
             }
         }
         Ok(())
     }
 
+    /// Sends the replies of a batch that are not empty.
     fn send_replies<A: Address>(&self, batch: &mut BatchOf<A>) {
-        let BatchOf { sending, replies, arrived, destinations, sources, .. } = batch;
+        let BatchOf { sending, replies, arrivals, destinations, sources, .. } = batch;
         destinations.clear();
         sources.clear();
-        let mut outgoing: [&[u8]; BATCH] = [&[]; BATCH];
+        let mut outgoing: [&[u8]; MAX_BATCH] = [&[]; MAX_BATCH];
         let mut places = outgoing.iter_mut();
-        for (arrived, reply) in arrived.iter().zip(&*replies).filter(|(arrived, _)| arrived.reply_len > 0) {
+        for (arrived, reply) in arrivals.iter().zip(&*replies).filter(|(arrived, _)| arrived.reply_len > 0) {
             if let (Some(place), Some(reply)) = (places.next(), reply.get(..arrived.reply_len)) {
                 *place = reply;
                 destinations.push(Some(arrived.from));
@@ -206,7 +214,7 @@ impl Socket {
     fn send_all<A: Address>(
         &self,
         headers: &mut MultiHeaders<A>,
-        replies: &[&[u8]; BATCH],
+        replies: &[&[u8]; MAX_BATCH],
         destinations: &[Option<A>],
         sources: &[Source],
     ) {
@@ -214,7 +222,7 @@ impl Socket {
         let mut sent = 0;
         while let Some(source) = sources.get(sent) {
             // One call has one source: most machines have one address, so this is nearly always the whole batch.
-            let run = sources.iter().skip(sent).take_while(|other| same(source, other)).count();
+            let run = sources.iter().skip(sent).take_while(|other| same_source(source, other)).count();
             let (batch, destinations) = (slices.iter().skip(sent).take(run), destinations.get(sent..sent + run));
             let control = source.control_message();
             let socket = self.socket.as_raw_fd();
@@ -245,11 +253,11 @@ sockopt_impl!(
     libc::c_int
 );
 
-/// Cuts a reply that does not fit its path. Returns whether it is shorter now.
+/// Cuts the reply `at` a position, which does not fit its path. Returns whether it is shorter now.
 #[cold]
 fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &[&'a [u8]], at: usize) -> bool {
     let (Some([slice]), Some(reply)) = (slices.get_mut(at), replies.get(at)) else { return false };
-    let rest = packet::cut(reply, MAX_CUT);
+    let rest = packet::cut(reply, MAX_CUT_LEN);
     let shorter = rest.len() < slice.len();
     *slice = IoSlice::new(rest);
     shorter
@@ -283,7 +291,8 @@ impl Source {
     }
 }
 
-fn same(one: &Source, other: &Source) -> bool {
+/// Returns whether replies from both can be sent with one system call.
+fn same_source(one: &Source, other: &Source) -> bool {
     match (one, other) {
         (Source::Bound, Source::Bound) => true,
         (Source::V4(one), Source::V4(other)) => one.ipi_spec_dst.s_addr == other.ipi_spec_dst.s_addr,
@@ -342,13 +351,14 @@ mod tests {
         (0..6000).fold(len, |len, _| packet::add_scraped(&mut scraped, len, ScrapeCounts::default()));
         packet::write_error(&mut endless, 4, &"no".repeat(35_000));
         packet::write_error(&mut refused, 5, "no");
-        let expected = [&connected[..], &announced[..MAX_CUT], &scraped[..8 + 43 * 12], &endless[..MAX_CUT], &refused];
+        let expected =
+            [&connected[..], &announced[..MAX_CUT_LEN], &scraped[..8 + 43 * 12], &endless[..MAX_CUT_LEN], &refused];
 
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let SocketAddr::V4(from) = client.local_addr().unwrap() else { panic!("not bound to IPv4") };
-        let mut replies: [&[u8]; BATCH] = [&[]; BATCH];
+        let mut replies: [&[u8]; MAX_BATCH] = [&[]; MAX_BATCH];
         replies[..5].copy_from_slice(&[&connected, &announced, &scraped, &endless, &refused]);
-        let mut headers = MultiHeaders::preallocate(BATCH, None);
+        let mut headers = MultiHeaders::preallocate(MAX_BATCH, None);
         let to = [Some(SockaddrIn::from(from)); 5];
         socket(Ipv4Addr::LOCALHOST).send_all(&mut headers, &replies, &to, &[Source::Bound; 5]);
 

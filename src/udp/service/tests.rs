@@ -42,7 +42,7 @@ fn leecher() -> AnnounceBody {
 }
 
 #[test]
-fn connect_announce_scrape() {
+fn a_client_connects_announces_and_scrapes() {
     let mut service = service();
     let connected = ask(&mut service, &request(PROTOCOL_ID, 0, 5, &[]), client(1));
     assert_eq!(connected[..8], [0, 0, 0, 0, 0, 0, 0, 5]);
@@ -124,7 +124,7 @@ fn in_short_memory_a_reply_has_fewer_peers_or_there_is_none() {
 }
 
 #[test]
-fn left_is_read_whole() {
+fn a_client_with_4_gib_left_is_no_seeder() {
     let mut service = service();
     let announce = AnnounceBody { left: 1 << 32, ..leecher() };
     let reply = ask(&mut service, &announcing(client(1), announce, 0), client(1));
@@ -132,7 +132,7 @@ fn left_is_read_whole() {
 }
 
 #[test]
-fn as_many_peers_as_wanted_and_at_most_200() {
+fn a_reply_has_as_many_peers_as_are_wanted_and_at_most_200() {
     let mut service = service();
     for port in 1..=300 {
         let datagram = announcing(client(1), AnnounceBody { port, ..leecher() }, 0);
@@ -146,7 +146,7 @@ fn as_many_peers_as_wanted_and_at_most_200() {
 }
 
 #[test]
-fn refusals_are_error_packets() {
+fn a_refused_announce_is_answered_with_the_reason() {
     let mut service = service();
     let error = |text: &str| [&[0, 0, 0, 3, 0, 0, 0, 77], text.as_bytes()].concat();
     let datagram = announcing(client(1), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, 0);
