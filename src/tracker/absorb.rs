@@ -231,12 +231,12 @@ mod tests {
             let together = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
             let one_by_one = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
             let (mut expected, mut downloads, mut now) = (Known::new(), 0, START);
-            for (minutes, told) in packets {
+            for (minutes, records) in packets {
                 now = now + minutes;
                 together.sweep(now, || {});
                 one_by_one.sweep(now, || {});
                 expected.retain(|_, (_, _, seen)| now.0 - *seen <= PEER_LIFETIME);
-                let changes: Vec<_> = told
+                let changes: Vec<_> = records
                     .into_iter()
                     .map(|(torrent, peer, flags, age)| {
                         // Most are of this minute, some of the next.
@@ -255,7 +255,7 @@ mod tests {
                 let mut singly: Outcomes =
                     changes.iter().flat_map(|change| absorb(&one_by_one, &[*change], now)).collect();
                 prop_assert_eq!(outcomes.len(), changes.len());
-                // What is refused may be told of earlier.
+                // `done` may hear earlier of what is refused.
                 outcomes.sort_by_key(|(change, outcome)| (change.info_hash.0, outcome.is_err()));
                 singly.sort_by_key(|(change, outcome)| (change.info_hash.0, outcome.is_err()));
                 prop_assert_eq!(outcomes, singly);

@@ -100,7 +100,7 @@ impl<F: Flavour> Tracker<F> {
     /// Stores or refreshes the client's peer entry and selects other peers for it. A client that stops is removed and
     /// handed no peers. One that there is no room for is handed peers, if there are any, but is not stored.
     ///
-    /// Locks one shard, and none while the cluster is told or when it returns.
+    /// Locks one shard; none is locked while the change is published to the cluster.
     ///
     /// # Errors
     ///
@@ -128,8 +128,8 @@ impl<F: Flavour> Tracker<F> {
     /// Runs each announce as [`Self::announce`] does, and stores its outcome in it. Announces of the same torrent keep
     /// their order. Faster than one after the other, the more so the larger the tracker is.
     ///
-    /// Locks one shard for each announce, at most [`GROUP`] at a time. No shard is locked while the cluster is told, or
-    /// when this returns.
+    /// Locks one shard for each announce, at most [`GROUP`] at a time. None is locked while changes are published to
+    /// the cluster.
     pub fn announce_group(&self, announces: &mut [PendingAnnounce<'_>], now: Minute, rng: &mut Rng) {
         for group in announces.chunks_mut(GROUP) {
             for pending in &mut *group {
@@ -195,7 +195,7 @@ impl<F: Flavour> Tracker<F> {
     }
 }
 
-/// Returns the change that the cluster is told of an announce.
+/// Returns the change that is published to the cluster for an announce.
 fn change(announce: &AnnounceRequest, completed: bool, now: Minute) -> Change {
     Change {
         info_hash: announce.info_hash,

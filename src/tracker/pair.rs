@@ -1,4 +1,4 @@
-//! A pair of plugs that listen is a plug that listens: it tells both. Pairs of pairs make as many as are wanted.
+//! A pair of plugs that listen is itself a plug that listens: it calls both. Pairs of pairs make as many as are wanted.
 
 use std::net::IpAddr;
 
@@ -78,8 +78,8 @@ mod tests {
         tracker((Recorder::named("one"), Recorder::named("two")))
     }
 
-    /// What each has been told.
-    fn told(tracker: &TestTracker<Ipv4Only, Open, Two>) -> (Vec<Change>, Vec<Change>) {
+    /// Returns what has been published to each since the last call.
+    fn published(tracker: &TestTracker<Ipv4Only, Open, Two>) -> (Vec<Change>, Vec<Change>) {
         (tracker.flavour().cluster().0.take(), tracker.flavour().cluster().1.take())
     }
 
@@ -103,80 +103,80 @@ mod tests {
     const TWO: Origin = Origin::Transport("two");
 
     #[test]
-    fn both_are_told_what_clients_announce() {
+    fn what_clients_announce_is_published_to_both() {
         let tracker = two();
         announce(&tracker, false, Event::Update, NOW);
         let came = vec![change(CLIENT, NOW)];
-        assert_eq!(told(&tracker), (came.clone(), came));
+        assert_eq!(published(&tracker), (came.clone(), came));
         announce(&tracker, false, Event::Stopped, NOW);
         let left = vec![Change { stopped: true, ..change(CLIENT, NOW) }];
-        assert_eq!(told(&tracker), (left.clone(), left));
+        assert_eq!(published(&tracker), (left.clone(), left));
     }
 
     #[test]
-    fn what_one_tells_is_told_to_the_other_and_not_back() {
+    fn what_comes_in_by_one_is_published_to_the_other_and_not_back() {
         let tracker = two();
         let came = change(ONE, NOW);
         let completed = Change { seeder: true, completed: true, ..change(TWO, NOW + 1) };
         let left = Change { stopped: true, ..change(ONE, NOW + 2) };
         absorb(&tracker, came, NOW);
-        assert_eq!(told(&tracker), (vec![], vec![came]));
+        assert_eq!(published(&tracker), (vec![], vec![came]));
         absorb(&tracker, completed, NOW + 1);
-        assert_eq!(told(&tracker), (vec![completed], vec![]));
+        assert_eq!(published(&tracker), (vec![completed], vec![]));
         absorb(&tracker, left, NOW + 2);
-        assert_eq!(told(&tracker), (vec![], vec![left]));
+        assert_eq!(published(&tracker), (vec![], vec![left]));
     }
 
     #[test]
     fn what_goes_round_in_a_ring_of_bridges_comes_to_an_end() {
         let tracker = two();
         absorb(&tracker, change(ONE, NOW), NOW);
-        assert_eq!(told(&tracker), (vec![], vec![change(ONE, NOW)]));
-        // Another bridge tells it back, by both.
+        assert_eq!(published(&tracker), (vec![], vec![change(ONE, NOW)]));
+        // Another bridge sends it back, by both.
         for origin in [TWO, ONE, TWO] {
             absorb(&tracker, change(origin, NOW), NOW);
-            assert_eq!(told(&tracker), (vec![], vec![]), "it was told a moment ago");
+            assert_eq!(published(&tracker), (vec![], vec![]), "it was published a moment ago");
         }
         let left = |origin| Change { stopped: true, ..change(origin, NOW) };
         absorb(&tracker, left(TWO), NOW);
-        assert_eq!(told(&tracker), (vec![left(TWO)], vec![]));
+        assert_eq!(published(&tracker), (vec![left(TWO)], vec![]));
         absorb(&tracker, left(ONE), NOW);
-        assert_eq!(told(&tracker), (vec![], vec![]), "it has left already");
-        // Who stays is told of again, as on the other side.
+        assert_eq!(published(&tracker), (vec![], vec![]), "it has left already");
+        // Who stays is published again, as on the other side.
         absorb(&tracker, change(ONE, NOW), NOW);
         let later = NOW + PeerState::REPUBLISH_AFTER;
         absorb(&tracker, change(ONE, later), later);
-        assert_eq!(told(&tracker), (vec![], vec![change(ONE, NOW), change(ONE, later)]));
+        assert_eq!(published(&tracker), (vec![], vec![change(ONE, NOW), change(ONE, later)]));
     }
 
     #[test]
-    fn what_one_does_not_take_is_told_again_to_both() {
+    fn what_one_does_not_take_is_published_again_to_both() {
         let tracker = two();
         tracker.flavour().cluster().1.set_full(true);
         announce(&tracker, false, Event::Update, NOW);
-        assert_eq!(told(&tracker), (vec![change(CLIENT, NOW)], vec![]));
+        assert_eq!(published(&tracker), (vec![change(CLIENT, NOW)], vec![]));
         announce(&tracker, false, Event::Update, NOW);
-        assert_eq!(told(&tracker), (vec![change(CLIENT, NOW)], vec![]));
+        assert_eq!(published(&tracker), (vec![change(CLIENT, NOW)], vec![]));
         tracker.flavour().cluster().1.set_full(false);
         announce(&tracker, false, Event::Update, NOW);
         let came = vec![change(CLIENT, NOW)];
-        assert_eq!(told(&tracker), (came.clone(), came));
+        assert_eq!(published(&tracker), (came.clone(), came));
         announce(&tracker, false, Event::Update, NOW);
-        assert_eq!(told(&tracker), (vec![], vec![]), "both have taken it");
+        assert_eq!(published(&tracker), (vec![], vec![]), "both have taken it");
 
-        // The same on a bridge: the peer is told of when it announces itself here.
+        // The same on a bridge: the peer is published when it announces itself here.
         announce(&tracker, false, Event::Stopped, NOW);
-        told(&tracker);
+        published(&tracker);
         tracker.flavour().cluster().0.set_full(true);
         absorb(&tracker, change(TWO, NOW), NOW);
         tracker.flavour().cluster().0.set_full(false);
         announce(&tracker, false, Event::Update, NOW);
         let came = vec![change(CLIENT, NOW)];
-        assert_eq!(told(&tracker), (came.clone(), came));
+        assert_eq!(published(&tracker), (came.clone(), came));
     }
 
     #[test]
-    fn pairs_of_pairs_tell_each_other() {
+    fn what_comes_in_by_one_of_three_is_published_to_the_other_two() {
         let inner = (Recorder::named("one"), Recorder::named("two"));
         let tracker = tracker((inner, Recorder::named("three")));
         absorb(&tracker, change(TWO, NOW), NOW);
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!((Counted(one), (Standalone, Counted(two))).transports(), [one, two]);
     }
 
-    /// Remembers the clients that it is told of.
+    /// Remembers the clients that it records.
     #[derive(Default)]
     struct Log(Mutex<Vec<IpAddr>>, Option<&'static str>);
 

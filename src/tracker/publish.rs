@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_peer_is_published_once_in_ten_minutes_and_at_once_when_it_completes_or_leaves() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
-        let told = |minutes: u32, seeder: bool, event: Event| {
+        let published = |minutes: u32, seeder: bool, event: Event| {
             tracker
                 .announce(
                     &announce(1, 1, seeder, event),
@@ -68,13 +68,13 @@ mod tests {
                 .map(|change| (change.completed, change.stopped))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(told(0, false, Event::Update), [(false, false)], "it comes");
-        assert_eq!(told(9, false, Event::Update), []);
-        assert_eq!(told(10, false, Event::Update), [(false, false)], "it is still there");
-        assert_eq!(told(10, true, Event::Completed), [(true, false)]);
-        assert_eq!(told(11, true, Event::Completed), [], "a download counts once");
-        assert_eq!(told(12, true, Event::Stopped), [(false, true)]);
-        assert_eq!(told(12, true, Event::Stopped), [(false, true)], "others may know it");
+        assert_eq!(published(0, false, Event::Update), [(false, false)], "it comes");
+        assert_eq!(published(9, false, Event::Update), []);
+        assert_eq!(published(10, false, Event::Update), [(false, false)], "it is still there");
+        assert_eq!(published(10, true, Event::Completed), [(true, false)]);
+        assert_eq!(published(11, true, Event::Completed), [], "a download counts once");
+        assert_eq!(published(12, true, Event::Stopped), [(false, true)]);
+        assert_eq!(published(12, true, Event::Stopped), [(false, true)], "others may know it");
     }
 
     #[test]
@@ -95,18 +95,25 @@ mod tests {
     #[test]
     fn a_peer_that_the_cluster_did_not_take_is_published_when_it_announces_itself_again() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
-        let told = |minutes: u32, event: Event| {
+        let published = |minutes: u32, event: Event| {
             let announce = announce(1, 1, event == Event::Completed, event);
             tracker.announce(&announce, NOW + minutes, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
             tracker.flavour().cluster().take().len()
         };
         tracker.flavour().cluster().set_full(true);
-        assert_eq!((told(0, Event::Update), told(1, Event::Completed), told(2, Event::Update)), (0, 0, 0));
+        assert_eq!(
+            (published(0, Event::Update), published(1, Event::Completed), published(2, Event::Update)),
+            (0, 0, 0)
+        );
         tracker.flavour().cluster().set_full(false);
-        assert_eq!((told(3, Event::Update), told(4, Event::Update)), (1, 0));
+        assert_eq!((published(3, Event::Update), published(4, Event::Update)), (1, 0));
         assert_eq!(tracker.store().census().peers.leechers, 1);
         tracker.flavour().cluster().set_full(true);
-        assert_eq!((told(5, Event::Completed), told(6, Event::Stopped)), (0, 0), "who has left is not known any more");
+        assert_eq!(
+            (published(5, Event::Completed), published(6, Event::Stopped)),
+            (0, 0),
+            "who has left is not known any more"
+        );
         assert_eq!(tracker.store().census().peers.peers(), 0);
         assert_eq!(tracker.scrape(&InfoHash([1; 20])).map(|counts| counts.downloaded), Some(1));
     }
