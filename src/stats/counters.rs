@@ -8,7 +8,7 @@ use crate::tracker::AnnounceError;
 use crate::tracker::announce::AnnounceOutcome;
 use crate::tracker::clock::PEER_LIFETIME;
 
-/// What is counted.
+/// What is counted. A counter that is always 0 is there for monitors, which go by the position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {
@@ -18,7 +18,7 @@ pub enum Counter {
     TcpAnnounced,
     /// Scrapes answered over HTTP.
     TcpScraped,
-    /// Announces over HTTP without a torrent.
+    /// Announces over HTTP that name no torrent.
     TcpNoInfoHash,
     /// Full scrapes begun.
     FullScraped,
@@ -40,31 +40,32 @@ pub enum Counter {
     UdpTruncated,
     /// Completed downloads.
     Completed,
-    /// HTTP errors, as `/stats?mode=herr` lists them.
+    /// Redirects of who asks for `/`.
     Http302,
     /// A head that is not HTTP, or too long, or too slow.
     Http400Parse,
     /// A parameter that is missing or malformed.
     Http400Parameter,
-    /// `compact=0`, which the original refused; always 0.
+    /// `compact=0`, which the original refused. Always 0.
     Http400Compact,
-    /// Always 0, kept for monitors that count rows.
+    /// Always 0.
     Http400NotModest,
-    /// Always 0, kept for monitors that count rows.
+    /// Always 0.
     Http402,
     /// Statistics asked for from where they are not allowed.
     Http403,
     /// No such page.
     Http404,
-    /// A defect of ours.
+    /// The tracker made a mistake.
     Http500,
     /// A page that takes a walk over all torrents, while others wait for theirs.
     Http503,
 }
 
-/// How many kinds of things are counted.
+/// Number of variants of [`Counter`].
 pub(crate) const COUNTS: usize = Counter::Http503 as usize + 1;
-const RENEWALS: usize = PEER_LIFETIME as usize;
+/// Number of rows that renewals are counted in: one for each minute that a peer is remembered for.
+pub(super) const RENEWAL_ROWS: usize = PEER_LIFETIME as usize;
 
 /// Protocols, for counts that are kept apart by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub enum Protocol {
     Udp,
 }
 
-/// How many protocols there are.
+/// Number of variants of [`Protocol`].
 const PROTOCOLS: usize = Protocol::Udp as usize + 1;
 
 /// Address families, for counts that are kept apart by them.
@@ -97,25 +98,27 @@ impl AddressFamily {
     }
 }
 
-/// The counters of one worker, which alone may add to them, on cache lines of their own.
+/// The counters of one worker, which alone may add to them. They stand on cache lines of their own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerCounters {
-    /// Apart for each family, so that a worker which sees one of them writes no more lines than it would without.
+    /// Apart for each family, so that a worker which sees only one of them writes no more cache lines than if there
+    /// were no other.
     families: [FamilyCounters; 2],
-    renewals: [AtomicU64; RENEWALS],
+    /// Announces of peers that were in the swarm already, by the minutes since the previous announce of each.
+    renewals: [AtomicU64; RENEWAL_ROWS],
 }
 
 /// What one worker counts of one address family.
 #[derive(Debug)]
 struct FamilyCounters {
     counts: [AtomicU64; COUNTS],
-    refused: [[AtomicU64; AnnounceError::ALL.len()]; PROTOCOLS],
+    refusals: [[AtomicU64; AnnounceError::ALL.len()]; PROTOCOLS],
 }
 
 impl Default for WorkerCounters {
     fn default() -> Self {
-        Self { families: [const { FamilyCounters::NEW }; 2], renewals: [const { AtomicU64::new(0) }; RENEWALS] }
+        Self { families: [const { FamilyCounters::NEW }; 2], renewals: [const { AtomicU64::new(0) }; RENEWAL_ROWS] }
     }
 }
 
@@ -123,75 +126,76 @@ impl FamilyCounters {
     #[expect(clippy::declare_interior_mutable_const, reason = "copied into each worker's counters, never used itself")]
     const NEW: Self = Self {
         counts: [const { AtomicU64::new(0) }; COUNTS],
-        refused: [const { [const { AtomicU64::new(0) }; AnnounceError::ALL.len()] }; PROTOCOLS],
+        refusals: [const { [const { AtomicU64::new(0) }; AnnounceError::ALL.len()] }; PROTOCOLS],
     };
 }
 
 impl WorkerCounters {
-    /// Counts one, of whatever family.
+    /// Counts one, without regard to the family.
     #[inline]
-    pub fn count(&self, count: Counter) {
-        self.add(count, 1);
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
     }
 
-    /// Counts several, of whatever family.
+    /// Counts `n`, without regard to the family.
     #[inline]
-    pub fn add(&self, count: Counter, n: u64) {
-        add(self.counter(count, AddressFamily::Ipv4), n);
+    pub fn add(&self, counter: Counter, n: u64) {
+        add(self.cell(counter, AddressFamily::Ipv4), n);
     }
 
     /// Counts one that came from `address`.
     #[inline]
-    pub fn count_from(&self, count: Counter, address: IpAddr) {
-        add(self.counter(count, AddressFamily::of(address)), 1);
+    pub fn count_from(&self, counter: Counter, address: IpAddr) {
+        add(self.cell(counter, AddressFamily::of(address)), 1);
     }
 
-    /// Counts an announce of the client at `address` that was answered, by the `count` of its protocol, and what it has
-    /// done.
+    /// Counts an announce of the client at `address` that was answered, and its outcome. `counter` is the one for
+    /// announces of its protocol.
     #[inline]
-    pub fn announced(&self, count: Counter, address: IpAddr, announced: &AnnounceOutcome) {
-        self.count_from(count, address);
-        self.outcome(address, announced);
+    pub fn count_announce(&self, counter: Counter, address: IpAddr, outcome: &AnnounceOutcome) {
+        self.count_from(counter, address);
+        self.count_outcome(address, outcome);
     }
 
-    /// Counts what an announce of the client at `address` has done, here or at another tracker of the cluster.
+    /// Counts the outcome of an announce of the client at `address`, which came here or to another tracker of the
+    /// cluster.
     #[inline]
-    pub fn outcome(&self, address: IpAddr, announced: &AnnounceOutcome) {
-        if announced.counted_download {
+    pub fn count_outcome(&self, address: IpAddr, outcome: &AnnounceOutcome) {
+        if outcome.counted_download {
             self.count_from(Counter::Completed, address);
         }
-        if let Some(minutes) = announced.back_after {
+        if let Some(minutes) = outcome.back_after {
             add(self.renewals.get(minutes as usize).or(self.renewals.last()), 1);
         }
     }
 
-    /// Counts an announce of the client at `address` that was refused.
+    /// Counts an announce of the client at `address` that was refused for `reason`.
     #[inline]
-    pub fn refused(&self, protocol: Protocol, refusal: AnnounceError, address: IpAddr) {
-        add(self.refusal_counter(protocol, refusal, AddressFamily::of(address)), 1);
+    pub fn count_refusal(&self, protocol: Protocol, reason: AnnounceError, address: IpAddr) {
+        add(self.refusal_cell(protocol, reason, AddressFamily::of(address)), 1);
     }
 
     #[inline]
-    fn counter(&self, count: Counter, family: AddressFamily) -> Option<&AtomicU64> {
-        self.families.get(family as usize)?.counts.get(count as usize)
+    fn cell(&self, counter: Counter, family: AddressFamily) -> Option<&AtomicU64> {
+        self.families.get(family as usize)?.counts.get(counter as usize)
     }
 
     #[inline]
-    fn refusal_counter(&self, protocol: Protocol, refusal: AnnounceError, family: AddressFamily) -> Option<&AtomicU64> {
-        self.families.get(family as usize)?.refused.get(protocol as usize)?.get(refusal as usize)
+    fn refusal_cell(&self, protocol: Protocol, reason: AnnounceError, family: AddressFamily) -> Option<&AtomicU64> {
+        self.families.get(family as usize)?.refusals.get(protocol as usize)?.get(reason as usize)
     }
 }
 
-/// Adds to a counter by a load and a store, not by an atomic addition, which would lock the cache line: there is one
-/// writer.
+/// Adds to a cell that has one writer: by a load and a store, not by an atomic addition, which would lock the cache
+/// line. Does nothing without a cell, which spares callers that look one up by its index a panic.
 #[inline]
-pub(crate) fn add(counter: Option<&AtomicU64>, n: u64) {
-    if let Some(counter) = counter {
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+pub(crate) fn add(cell: Option<&AtomicU64>, n: u64) {
+    if let Some(cell) = cell {
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 }
 
-/// All workers' counters.
+/// The counters of all workers.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<Vec<Arc<WorkerCounters>>>);
 
@@ -203,32 +207,34 @@ impl Counters {
         worker_counters
     }
 
-    /// Adds up what all workers have counted, of both families.
-    pub fn total(&self, count: Counter) -> u64 {
-        self.of(count, AddressFamily::Ipv4) + self.of(count, AddressFamily::Ipv6)
+    /// Returns what all workers have counted, of both families.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.of(counter, AddressFamily::Ipv4) + self.of(counter, AddressFamily::Ipv6)
     }
 
-    /// Adds up what all workers have counted, of one family. What is counted whatever the family is under IPv4.
-    pub fn of(&self, count: Counter, family: AddressFamily) -> u64 {
-        self.sum(|worker_counters| worker_counters.counter(count, family))
+    /// Returns what all workers have counted of one family. What is counted without regard to the family is under IPv4.
+    pub fn of(&self, counter: Counter, family: AddressFamily) -> u64 {
+        self.sum(|worker_counters| worker_counters.cell(counter, family))
     }
 
-    /// Adds up the announces of one family that all workers have refused for this reason.
-    pub fn refused(&self, protocol: Protocol, refusal: AnnounceError, family: AddressFamily) -> u64 {
-        self.sum(|worker_counters| worker_counters.refusal_counter(protocol, refusal, family))
+    /// Returns how many announces of one family all workers have refused for `reason`.
+    pub fn refusals(&self, protocol: Protocol, reason: AnnounceError, family: AddressFamily) -> u64 {
+        self.sum(|worker_counters| worker_counters.refusal_cell(protocol, reason, family))
     }
 
-    /// Returns how many peers came back so many minutes after their previous announce.
+    /// Returns how many announces came `minutes` after the previous one of the same peer. The last row, `minutes` = 44,
+    /// holds all that came later as well.
     pub fn renewals(&self, minutes: usize) -> u64 {
         self.sum(|worker_counters| worker_counters.renewals.get(minutes))
     }
 
-    fn sum(&self, counter: impl Fn(&WorkerCounters) -> Option<&AtomicU64>) -> u64 {
+    /// Adds up one cell of each worker.
+    fn sum(&self, cell: impl Fn(&WorkerCounters) -> Option<&AtomicU64>) -> u64 {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         workers
             .iter()
-            .filter_map(|worker_counters| counter(worker_counters))
-            .map(|counter| counter.load(Ordering::Relaxed))
+            .filter_map(|worker_counters| cell(worker_counters))
+            .map(|cell| cell.load(Ordering::Relaxed))
             .sum()
     }
 }
@@ -248,13 +254,13 @@ mod tests {
         one.count_from(Counter::UdpAnnounced, V4);
         two.add(Counter::UdpAnnounced, 2);
         two.count(Counter::Http500);
-        one.announced(
+        one.count_announce(
             Counter::TcpAnnounced,
             V4,
             &AnnounceOutcome { back_after: Some(44), ..AnnounceOutcome::default() },
         );
         let completed = AnnounceOutcome { back_after: Some(46), counted_download: true, ..AnnounceOutcome::default() };
-        two.announced(Counter::UdpAnnounced, V6, &completed);
+        two.count_announce(Counter::UdpAnnounced, V6, &completed);
         assert_eq!(counters.total(Counter::UdpAnnounced), 4);
         assert_eq!(counters.total(Counter::Completed), 1);
         assert_eq!(counters.total(Counter::Http500), 1);
@@ -271,12 +277,12 @@ mod tests {
         worker_counters.count_from(Counter::TcpAccepted, V6);
         worker_counters.count_from(Counter::TcpAccepted, V4);
         worker_counters.count_from(Counter::TcpAccepted, V6);
-        worker_counters.announced(
+        worker_counters.count_announce(
             Counter::UdpAnnounced,
             V6,
             &AnnounceOutcome { counted_download: true, ..AnnounceOutcome::default() },
         );
-        let both = |count| (counters.of(count, AddressFamily::Ipv4), counters.of(count, AddressFamily::Ipv6));
+        let both = |counter| (counters.of(counter, AddressFamily::Ipv4), counters.of(counter, AddressFamily::Ipv6));
         assert_eq!(both(Counter::TcpAccepted), (1, 2));
         assert_eq!(both(Counter::UdpAnnounced), (0, 1));
         assert_eq!(both(Counter::Completed), (0, 1));
@@ -291,18 +297,14 @@ mod tests {
         let worker_counters = counters.for_worker();
         let all = || {
             let protocols = [Protocol::Http, Protocol::Udp];
-            let of = |protocol| AnnounceError::ALL.map(|refusal| [V4, V6].map(|address| (protocol, refusal, address)));
+            let of = |protocol| AnnounceError::ALL.map(|reason| [V4, V6].map(|address| (protocol, reason, address)));
             protocols.map(of).into_iter().flatten().flatten()
         };
-        for ((protocol, refusal, address), times) in all().zip(1..) {
-            (0..times).for_each(|_| worker_counters.refused(protocol, refusal, address));
+        for ((protocol, reason, address), times) in all().zip(1..) {
+            (0..times).for_each(|_| worker_counters.count_refusal(protocol, reason, address));
         }
-        for ((protocol, refusal, address), times) in all().zip(1..) {
-            assert_eq!(
-                counters.refused(protocol, refusal, AddressFamily::of(address)),
-                times,
-                "{protocol:?} {refusal}"
-            );
+        for ((protocol, reason, address), times) in all().zip(1..) {
+            assert_eq!(counters.refusals(protocol, reason, AddressFamily::of(address)), times, "{protocol:?} {reason}");
         }
         assert_eq!(all().count(), 2 * 2 * AnnounceError::ALL.len());
     }

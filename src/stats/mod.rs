@@ -1,6 +1,6 @@
-//! What has happened, and the pages that tell of it.
+//! Counts of what has happened, and the pages that show them.
 //!
-//! - [`counters`]: each worker counts for itself; whoever reads adds up.
+//! - [`counters`]: each worker counts for itself; whoever reads adds the workers' counts up.
 //! - [`pages`]: the bodies of `/stats`, which monitors parse.
 
 pub mod counters;

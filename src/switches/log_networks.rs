@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stats::pages::networks::ROWS;
+    use crate::stats::pages::networks::MAX_ROWS;
     use crate::tracker::Ipv4Only;
     use crate::tracker::testing::Ipv6Only;
     use std::net::Ipv4Addr;
@@ -209,7 +209,7 @@ mod tests {
                 networks.record(*address, now, &mut rng);
             }
             let page = networks.busy(now).unwrap();
-            prop_assert!(page.lines().count() <= 4 * (ROWS + 2));
+            prop_assert!(page.lines().count() <= 4 * (MAX_ROWS + 2));
             for line in page.lines().filter(|line| line.contains(": ")) {
                 let (requests, network) = line.split_once(": ").unwrap();
                 prop_assert!(requests.len() == 8 && requests.parse::<usize>().unwrap() <= asked.len());

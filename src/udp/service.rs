@@ -148,11 +148,11 @@ impl<F: Flavour> Service<F> {
             Some(Ok(outcome)) => {
                 let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
                 packet::end_announce(buffer.bytes(), interval, outcome.counts);
-                self.worker_counters.announced(Counter::UdpAnnounced, client, &outcome);
+                self.worker_counters.count_announce(Counter::UdpAnnounced, client, &outcome);
                 buffer.written().len()
             }
             Some(Err(refusal)) => {
-                self.worker_counters.refused(Protocol::Udp, refusal, client);
+                self.worker_counters.count_refusal(Protocol::Udp, refusal, client);
                 packet::refuse_announce(buffer.bytes(), &refusal.to_string())
             }
             None => {

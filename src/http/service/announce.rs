@@ -27,8 +27,8 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
     let mut peers = PeerRequest { wanted: wants.wanted, into };
     let outcome =
-        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).inspect_err(|refusal| {
-            counters.refused(Protocol::Http, *refusal, client);
+        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).inspect_err(|reason| {
+            counters.count_refusal(Protocol::Http, *reason, client);
         })?;
     let [ipv4, ipv6] = peers.into.written();
 
@@ -41,6 +41,6 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         peers6: F::Families::IPV6.then_some(ipv6),
     };
     reply.write(exchange.keep_alive, exchange.out);
-    counters.announced(Counter::TcpAnnounced, client, &outcome);
+    counters.count_announce(Counter::TcpAnnounced, client, &outcome);
     Ok(Next::request(exchange.keep_alive))
 }

@@ -390,7 +390,7 @@ fn what_is_refused_is_counted_for_the_family_of_the_client() {
         );
     }
     for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (0, 1), (1, 0), (0, 0)]) {
-        let of = |family| counters.refused(Protocol::Http, refusal, family);
+        let of = |family| counters.refusals(Protocol::Http, refusal, family);
         assert_eq!(
             (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
             expected,

@@ -96,8 +96,8 @@ fn http_begins_behind_the_line_and_sees_the_client_that_it_names() {
         assert!(reply.contains("14:failure reason") && reply.contains("does not serve your address family"), "{reply}");
         worker.all_closed().await;
         let counters = std::sync::Arc::clone(&worker.service.borrow().shared().counters);
-        let refused = counters.refused(Protocol::Http, AnnounceError::FamilyNotServed, AddressFamily::Ipv6);
-        assert_eq!((counters.of(Counter::TcpAccepted, AddressFamily::Ipv4), refused), (1, 1));
+        let refusals = counters.refusals(Protocol::Http, AnnounceError::FamilyNotServed, AddressFamily::Ipv6);
+        assert_eq!((counters.of(Counter::TcpAccepted, AddressFamily::Ipv4), refusals), (1, 1));
     });
 }
 

@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 
 use crate::tracker::Flavour;
-use crate::tracker::clock::PEER_LIFETIME;
 
-use super::{Counter, Report, version};
+use super::{Counter, RENEWAL_ROWS, Report, version};
 
 /// The attribute `code` of each count of errors, in the original's words.
 const HTTP_ERRORS: [(&str, Counter); 9] = [
@@ -26,7 +25,8 @@ const HTTP_ERRORS: [(&str, Counter); 9] = [
 const MUTEX_STALLS: u64 = 0;
 
 impl<F: Flavour> Report<'_, F> {
-    /// Makes the page. A walk has found `walked` torrents.
+    /// Returns the page. `walked` is how many torrents a walk over all of them has come by: they can be more or less
+    /// than the store has at one time.
     pub(super) fn everything(&self, walked: u64) -> String {
         let census = self.tracker.store().census();
         let total = |count| self.counters.total(count);
@@ -58,7 +58,7 @@ impl<F: Flavour> Report<'_, F> {
         });
         page.nested(1, "debug", |page| {
             page.nested(2, "renew", |page| {
-                (0..PEER_LIFETIME as usize).for_each(|minutes| {
+                (0..RENEWAL_ROWS).for_each(|minutes| {
                     page.count(3, "interval", format_args!("{minutes:02}"), self.counters.renewals(minutes));
                 });
             });
@@ -71,7 +71,7 @@ impl<F: Flavour> Report<'_, F> {
     }
 }
 
-/// A page under construction. Whatever goes in needs no escaping. Writing to a string does not fail.
+/// A page under construction. Writing to a string does not fail. Nothing that is written needs escaping.
 struct Xml(String);
 
 impl Xml {
@@ -80,9 +80,9 @@ impl Xml {
         let _ = writeln!(self.0, "{:1$}<{name}>{value}</{name}>", "", 2 * depth);
     }
 
-    /// Adds a count with an attribute.
-    fn count(&mut self, depth: usize, attribute: &str, key: impl std::fmt::Display, value: u64) {
-        let _ = writeln!(self.0, "{:1$}<count {attribute}=\"{key}\">{value}</count>", "", 2 * depth);
+    /// Adds an element `count` whose attribute says what is counted.
+    fn count(&mut self, depth: usize, attribute: &str, what: impl std::fmt::Display, value: u64) {
+        let _ = writeln!(self.0, "{:1$}<count {attribute}=\"{what}\">{value}</count>", "", 2 * depth);
     }
 
     /// Adds an element with others inside.

@@ -2,11 +2,11 @@
 //!
 //! - `blocks`: four lines each, as MRTG reads them.
 //! - `rows`: one count in each line.
-//! - `everything`: nearly all of that in XML.
+//! - `everything`: nearly all that is counted, in XML.
 //! - `top`: the largest torrents.
 //! - [`networks`]: rows of networks, and those with the most peers.
 //!
-//! Most pages are made of what is counted anyway. Some need a [`Walk`] over all torrents, in steps.
+//! Most pages show what is counted anyway. Some need a [`Walk`] over all torrents, which goes in steps.
 
 mod blocks;
 mod everything;
@@ -19,38 +19,38 @@ use std::time::Duration;
 use crate::tracker::store::{Cursor, Store};
 use crate::tracker::{AddressFamilies, Cluster as _, Flavour, Minute, NetworkLog as _, Tracker};
 
-use super::counters::{Counter, Counters};
+use super::counters::{Counter, Counters, RENEWAL_ROWS};
 
 use networks::Networks;
-use top::Top;
+use top::TopLists;
 
-/// Torrents, or peers, that a step of a walk looks at. It holds one lock at a time, each for no more than some tens of
-/// microseconds.
-const STEP: usize = 1024;
+/// How many torrents, or torrents and peers, a step of a walk looks at, or some more. It holds one lock at a time, each
+/// for no more than some tens of microseconds.
+const STEP_BUDGET: usize = 1024;
 
-/// What a page is made from.
+/// What pages are made from.
 pub struct Report<'a, F: Flavour> {
-    /// The torrents.
+    /// The torrents, and the plugs of the build.
     pub tracker: &'a Tracker<F>,
-    /// The counters.
+    /// The counters of all workers.
     pub counters: &'a Counters,
-    /// The minute in which it is asked for.
+    /// The current minute.
     pub now: Minute,
-    /// Since the start.
+    /// Time since the process was started.
     pub uptime: Duration,
 }
 
 /// A finished page, or the walk that makes it.
 #[derive(Debug)]
 pub enum Page {
-    /// The page.
+    /// The whole page.
     Ready(String),
-    /// The walk that it takes.
+    /// The walk that makes it in its last step.
     Walk(Walk),
 }
 
-/// Makes a page in steps, in which all torrents are walked over. Announces go on meanwhile: what changes where the walk
-/// has been is not seen, and what moves can be seen twice.
+/// A walk over all torrents that makes a page, in steps. Announces go on meanwhile: what changes where the walk has
+/// been is not seen, and what moves can be seen twice.
 #[derive(Debug)]
 pub struct Walk {
     mode: &'static str,
@@ -62,13 +62,13 @@ pub struct Walk {
 /// What the walk has gathered so far.
 #[derive(Debug)]
 enum WalkState {
-    /// How many torrents there are.
+    /// How many torrents the walk has come by.
     Everything(u64),
-    Top(Top),
+    Top(TopLists),
     Networks(Networks),
 }
 
-/// Why there is no page.
+/// Why a mode has no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPage {
     /// There is no such mode.
@@ -78,8 +78,8 @@ pub enum NoPage {
 }
 
 impl<F: Flavour> Report<'_, F> {
-    /// Makes the page of a mode. Those that only tell counts are there in every build, also where nothing counts them
-    /// up.
+    /// Returns the page of a mode, or the walk that makes it. Pages that only show counts are there in every build,
+    /// also in one in which nothing counts.
     ///
     /// # Errors
     ///
@@ -87,57 +87,59 @@ impl<F: Flavour> Report<'_, F> {
     pub fn page(&self, mode: &str) -> Result<Page, NoPage> {
         let (mode, state) = match mode {
             "everything" => ("everything", WalkState::Everything(0)),
-            "top10" => ("top10", WalkState::Top(Top::new(10))),
-            "top100" => ("top100", WalkState::Top(Top::new(100))),
-            "s24s" => ("s24s", WalkState::Networks(Networks::of(self.tracker.store()))),
+            "top10" => ("top10", WalkState::Top(TopLists::new(10))),
+            "top100" => ("top100", WalkState::Top(TopLists::new(100))),
+            "s24s" => ("s24s", WalkState::Networks(Networks::for_store(self.tracker.store()))),
             _ => return self.ready(mode).map(Page::Ready),
         };
         Ok(Page::Walk(Walk { mode, cursor: Some(Cursor::default()), state }))
     }
 
+    /// Returns the page of a mode that takes no walk.
     fn ready(&self, mode: &str) -> Result<String, NoPage> {
-        match mode {
-            "peer" => Ok(self.peers()),
-            "torr" => Ok(self.torrents()),
-            "conn" => Ok(self.connections()),
-            "tcp4" => Ok(self.tcp_connections()),
-            "udp4" => Ok(self.udp_connections()),
-            "scrp" => Ok(self.scrapes()),
-            "fscr" => Ok(self.full_scrapes()),
-            "completed" => Ok(self.completed()),
-            "syncs" => Ok(self.syncs()),
-            "herr" => Ok(self.http_errors()),
-            "renew" => Ok(self.renewals()),
-            "version" => Ok(version()),
-            "busy" => self.tracker.flavour().network_log().busy(self.now).ok_or(NoPage::Needs("log-networks")),
-            _ => Err(NoPage::Unknown),
-        }
+        Ok(match mode {
+            "peer" => self.peers(),
+            "torr" => self.torrents(),
+            "conn" => self.connections(),
+            "tcp4" => self.tcp_connections(),
+            "udp4" => self.udp_connections(),
+            "scrp" => self.scrapes(),
+            "fscr" => self.full_scrapes(),
+            "completed" => self.completed(),
+            "syncs" => self.syncs(),
+            "herr" => self.http_errors(),
+            "renew" => self.renewals(),
+            "version" => version(),
+            "busy" => self.tracker.flavour().network_log().busy(self.now).ok_or(NoPage::Needs("log-networks"))?,
+            _ => return Err(NoPage::Unknown),
+        })
     }
 
-    /// Returns how many changes other trackers of the cluster have told, whatever became of them.
+    /// Returns how many changes other trackers of the cluster have sent, taken over or refused.
     fn synced(&self) -> u64 {
         let transports = self.tracker.flavour().cluster().transports();
         transports.iter().map(|transport| transport.counts.records_received + transport.counts.records_refused).sum()
     }
 }
 
+/// Returns the name and the version of the program, as one line.
 fn version() -> String {
     concat!("opentracker ", env!("CARGO_PKG_VERSION"), "\n").into()
 }
 
 impl Walk {
-    /// Returns the mode of the page.
+    /// Returns the mode whose page the walk makes.
     pub fn mode(&self) -> &'static str {
         self.mode
     }
 
-    /// Takes one step of bounded length. Returns the page at the end, and is not to be called again then.
+    /// Takes one step, of bounded length. Returns the page after the last one; `None` before.
     pub fn step<F: Flavour>(&mut self, report: &Report<'_, F>) -> Option<String> {
         let store = report.tracker.store();
-        let mut budget = STEP;
+        let mut budget = STEP_BUDGET;
         // Most shards of a small tracker are empty: a step goes over several.
         while let Some(cursor) = self.cursor.filter(|_| budget > 0) {
-            self.cursor = self.state.look(store, cursor, &mut budget);
+            self.cursor = self.state.walk_shard(store, cursor, &mut budget);
             budget = budget.saturating_sub(1);
         }
         if self.cursor.is_some() {
@@ -158,26 +160,32 @@ impl Walk {
 }
 
 impl WalkState {
-    /// Looks at one shard from `cursor` on, as far as the budget goes. Returns where to go on; `None` at the end.
-    fn look<F: AddressFamilies>(&mut self, store: &Store<F>, cursor: Cursor, budget: &mut usize) -> Option<Cursor> {
-        let mut seen = 0;
+    /// Walks over one shard from `cursor` on, as far as the budget goes, and takes what it came by off the budget.
+    /// Returns where to go on; `None` at the end.
+    fn walk_shard<F: AddressFamilies>(
+        &mut self,
+        store: &Store<F>,
+        cursor: Cursor,
+        budget: &mut usize,
+    ) -> Option<Cursor> {
+        let mut torrents_seen = 0;
         let next = match self {
             Self::Everything(torrents) => {
-                let next = store.walk(cursor, *budget, |_| seen += 1);
-                *torrents += seen as u64;
+                let next = store.walk(cursor, *budget, |_| torrents_seen += 1);
+                *torrents += torrents_seen as u64;
                 next
             }
             Self::Top(top) => store.walk(cursor, *budget, |torrent| {
-                seen += 1;
+                torrents_seen += 1;
                 top.offer(torrent);
             }),
             Self::Networks(networks) => {
                 let next = store.walk_peers(cursor, budget, |_, endpoint, _| networks.visit(endpoint.ip()));
-                networks.count();
+                networks.count_visited();
                 return next;
             }
         };
-        *budget = budget.saturating_sub(seen);
+        *budget = budget.saturating_sub(torrents_seen);
         next
     }
 }

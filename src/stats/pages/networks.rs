@@ -1,4 +1,5 @@
-//! Rows of networks, as `mode=s24s` and `mode=busy` have them, and the networks with the most peers, for the former.
+//! Pages of networks: their rows, which `mode=s24s` and `mode=busy` have in common, and the count of the peers of each
+//! network, for `mode=s24s`.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,22 +9,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::tracker::AddressFamilies;
 use crate::tracker::store::Store;
 
-/// Networks on a page at most, for each length of prefix.
-pub const ROWS: usize = 256;
-/// The greatest number that a row has room for.
+/// Maximum number of networks on a page, for each length of prefix.
+pub const MAX_ROWS: usize = 256;
+/// The greatest number that fits into the eight digits of a row. A greater one is shown as this.
 const MAX_SHOWN: u32 = 99_999_999;
 
-/// A table has room for one network for so many peers that the tracker keeps: at most some two bytes for each of them.
-const PEERS_PER_ROOM: usize = 16;
-/// It has room for so many networks at least.
-const LEAST_ROOM: usize = 4096;
-/// And at most: room is made in one step, which is to be short.
-const MAX_ROOM: usize = 65_536;
+/// A table has an entry for every 16 peers of the tracker, which costs some two bytes a peer at most.
+const PEERS_PER_ENTRY: usize = 16;
+/// Minimum number of networks that a table has room for.
+const MIN_CAPACITY: usize = 4096;
+/// Maximum number of networks that a table has room for. All of them are gone over to make room, which must not take
+/// long.
+const MAX_CAPACITY: usize = 65_536;
 
-/// Where a network of either family begins: the first 64 bits of its address, IPv4 filled up with zeros.
+/// A network of either family: the first 64 bits of its first address. Behind the 32 bits of IPv4 stand zeros.
 pub type Network = u64;
 
-/// The network of one address: 64 bits of it.
+/// Returns the smallest network that an address is in: its first 64 bits, or all 32 of IPv4.
 #[inline]
 pub fn network_of(ip: IpAddr) -> Network {
     match ip {
@@ -43,37 +45,39 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Those of IPv4, in the order of a page.
+    /// The prefixes that IPv4 is counted by, in the order of a page.
     pub const IPV4: [Self; 2] = [Self { bits: 24, ipv6: false }, Self { bits: 16, ipv6: false }];
-    /// Those of IPv6.
+    /// The prefixes that IPv6 is counted by.
     pub const IPV6: [Self; 2] = [Self { bits: 48, ipv6: true }, Self { bits: 32, ipv6: true }];
 
-    /// The network of this length that `network` belongs to.
+    /// Returns the network with a prefix of this length that `network` is in.
     #[inline]
-    pub fn around(self, network: Network) -> Network {
+    pub fn truncate(self, network: Network) -> Network {
         network & u64::MAX << (64 - self.bits)
     }
 
-    /// Appends a part of a page: the largest networks, from the most to the least, and an empty line.
+    /// Appends a part of a page: the [`MAX_ROWS`] networks with the highest numbers, from the highest on, and an empty
+    /// line. Takes time that grows with the number of networks, and memory that does not.
     pub fn write(self, networks: impl Iterator<Item = (Network, u32)>, page: &mut String) {
         let rank = |&(network, number): &(Network, u32)| (Reverse(number), network);
-        let mut rows = Vec::with_capacity(2 * ROWS);
+        let mut rows = Vec::with_capacity(2 * MAX_ROWS);
         for row in networks {
-            if rows.len() == 2 * ROWS {
-                rows.select_nth_unstable_by_key(ROWS, rank);
-                rows.truncate(ROWS);
+            if rows.len() == 2 * MAX_ROWS {
+                rows.select_nth_unstable_by_key(MAX_ROWS, rank);
+                rows.truncate(MAX_ROWS);
             }
             rows.push(row);
         }
         rows.sort_unstable_by_key(rank);
         // Writing to a string does not fail.
         let _ = writeln!(page, "Networks, limit /{}:", self.bits);
-        for (network, number) in rows.into_iter().take(ROWS) {
+        for (network, number) in rows.into_iter().take(MAX_ROWS) {
             let _ = writeln!(page, "{:08}: {}", number.min(MAX_SHOWN), self.address(network));
         }
         page.push('\n');
     }
 
+    /// Returns the first address of a network.
     fn address(self, network: Network) -> IpAddr {
         if self.ipv6 {
             Ipv6Addr::from_bits(u128::from(network) << 64).into()
@@ -83,45 +87,51 @@ impl Prefix {
     }
 }
 
-/// How many peers each network has, as far as a walk over all peers has got.
+/// The peers of each network, counted by every prefix of the families that a tracker serves, as far as a walk over all
+/// peers has got.
 #[derive(Debug)]
 pub(super) struct Networks {
     tables: Vec<Table>,
-    /// Peers that were shown under a lock and are still to be counted.
-    shown: Vec<IpAddr>,
+    /// Peers that the walk has come by and that are still to be counted.
+    visited: Vec<IpAddr>,
 }
 
 impl Networks {
-    /// No peer of the store has been seen.
-    pub(super) fn of<F: AddressFamilies>(store: &Store<F>) -> Self {
-        let room = (store.census().peers.peers() / PEERS_PER_ROOM).clamp(LEAST_ROOM, MAX_ROOM);
+    /// Returns empty tables, of a size that fits the store's number of peers.
+    pub(super) fn for_store<F: AddressFamilies>(store: &Store<F>) -> Self {
+        let capacity = (store.census().peers.peers() / PEERS_PER_ENTRY).clamp(MIN_CAPACITY, MAX_CAPACITY);
         let ipv4 = F::IPV4.then_some(Prefix::IPV4);
         let ipv6 = F::IPV6.then_some(Prefix::IPV6);
         let prefixes = ipv4.into_iter().chain(ipv6).flatten();
-        Self { tables: prefixes.map(|prefix| Table::new(prefix, room)).collect(), shown: Vec::new() }
+        Self { tables: prefixes.map(|prefix| Table::new(prefix, capacity)).collect(), visited: Vec::new() }
     }
 
-    /// Takes note of a peer: a copy, so that a lock is not held for longer than that takes.
+    /// Remembers the address of a peer. It is counted later: the shard is locked now, for no longer than a copy takes.
     pub(super) fn visit(&mut self, ip: IpAddr) {
-        self.shown.push(ip);
+        self.visited.push(ip);
     }
 
-    /// Counts what was shown.
-    pub(super) fn count(&mut self) {
-        for ip in &self.shown {
+    /// Counts the peers that were visited since the last call.
+    pub(super) fn count_visited(&mut self) {
+        for ip in &self.visited {
             let network = network_of(*ip);
             self.tables.iter_mut().filter(|table| table.prefix.ipv6 == ip.is_ipv6()).for_each(|table| {
                 table.count(network);
             });
         }
-        self.shown.clear();
+        self.visited.clear();
     }
 
-    /// All peers have been shown. Says whether they are to be shown once more.
+    /// Ends a walk over all peers. Returns whether another one is needed.
     pub(super) fn finish_walk(&mut self) -> bool {
-        self.tables.iter_mut().map(Table::finish_walk).filter(|again| *again).count() > 0
+        let mut again = false;
+        for table in &mut self.tables {
+            again |= table.finish_walk();
+        }
+        again
     }
 
+    /// Returns the page.
     pub(super) fn page(&self) -> String {
         let mut page = String::new();
         for table in &self.tables {
@@ -132,18 +142,19 @@ impl Networks {
     }
 }
 
-/// The peers of each network.
+/// The peers of each network, by one prefix.
 ///
-/// Strangers can have as many networks as they have peers, so there may not be room for all. Then each network is
-/// counted less what the one in the middle has, and those that have nothing left make room (Misra and Gries). What one
-/// network loses so, half of those that there is room for lose with it: no more than twice [`PEERS_PER_ROOM`], or, where
-/// there are millions of peers, two of [`MAX_ROOM`] parts of them. So whoever has more than that stays, and a second
-/// walk finds out how many peers those that stayed really have.
+/// Strangers can have as many networks as they have peers, so a table may not have room for all. When it is full, the
+/// count of the network in the middle is taken off every count, and the networks that have nothing left make room
+/// (Misra and Gries). Whatever one network loses, at least half a table of others lose as well, so it loses no more
+/// than `2 * peers / capacity`: twice [`PEERS_PER_ENTRY`], or more where [`MAX_CAPACITY`] bounds the table. A network
+/// with more peers than that stays, and a second walk counts how many peers those that stayed really have.
 #[derive(Debug)]
 struct Table {
     prefix: Prefix,
-    room: usize,
-    /// With a key of its own: strangers choose what is in it.
+    /// Maximum number of networks.
+    capacity: usize,
+    /// Peers by network. Hashed with a random key, since strangers choose what is in it.
     counts: HashMap<Network, u32>,
     state: State,
 }
@@ -152,26 +163,27 @@ struct Table {
 enum State {
     /// In the first walk.
     Counting {
-        /// All networks have found room so far.
+        /// All networks have found room so far, so nothing was taken off.
         exact: bool,
     },
     /// In a second walk, in which no network is new.
     Recounting,
-    /// All numbers are exact. Another table may need another walk.
+    /// All counts are exact. Another table may need another walk.
     Done,
 }
 
 impl Table {
-    fn new(prefix: Prefix, room: usize) -> Self {
-        Self { prefix, room, counts: HashMap::new(), state: State::Counting { exact: true } }
+    fn new(prefix: Prefix, capacity: usize) -> Self {
+        Self { prefix, capacity, counts: HashMap::new(), state: State::Counting { exact: true } }
     }
 
+    /// Counts a peer in `network`.
     fn count(&mut self, network: Network) {
-        let network = self.prefix.around(network);
+        let network = self.prefix.truncate(network);
         match self.state {
             State::Counting { .. } => {
                 *self.counts.entry(network).or_default() += 1;
-                if self.counts.len() > self.room {
+                if self.counts.len() > self.capacity {
                     self.make_room();
                 }
             }
@@ -184,25 +196,26 @@ impl Table {
         }
     }
 
+    /// Drops the smaller half of the networks, or more, and takes as much off the others as the largest of those had.
     fn make_room(&mut self) {
         self.state = State::Counting { exact: false };
         let mut counts: Vec<_> = self.counts.values().copied().collect();
         let middle = counts.len() / 2;
-        let (_, less, _) = counts.select_nth_unstable(middle);
+        let (_, median, _) = counts.select_nth_unstable(middle);
         self.counts.retain(|_, peers| {
-            *peers = peers.saturating_sub(*less);
+            *peers = peers.saturating_sub(*median);
             *peers > 0
         });
     }
 
-    /// A walk is at its end. Says whether another is needed.
+    /// Ends a walk over all peers. Returns whether this table needs another one.
     fn finish_walk(&mut self) -> bool {
-        let rough = self.state == State::Counting { exact: false };
-        if rough {
+        let again = self.state == State::Counting { exact: false };
+        if again {
             self.counts.values_mut().for_each(|peers| *peers = 0);
         }
-        self.state = if rough { State::Recounting } else { State::Done };
-        rough
+        self.state = if again { State::Recounting } else { State::Done };
+        again
     }
 }
 
@@ -214,15 +227,15 @@ mod tests {
 
     use super::*;
 
-    /// What a table counts, in as many walks as it wants.
-    fn counted(prefix: Prefix, room: usize, addresses: &[IpAddr]) -> (BTreeMap<IpAddr, u32>, usize) {
-        let mut table = Table::new(prefix, room);
+    /// What a table counts, and in how many walks.
+    fn counted(prefix: Prefix, capacity: usize, addresses: &[IpAddr]) -> (BTreeMap<IpAddr, u32>, usize) {
+        let mut table = Table::new(prefix, capacity);
         let mut walks = 0;
         loop {
             walks += 1;
             for address in addresses {
                 table.count(network_of(*address));
-                assert!(table.counts.len() <= room);
+                assert!(table.counts.len() <= capacity);
             }
             if !table.finish_walk() {
                 let found = table.counts.into_iter().filter(|(_, peers)| *peers > 0);
@@ -292,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn crowds_do_not_drive_out_the_largest_networks(
-            hosts in prop::collection::vec(0..40_u8, 0..400), crowd in 0..3000_u32, room in 20..200_usize,
+            hosts in prop::collection::vec(0..40_u8, 0..400), crowd in 0..3000_u32, capacity in 20..200_usize,
         ) {
             let mut addresses: Vec<IpAddr> = hosts.iter().map(|n| Ipv4Addr::new(10, 0, n / 4, *n).into()).collect();
             // Everybody of the crowd is a network of its own; it comes between the others.
@@ -303,11 +316,11 @@ mod tests {
                 IpAddr::V6(_) => address,
             };
             let all = expected(&addresses, by_24);
-            let (found, walks) = counted(Prefix::IPV4[0], room, &addresses);
-            prop_assert_eq!(walks, 1 + usize::from(all.len() > room));
+            let (found, walks) = counted(Prefix::IPV4[0], capacity, &addresses);
+            prop_assert_eq!(walks, 1 + usize::from(all.len() > capacity));
             for (network, peers) in &all {
-                // What was promised.
-                if found.contains_key(network) || *peers as usize > 2 * addresses.len() / room {
+                // As the documentation of `Table` promises.
+                if found.contains_key(network) || *peers as usize > 2 * addresses.len() / capacity {
                     prop_assert_eq!(found.get(network), Some(peers));
                 }
             }

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::tracker::Flavour;
-use crate::tracker::clock::PEER_LIFETIME;
 
-use super::{Counter, Report};
+use super::{Counter, RENEWAL_ROWS, Report};
 
 impl<F: Flavour> Report<'_, F> {
-    /// Lists each label with its own count: those of the original are shifted from the fifth on.
+    /// `mode=herr`: HTTP errors. Each label stands with its own count; in the original, labels are shifted from the
+    /// fifth on.
     pub(super) fn http_errors(&self) -> String {
         let rows = [
             ("302 RED", Counter::Http302),
@@ -19,18 +19,20 @@ impl<F: Flavour> Report<'_, F> {
             ("404 INV", Counter::Http404),
             ("500 SRV", Counter::Http500),
         ];
-        rows.iter().fold(String::new(), |mut page, (label, count)| {
+        let mut page = String::new();
+        for (label, counter) in rows {
             // Writing to a string does not fail.
-            let _ = writeln!(page, "{label} {}", self.counters.total(*count));
-            page
-        })
+            let _ = writeln!(page, "{label} {}", self.counters.total(counter));
+        }
+        page
     }
 
-    /// Lists how many peers came back after how many minutes.
+    /// `mode=renew`: how many announces came how many minutes after the previous one of the same peer.
     pub(super) fn renewals(&self) -> String {
-        (0..PEER_LIFETIME as usize).fold(String::new(), |mut page, minutes| {
+        let mut page = String::new();
+        for minutes in 0..RENEWAL_ROWS {
             let _ = writeln!(page, "{minutes:02} {}", self.counters.renewals(minutes));
-            page
-        })
+        }
+        page
     }
 }

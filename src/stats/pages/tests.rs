@@ -13,13 +13,13 @@ const START: Minute = Minute(29_000_000);
 const HOURS: Duration = Duration::from_secs(2 * 3600 + 1);
 
 /// A tracker, and the counters of its one worker.
-struct Tracked {
+struct Fixture {
     tracker: TestTracker<Ipv4Only, Open, Counted>,
     counters: Counters,
     worker_counters: std::sync::Arc<WorkerCounters>,
 }
 
-impl Tracked {
+impl Fixture {
     fn new() -> Self {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
@@ -36,14 +36,13 @@ impl Tracked {
     /// An announce that is counted like one over UDP.
     fn announce(&self, torrent: u32, peer: u32, (seeder, event): (bool, Event), now: Minute) {
         let announce = AnnounceRequest { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
-        let announced =
-            self.tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
-        self.worker_counters.announced(Counter::UdpAnnounced, announce.endpoint.ip(), &announced);
+        let outcome = self.tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+        self.worker_counters.count_announce(Counter::UdpAnnounced, announce.endpoint.ip(), &outcome);
     }
 
-    /// The page of a mode, and in how many steps it was made.
+    /// The page of a mode, and how many steps it took.
     #[track_caller]
-    fn made(&self, mode: &str, now: Minute) -> (String, usize) {
+    fn page_in_steps(&self, mode: &str, now: Minute) -> (String, usize) {
         let report = self.report(now);
         let mut walk = match report.page(mode).unwrap() {
             Page::Ready(page) => return (page, 0),
@@ -60,7 +59,7 @@ impl Tracked {
 
     #[track_caller]
     fn page(&self, mode: &str) -> String {
-        self.made(mode, START).0
+        self.page_in_steps(mode, START).0
     }
 }
 
@@ -79,10 +78,10 @@ const SEEDS: (bool, Event) = (true, Event::Update);
 const COMPLETES: (bool, Event) = (true, Event::Completed);
 const STOPS: (bool, Event) = (false, Event::Stopped);
 
-/// Each count is another number.
-fn counted() -> Tracked {
-    let tracked = Tracked::new();
-    let counts = [
+/// A fixture in which every counter has another number.
+fn counted() -> Fixture {
+    let fixture = Fixture::new();
+    let counters = [
         Counter::TcpAccepted,
         Counter::TcpAnnounced,
         Counter::TcpScraped,
@@ -101,15 +100,15 @@ fn counted() -> Tracked {
         Counter::Http404,
         Counter::Http500,
     ];
-    for (count, n) in counts.into_iter().zip(1..) {
-        tracked.worker_counters.add(count, n * 10_000);
+    for (counter, n) in counters.into_iter().zip(1..) {
+        fixture.worker_counters.add(counter, n * 10_000);
     }
-    tracked
+    fixture
 }
 
 #[test]
 fn blocks_are_four_lines_without_a_last_line_end() {
-    let tracked = counted();
+    let fixture = counted();
     // 10 000 in 7201 seconds are one in a second.
     let since = "7201 seconds (2 hours)";
     for (mode, numbers, last) in [
@@ -121,20 +120,20 @@ fn blocks_are_four_lines_without_a_last_line_end() {
         ("completed", "90000\n0", "opentracker, 44993 completed/h."),
         ("syncs", "250000\n0", "opentracker connections, 6 conns/s :: 18 success/s."),
     ] {
-        assert_eq!(tracked.page(mode), format!("{numbers}\n{since}\n{last}"), "{mode}");
+        assert_eq!(fixture.page(mode), format!("{numbers}\n{since}\n{last}"), "{mode}");
     }
 }
 
 #[test]
 fn errors_and_renewals_have_a_line_each() {
-    let tracked = counted();
+    let fixture = counted();
     let errors = "302 RED 120000\n400 ... 130000\n400 PAR 140000\n400 COM 0\n403 IP  150000\n404 INV 160000\n\
                   500 SRV 170000\n";
-    assert_eq!(tracked.page("herr"), errors);
+    assert_eq!(fixture.page("herr"), errors);
     for (minutes, times) in [(0, 2), (7, 1), (44, 1), (45, 1)] {
         for peer in 0..times {
-            tracked.announce(minutes, peer + 1, LEECHES, START);
-            tracked.announce(minutes, peer + 1, LEECHES, START + minutes);
+            fixture.announce(minutes, peer + 1, LEECHES, START);
+            fixture.announce(minutes, peer + 1, LEECHES, START + minutes);
         }
     }
     let expected = |minutes| match minutes {
@@ -143,16 +142,16 @@ fn errors_and_renewals_have_a_line_each() {
         _ => 0,
     };
     let rows: String = (0..45).map(|minutes| format!("{minutes:02} {}\n", expected(minutes))).collect();
-    assert_eq!(tracked.page("renew"), rows, "what is later than the last row belongs to it");
+    assert_eq!(fixture.page("renew"), rows, "what is later than the last row belongs to it");
 }
 
 #[test]
-fn everything_to_the_byte() {
-    let tracked = counted();
-    tracked.announce(1, 1, LEECHES, START);
-    tracked.announce(1, 2, COMPLETES, START);
-    tracked.announce(2, 1, SEEDS, START + 3);
-    tracked.announce(2, 1, SEEDS, START + 12);
+fn the_page_of_everything_is_right_to_the_byte() {
+    let fixture = counted();
+    fixture.announce(1, 1, LEECHES, START);
+    fixture.announce(1, 2, COMPLETES, START);
+    fixture.announce(2, 1, SEEDS, START + 3);
+    fixture.announce(2, 1, SEEDS, START + 12);
     let renewals: String = (0..45)
         .map(|minutes| format!("      <count interval=\"{minutes:02}\">{}</count>\n", u8::from(minutes == 9)))
         .collect();
@@ -213,101 +212,101 @@ opentracker {}
     </mutex_stall>
   </debug>
 </stats>"#,
-        tracked.tracker.id(),
+        fixture.tracker.id(),
         env!("CARGO_PKG_VERSION"),
     );
-    assert_eq!(tracked.page("everything"), expected);
+    assert_eq!(fixture.page("everything"), expected);
 }
 
 /// The numbers that come and go: torrents as kept and as walked, peers and seeds.
 #[track_caller]
-fn counts(tracked: &Tracked, now: Minute) -> [String; 4] {
-    let page = tracked.made("everything", now).0;
+fn counts(fixture: &Fixture, now: Minute) -> [String; 4] {
+    let page = fixture.page_in_steps("everything", now).0;
     let value = |before: &str| page.split(before).nth(1).unwrap().split('<').next().unwrap().to_owned();
     let counts = ["<count_mutex>", "<count_iterator>", "<peers>\n    <count>", "<seeds>\n    <count>"].map(value);
     let [torrents, _, peers, seeds] = &counts;
     let block = format!("opentracker serving {torrents} torrents\nopentracker");
-    assert_eq!(tracked.made("peer", now).0, format!("{peers}\n{seeds}\n{block}"));
-    assert_eq!(tracked.made("torr", now).0, format!("{torrents}\n0\n{block}"));
+    assert_eq!(fixture.page_in_steps("peer", now).0, format!("{peers}\n{seeds}\n{block}"));
+    assert_eq!(fixture.page_in_steps("torr", now).0, format!("{torrents}\n0\n{block}"));
     counts
 }
 
 #[test]
-fn totals_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
-    let tracked = Tracked::new();
+fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
+    let fixture = Fixture::new();
     let peer = |n: u32| 0x0a00_0000 + n;
-    assert_eq!(counts(&tracked, START), ["0", "0", "0", "0"]);
-    tracked.announce(1, peer(1), LEECHES, START);
-    tracked.announce(1, peer(2), COMPLETES, START);
-    tracked.announce(1, peer(300), SEEDS, START + 10);
-    tracked.announce(2, peer(1), LEECHES, START);
-    tracked.announce(3, peer(1), SEEDS, START);
-    tracked.announce(3, peer(1), STOPS, START);
-    assert_eq!(counts(&tracked, START), ["2", "2", "4", "2"]);
+    assert_eq!(counts(&fixture, START), ["0", "0", "0", "0"]);
+    fixture.announce(1, peer(1), LEECHES, START);
+    fixture.announce(1, peer(2), COMPLETES, START);
+    fixture.announce(1, peer(300), SEEDS, START + 10);
+    fixture.announce(2, peer(1), LEECHES, START);
+    fixture.announce(3, peer(1), SEEDS, START);
+    fixture.announce(3, peer(1), STOPS, START);
+    assert_eq!(counts(&fixture, START), ["2", "2", "4", "2"]);
     let (one, two) = (info_hash(1), info_hash(2));
     let expected = format!(
         "Top 10 torrents by peers:\n\t3\t{one}\n\t1\t{two}\nTop 10 torrents by seeds:\n\t2\t{one}\n\
          Top 10 torrents by leechers:\n\t1\t{one}\n\t1\t{two}\n"
     );
-    assert_eq!(tracked.page("top10"), expected);
-    assert_eq!(tracked.page("top100"), expected.replace("Top 10 ", "Top 100 "));
+    assert_eq!(fixture.page("top10"), expected);
+    assert_eq!(fixture.page("top100"), expected.replace("Top 10 ", "Top 100 "));
     let networks = "Networks, limit /24:\n00000003: 10.0.0.0\n00000001: 10.0.1.0\n\n\
                     Networks, limit /16:\n00000004: 10.0.0.0\n\n";
-    assert_eq!(tracked.page("s24s"), networks);
+    assert_eq!(fixture.page("s24s"), networks);
 
     // A seeder becomes a leecher. All others have been silent for too long.
     let late = START + PEER_LIFETIME + 1;
-    tracked.announce(1, peer(300), LEECHES, START + 30);
-    tracked.tracker.sweep(late, || {});
-    assert_eq!(counts(&tracked, late), ["1", "1", "1", "0"]);
+    fixture.announce(1, peer(300), LEECHES, START + 30);
+    fixture.tracker.sweep(late, || {});
+    assert_eq!(counts(&fixture, late), ["1", "1", "1", "0"]);
     let rows = format!("\t1\t{one}\n");
     let expected =
         format!("Top 10 torrents by peers:\n{rows}Top 10 torrents by seeds:\nTop 10 torrents by leechers:\n{rows}");
-    assert_eq!(tracked.page("top10"), expected);
+    assert_eq!(fixture.page("top10"), expected);
     let networks = "Networks, limit /24:\n00000001: 10.0.1.0\n\nNetworks, limit /16:\n00000001: 10.0.0.0\n\n";
-    assert_eq!(tracked.page("s24s"), networks);
+    assert_eq!(fixture.page("s24s"), networks);
 
     // Nobody is left, but the torrent is known for its download; in the end it is forgotten, and the counts stay.
     let later = START + 30 + PEER_LIFETIME + 1;
-    tracked.tracker.sweep(later, || {});
-    assert_eq!(counts(&tracked, later), ["1", "1", "0", "0"]);
+    fixture.tracker.sweep(later, || {});
+    assert_eq!(counts(&fixture, later), ["1", "1", "0", "0"]);
     let (top, networks) = (
         "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n",
         "Networks, limit /24:\n\nNetworks, limit /16:\n\n",
     );
-    assert_eq!((tracked.page("top10").as_str(), tracked.page("s24s").as_str()), (top, networks));
+    assert_eq!((fixture.page("top10").as_str(), fixture.page("s24s").as_str()), (top, networks));
     let end = later + TORRENT_LIFETIME + 1;
-    tracked.tracker.sweep(end, || {});
-    assert_eq!(counts(&tracked, end), ["0", "0", "0", "0"]);
-    assert!(tracked.page("completed").starts_with("1\n0\n"));
-    assert_eq!(tracked.counters.total(Counter::UdpAnnounced), 7);
-    assert!(tracked.page("renew").contains("\n20 1\n"));
+    fixture.tracker.sweep(end, || {});
+    assert_eq!(counts(&fixture, end), ["0", "0", "0", "0"]);
+    assert!(fixture.page("completed").starts_with("1\n0\n"));
+    assert_eq!(fixture.counters.total(Counter::UdpAnnounced), 7);
+    assert!(fixture.page("renew").contains("\n20 1\n"));
 }
 
 #[test]
 fn a_walk_takes_many_short_steps_and_announces_go_on_between_them() {
-    let tracked = Tracked::new();
+    let fixture = Fixture::new();
     for torrent in 0..20_000 {
-        tracked.announce(torrent, torrent + 1, LEECHES, START);
+        fixture.announce(torrent, torrent + 1, LEECHES, START);
     }
-    let report = tracked.report(START);
+    let report = fixture.report(START);
     for (mode, steps) in [("everything", 20), ("top10", 20), ("s24s", 38)] {
-        assert!(tracked.made(mode, START).1 >= steps, "{mode}");
+        assert!(fixture.page_in_steps(mode, START).1 >= steps, "{mode}");
         let Ok(Page::Walk(mut walk)) = report.page(mode) else { panic!("{mode}") };
         assert!(walk.step(&report).is_none());
-        tracked.announce(7, 9999, SEEDS, START);
-        assert_eq!(tracked.tracker.scrape(&info_hash(7)).map(|counts| counts.seeders), Some(1), "no lock is held");
+        fixture.announce(7, 9999, SEEDS, START);
+        assert_eq!(fixture.tracker.scrape(&info_hash(7)).map(|counts| counts.seeders), Some(1), "no lock is held");
     }
 }
 
 #[test]
 fn a_large_swarm_is_walked_in_steps() {
-    let tracked = Tracked::new();
+    let fixture = Fixture::new();
     for peer in 0..60_000 {
-        tracked.announce(1, 0x0a00_0000 + peer, LEECHES, START);
+        fixture.announce(1, 0x0a00_0000 + peer, LEECHES, START);
     }
-    let (page, steps) = tracked.made("s24s", START);
-    assert!(steps > 60_000 / STEP, "{steps}: the lock was held for the whole swarm");
+    let (page, steps) = fixture.page_in_steps("s24s", START);
+    assert!(steps > 60_000 / STEP_BUDGET, "{steps}: the lock was held for the whole swarm");
     assert!(page.starts_with("Networks, limit /24:\n00000256: 10.0.0.0\n00000256: 10.0.1.0\n"), "{page}");
     assert!(
         page.ends_with("00000256: 10.0.233.0\n00000096: 10.0.234.0\n\nNetworks, limit /16:\n00060000: 10.0.0.0\n\n")
@@ -316,15 +315,15 @@ fn a_large_swarm_is_walked_in_steps() {
 
 #[test]
 fn a_crowd_of_networks_costs_a_second_walk_and_hides_no_large_one() {
-    let tracked = Tracked::new();
+    let fixture = Fixture::new();
     for peer in 0..6000 {
-        tracked.announce(peer, 0x0b00_0000 + peer * 256, LEECHES, START);
+        fixture.announce(peer, 0x0b00_0000 + peer * 256, LEECHES, START);
     }
-    let few = tracked.made("everything", START).1;
+    let few = fixture.page_in_steps("everything", START).1;
     for peer in 0..40 {
-        tracked.announce(1, 0x0c01_0200 + peer, LEECHES, START);
+        fixture.announce(1, 0x0c01_0200 + peer, LEECHES, START);
     }
-    let (page, steps) = tracked.made("s24s", START);
+    let (page, steps) = fixture.page_in_steps("s24s", START);
     assert!(steps > 3 * few, "{steps} steps, {few} for one look at each torrent");
     assert!(page.starts_with("Networks, limit /24:\n00000040: 12.1.2.0\n00000001: "), "{page}");
     assert!(page.contains("Networks, limit /16:\n00000256: 11.0.0.0\n"), "{page}");
@@ -333,9 +332,9 @@ fn a_crowd_of_networks_costs_a_second_walk_and_hides_no_large_one() {
 
 #[test]
 fn modes_that_are_not_there_are_unknown_or_need_a_feature() {
-    let tracked = Tracked::new();
+    let fixture = Fixture::new();
     for mode in ["", "nonsense", "top", "top1000", "Everything", "herr ", "s24", "tpbs", "statedump"] {
-        assert_eq!(tracked.report(START).page(mode).err(), Some(NoPage::Unknown), "{mode}");
+        assert_eq!(fixture.report(START).page(mode).err(), Some(NoPage::Unknown), "{mode}");
     }
-    assert_eq!(tracked.report(START).page("busy").err(), Some(NoPage::Needs("log-networks")));
+    assert_eq!(fixture.report(START).page("busy").err(), Some(NoPage::Needs("log-networks")));
 }

@@ -48,7 +48,7 @@ impl Table {
     /// Counts requests from somewhere in `network`, of which only the prefix counts.
     #[inline]
     pub(super) fn count(&self, network: Network, requests: u32, now: Minute, key: &HashKey, rng: &mut Rng) {
-        let network = self.prefix.around(network);
+        let network = self.prefix.truncate(network);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
         let at = key.hash_endpoint(0, network) as usize % BUCKETS;
         if let Some(bucket) = self.buckets.get(at) {

@@ -160,7 +160,7 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
         let errors = errors.iter().flat_map(move |&(kind, count)| self.each_family(&labels(kind), count));
         let refusals = AnnounceError::ALL.into_iter().flat_map(move |refusal| {
             let labels = labels(refusal_label(refusal));
-            self.rows(&labels, |family| self.counters.refused(protocol, refusal, family))
+            self.rows(&labels, |family| self.counters.refusals(protocol, refusal, family))
         });
         errors.chain(refusals)
     }

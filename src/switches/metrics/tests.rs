@@ -91,7 +91,7 @@ fn every_counter_is_on_the_page_under_its_own_name() {
     let refusals =
         [Protocol::Http, Protocol::Udp].map(|protocol| AnnounceError::ALL.map(|refusal| (protocol, refusal)));
     for ((protocol, refusal), times) in refusals.iter().flatten().zip(1..) {
-        (0..times).for_each(|_| worker_counters.refused(*protocol, *refusal, V4));
+        (0..times).for_each(|_| worker_counters.count_refusal(*protocol, *refusal, V4));
     }
     let page = page_of(&tracker(Listed, cluster()), &counters);
     let samples = samples(&page);
@@ -118,7 +118,7 @@ fn a_family_that_is_not_served_is_there_only_when_it_was_counted() {
     let (counters, tracker) = (Counters::default(), tracker(Open, Standalone));
     let page = page_of(&tracker, &counters);
     assert!(page.contains("family=\"ipv4\"} 0\n") && !page.contains("ipv6"), "{page}");
-    counters.for_worker().refused(Protocol::Http, AnnounceError::FamilyNotServed, V6);
+    counters.for_worker().count_refusal(Protocol::Http, AnnounceError::FamilyNotServed, V6);
     let page = page_of(&tracker, &counters);
     let ipv6: Vec<_> = page.lines().filter(|line| line.contains("ipv6")).collect();
     assert_eq!(ipv6, ["opentracker_errors_total{protocol=\"http\",kind=\"family_not_served\",family=\"ipv6\"} 1"]);

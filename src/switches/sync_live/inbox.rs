@@ -57,7 +57,7 @@ impl Inbox {
         let changes: Vec<_> = packet.changes(now).flatten().collect();
         inbox::absorb(tracker, &changes, packet.records(), now, counters, |change, outcome| {
             // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
-            worker_counters.outcome(change.endpoint.ip(), outcome);
+            worker_counters.count_outcome(change.endpoint.ip(), outcome);
         });
         Ok(())
     }

@@ -216,7 +216,7 @@ fn what_is_not_served_is_counted_by_its_reason() {
         );
     }
     for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(1, 0), (1, 0), (0, 1), (0, 0)]) {
-        let of = |family| counters.refused(Protocol::Udp, refusal, family);
+        let of = |family| counters.refusals(Protocol::Udp, refusal, family);
         assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{refusal}");
     }
 }
