@@ -11,28 +11,34 @@ const DEFAULT_WANTED: usize = 50;
 /// Maximum number of peers that are handed out in one reply.
 pub(super) const MAX_WANTED: usize = 200;
 
-/// Length, in bytes, of the longest words that matter in an announce: `info_hash` and `completed`.
-const MAX_WORD: usize = 9;
+/// Length, in bytes, of the longest keys and values that matter as text: `info_hash` and `completed`.
+const MAX_TEXT: usize = 9;
 
 /// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `uploaded`, `peer_id`, ...) are
 /// skipped, and so is `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AnnounceQuery {
     pub(super) info_hash: InfoHash,
-    /// 0 where there is none.
+    /// 0 where the query has none.
     pub(super) port: u16,
     pub(super) seeder: bool,
     pub(super) event: Event,
+    /// Maximum number of peers that the client wants to be handed: `numwant`, at most [`MAX_WANTED`].
     pub(super) wanted: usize,
 }
 
 impl AnnounceQuery {
+    /// Reads the parameters. A bad escape in a key, or in a value that does not matter, is skipped.
+    ///
+    /// # Errors
+    ///
+    /// There is no info hash, or more than one, or a value that matters is malformed.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
         let mut info_hash = None;
         let (mut port, mut seeder, mut event, mut wanted) = (0, false, Event::Update, DEFAULT_WANTED);
         for (key, value) in query.pairs() {
-            let mut room = [0; MAX_WORD];
-            match key.decode(&mut room) {
+            let mut buffer = [0; MAX_TEXT];
+            match key.decode(&mut buffer) {
                 Ok(Some(b"info_hash")) if info_hash.is_none() => {
                     info_hash = Some(value.info_hash()?.ok_or(Error::Parameter)?)
                 }
@@ -60,8 +66,8 @@ impl AnnounceQuery {
 }
 
 fn read_event(value: Encoded<'_>) -> Result<Event, Error> {
-    let mut room = [0; MAX_WORD];
-    Ok(match value.decode(&mut room)? {
+    let mut buffer = [0; MAX_TEXT];
+    Ok(match value.decode(&mut buffer)? {
         Some(b"completed") => Event::Completed,
         Some(b"stopped") => Event::Stopped,
         _ => Event::Update,

@@ -16,9 +16,9 @@ pub(super) struct AnnounceReply<'a> {
     pub(super) interval: u32,
     /// Seconds before which another announce is not welcome.
     pub(super) min_interval: u32,
-    /// 6 bytes each.
+    /// IPv4 peers: 6 bytes each.
     pub(super) peers: &'a [u8],
-    /// 18 bytes each, from trackers that know such peers.
+    /// IPv6 peers: 18 bytes each. `None` where the tracker does not serve IPv6.
     pub(super) peers6: Option<&'a [u8]>,
 }
 
@@ -70,23 +70,23 @@ mod tests {
 
     use super::*;
 
-    fn body(announced: &AnnounceReply<'_>) -> Vec<u8> {
-        let mut reply = Vec::new();
-        announced.write(true, &mut reply);
-        let at = reply.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
-        let body = reply.split_off(at);
+    fn body(reply: &AnnounceReply<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        reply.write(true, &mut bytes);
+        let at = bytes.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        let body = bytes.split_off(at);
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n",
             body.len()
         );
-        assert_eq!(String::from_utf8(reply).unwrap(), head);
+        assert_eq!(String::from_utf8(bytes).unwrap(), head);
         body
     }
 
     #[test]
-    fn there_are_always_peers_and_peers6_where_they_are_served() {
+    fn peers_are_always_there_and_peers6_where_ipv6_is_served() {
         let counts = ScrapeCounts { seeders: 1, leechers: 2, downloaded: 3 };
-        let mut announced = AnnounceReply {
+        let mut reply = AnnounceReply {
             counts,
             interval: 1800,
             min_interval: 900,
@@ -94,41 +94,41 @@ mod tests {
             peers6: Some(b"eighteen bytes...#"),
         };
         let start = "d8:completei1e10:downloadedi3e10:incompletei2e8:intervali1800e12:min intervali900e";
-        let text = |announced: &AnnounceReply<'_>| String::from_utf8(body(announced)).unwrap();
-        assert_eq!(text(&announced), format!("{start}5:peers0:6:peers618:eighteen bytes...#e"));
-        announced.peers6 = Some(b"");
-        assert_eq!(text(&announced), format!("{start}5:peers0:6:peers60:e"));
-        announced.peers6 = None;
-        announced.peers = b"abcdef";
-        assert_eq!(text(&announced), format!("{start}5:peers6:abcdefe"));
+        let text = |reply: &AnnounceReply<'_>| String::from_utf8(body(reply)).unwrap();
+        assert_eq!(text(&reply), format!("{start}5:peers0:6:peers618:eighteen bytes...#e"));
+        reply.peers6 = Some(b"");
+        assert_eq!(text(&reply), format!("{start}5:peers0:6:peers60:e"));
+        reply.peers6 = None;
+        reply.peers = b"abcdef";
+        assert_eq!(text(&reply), format!("{start}5:peers6:abcdefe"));
     }
 
     /// What `bendy` makes of it, which sees to the order of keys.
-    fn encoded(announced: &AnnounceReply<'_>) -> Result<Vec<u8>, Error> {
+    fn encoded(reply: &AnnounceReply<'_>) -> Result<Vec<u8>, Error> {
         let mut encoder = Encoder::new();
         encoder.emit_dict(|mut dict| {
-            dict.emit_pair(b"complete", announced.counts.seeders)?;
-            dict.emit_pair(b"downloaded", announced.counts.downloaded)?;
-            dict.emit_pair(b"incomplete", announced.counts.leechers)?;
-            dict.emit_pair(b"interval", announced.interval)?;
-            dict.emit_pair(b"min interval", announced.min_interval)?;
-            dict.emit_pair_with(b"peers", |value| value.emit_bytes(announced.peers))?;
-            announced.peers6.map_or(Ok(()), |peers6| dict.emit_pair_with(b"peers6", |value| value.emit_bytes(peers6)))
+            dict.emit_pair(b"complete", reply.counts.seeders)?;
+            dict.emit_pair(b"downloaded", reply.counts.downloaded)?;
+            dict.emit_pair(b"incomplete", reply.counts.leechers)?;
+            dict.emit_pair(b"interval", reply.interval)?;
+            dict.emit_pair(b"min interval", reply.min_interval)?;
+            dict.emit_pair_with(b"peers", |value| value.emit_bytes(reply.peers))?;
+            reply.peers6.map_or(Ok(()), |peers6| dict.emit_pair_with(b"peers6", |value| value.emit_bytes(peers6)))
         })?;
         encoder.get_output()
     }
 
     proptest! {
         #[test]
-        fn it_is_what_bendy_encodes_and_decodes(
+        fn a_reply_is_what_bendy_encodes_and_decodes(
             [seeders, leechers, downloaded, interval, min_interval] in any::<[u32; 5]>(),
             peers in any::<Vec<u8>>(),
             peers6 in option::of(any::<Vec<u8>>()),
         ) {
             let counts = ScrapeCounts { seeders, leechers, downloaded };
-            let announced = AnnounceReply { counts, interval, min_interval, peers: &peers, peers6: peers6.as_deref() };
-            let body = body(&announced);
-            prop_assert_eq!(&body, &encoded(&announced).unwrap());
+            let reply = AnnounceReply { counts, interval, min_interval, peers: &peers, peers6: peers6.as_deref() };
+            let body = body(&reply);
+            prop_assert_eq!(&body, &encoded(&reply).unwrap());
 
             let mut decoder = Decoder::new(&body);
             let Some(Object::Dict(mut dict)) = decoder.next_object().unwrap() else { panic!("a dictionary") };

@@ -1,4 +1,5 @@
-//! What handlers have in common that depends on the plugs of the build: who asks, whether he may, and full scrapes.
+//! What handlers have in common that depends on the plugs of the build: who asks, who may see a page, and pages that
+//! are made while they are sent.
 
 use std::net::IpAddr;
 
@@ -14,20 +15,21 @@ use super::request::Version;
 use super::stream::{Coded, Stream};
 
 impl<F: HttpFlavour> Exchange<'_, F> {
-    /// Returns who asks, where that is not for the query to say: an address in it is that of a peer.
+    /// Returns the address of the client that asks for a page. The query has no say in that: an address in it is that
+    /// of a peer.
     ///
     /// # Errors
     ///
-    /// A proxy that says who asks does not make sense.
+    /// What a proxy says of the client cannot be understood.
     pub fn client(&self) -> Result<IpAddr, BadAddress> {
         self.flavour().client_address().of(self.connection, self.request, &Query::EMPTY)
     }
 
-    /// Asks whether the client may see a page.
+    /// Checks that the client may see a page.
     ///
     /// # Errors
     ///
-    /// The client may not, or it is not clear who asks.
+    /// The client may not, or what a proxy says of it cannot be understood.
     pub fn check(&self, access: Access) -> Result<(), Error> {
         let is_allowed = match access {
             Access::Everyone => true,

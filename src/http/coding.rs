@@ -10,7 +10,7 @@ pub trait Coding: Send + Sync + 'static {
     /// Returns the names under which clients ask for it, in lower case. The first one is the one that is answered with.
     fn names(&self) -> &'static [&'static str];
 
-    /// Begins to code a page; `None` while as many are being coded as may be at a time.
+    /// Returns an encoder for one page; `None` while as many pages are being coded as may be at a time.
     fn encoder(&self) -> Option<Box<dyn Encoder>>;
 }
 
@@ -22,7 +22,7 @@ pub trait Encoder {
 
 /// The codings of a build, best first: one coding, none, or a pair of such lists.
 pub trait Codings: Send + Sync + 'static {
-    /// True where the list has a coding: then what is sent depends on what the client accepts.
+    /// True where there is a coding: then what is sent depends on what the client accepts.
     const NEGOTIATES: bool;
 
     /// Appends all codings to `list`, the one that the server likes best first.
@@ -68,22 +68,22 @@ impl EncoderLimit {
         Self(Arc::new(Semaphore::new(max)))
     }
 
-    /// Takes one place; `None` if all are taken.
+    /// Returns a permit for one page; `None` if all are taken.
     pub fn take(&self) -> Option<EncoderPermit> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(EncoderPermit)
     }
 }
 
-/// A place for one page, given back when this is dropped.
+/// Lets one page be coded, until this is dropped.
 #[derive(Debug)]
 pub struct EncoderPermit(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
-/// Begins the coding that suits a client with these `Accept-Encoding` fields best (RFC 9110, section 12.5.3). `None`:
-/// the page is sent as it is.
+/// Returns an encoder, and the name of its coding, that suits a client with these `Accept-Encoding` fields best (RFC
+/// 9110, section 12.5.3); `None` if the page is to be sent unchanged.
 ///
-/// The heaviest coding is the best, and of two that weigh the same the one that the server lists first. A page is sent
-/// unchanged only when no coding weighs as much, or none has a free place; then it has to do, even for a client that
-/// refuses it so. Malformed members of the fields do not count.
+/// The coding with the greatest weight is the best, and of two with the same weight the one that the server lists
+/// first. A page is sent unchanged only when no coding weighs as much, or none has a free permit: then even a client
+/// that refuses unchanged pages is sent one. Malformed members of the fields do not count.
 pub(super) fn negotiate<'f>(
     codings: &impl Codings,
     accept_encoding: impl Iterator<Item = &'f [u8]>,

@@ -16,13 +16,13 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::tracker::{Clock, Flavour};
 
+use super::byte_stream::ByteStream;
 use super::exchange::{Next, StreamedBody};
 use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Malformed, Request};
 use super::takeover::{TakenOver, Takeover};
-use super::transport::Transport;
 use super::walk;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
@@ -45,14 +45,14 @@ const INITIAL_INPUT: usize = 1024;
 /// Maximum number of bytes that a connection keeps for replies while it waits for a request: enough for most of them.
 const MAX_KEPT_OUTPUT: usize = 2048;
 
-/// A reply, or the beginning of one, that has been written to the output.
+/// What follows a reply, or the beginning of one, that has been written to the output.
 struct Reply<F: Flavour> {
     next: Next<F>,
-    /// The client may send more that nobody is going to read.
+    /// The client may send more, which is not going to be read.
     unread: bool,
 }
 
-/// A connection that is to be driven, with what has been done on it.
+/// How far a connection has got that is to be driven on.
 pub(super) struct OpenConnection<F: Flavour> {
     buffers: Buffers,
     /// The reply to the request that was answered, if one was.
@@ -60,7 +60,7 @@ pub(super) struct OpenConnection<F: Flavour> {
 }
 
 impl<F: Flavour> OpenConnection<F> {
-    /// Returns a connection over which nothing has come.
+    /// Returns the state of a connection over which nothing has come.
     pub(super) fn new() -> Self {
         Self { buffers: Buffers { input: Vec::new(), output: Vec::new() }, reply: None }
     }
@@ -73,14 +73,14 @@ struct Buffers {
     output: Vec<u8>,
 }
 
-/// What ends the wait for a request. Both are made once for a connection: to move a deadline and to go on waiting costs
-/// less than to begin.
+/// What ends the wait for a request. Both are made once for a connection: to move a deadline, or to go on waiting,
+/// costs less than to make a new one.
 struct Deadlines<'a, S> {
     deadline: Pin<&'a mut Sleep>,
     stopping: Pin<&'a mut S>,
 }
 
-/// Answers connections without the event loop where that is possible, one after the other.
+/// Answers connections before the event loop knows of them where that is possible, one after the other.
 pub(super) struct FastPath {
     input: [u8; INITIAL_INPUT],
     output: Vec<u8>,
@@ -91,7 +91,8 @@ impl FastPath {
         Self { input: [0; INITIAL_INPUT], output: Vec::new() }
     }
 
-    /// Does what can be done on a connection without waiting. Returns `None` if that was all, and it is to be closed.
+    /// Reads a request and sends its reply as far as that takes no waiting. Returns `None` if the connection is done
+    /// with and is to be closed, else how far it has got.
     pub(super) fn answer<F: HttpFlavour, C: Clock>(
         &mut self,
         incoming: &mut impl Incoming,
@@ -104,18 +105,18 @@ impl FastPath {
         };
         self.output.clear();
         self.output.shrink_to(MAX_KEPT_OUTPUT);
-        let Some((reply, taken)) = answer(from, worker, received, &mut self.output) else {
+        let Some((reply, head_len)) = answer(from, worker, received, &mut self.output) else {
             let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
             return Some(OpenConnection { buffers, reply: None });
         };
-        let input = received.get(taken..).unwrap_or_default();
+        let input = received.get(head_len..).unwrap_or_default();
         let more = reply.unread || !reply.next.is_close();
-        // A connection that stays is answered only with a permit: else one more than may be would have been let in.
+        // A connection that stays has its reply sent once it has a permit: else more would be served than may be open.
         let stays = more || !input.is_empty() || received.len() == INITIAL_INPUT;
         let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
         let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
-        // Else it is closed at once: what comes in this moment would be one request more of a client that did not ask
-        // to send another.
+        // Else it is closed without another look: what comes from now on would be a second request of a client that did
+        // not ask to keep the connection.
         if stays || !output.is_empty() {
             let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
             return Some(OpenConnection { buffers, reply: Some(reply) });
@@ -124,7 +125,7 @@ impl FastPath {
     }
 }
 
-/// Returns what came of something that is not waited for; `None` if it would have to be.
+/// Returns how many bytes were received or sent; `None` if that would have to be waited for.
 fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(len) => Ok(Some(len)),
@@ -135,7 +136,7 @@ fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
 
 /// Drives a connection to its end: answers one request, or several if the client asks for that, and closes it.
 pub(super) async fn drive<F: HttpFlavour, C: Clock>(
-    mut stream: impl Transport,
+    mut stream: impl ByteStream,
     from: IpAddr,
     worker: &Worker<F, C>,
     connection: OpenConnection<F>,
@@ -182,9 +183,9 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     }
 }
 
-/// Lets a route speak what it speaks instead of HTTP, until it is done.
+/// Leaves the connection to a route, which speaks something else over it, until the route is done.
 async fn hand_over<F: HttpFlavour, C: Clock>(
-    stream: &mut impl Transport,
+    stream: &mut impl ByteStream,
     worker: &Worker<F, C>,
     takeover: Box<dyn Takeover>,
     received: Vec<u8>,
@@ -193,9 +194,10 @@ async fn hand_over<F: HttpFlavour, C: Clock>(
     takeover.run(TakenOver { stream, received, now: &|| worker.now(), stopping }).await;
 }
 
-/// Reads one request, and no further if more have come with it. Returns `None` when there is nobody to answer.
+/// Reads one request, and no further if more have come with it, and answers it. Returns `None` if none has come and the
+/// connection is to be closed.
 async fn receive<F: HttpFlavour, C: Clock>(
-    stream: &mut impl Transport,
+    stream: &mut impl ByteStream,
     from: IpAddr,
     worker: &Worker<F, C>,
     Buffers { input, output }: &mut Buffers,
@@ -203,31 +205,32 @@ async fn receive<F: HttpFlavour, C: Clock>(
 ) -> Option<Reply<F>> {
     deadline.as_mut().reset(Instant::now() + HEAD_TIME);
     loop {
-        let begun = !input.is_empty();
-        if begun {
-            if let Some((reply, taken)) = answer(from, worker, input, output) {
-                input.drain(..taken);
+        let has_begun = !input.is_empty();
+        if has_begun {
+            if let Some((reply, head_len)) = answer(from, worker, input, output) {
+                input.drain(..head_len);
                 return Some(reply);
             }
         }
-        let stop = async { if begun { pending().await } else { stopping.as_mut().await } };
+        let stop = async { if has_begun { pending().await } else { stopping.as_mut().await } };
         match race(race(read(stream, input), deadline.as_mut()), stop).await {
             Ok(Ok(Ok(1..))) => (),
-            Ok(Ok(Ok(0)) | Err(())) if begun => return Some(refuse(from, worker, output)),
+            Ok(Ok(Ok(0)) | Err(())) if has_begun => return Some(refuse(from, worker, output)),
             _ => return None,
         }
     }
 }
 
-/// Reads some bytes. The room for them grows as they come, up to that for the longest head.
-async fn read(stream: &mut impl Transport, input: &mut Vec<u8>) -> io::Result<usize> {
+/// Reads some bytes. The memory for them grows as they come, up to that for the longest head.
+async fn read(stream: &mut impl ByteStream, input: &mut Vec<u8>) -> io::Result<usize> {
     if input.len() == input.capacity() {
         input.reserve_exact(input.len().clamp(INITIAL_INPUT, MAX_HEAD / 2));
     }
     stream.read_buf(input).await
 }
 
-/// Answers the request at the beginning of `input`, if it is complete, and says how many bytes of it that took.
+/// Answers the request at the beginning of `input`. Returns what follows, with the length of the head in bytes; `None`
+/// if the head is not complete.
 fn answer<F: HttpFlavour, C: Clock>(
     from: IpAddr,
     worker: &Worker<F, C>,
@@ -245,6 +248,7 @@ fn answer<F: HttpFlavour, C: Clock>(
     }
 }
 
+/// Answers what is no request.
 fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<F> {
     worker.service.borrow().refuse(Error::Malformed, from, output);
     Reply { next: Next::Close, unread: true }
@@ -252,7 +256,7 @@ fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut V
 
 /// Makes and sends a body piece by piece. Others have their turn between two pieces.
 async fn send_body<F: HttpFlavour, C: Clock>(
-    stream: &mut impl Transport,
+    stream: &mut impl ByteStream,
     worker: &Worker<F, C>,
     output: &mut Vec<u8>,
     StreamedBody { stream: mut pieces, chunked, bytes, .. }: StreamedBody<F>,
@@ -295,7 +299,7 @@ fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
 }
 
 /// Writes all of `bytes`, and sees that they go out.
-async fn write(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<()> {
+async fn write(stream: &mut impl ByteStream, bytes: &[u8]) -> io::Result<()> {
     let rest = bytes.get(write_at_once(stream, bytes).await?..).unwrap_or_default();
     // Only who has to wait needs a timer.
     if rest.is_empty() && flush_at_once(stream).await? {
@@ -309,7 +313,7 @@ async fn write(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes as much as there is room for. Returns how many bytes that is.
-async fn write_at_once(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<usize> {
+async fn write_at_once(stream: &mut impl ByteStream, bytes: &[u8]) -> io::Result<usize> {
     poll_fn(|context| {
         Poll::Ready(match bytes {
             [] => Ok(0),
@@ -323,7 +327,7 @@ async fn write_at_once(stream: &mut impl Transport, bytes: &[u8]) -> io::Result<
 }
 
 /// Lets go of what a wrapper holds back; a socket holds nothing. Returns whether all of it has gone out.
-async fn flush_at_once(stream: &mut impl Transport) -> io::Result<bool> {
+async fn flush_at_once(stream: &mut impl ByteStream) -> io::Result<bool> {
     poll_fn(|context| {
         Poll::Ready(match Pin::new(&mut *stream).poll_flush(context) {
             Poll::Ready(flushed) => flushed.map(|()| true),
@@ -335,7 +339,7 @@ async fn flush_at_once(stream: &mut impl Transport) -> io::Result<bool> {
 
 /// Closes a connection in such a way that what was sent last arrives: a system that closes one with something unread
 /// tells the other end to forget all (RFC 9112, section 9.6). What wraps a connection may have a last word to say, too.
-async fn close(mut stream: impl Transport, unread: bool, is_wrapped: bool) {
+async fn close(mut stream: impl ByteStream, unread: bool, is_wrapped: bool) {
     if unread || is_wrapped || has_more(&mut stream).await {
         let linger = async {
             stream.shutdown().await?;
@@ -347,7 +351,7 @@ async fn close(mut stream: impl Transport, unread: bool, is_wrapped: bool) {
 }
 
 /// Returns whether something has come already.
-async fn has_more(stream: &mut impl Transport) -> bool {
+async fn has_more(stream: &mut impl ByteStream) -> bool {
     poll_fn(|context| {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);

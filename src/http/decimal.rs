@@ -12,10 +12,11 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
+    /// Returns the digits of `number`.
     pub(super) fn new(number: impl Into<u64>) -> Self {
         let (mut digits, mut start, mut rest) = ([b'0'; MAX_DIGITS], MAX_DIGITS, number.into());
-        for place in digits.iter_mut().rev() {
-            *place += (rest % 10) as u8;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
             rest /= 10;
             start -= 1;
             if rest == 0 {
@@ -25,6 +26,7 @@ impl Decimal {
         Self { digits, start }
     }
 
+    /// Returns the digits as ASCII.
     pub(super) fn bytes(&self) -> &[u8] {
         self.digits.get(self.start..).unwrap_or_default()
     }

@@ -24,7 +24,7 @@ pub struct Shared<F: Flavour> {
     pub counters: Arc<Counters>,
     /// The path of the statistics, without the slash before it.
     pub stats_path: String,
-    /// Where `/` leads; a 404 without.
+    /// Where `/` redirects to; without it, `/` is not found.
     pub redirect_url: Option<String>,
 }
 
@@ -32,7 +32,8 @@ pub struct Shared<F: Flavour> {
 pub struct Exchange<'a, F: Flavour> {
     /// What the client asks.
     pub request: &'a Request<'a>,
-    /// The other end of the connection, which need not be the client: a proxy's requests come from others.
+    /// The address at the other end of the connection, which need not be the client's: a proxy hands on requests of
+    /// others. [`Self::client`] says whose it is.
     pub connection: IpAddr,
     /// When the request came.
     pub now: RequestTime,
@@ -42,10 +43,11 @@ pub struct Exchange<'a, F: Flavour> {
     pub shared: &'a Arc<Shared<F>>,
     /// The counters of this worker.
     pub counters: &'a Arc<WorkerCounters>,
-    /// Random numbers, of which no secret depends on any.
+    /// Random numbers that no secret depends on.
     pub rng: &'a mut Rng,
     /// The reply, to be appended to.
     pub out: &'a mut Vec<u8>,
+    /// Where the peers of the reply are collected.
     pub(super) peers: &'a mut PeerMemory,
 }
 
@@ -74,7 +76,7 @@ pub enum Next<F: Flavour> {
     KeepAlive,
     /// Make and send a page piece by piece. The head is in the reply.
     Stream(StreamedBody<F>),
-    /// Make a page of the statistics, send it with its head, and close the connection.
+    /// Make a page of the statistics in a walk, send it with its head, and close the connection.
     Walk(Walk),
     /// Hand the connection over: HTTP is over on it.
     TakeOver(Box<dyn Takeover>),
@@ -86,7 +88,7 @@ pub struct StreamedBody<F: Flavour> {
     pub stream: Box<dyn Stream<F::Families>>,
     /// It goes out in chunks (RFC 9112, section 7.1); else the end of the connection is its end.
     pub chunked: bool,
-    /// Wait for another request behind its last chunk.
+    /// Another request may follow once its last chunk is sent.
     pub keep_alive: bool,
     /// Where its bytes are counted, as they are sent.
     pub bytes: Counter,

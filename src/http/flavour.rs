@@ -28,7 +28,7 @@ pub trait HttpFlavour: Flavour {
     type Codings: Codings;
     /// Says who gets a full scrape, and when.
     type ScrapeLimit: ScrapeLimit;
-    /// Hears how long requests took.
+    /// Measures how long requests took.
     type RequestTimes: RequestTimes;
     /// What connections pass through before HTTP.
     type Wrappers: Wrappers;
@@ -46,7 +46,7 @@ pub trait HttpFlavour: Flavour {
     fn codings(&self) -> &Self::Codings;
     /// Returns the plug that says who gets a full scrape.
     fn scrape_limit(&self) -> &Self::ScrapeLimit;
-    /// Returns the plug that hears how long requests took.
+    /// Returns the plug that measures how long requests took.
     fn request_times(&self) -> &Self::RequestTimes;
     /// Returns what connections pass through.
     fn wrappers(&self) -> &Self::Wrappers;
@@ -78,7 +78,7 @@ pub trait StatsAccess: Send + Sync + 'static {
     fn allows(&self, client: IpAddr) -> bool;
 }
 
-/// Stands where `restrict-stats` is off.
+/// Stands where `restrict-stats` is off: everyone may.
 #[derive(Debug, Default)]
 pub struct Everyone;
 
@@ -90,14 +90,14 @@ impl StatsAccess for Everyone {
 
 /// A page, or a few that belong together, which a switch brings.
 pub trait Route: Send + Sync + 'static {
-    /// Which of its pages is asked for.
+    /// Which of its pages a request asks for.
     type Page;
 
     /// Who may see its pages.
     const ACCESS: Access;
 
-    /// Returns the page that is asked for, if it is one of these. The tracker's own pages have been looked for before.
-    fn find(asked: Asked<'_>) -> Option<Self::Page>;
+    /// Returns the page that a request asks for, if it is one of these. The tracker's own pages go before.
+    fn find(target: RouteTarget<'_>) -> Option<Self::Page>;
 
     /// Answers a request for a page from a client who may see it.
     ///
@@ -116,16 +116,17 @@ pub enum Access {
     Statistics,
 }
 
-/// What a request asks for that is not one of the tracker's own pages.
+/// What a request asks for, if it is not one of the tracker's own pages.
 #[derive(Debug, Clone, Copy)]
-pub enum Asked<'a> {
+pub enum RouteTarget<'a> {
     /// The path of this request.
     Path(&'a Request<'a>),
-    /// Every torrent. Of those that are statistics, the client is one who may read these.
+    /// A page that names every torrent. If it is one of the statistics, the client has been found to be one who may
+    /// read them.
     Listing(Listing),
 }
 
-impl Asked<'_> {
+impl RouteTarget<'_> {
     /// Returns whether it is this path, given without slashes around it.
     pub fn is_path(self, path: &str) -> bool {
         matches!(self, Self::Path(request) if request.path_is(path))
@@ -135,7 +136,7 @@ impl Asked<'_> {
 /// The pages that switches bring: one route, none, or a pair of such tables.
 pub trait Routes: Send + Sync + 'static {
     /// Answers a request if the page that it asks for is one of these.
-    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>>;
+    fn route<F: HttpFlavour>(&self, target: RouteTarget<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>>;
 }
 
 /// Stands where a switch that brings a page is off.
@@ -143,21 +144,21 @@ pub trait Routes: Send + Sync + 'static {
 pub struct NoRoute;
 
 impl Routes for NoRoute {
-    fn route<F: HttpFlavour>(&self, _: Asked<'_>, _: &mut Exchange<'_, F>) -> Option<Answer<F>> {
+    fn route<F: HttpFlavour>(&self, _: RouteTarget<'_>, _: &mut Exchange<'_, F>) -> Option<Answer<F>> {
         None
     }
 }
 
 impl<R: Route> Routes for R {
-    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
-        let page = R::find(asked)?;
+    fn route<F: HttpFlavour>(&self, target: RouteTarget<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
+        let page = R::find(target)?;
         Some(exchange.check(R::ACCESS).and_then(|()| self.answer(page, exchange)))
     }
 }
 
 impl<A: Routes, B: Routes> Routes for (A, B) {
-    fn route<F: HttpFlavour>(&self, asked: Asked<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
-        self.0.route(asked, exchange).or_else(|| self.1.route(asked, exchange))
+    fn route<F: HttpFlavour>(&self, target: RouteTarget<'_>, exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
+        self.0.route(target, exchange).or_else(|| self.1.route(target, exchange))
     }
 }
 
@@ -165,14 +166,14 @@ impl<A: Routes, B: Routes> Routes for (A, B) {
 #[derive(Debug, Clone, Copy)]
 pub struct AbsentRoute {
     /// Returns whether one of them is asked for.
-    pub is_asked: fn(Asked<'_>) -> bool,
-    /// What the 404 says beside its name.
+    pub covers: fn(RouteTarget<'_>) -> bool,
+    /// What the 404 says beside `Not Found`.
     pub reason: &'static str,
 }
 
-/// Says who gets a full scrape, and when. Asked when the page is known and nothing of it is sent yet.
+/// Says who gets a full scrape, and when. RouteTarget when the page is known and nothing of it is sent yet.
 pub trait ScrapeLimit: Send + Sync + 'static {
-    /// What a full scrape holds until its end, such as a place among those that may be sent together.
+    /// What a full scrape holds until its end, such as one of a bounded number of permits.
     type Permit: 'static;
 
     /// Lets the client have a full scrape.
@@ -195,34 +196,35 @@ impl ScrapeLimit for Unlimited {
     }
 }
 
-/// Hears how long requests took.
+/// Measures how long requests took.
 pub trait RequestTimes: Send + Sync + 'static {
-    /// One worker's ear.
+    /// The part of one worker, to which it alone adds.
     type OfWorker: WorkerTimes;
 
-    /// False where nobody listens: then the clock is not read.
+    /// False where nobody wants to know: then the clock is not read.
     const LISTENS: bool;
 
-    /// Returns an ear for one more worker.
+    /// Returns the part of one more worker.
     fn for_worker(&self) -> Self::OfWorker;
 
-    /// Returns what all workers have heard so far; `None` where nobody keeps account of it.
+    /// Returns the times of all workers so far; `None` where they are not kept.
     fn sum(&self) -> Option<TimesSum>;
 }
 
-/// Hears how long the requests of one worker took.
+/// Measures how long the requests of one worker took.
 pub trait WorkerTimes: 'static {
-    /// One more request took so long to answer: from its whole head to its reply, or to the beginning of one that takes
-    /// longer.
+    /// Adds the time that one more request took to answer: from its whole head to its reply, or to the beginning of one
+    /// that is made while it is sent.
     fn add(&self, time: Duration);
 }
 
 /// How long requests took, as a histogram.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TimesSum {
-    /// All of them together.
+    /// The sum of all times, in seconds.
     pub seconds: f64,
-    /// Upper bounds in seconds, the last one infinite, and how many came to lie below each and above the one before.
+    /// For each bucket its upper bound in seconds, of which the last is infinite, and how many requests lie below it
+    /// and above the bound before.
     pub buckets: Vec<(f64, u64)>,
 }
 
@@ -255,7 +257,7 @@ impl WorkerTimes for Untimed {
     fn add(&self, _: Duration) {}
 }
 
-/// Two who listen: both are told, and the first who keeps account is asked.
+/// Two that measure: both are told of each time, and the sum is that of the first that keeps one.
 impl<A: RequestTimes, B: RequestTimes> RequestTimes for (A, B) {
     type OfWorker = (A::OfWorker, B::OfWorker);
 

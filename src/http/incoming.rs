@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::transport::Transport;
+use super::byte_stream::ByteStream;
 
 /// A socket that listens, known to the event loop.
 pub struct Listener(AsyncFd<TcpListener>);
@@ -31,6 +31,7 @@ impl Listener {
         AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
     }
 
+    /// Returns the socket itself.
     pub(super) fn socket(&self) -> &TcpListener {
         self.0.get_ref()
     }
@@ -44,10 +45,10 @@ impl Listener {
 /// A connection that can be used at once, without waiting, or become one that can wait.
 pub(super) trait Incoming {
     /// The same connection, known to the event loop.
-    type Stream: Transport + 'static;
+    type Stream: ByteStream + 'static;
 
-    /// Takes what has come, up to the size of `room`. Returns how many bytes that is.
-    fn receive(&mut self, room: &mut [u8]) -> io::Result<usize>;
+    /// Takes what has come, up to the size of `buffer`. Returns how many bytes that is.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Sends as much as the system has room for. Returns how many bytes that is.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -59,8 +60,8 @@ pub(super) trait Incoming {
 impl Incoming for TcpStream {
     type Stream = tokio::net::TcpStream;
 
-    fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT)?)
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {

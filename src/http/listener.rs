@@ -17,27 +17,27 @@ use crate::stats::Counter;
 use crate::stop::StopToken;
 use crate::tracker::Clock;
 
+use super::byte_stream::ByteStream;
 use super::connection::{FastPath, OpenConnection, WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
-use super::transport::Transport;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
 
 /// How long to wait before the next attempt when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The log is told once of all failures that are less than this apart.
+/// Failures that are less than this apart are logged once.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Maximum number of bytes that the system holds for a client beside those on their way: enough to keep it busy.
+/// Maximum number of bytes that the system holds for a client and has not sent yet: enough to keep it busy.
 const MAX_UNSENT: u32 = 128 * 1024;
 
 /// How long requests under way may take to be finished when the tracker stops.
 const FINISH_TIME: Duration = Duration::from_secs(3);
 
-/// Serves what comes to `listener` until `stop` is told; then accepts no more, and returns when all connections of the
-/// worker are closed, or after 3 s.
+/// Serves what comes to `listener` until `stop` says that the process ends; then accepts no more, and returns when all
+/// connections of the worker are closed, or after 3 s.
 ///
 /// Runs in a [`LocalSet`](tokio::task::LocalSet), with time enabled; connections that are still open after the 3 s
 /// are cut when that is dropped. Several listeners can share a worker.
@@ -81,7 +81,7 @@ fn tune(listener: &TcpListener) {
 /// Maximum number of connections that are answered one after the other before those that wait have a turn.
 const MAX_AT_ONCE: usize = 16;
 
-/// Accepts connections and has them answered. Returns only when none may be open any more.
+/// Accepts connections and has them answered. Returns only when there will never be a permit again.
 pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
@@ -99,7 +99,7 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
         match taken_in {
             Ok(ControlFlow::Continue(())) => (),
             Ok(ControlFlow::Break(())) => return,
-            Err(error) if is_that_of_one_connection(&error) => (),
+            Err(error) if concerns_one_connection(&error) => (),
             Err(error) => {
                 if last_failure.is_none_or(|last| last.elapsed() >= EPISODE) {
                     tracing::warn!("no TCP connection can be accepted for now, trying again: {error}");
@@ -111,8 +111,13 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     }
 }
 
-/// Answers a connection at once if it can, else in a task of its own. Only those that stay take a permit, but while
-/// there is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read yet.
+/// Answers a connection at once if it can, else in a task of its own. Only a connection that stays takes a permit, but
+/// while there is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read
+/// yet. Breaks when there will never be a permit again.
+///
+/// # Errors
+///
+/// The event loop has no room for the connection.
 async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut incoming: I,
@@ -149,9 +154,9 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Takes a connection through what this build wraps connections in. Returns `None` if that fails, or the worker is to
-/// stop: nothing has been asked yet.
-async fn pass<F: HttpFlavour, C: Clock, S: Transport + 'static>(
+/// Takes a connection through what this build wraps connections in. Returns `None` if that fails, or if the worker is
+/// to stop meanwhile: no request is lost then.
+async fn pass<F: HttpFlavour, C: Clock, S: ByteStream + 'static>(
     stream: S,
     from: SocketAddr,
     worker: &Worker<F, C>,
@@ -160,9 +165,9 @@ async fn pass<F: HttpFlavour, C: Clock, S: Transport + 'static>(
     race(shared.tracker.flavour().wrappers().pass(stream, from), worker.stopping()).await.ok()?.ok()
 }
 
-/// Returns whether an error is that of one connection before it was accepted, which accept(2) on Linux tells of as
-/// well. The next connection may do.
-fn is_that_of_one_connection(error: &io::Error) -> bool {
+/// Returns whether an error concerns only the connection that was to be accepted, as some do that accept(2) returns on
+/// Linux. The next connection may be all right.
+fn concerns_one_connection(error: &io::Error) -> bool {
     use ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
     };
@@ -177,12 +182,12 @@ mod tests {
     use std::cell::RefCell;
     use std::future::pending;
 
-    use crate::http::worker::ConnectionLimit;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
 
     use super::*;
     use crate::http::testing::{Plain, Still, plain, run, worker};
+    use crate::http::worker::ConnectionLimit;
 
     type Connection = io::Result<(DuplexStream, SocketAddr)>;
 
@@ -243,12 +248,12 @@ mod tests {
             loop {
                 let (listener, address) = listener();
                 tune(listener.socket());
-                let begun = Instant::now();
+                let start = Instant::now();
                 let _silent = TcpStream::connect(address).await.unwrap();
                 let mut client = TcpStream::connect(address).await.unwrap();
                 client.write_all(REQUEST).await.unwrap();
                 // Else the machine was too busy: by now the silent one is accepted as well.
-                if begun.elapsed() < Duration::from_millis(500) {
+                if start.elapsed() < Duration::from_millis(500) {
                     let (mut accepted, from) = listener.accept().await.unwrap();
                     assert_eq!(from, client.local_addr().unwrap());
                     assert_eq!(accepted.receive(&mut [0; 100]).unwrap(), REQUEST.len());
@@ -266,9 +271,9 @@ mod tests {
             let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
             let aborted = Err(ErrorKind::ConnectionAborted.into());
             accept_in_background(&worker, vec![accepted, full(), aborted, full(), full()]);
-            let begun = Instant::now();
+            let start = Instant::now();
             assert!(reply(client).await.starts_with("HTTP/1.1 404"));
-            assert_eq!(begun.elapsed().as_millis() / 100, 3, "a pause after each time that there was no room");
+            assert_eq!(start.elapsed().as_millis() / 100, 3, "a pause after each time that there was no room");
             assert_eq!(worker.service.borrow().shared().counters.total(Counter::TcpAccepted), 1);
         });
     }
@@ -283,9 +288,9 @@ mod tests {
             yield_now().await;
             let (waiting, accepted) = connection();
             accept_in_background(&two, vec![accepted]);
-            let begun = Instant::now();
+            let start = Instant::now();
             assert!(reply(waiting).await.starts_with("HTTP/1.1 404"));
-            assert_eq!(begun.elapsed().as_secs(), 30, "until the idle one was closed");
+            assert_eq!(start.elapsed().as_secs(), 30, "until the idle one was closed");
             drop(idle);
             one.all_closed().await;
             two.all_closed().await;
@@ -349,11 +354,11 @@ mod tests {
             accept_in_background(&worker, vec![accepted]);
             client.write_all(b"GET /").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let begun = Instant::now();
+            let start = Instant::now();
             let stop = StopToken::default();
             stop.stop();
             serve(listener().0, worker, stop).await;
-            assert_eq!(begun.elapsed(), FINISH_TIME);
+            assert_eq!(start.elapsed(), FINISH_TIME);
         });
     }
 }

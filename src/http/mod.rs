@@ -1,7 +1,7 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
 //!
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
-//!   first, and [`transport`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
+//!   first, and [`byte_stream`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
 //!   one thread share.
 //! - [`request`], [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
 //! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
@@ -16,6 +16,7 @@ pub mod address;
 mod announce_query;
 mod announce_reply;
 mod answering;
+pub mod byte_stream;
 pub mod coding;
 mod connection;
 mod decimal;
@@ -34,7 +35,6 @@ pub mod stream;
 pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod transport;
 mod walk;
 mod worker;
 pub mod wrapper;

@@ -15,7 +15,7 @@ pub struct Encoded<'a>(&'a [u8]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadEscape;
 
-/// Maximum length, in bytes, of a word that a page is chosen by, such as a mode or a format. None has as many.
+/// Length, in bytes, that no word exceeds by which a page is chosen, such as a mode or a format.
 pub const MAX_WORD: usize = 16;
 
 /// A whole number. One that is too large for 64 bits counts as the largest that fits.
@@ -60,12 +60,12 @@ impl<'a> Query<'a> {
 
     /// Returns the word that is the value of a parameter, or `default` where there is no such parameter. `None` if the
     /// value is no text, or longer than any word that matters.
-    pub fn word<'r>(self, name: &str, default: &'r str, room: &'r mut [u8; MAX_WORD]) -> Option<&'r str>
+    pub fn word<'r>(self, name: &str, default: &'r str, buffer: &'r mut [u8; MAX_WORD]) -> Option<&'r str>
     where
         'a: 'r,
     {
         match self.last(name) {
-            Some(value) => std::str::from_utf8(value.decode(room).ok()??).ok(),
+            Some(value) => std::str::from_utf8(value.decode(buffer).ok()??).ok(),
             None => Some(default),
         }
     }
@@ -108,13 +108,17 @@ impl<'a> Encoded<'a> {
         self.is_plain().then_some(self.0)
     }
 
-    /// Decodes the text, into `room` unless nothing in it is encoded. Returns `None` if it is longer than `room`.
-    pub fn decode<'r>(self, room: &'r mut [u8]) -> Result<Option<&'r [u8]>, BadEscape>
+    /// Decodes the text, into `buffer` unless nothing in it is encoded. Returns `None` if it is longer than `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// The text has a bad escape.
+    pub fn decode<'r>(self, buffer: &'r mut [u8]) -> Result<Option<&'r [u8]>, BadEscape>
     where
         'a: 'r,
     {
         if self.is_plain() {
-            return Ok((self.0.len() <= room.len()).then_some(self.0));
+            return Ok((self.0.len() <= buffer.len()).then_some(self.0));
         }
         let mut rest = self.0;
         let mut len = 0;
@@ -124,21 +128,29 @@ impl<'a> Encoded<'a> {
                 (b'%', _) => return Err(BadEscape),
                 _ => (first, after),
             };
-            let Some(place) = room.get_mut(len) else { return Ok(None) };
+            let Some(place) = buffer.get_mut(len) else { return Ok(None) };
             *place = byte;
             len += 1;
             rest = after;
         }
-        Ok(room.get(..len))
+        Ok(buffer.get(..len))
     }
 
     /// Decodes an info hash. Returns `None` if the text is not [`InfoHash::LEN`] bytes long.
+    ///
+    /// # Errors
+    ///
+    /// The text has a bad escape.
     pub fn info_hash(self) -> Result<Option<InfoHash>, BadEscape> {
         let mut bytes = [0; InfoHash::LEN];
         Ok(self.decode(&mut bytes)?.and_then(|bytes| bytes.try_into().ok()).map(InfoHash))
     }
 
     /// Decodes a whole number. Returns `None` if the text is none.
+    ///
+    /// # Errors
+    ///
+    /// The text has a bad escape.
     pub fn number(self) -> Result<Option<Number>, BadEscape> {
         match self.plain() {
             Some(plain) => number(plain.iter().map(|&byte| Ok(byte))),
@@ -245,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn decoding_stops_at_the_end_of_the_room() {
+    fn decoding_stops_at_the_end_of_the_buffer() {
         assert_eq!(Encoded::new(b"%41bc").decode(&mut [0; 3]), Ok(Some(&b"Abc"[..])));
         assert_eq!(Encoded::new(b"%41bcd").decode(&mut [0; 3]), Ok(None));
         assert_eq!(Encoded::new(b"").decode(&mut []), Ok(Some(&b""[..])));
@@ -289,8 +301,8 @@ mod tests {
             let query = format!("x=1&key={text}&y=2");
             let value = Query::new(query.as_bytes()).last("key").unwrap();
             prop_assert!(value.is(&bytes));
-            let mut room = vec![0; bytes.len()];
-            prop_assert_eq!(value.decode(&mut room), Ok(Some(&bytes[..])));
+            let mut buffer = vec![0; bytes.len()];
+            prop_assert_eq!(value.decode(&mut buffer), Ok(Some(&bytes[..])));
         }
 
         #[test]

@@ -62,12 +62,13 @@ pub struct Refusal {
     pub reason: &'static str,
     /// Seconds after which the client may ask again (RFC 9110, section 10.2.3).
     pub retry_after: Option<u32>,
-    /// Where it is counted.
+    /// The counter of such refusals, if they are counted.
     pub counter: Option<Counter>,
 }
 
 impl Error {
-    /// Appends the reply that says so, and counts it as that of a connection from `from`.
+    /// Appends the reply that tells the client of the error, and counts it for the family of `from`, the other end of
+    /// the connection.
     pub(super) fn refuse(self, counters: &WorkerCounters, from: IpAddr, keep_alive: bool, out: &mut Vec<u8>) {
         if let Some(counter) = self.counter() {
             counters.count_from(counter, from);
@@ -75,7 +76,7 @@ impl Error {
         self.write(keep_alive, out);
     }
 
-    /// Returns where it is counted. A refused announce is counted by who knows the client.
+    /// Returns the counter of such errors. A refused announce is counted elsewhere, where the client is known.
     fn counter(self) -> Option<Counter> {
         match self {
             Self::Announce(_) => None,
@@ -95,7 +96,7 @@ impl Error {
     fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
         let status = match self {
             Self::NoInfoHash | Self::Announce(_) => {
-                return match failure(&self.to_string()) {
+                return match failure_body(&self.to_string()) {
                     Ok(body) => write(OK, TEXT, keep_alive, &body, out),
                     Err(error) => error.write(keep_alive, out),
                 };
@@ -126,8 +127,8 @@ impl From<bendy::encoding::Error> for Error {
 }
 
 impl From<NoPage> for Error {
-    fn from(none: NoPage) -> Self {
-        match none {
+    fn from(error: NoPage) -> Self {
+        match error {
             NoPage::Unknown => Self::Parameter,
             NoPage::Needs(feature) => Self::NeedsFeature(feature),
         }
@@ -159,7 +160,7 @@ pub(super) fn write(status: &str, content_type: &str, keep_alive: bool, body: &[
     write_parts(status, content_type, keep_alive, &[body], out);
 }
 
-/// Appends a reply whose body stands in several places.
+/// Appends a reply whose body stands in several parts.
 pub(super) fn write_parts(status: &str, content_type: &str, keep_alive: bool, body: &[&[u8]], out: &mut Vec<u8>) {
     let len = Decimal::new(body.iter().map(|part| part.len() as u64).sum::<u64>());
     let fields = [b"Content-Type: ", content_type.as_bytes(), b"\r\nContent-Length: ", len.bytes(), b"\r\n"];
@@ -167,7 +168,7 @@ pub(super) fn write_parts(status: &str, content_type: &str, keep_alive: bool, bo
     append(body, out);
 }
 
-/// Appends a reply that sends the client elsewhere.
+/// Appends a reply that redirects the client to `url`.
 pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
     let body = title("302 Found");
     let fields = format!("Location: {url}\r\nContent-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
@@ -176,7 +177,8 @@ pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends the head of a reply whose body comes in pieces: chunks (RFC 9112, section 7.1), or all there is until the
-/// connection is closed. `varies`: another `Accept-Encoding` could get another coding.
+/// connection is closed. `encoding` is the content coding, if there is one; `varies` says whether another
+/// `Accept-Encoding` could get another.
 pub(super) fn write_stream_head(
     chunked: bool,
     encoding: Option<&str>,
@@ -194,6 +196,7 @@ pub(super) fn write_stream_head(
     head(OK, keep_alive, &[kind, encoding_name, encoding, encoding_end, vary, transfer].map(str::as_bytes), out);
 }
 
+/// Appends the head of a reply. Each field ends its own line.
 fn head(status: &str, keep_alive: bool, fields: &[&[u8]], out: &mut Vec<u8>) {
     append(&[b"HTTP/1.1 ", status.as_bytes(), b"\r\n"], out);
     append(fields, out);
@@ -208,12 +211,13 @@ fn append(parts: &[&[u8]], out: &mut Vec<u8>) {
     }
 }
 
+/// Returns a page that shows its text as the title of the browser's window.
 fn title(text: impl Display) -> String {
     format!("<title>{text}</title>\n")
 }
 
-/// Returns the body of a reply to a scrape (BEP 48). The info hashes come sorted, and each once.
-pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeCounts)>) -> Result<Vec<u8>, Error> {
+/// Returns the body of a reply to a scrape (BEP 48). The info hashes must come sorted, and each once.
+pub(super) fn scrape_body<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeCounts)>) -> Result<Vec<u8>, Error> {
     let files = |value: SingleItemEncoder<'_>| {
         value.emit_dict(|mut dict| {
             for (info_hash, counts) in files {
@@ -231,7 +235,8 @@ pub(super) fn scraped<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeCount
     bencode(|value| value.emit_dict(|mut dict| dict.emit_pair_with(b"files", files)))
 }
 
-fn failure(reason: &str) -> Result<Vec<u8>, Error> {
+/// Returns the body of a reply to an announce that is refused (BEP 3).
+fn failure_body(reason: &str) -> Result<Vec<u8>, Error> {
     bencode(|value| value.emit_dict(|mut dict| dict.emit_pair(b"failure reason", reason)))
 }
 
@@ -255,18 +260,18 @@ mod tests {
     fn a_scrape_lists_files() {
         let (one, two) = (InfoHash([b'1'; 20]), InfoHash([b'2'; 20]));
         let counts = ScrapeCounts { seeders: 4, leechers: 5, downloaded: 6 };
-        let body = scraped([(&one, counts), (&two, ScrapeCounts::default())].into_iter()).unwrap();
+        let body = scrape_body([(&one, counts), (&two, ScrapeCounts::default())].into_iter()).unwrap();
         let expected = "d5:filesd20:11111111111111111111d8:completei4e10:downloadedi6e10:incompletei5ee\
                         20:22222222222222222222d8:completei0e10:downloadedi0e10:incompletei0eeee";
         assert_eq!(String::from_utf8(body).unwrap(), expected);
-        assert_eq!(scraped([].into_iter()).unwrap(), b"d5:filesdee");
+        assert_eq!(scrape_body([].into_iter()).unwrap(), b"d5:filesdee");
     }
 
     #[test]
     fn unsorted_keys_are_a_defect_that_is_noticed() {
         let (one, two) = (InfoHash([1; 20]), InfoHash([2; 20]));
         let files = [(&two, ScrapeCounts::default()), (&one, ScrapeCounts::default())];
-        assert_eq!(scraped(files.into_iter()), Err(Error::Internal));
+        assert_eq!(scrape_body(files.into_iter()), Err(Error::Internal));
     }
 
     #[test]

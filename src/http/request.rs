@@ -31,7 +31,7 @@ pub enum Version {
 pub struct RequestTime {
     /// The minute, for the tracker.
     pub minute: Minute,
-    /// Since the process started, for the statistics.
+    /// Time since the process started, for the statistics.
     pub uptime: Duration,
 }
 
@@ -54,17 +54,21 @@ impl<'a> Request<'a> {
         [EMPTY_HEADER; MAX_HEADERS]
     }
 
-    /// Reads the head at the beginning of `bytes`. Returns it with its length in bytes; `None` if its end has not come
-    /// yet.
+    /// Reads the head at the beginning of `bytes`. Returns the request with the length of its head in bytes; `None` if
+    /// its end has not come yet.
     ///
     /// The request line is taken apart here, not by `httparse`, which refuses what some clients send: everything
     /// between the method and the version is the target, stray spaces included. Lines may end in a bare LF, and empty
     /// lines may come first (RFC 9112, section 2.2). Header fields are read strictly.
+    ///
+    /// # Errors
+    ///
+    /// This is not going to be the head of a GET request, whatever follows.
     pub fn parse(bytes: &'a [u8], slots: &'a mut HeaderSlots<'a>) -> Result<Option<(Self, usize)>, Malformed> {
         const METHOD: &[u8] = b"GET ";
-        let bytes_in_time = bytes.get(..MAX_HEAD).unwrap_or(bytes);
-        let blank = bytes_in_time.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let head = bytes_in_time.get(blank..).unwrap_or_default();
+        let bounded = bytes.get(..MAX_HEAD).unwrap_or(bytes);
+        let blank_len = bounded.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let head = bounded.get(blank_len..).unwrap_or_default();
         let Some(rest) = head.strip_prefix(METHOD) else {
             return if METHOD.starts_with(head) { incomplete(bytes) } else { Err(Malformed) };
         };
@@ -79,7 +83,7 @@ impl<'a> Request<'a> {
             None => (target, None),
         };
         let request = Self { path: path.trim_ascii_end(), query, version, headers };
-        Ok(Some((request, bytes_in_time.len() - fields.len() + fields_len)))
+        Ok(Some((request, bounded.len() - fields.len() + fields_len)))
     }
 
     /// Returns whether the request is for the path `name`, given without slashes around it. Those in the request do not
@@ -117,14 +121,18 @@ impl<'a> Request<'a> {
         tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
     }
 
-    /// Returns whether a body follows the head (RFC 9112, section 6).
+    /// Returns whether a body follows the head (RFC 9112, section 6). It is never read.
     pub fn has_body(&self) -> bool {
         let empty = |length: &[u8]| length.iter().all(|&digit| digit == b'0');
         self.header("transfer-encoding").next().is_some() || !self.header("content-length").all(empty)
     }
 }
 
-/// Returns that more is to come, unless [`MAX_HEAD`] bytes have come without an end.
+/// Returns that the head is not complete.
+///
+/// # Errors
+///
+/// [`MAX_HEAD`] bytes have come without an end.
 fn incomplete<T>(bytes: &[u8]) -> Result<Option<T>, Malformed> {
     if bytes.len() < MAX_HEAD { Ok(None) } else { Err(Malformed) }
 }
@@ -167,8 +175,8 @@ mod tests {
 
     /// Path, query and length of a head that is expected to be well formed.
     fn parsed(head: &str) -> (String, Option<String>, usize) {
-        let mut room = Request::slots();
-        let (request, len) = Request::parse(head.as_bytes(), &mut room).expect("well formed").expect("complete");
+        let mut slots = Request::slots();
+        let (request, len) = Request::parse(head.as_bytes(), &mut slots).expect("well formed").expect("complete");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let query = request.query().map(|query| {
             let pairs = query.pairs().map(|(key, value)| {
@@ -185,8 +193,8 @@ mod tests {
     }
 
     fn with<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
-        let mut room = Request::slots();
-        look(&Request::parse(head.as_bytes(), &mut room).unwrap().unwrap().0)
+        let mut slots = Request::slots();
+        look(&Request::parse(head.as_bytes(), &mut slots).unwrap().unwrap().0)
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(super) struct ScrapeQuery {
 }
 
 impl ScrapeQuery {
+    /// Reads the parameters. All but `info_hash` are skipped.
+    ///
+    /// # Errors
+    ///
+    /// There is no info hash, or one is malformed.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
         let mut scrape = Self { hashes: [InfoHash::default(); MAX_SCRAPED], len: 0 };
         let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
@@ -29,6 +34,7 @@ impl ScrapeQuery {
         Ok(scrape)
     }
 
+    /// Returns the info hashes, sorted and each once.
     pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
         let sorted = self.hashes.get(..self.len).unwrap_or_default();
         sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
@@ -44,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_names_torrents_that_are_sorted_and_each_counted_once() {
+    fn info_hashes_are_sorted_and_each_comes_once() {
         let hash = |letter: u8| InfoHash([letter; 20]);
         let text = |letter: char| format!("info_hash={}&", String::from(letter).repeat(20));
         let query = format!("{}x=1&{}{}{}", text('c'), text('a'), text('c'), text('b'));
@@ -55,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_64_hashes_are_ignored() {
+    fn what_comes_after_64_info_hashes_is_ignored() {
         let query: String = (10..75).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}&")).collect();
         let hashes = scraped(&format!("{query}info_hash=a")).unwrap();
         assert_eq!(hashes.len(), 64);

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use crate::stats::{Counter, WorkerCounters};
 
 use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
-use super::flavour::{Asked, HttpFlavour};
+use super::flavour::{HttpFlavour, RouteTarget};
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
 
@@ -66,7 +66,7 @@ impl<F: HttpFlavour> Service<F> {
     }
 }
 
-/// Finds out which page a request asks for, the most wanted first.
+/// Answers with the page that a request asks for. The pages that are asked for most are looked for first.
 fn route<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let (request, shared) = (exchange.request, exchange.shared);
     if request.path_is("announce") {
@@ -80,11 +80,11 @@ fn route<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     } else if request.path_is("") {
         redirect(exchange)
     } else {
-        elsewhere::answer(Asked::Path(request), exchange)
+        elsewhere::answer(RouteTarget::Path(request), exchange)
     }
 }
 
-/// Sends who asks for nothing in particular to where the operator wants.
+/// Redirects whoever asks for `/` to where the operator wants.
 fn redirect<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let url = exchange.shared.redirect_url.as_ref().ok_or(Error::NotFound)?;
     exchange.counters.count_from(Counter::Http302, exchange.connection);

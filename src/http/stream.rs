@@ -21,6 +21,7 @@ pub(super) struct Coded<F> {
 }
 
 impl<F> Coded<F> {
+    /// Returns `page` as `encoder` codes it.
     pub(super) fn new(page: Box<dyn Stream<F>>, encoder: Box<dyn Encoder>) -> Self {
         Self { page, encoder, piece: Vec::new() }
     }

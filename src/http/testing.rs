@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::http::worker::ConnectionLimit;
 use fastrand::Rng;
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
@@ -25,8 +24,8 @@ use super::address::BadAddress;
 use super::coding::{Coding, Codings, Encoder, NoCoding};
 use super::exchange::{Answer, Exchange, Shared};
 use super::flavour::{
-    AbsentRoute, Access, Asked, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, Routes,
-    ScrapeLimit, StatsAccess, TimesSum, Unlimited, Untimed, WorkerTimes,
+    AbsentRoute, Access, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, RouteTarget,
+    Routes, ScrapeLimit, StatsAccess, TimesSum, Unlimited, Untimed, WorkerTimes,
 };
 use super::incoming::Incoming;
 use super::listing::Listing;
@@ -35,7 +34,7 @@ use super::reply::Refusal;
 use super::request::{Request, RequestTime};
 use super::service::Service;
 use super::stream::Stream;
-use super::worker::Worker;
+use super::worker::{ConnectionLimit, Worker};
 use super::wrapper::{NoWrapper, Wrappers};
 
 /// The minute of all these tests.
@@ -96,8 +95,8 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
     type Wrappers = W;
 
     const ABSENT: &'static [AbsentRoute] = &[
-        AbsentRoute { is_asked: |asked| matches!(asked, Asked::Listing(_)), reason: "no full scrape" },
-        AbsentRoute { is_asked: |asked| asked.is_path("absent"), reason: "no such page" },
+        AbsentRoute { covers: |target| matches!(target, RouteTarget::Listing(_)), reason: "no full scrape" },
+        AbsentRoute { covers: |target| target.is_path("absent"), reason: "no such page" },
     ];
 
     fn client_address(&self) -> &A {
@@ -144,18 +143,19 @@ pub(super) struct Named;
 
 impl ClientAddress for Named {
     fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
-        let mut room = [0; 45];
-        let told = match query.last("ip") {
-            Some(value) => value.decode(&mut room).ok().flatten().ok_or(BadAddress)?,
+        let mut buffer = [0; 45];
+        let text = match query.last("ip") {
+            Some(value) => value.decode(&mut buffer).ok().flatten().ok_or(BadAddress)?,
             None => match request.header("x-client").next_back() {
                 Some(value) => value,
                 None => return Ok(connection),
             },
         };
-        std::str::from_utf8(told).ok().and_then(|text| text.parse().ok()).ok_or(BadAddress)
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(BadAddress)
     }
 }
 
+/// Statistics are for clients at a loopback address.
 pub(super) struct Loopback;
 
 impl StatsAccess for Loopback {
@@ -173,8 +173,8 @@ impl Route for Pieces {
 
     const ACCESS: Access = Access::Everyone;
 
-    fn find(asked: Asked<'_>) -> Option<Listing> {
-        if let Asked::Listing(listing) = asked { Some(listing) } else { None }
+    fn find(target: RouteTarget<'_>) -> Option<Listing> {
+        if let RouteTarget::Listing(listing) = target { Some(listing) } else { None }
     }
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
@@ -238,8 +238,8 @@ impl Route for Numbers {
 
     const ACCESS: Access = Access::Statistics;
 
-    fn find(asked: Asked<'_>) -> Option<()> {
-        asked.is_path("numbers").then_some(())
+    fn find(target: RouteTarget<'_>) -> Option<()> {
+        target.is_path("numbers").then_some(())
     }
 
     fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
@@ -274,11 +274,12 @@ impl WorkerTimes for Counted {
     }
 }
 
+/// A service in which every switch is off.
 pub(super) fn plain() -> Service<Plain> {
     with(NoRoute, NoWrapper)
 }
 
-/// Every switch is off but for these routes and wrappers.
+/// A service in which every switch is off but for these routes and wrappers.
 pub(super) fn with<R: Routes, W: Wrappers>(routes: R, wrappers: W) -> Service<TestWith<R, W>> {
     let flavour = TestHttp {
         tracker: TestFlavour::with_plugs(Open, Standalone),
@@ -293,6 +294,7 @@ pub(super) fn with<R: Routes, W: Wrappers>(routes: R, wrappers: W) -> Service<Te
     service(flavour, "stats", None)
 }
 
+/// A service with something at every plug point, whose full scrapes consist of these pieces.
 pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
     let flavour = TestHttp {
         tracker: TestFlavour::with_plugs(NotThatOne, Standalone),

@@ -20,11 +20,11 @@ use super::reply::{self, Error};
 use super::request::RequestTime;
 use super::worker::Worker;
 
-/// How long a request waits for its turn to walk, or for the page of one before it, until it is answered with 503.
-pub(super) const TURN_TIME: Duration = Duration::from_secs(30);
+/// How long a request waits until it may walk, or has the page of another walk, before it is answered with 503.
+pub(super) const WAIT_TIME: Duration = Duration::from_secs(30);
 
-/// Makes a page, or waits until somebody else has, and puts the whole reply to `from` in the place of what is in
-/// `output`. The worker's other connections have their turns between two steps.
+/// Makes a page, or waits until somebody else has, and replaces what is in `output` by the whole reply to `from`. The
+/// worker's other connections have their turns between two steps.
 pub(super) async fn make<F: HttpFlavour, C: Clock>(
     walk: Walk,
     from: IpAddr,
@@ -33,16 +33,16 @@ pub(super) async fn make<F: HttpFlavour, C: Clock>(
 ) {
     let (asked, mode) = (Instant::now(), walk.mode());
     output.clear();
-    let Ok(mut cache) = timeout(TURN_TIME, worker.turn_to_walk()).await else {
+    let Ok(mut cache) = timeout(WAIT_TIME, worker.lock_page_cache()).await else {
         return worker.service.borrow().refuse(Error::Busy, from, output);
     };
     if let Some(CachedPage { page, .. }) = cache.since(asked, mode) {
         return reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
     }
-    let begun = Instant::now();
+    let walk_start = Instant::now();
     let page = finish(walk, worker).await;
     reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
-    cache.put(CachedPage { mode, begun, page });
+    cache.put(CachedPage { mode, walk_start, page });
 }
 
 /// Takes every step of a walk, and returns the page.
@@ -130,8 +130,8 @@ mod tests {
         run(true, async {
             let worker = worker(plain(), &ConnectionLimit::new(9));
             let started = Instant::now();
-            let begun = |cache: &PageCache| cache.since(started, "everything").unwrap().begun;
-            let turn = worker.turn_to_walk().await;
+            let walk_start = |cache: &PageCache| cache.since(started, "everything").unwrap().walk_start;
+            let lock = worker.lock_page_cache().await;
             let ask = || {
                 let worker = Rc::clone(&worker);
                 spawn_local(async move {
@@ -142,19 +142,19 @@ mod tests {
             };
             let waiting = [ask(), ask(), ask()];
             sleep(Duration::from_secs(1)).await;
-            drop(turn);
+            drop(lock);
             let [first, second, third] = waiting;
             let first = first.await.unwrap();
-            let walked = begun(&*worker.turn_to_walk().await);
+            let first_walk = walk_start(&*worker.lock_page_cache().await);
             assert_eq!((second.await.unwrap(), third.await.unwrap()), (first.clone(), first.clone()));
-            let cache = worker.turn_to_walk().await;
-            assert_eq!(begun(&cache), walked, "they did not walk");
+            let cache = worker.lock_page_cache().await;
+            assert_eq!(walk_start(&cache), first_walk, "they did not walk");
             assert!(first.ends_with(&cache.since(started, "everything").unwrap().page));
             drop(cache);
             // Whoever asks later is given no old page.
             sleep(Duration::from_secs(1)).await;
             ask().await.unwrap();
-            assert!(begun(&*worker.turn_to_walk().await) > walked);
+            assert!(walk_start(&*worker.lock_page_cache().await) > first_walk);
         });
     }
 
@@ -164,18 +164,18 @@ mod tests {
             let connection_limit = ConnectionLimit::new(9);
             let (one, other) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
             for (seconds, is_made) in [(10, true), (40, false)] {
-                let turn = one.turn_to_walk().await;
-                let (waiter, begun) = (Rc::clone(&other), Instant::now());
+                let lock = one.lock_page_cache().await;
+                let (waiter, start) = (Rc::clone(&other), Instant::now());
                 let waiting = spawn_local(async move {
                     let mut output = Vec::new();
                     make(walk(&waiter, "top10"), CLIENT, &waiter, &mut output).await;
                     let is_made = output.starts_with(b"HTTP/1.1 200 OK");
                     assert!(is_made || output.starts_with(b"HTTP/1.1 503 Service Unavailable"));
-                    (is_made, begun.elapsed().as_secs())
+                    (is_made, start.elapsed().as_secs())
                 });
                 sleep(Duration::from_secs(seconds)).await;
-                drop(turn);
-                assert_eq!(waiting.await.unwrap(), (is_made, seconds.min(TURN_TIME.as_secs())));
+                drop(lock);
+                assert_eq!(waiting.await.unwrap(), (is_made, seconds.min(WAIT_TIME.as_secs())));
                 let refused = other.service.borrow().shared().counters.total(Counter::Http503);
                 assert_eq!(refused, u64::from(!is_made));
             }

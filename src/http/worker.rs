@@ -16,14 +16,16 @@ use super::page_cache::PageCache;
 use super::request::{Request, RequestTime};
 use super::service::Service;
 
-/// The log is told once of all times without a free permit that are less than this apart.
+/// Times without a free permit that are less than this apart are logged once.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Bounds how many connections all workers may have open together. One of them at a time may walk over all torrents.
+/// Bounds how many connections all workers may have open together, and how many may walk over all torrents at a time:
+/// one.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     free: Arc<Semaphore>,
-    walking: sync::Mutex<PageCache>,
+    /// Locked by the connection that walks.
+    page_cache: sync::Mutex<PageCache>,
     max: usize,
     last_full: Mutex<Option<Instant>>,
 }
@@ -34,7 +36,7 @@ impl ConnectionLimit {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             free: Arc::new(Semaphore::new(max)),
-            walking: sync::Mutex::default(),
+            page_cache: sync::Mutex::default(),
             max,
             last_full: Mutex::default(),
         })
@@ -45,11 +47,12 @@ impl ConnectionLimit {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
         }
-        self.complain();
+        self.log_full();
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
-    fn complain(&self) {
+    /// Logs that connections have to wait.
+    fn log_full(&self) {
         let last = self.last_full.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
         if last.is_none_or(|last| last.elapsed() >= EPISODE) {
             tracing::warn!(
@@ -91,6 +94,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         }
     }
 
+    /// Returns the current time.
     pub(super) fn now(&self) -> RequestTime {
         RequestTime { minute: self.clock.now(), uptime: self.started.elapsed() }
     }
@@ -117,29 +121,30 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         Some(ConnectionPermit { worker: Rc::clone(self), _permit: permit })
     }
 
-    /// Waits until no other connection walks over all torrents. None will until what is returned is dropped.
-    pub(super) async fn turn_to_walk(&self) -> MutexGuard<'_, PageCache> {
-        self.connection_limit.walking.lock().await
+    /// Locks the page cache. Whoever has it locked may walk over all torrents, and nobody else.
+    pub(super) async fn lock_page_cache(&self) -> MutexGuard<'_, PageCache> {
+        self.connection_limit.page_cache.lock().await
     }
 
-    /// Has connections closed as soon as nothing is under way on them.
+    /// Has each connection closed as soon as no request is under way on it.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
         self.changed.notify_waiters();
     }
 
+    /// Returns whether the worker is to stop.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
-    /// Returns when the worker is to stop.
+    /// Waits until the worker is to stop.
     pub(super) async fn stopping(&self) {
         while !self.stopping.get() {
             self.changed.notified().await;
         }
     }
 
-    /// Returns when no connection is open.
+    /// Waits until no connection is open.
     pub(super) async fn all_closed(&self) {
         while self.open.get() > 0 {
             self.changed.notified().await;

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::transport::Transport;
+use super::byte_stream::ByteStream;
 
 /// One stage on the way from a socket to HTTP.
 pub trait Wrapper: Send + Sync + 'static {
     /// How long a connection may take to pass it. Whoever takes longer is cut off.
     const DEADLINE: Duration;
 
-    /// What HTTP, or the next stage, is given instead of `S`.
-    type Stream<S: Transport + 'static>: Transport + 'static;
+    /// What HTTP, or the next stage, gets instead of `S`.
+    type Stream<S: ByteStream + 'static>: ByteStream + 'static;
 
     /// Takes a connection from `client` through the stage. Returns what to go on with, and who the client is: a proxy's
     /// greeting may name another one than the connection's other end.
@@ -22,7 +22,7 @@ pub trait Wrapper: Send + Sync + 'static {
     /// # Errors
     ///
     /// The connection is of no use, and is closed without an answer.
-    fn wrap<S: Transport + 'static>(
+    fn wrap<S: ByteStream + 'static>(
         &self,
         stream: S,
         client: SocketAddr,
@@ -35,10 +35,10 @@ pub trait Wrappers: Send + Sync + 'static {
     const WRAPS: bool;
 
     /// What HTTP is spoken over, instead of `S`.
-    type Stream<S: Transport + 'static>: Transport + 'static;
+    type Stream<S: ByteStream + 'static>: ByteStream + 'static;
 
     /// Takes a connection through every stage, each within its deadline. Returns as [`Wrapper::wrap`] does.
-    fn pass<S: Transport + 'static>(
+    fn pass<S: ByteStream + 'static>(
         &self,
         stream: S,
         client: SocketAddr,
@@ -52,9 +52,9 @@ pub struct NoWrapper;
 impl Wrappers for NoWrapper {
     const WRAPS: bool = false;
 
-    type Stream<S: Transport + 'static> = S;
+    type Stream<S: ByteStream + 'static> = S;
 
-    async fn pass<S: Transport + 'static>(&self, stream: S, client: SocketAddr) -> io::Result<(S, SocketAddr)> {
+    async fn pass<S: ByteStream + 'static>(&self, stream: S, client: SocketAddr) -> io::Result<(S, SocketAddr)> {
         Ok((stream, client))
     }
 }
@@ -62,9 +62,9 @@ impl Wrappers for NoWrapper {
 impl<W: Wrapper> Wrappers for W {
     const WRAPS: bool = true;
 
-    type Stream<S: Transport + 'static> = W::Stream<S>;
+    type Stream<S: ByteStream + 'static> = W::Stream<S>;
 
-    async fn pass<S: Transport + 'static>(
+    async fn pass<S: ByteStream + 'static>(
         &self,
         stream: S,
         client: SocketAddr,
@@ -76,9 +76,9 @@ impl<W: Wrapper> Wrappers for W {
 impl<A: Wrappers, B: Wrappers> Wrappers for (A, B) {
     const WRAPS: bool = A::WRAPS || B::WRAPS;
 
-    type Stream<S: Transport + 'static> = B::Stream<A::Stream<S>>;
+    type Stream<S: ByteStream + 'static> = B::Stream<A::Stream<S>>;
 
-    async fn pass<S: Transport + 'static>(
+    async fn pass<S: ByteStream + 'static>(
         &self,
         stream: S,
         client: SocketAddr,

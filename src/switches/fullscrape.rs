@@ -9,7 +9,7 @@ mod statefile;
 
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
-use crate::http::flavour::{Access, Asked, HttpFlavour, Route, ScrapeLimit as _};
+use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget, ScrapeLimit as _};
 use crate::http::listing::Listing;
 use crate::http::stream::Stream;
 use crate::server::{Beginning, Plug, StartError, opens_nothing};
@@ -48,10 +48,10 @@ impl Route for Pages {
     /// before routes are asked.
     const ACCESS: Access = Access::Everyone;
 
-    fn find(asked: Asked<'_>) -> Option<Listing> {
-        match asked {
-            Asked::Listing(listing) => Some(listing),
-            Asked::Path(_) => None,
+    fn find(target: RouteTarget<'_>) -> Option<Listing> {
+        match target {
+            RouteTarget::Listing(listing) => Some(listing),
+            RouteTarget::Path(_) => None,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::udp;
 #[allow(unused_imports, reason = "which ones are used is for the features to say")]
 use crate::{
     http::coding::NoCoding,
-    http::flavour::{Asked, Connected, Everyone, NoRoute, Untimed},
+    http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
     tracker::{Ipv4Only, Open, Standalone, Unlogged},
 };
 
@@ -98,11 +98,11 @@ choose! { type MetricsPage = if "metrics" { metrics::Exporter } else { NoRoute }
 const ABSENT: &[AbsentRoute] = &[
     #[cfg(not(feature = "fullscrape"))]
     AbsentRoute {
-        is_asked: |asked| matches!(asked, Asked::Listing(_)),
+        covers: |target| matches!(target, RouteTarget::Listing(_)),
         reason: "this build has no full scrape (feature fullscrape)",
     },
     #[cfg(not(feature = "metrics"))]
-    AbsentRoute { is_asked: |asked| asked.is_path("metrics"), reason: "this build does not have the feature metrics" },
+    AbsentRoute { covers: |target| target.is_path("metrics"), reason: "this build does not have the feature metrics" },
 ];
 
 // The content codings of full scrapes, the one that the server likes best first: any number.

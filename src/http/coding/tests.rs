@@ -44,14 +44,14 @@ fn zstd() -> Named {
     Named::new(&["zstd"])
 }
 
-/// The coding that is answered with, and what holds its place.
-fn begun(codings: &impl Codings, fields: &[&str]) -> Option<(&'static str, Box<dyn Encoder>)> {
+/// The coding that is answered with, and the encoder, which holds its permit.
+fn negotiated(codings: &impl Codings, fields: &[&str]) -> Option<(&'static str, Box<dyn Encoder>)> {
     negotiate(codings, fields.iter().map(|field| field.as_bytes()))
 }
 
 /// The coding that a client with one field gets.
 fn chosen(codings: &impl Codings, field: &str) -> &'static str {
-    begun(codings, &[field]).map_or("identity", |(name, _)| name)
+    negotiated(codings, &[field]).map_or("identity", |(name, _)| name)
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_client_chooses() {
     ] {
         assert_eq!(chosen(&gzip(), value) == "gzip", is_coded, "{value}");
     }
-    let is_coded = |fields| begun(&gzip(), fields).is_some();
+    let is_coded = |fields| negotiated(&gzip(), fields).is_some();
     assert!(!is_coded(&[]) && is_coded(&["br", "gzip"]) && !is_coded(&["gzip;q=0.5", "identity"]));
 }
 
@@ -127,9 +127,9 @@ fn the_heaviest_coding_wins_and_the_first_of_two_that_weigh_the_same() {
 }
 
 #[test]
-fn when_the_places_of_a_coding_are_taken_the_next_one_serves_and_then_none() {
+fn when_the_permits_of_a_coding_are_taken_the_next_one_serves_and_then_none() {
     let codings = (zstd(), gzip());
-    let begin = |field| begun(&codings, &[field]);
+    let begin = |field| negotiated(&codings, &[field]);
     let mut held: Vec<_> = (0..2 * Named::limit()).map(|_| begin("zstd, gzip").unwrap()).collect();
     let names: Vec<_> = held.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["zstd", "zstd", "gzip", "gzip"]);
@@ -188,7 +188,7 @@ fn naive(said: &[Said], server: &[&'static str]) -> &'static str {
 
 proptest! {
     #[test]
-    fn what_is_chosen_is_what_a_naive_look_finds(
+    fn the_chosen_coding_is_the_one_that_a_naive_search_finds(
         fields in prop::collection::vec(prop::collection::vec(said(), 0..5), 0..3),
     ) {
         let text: Vec<_> = fields
@@ -197,12 +197,12 @@ proptest! {
             .collect();
         let text: Vec<_> = text.iter().map(String::as_str).collect();
         let said = fields.concat();
-        let name = |begun: Option<(&'static str, Box<dyn Encoder>)>| begun.map_or("identity", |(name, _)| name);
-        prop_assert_eq!(name(begun(&(zstd(), gzip()), &text)), naive(&said, &["zstd", "gzip"]), "{:?}", text);
-        prop_assert_eq!(name(begun(&(gzip(), zstd()), &text)), naive(&said, &["gzip", "zstd"]), "{:?}", text);
-        prop_assert_eq!(name(begun(&NoCoding, &text)), "identity");
+        let name = |chosen: Option<(&'static str, Box<dyn Encoder>)>| chosen.map_or("identity", |(name, _)| name);
+        prop_assert_eq!(name(negotiated(&(zstd(), gzip()), &text)), naive(&said, &["zstd", "gzip"]), "{:?}", text);
+        prop_assert_eq!(name(negotiated(&(gzip(), zstd()), &text)), naive(&said, &["gzip", "zstd"]), "{:?}", text);
+        prop_assert_eq!(name(negotiated(&NoCoding, &text)), "identity");
         // Of one coding alone, the other's name says nothing.
-        prop_assert_eq!(name(begun(&(NoCoding, gzip()), &text)), naive(&said, &["gzip"]), "{:?}", text);
+        prop_assert_eq!(name(negotiated(&(NoCoding, gzip()), &text)), naive(&said, &["gzip"]), "{:?}", text);
     }
 
     #[test]

@@ -2,7 +2,6 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
-use crate::http::worker::ConnectionLimit;
 use tokio::io::{DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
@@ -10,6 +9,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::*;
 use crate::http::service::Service;
 use crate::http::testing::{Still, fancy, plain, run, worker};
+use crate::http::worker::ConnectionLimit;
 use crate::stats::Counter;
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
@@ -23,7 +23,7 @@ struct Driven<F: HttpFlavour> {
     client: DuplexStream,
     worker: Rc<Worker<F, Still>>,
     end: JoinHandle<()>,
-    begun: Instant,
+    start: Instant,
 }
 
 impl<F: HttpFlavour> Driven<F> {
@@ -33,7 +33,7 @@ impl<F: HttpFlavour> Driven<F> {
         let driver = Rc::clone(&worker);
         let end =
             spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, OpenConnection::new()).await });
-        Self { client, worker, end, begun: Instant::now() }
+        Self { client, worker, end, start: Instant::now() }
     }
 
     async fn send(&mut self, text: &str) {
@@ -59,22 +59,22 @@ impl<F: HttpFlavour> Driven<F> {
     /// Seconds from the beginning to the end of the drive.
     async fn seconds(self) -> u64 {
         self.end.await.unwrap();
-        self.begun.elapsed().as_secs()
+        self.start.elapsed().as_secs()
     }
 
-    fn count(&self, count: Counter) -> u64 {
-        self.worker.service.borrow().shared().counters.total(count)
+    fn count(&self, counter: Counter) -> u64 {
+        self.worker.service.borrow().shared().counters.total(counter)
     }
 }
 
-/// A connection over which `input` has come, and which has room for `room` bytes.
-struct Arrived<'a> {
+/// A connection over which `input` has come, and whose system has room for `room` bytes to be sent.
+struct FakeIncoming<'a> {
     input: &'a [u8],
     room: usize,
     sent: Vec<u8>,
 }
 
-impl Incoming for Arrived<'_> {
+impl Incoming for FakeIncoming<'_> {
     type Stream = DuplexStream;
 
     fn receive(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -94,62 +94,62 @@ impl Incoming for Arrived<'_> {
     }
 }
 
-/// What one look sends, and what it leaves: to be answered, to be sent, and whether a request was answered.
-fn look(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
+/// What the fast path sends, and what it leaves: to be answered, to be sent, and whether a request was answered.
+fn fast_path(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
     let worker = worker(plain(), &ConnectionLimit::new(1));
-    let mut arrived = Arrived { input: input.as_bytes(), room, sent: Vec::new() };
+    let mut incoming = FakeIncoming { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    let begun = FastPath::new().answer(&mut arrived, "::1".parse().unwrap(), &worker).map(|begun| {
-        let OpenConnection { buffers: Buffers { input, output }, reply } = begun;
+    let left = FastPath::new().answer(&mut incoming, "::1".parse().unwrap(), &worker).map(|connection| {
+        let OpenConnection { buffers: Buffers { input, output }, reply } = connection;
         (text(input), text(output), reply.is_some())
     });
-    (text(arrived.sent), begun)
+    (text(incoming.sent), left)
 }
 
 #[test]
-fn a_first_look_is_enough_for_a_request_that_is_there_and_a_reply_that_fits() {
-    let (sent, begun) = look(&format!("{SCRAPE}\r\n"), 1000);
+fn the_fast_path_is_enough_for_a_request_that_is_there_and_a_reply_that_fits() {
+    let (sent, left) = fast_path(&format!("{SCRAPE}\r\n"), 1000);
     assert!(sent.starts_with("HTTP/1.1 200 OK") && sent.ends_with(EMPTY_SCRAPE));
-    assert_eq!(begun, None);
+    assert_eq!(left, None);
 }
 
 #[test]
-fn a_first_look_leaves_what_has_to_be_waited_for() {
+fn the_fast_path_leaves_what_has_to_be_waited_for() {
     let nothing = String::new;
-    assert_eq!(look("", 1000), (nothing(), Some((nothing(), nothing(), false))), "no request yet");
-    assert_eq!(look("GET /", 1000), (nothing(), Some(("GET /".into(), nothing(), false))), "half of one");
+    assert_eq!(fast_path("", 1000), (nothing(), Some((nothing(), nothing(), false))), "no request yet");
+    assert_eq!(fast_path("GET /", 1000), (nothing(), Some(("GET /".into(), nothing(), false))), "half of one");
 
-    let whole = look(&format!("{SCRAPE}\r\n"), 1000).0;
+    let whole = fast_path(&format!("{SCRAPE}\r\n"), 1000).0;
     for room in [0, 7] {
-        let (sent, begun) = look(&format!("{SCRAPE}\r\n"), room);
-        let (input, unsent, answered) = begun.unwrap();
+        let (sent, left) = fast_path(&format!("{SCRAPE}\r\n"), room);
+        let (input, unsent, answered) = left.unwrap();
         assert_eq!((sent.len(), input, answered), (room, nothing(), true));
         assert_eq!(sent + &unsent, whole, "a client that does not read");
     }
-    // Those that stay are answered when they have a place.
-    let (sent, begun) = look(&format!("{SCRAPE}{KEEP}GET /"), 1000);
-    let (input, unsent, answered) = begun.unwrap();
+    // Those that stay are sent their reply once they have a permit.
+    let (sent, left) = fast_path(&format!("{SCRAPE}{KEEP}GET /"), 1000);
+    let (input, unsent, answered) = left.unwrap();
     assert_eq!((sent, input, answered), (nothing(), "GET /".into(), true), "the connection stays open, more has come");
     assert!(unsent.ends_with(EMPTY_SCRAPE));
-    let (sent, begun) = look("POST / HTTP/1.1\r\n\r\nbody", 1000);
-    let (_, unsent, answered) = begun.unwrap();
+    let (sent, left) = fast_path("POST / HTTP/1.1\r\n\r\nbody", 1000);
+    let (_, unsent, answered) = left.unwrap();
     assert_eq!((sent, unsent.as_str(), answered), (nothing(), BAD_REQUEST, true), "a body that is not read");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(INITIAL_INPUT - 18));
-    assert!(look(&long, 1000).1.is_some(), "perhaps more has come");
-    assert!(look(&long.replacen('a', "", 1), 1000).1.is_none());
+    assert!(fast_path(&long, 1000).1.is_some(), "perhaps more has come");
+    assert!(fast_path(&long.replacen('a', "", 1), 1000).1.is_none());
 }
 
 #[test]
-fn what_the_first_look_could_not_send_is_sent_before_all_else() {
+fn what_the_fast_path_could_not_send_is_sent_before_all_else() {
     run(true, async {
         let worker = worker(plain(), &ConnectionLimit::new(1));
         let requests = format!("{SCRAPE}{KEEP}{SCRAPE}\r\n");
-        let mut arrived = Arrived { input: requests.as_bytes(), room: 7, sent: Vec::new() };
-        let begun = FastPath::new().answer(&mut arrived, "::1".parse().unwrap(), &worker).unwrap();
+        let mut incoming = FakeIncoming { input: requests.as_bytes(), room: 7, sent: Vec::new() };
+        let connection = FastPath::new().answer(&mut incoming, "::1".parse().unwrap(), &worker).unwrap();
         let (mut client, server) = duplex(1000);
         let driver = Rc::clone(&worker);
-        spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, begun).await });
-        let mut replies = String::from_utf8(arrived.sent).unwrap();
+        spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, connection).await });
+        let mut replies = String::from_utf8(incoming.sent).unwrap();
         client.read_to_string(&mut replies).await.unwrap();
         assert!(replies.starts_with("HTTP/1.1 200 OK"));
         assert_eq!(replies.matches("HTTP/1.1 200 OK").count(), 2);
@@ -236,7 +236,7 @@ fn a_head_that_comes_too_slowly_is_refused_after_30_s() {
         }
         driven.send(" /").await;
         assert_eq!(driven.read_to_end().await, BAD_REQUEST);
-        assert_eq!(driven.begun.elapsed().as_secs(), 30);
+        assert_eq!(driven.start.elapsed().as_secs(), 30);
         assert_eq!(driven.count(Counter::Http400Parse), 1);
     });
 }

@@ -15,17 +15,17 @@ use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, 
 pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let Exchange { request, shared, counters, .. } = *exchange;
     let query = request.query().unwrap_or(Query::EMPTY);
-    let wants = AnnounceQuery::read(query)?;
+    let announce_query = AnnounceQuery::read(query)?;
     let client = shared.tracker.flavour().client_address().of(exchange.connection, request, &query)?;
     let announce = AnnounceRequest {
-        info_hash: wants.info_hash,
-        endpoint: SocketAddr::new(client, wants.port),
-        seeder: wants.seeder,
-        event: wants.event,
+        info_hash: announce_query.info_hash,
+        endpoint: SocketAddr::new(client, announce_query.port),
+        seeder: announce_query.seeder,
+        event: announce_query.event,
     };
     let PeerMemory { ipv4, ipv6 } = &mut *exchange.peers;
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
-    let mut peers = PeerRequest { wanted: wants.wanted, into };
+    let mut peers = PeerRequest { wanted: announce_query.wanted, into };
     let outcome =
         shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).inspect_err(|reason| {
             counters.count_refusal(Protocol::Http, *reason, client);

@@ -1,7 +1,7 @@
 //! Answers scrapes (BEP 48).
 
 use crate::http::exchange::{Answer, Exchange};
-use crate::http::flavour::{Asked, HttpFlavour};
+use crate::http::flavour::{HttpFlavour, RouteTarget};
 use crate::http::listing::Listing;
 use crate::http::reply;
 use crate::http::scrape_query::ScrapeQuery;
@@ -16,11 +16,11 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let tracker = &exchange.shared.tracker;
     tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
     let Some(query) = exchange.request.query() else {
-        return elsewhere::answer(Asked::Listing(Listing::Scrape), exchange);
+        return elsewhere::answer(RouteTarget::Listing(Listing::Scrape), exchange);
     };
-    let wants = ScrapeQuery::read(query)?;
-    let known = wants.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
-    let next = exchange.respond(reply::TEXT, &reply::scraped(known)?);
+    let scrape_query = ScrapeQuery::read(query)?;
+    let counts = scrape_query.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
+    let next = exchange.respond(reply::TEXT, &reply::scrape_body(counts)?);
     exchange.counters.count_from(Counter::TcpScraped, client);
     Ok(next)
 }

@@ -1,7 +1,7 @@
-//! Answers who asks for the statistics.
+//! Answers requests for the statistics.
 
 use crate::http::exchange::{Answer, Exchange, Next};
-use crate::http::flavour::{Access, Asked, HttpFlavour};
+use crate::http::flavour::{Access, HttpFlavour, RouteTarget};
 use crate::http::listing::Listing;
 use crate::http::query::{MAX_WORD, Query};
 use crate::http::reply::{self, Error};
@@ -12,11 +12,11 @@ use super::elsewhere;
 /// Replies with a page of the statistics, or begins one that takes longer. Two modes are full scrapes.
 pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     exchange.check(Access::Statistics)?;
-    let mut room = [0; MAX_WORD];
+    let mut buffer = [0; MAX_WORD];
     let query = exchange.request.query().unwrap_or(Query::EMPTY);
-    let mode = query.word("mode", "peer", &mut room).ok_or(Error::Parameter)?;
+    let mode = query.word("mode", "peer", &mut buffer).ok_or(Error::Parameter)?;
     if let Some(listing) = Listing::of_mode(mode, query)? {
-        return elsewhere::answer(Asked::Listing(listing), exchange);
+        return elsewhere::answer(RouteTarget::Listing(listing), exchange);
     }
     let (shared, now) = (exchange.shared, exchange.now);
     let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: now.minute, uptime: now.uptime };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::http::testing::{NOW, add_peer, fancy, plain};
-use crate::stats::Protocol;
+use crate::stats::{AddressFamily, Protocol};
 use crate::tracker::testing::THAT_ONE;
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
@@ -16,8 +16,8 @@ const BAD_PARAMETER: &str = "400 Invalid Parameter";
 
 /// The reply to a head, and what is to be done then.
 fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<F>) {
-    let mut room = Request::slots();
-    let (request, _) = Request::parse(head.as_bytes(), &mut room).unwrap().expect("a whole head");
+    let mut slots = Request::slots();
+    let (request, _) = Request::parse(head.as_bytes(), &mut slots).unwrap().expect("a whole head");
     let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
     let mut out = Vec::new();
     let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
@@ -37,8 +37,8 @@ fn get<F: HttpFlavour>(service: &mut Service<F>, from: &str, target: &str) -> (S
     (status.into(), body.into())
 }
 
-fn count<F: HttpFlavour>(service: &Service<F>, count: Counter) -> u64 {
-    service.shared().counters.total(count)
+fn count<F: HttpFlavour>(service: &Service<F>, counter: Counter) -> u64 {
+    service.shared().counters.total(counter)
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_peer_comes_completes_and_leaves() {
 }
 
 #[test]
-fn as_many_peers_as_wanted() {
+fn a_client_is_handed_as_many_peers_as_it_wants() {
     let mut service = plain();
     for n in 1..=250 {
         add_peer(&service, HASH, &format!("10.0.1.{n}:1"), true);
@@ -137,7 +137,7 @@ fn a_refused_announce_gets_a_failure_reason() {
 }
 
 #[test]
-fn the_client_address_is_the_matter_of_the_build() {
+fn the_build_decides_what_the_address_of_a_client_is() {
     let mut service = fancy(Vec::new());
     add_peer(&service, HASH, "[2001:db8::1]:258", true);
     // The asker is never handed out: this one is the peer.
@@ -201,7 +201,7 @@ fn a_scrape_without_a_query_is_a_full_scrape() {
 }
 
 #[test]
-fn a_full_scrape_can_be_refused_for_a_reason_of_the_builds() {
+fn a_build_can_refuse_a_full_scrape_for_a_reason_of_its_own() {
     let mut service = fancy(Vec::new());
     let (reply, next) = ask(&mut service, "::9", "GET /scrape HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!(
@@ -335,8 +335,10 @@ fn a_connection_stays_open_when_the_client_asks_and_nothing_forbids() {
 
 proptest! {
     #[test]
-    fn no_request_is_too_strange(path in "/(announce|scrape|secret/numbers|)", query: Vec<u8>, fields in "(X-Client: .{0,9}\r\n)?") {
-        let names = ["info_hash=hhhhhhhhhhhhhhhhhhhh", "info_hash", "port", "left", "event", "numwant", "compact", "mode"];
+    fn no_request_is_too_strange(
+        path in "/(announce|scrape|secret/numbers|)", query: Vec<u8>, fields in "(X-Client: .{0,9}\r\n)?",
+    ) {
+        let names = [IS_HASH, "info_hash", "port", "left", "event", "numwant", "compact", "mode"];
         let mut head = [b"GET ", path.as_bytes(), b"?"].concat();
         for byte in query {
             match names.get(usize::from(byte) % 16) {
@@ -345,8 +347,8 @@ proptest! {
             }
         }
         head.extend([b" HTTP/1.1\r\n", fields.as_bytes(), b"\r\n"].concat());
-        let mut room = Request::slots();
-        if let Ok(Some((request, _))) = Request::parse(&head, &mut room) {
+        let mut slots = Request::slots();
+        if let Ok(Some((request, _))) = Request::parse(&head, &mut slots) {
             let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
             let mut out = Vec::new();
             fancy(Vec::new()).answer(&request, "::1".parse().unwrap(), now, &mut out);
@@ -379,22 +381,14 @@ fn what_is_refused_is_counted_for_the_family_of_the_client() {
     // Who sends no number is not asked who he is.
     get(&mut service, CLIENT, &target("port=x&ip=::1"));
     let counters = &service.shared().counters;
-    for (count, expected) in
+    for (counter, expected) in
         [(Counter::TcpNoInfoHash, (0, 1)), (Counter::Http400Parameter, (1, 0)), (Counter::TcpAnnounced, (0, 0))]
     {
-        let of = |family| counters.of(count, family);
-        assert_eq!(
-            (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
-            expected,
-            "{count:?}"
-        );
+        let of = |family| counters.of(counter, family);
+        assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{counter:?}");
     }
-    for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (0, 1), (1, 0), (0, 0)]) {
-        let of = |family| counters.refusals(Protocol::Http, refusal, family);
-        assert_eq!(
-            (of(crate::stats::AddressFamily::Ipv4), of(crate::stats::AddressFamily::Ipv6)),
-            expected,
-            "{refusal}"
-        );
+    for (reason, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (0, 1), (1, 0), (0, 0)]) {
+        let of = |family| counters.refusals(Protocol::Http, reason, family);
+        assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{reason}");
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::http::connection::{OpenConnection, drive, race};
 use crate::http::exchange::{Answer, Exchange, Next};
-use crate::http::flavour::{Access, Asked, HttpFlavour, Route};
+use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget};
 use crate::http::reply::Error;
 use crate::http::testing::{NOW, run, with, worker};
 use crate::http::worker::ConnectionLimit;
@@ -30,8 +30,8 @@ impl Route for Echo {
 
     const ACCESS: Access = Access::Everyone;
 
-    fn find(asked: Asked<'_>) -> Option<()> {
-        asked.is_path("echo").then_some(())
+    fn find(target: RouteTarget<'_>) -> Option<()> {
+        target.is_path("echo").then_some(())
     }
 
     fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
@@ -51,8 +51,8 @@ impl Takeover for Echoes {
             stream.write_all(self.greeting.as_bytes()).await.unwrap();
             while stream.write_all(&said).await.is_ok() {
                 said.clear();
-                let heard = race(timeout(SILENCE, stream.read_buf(&mut said)), stopping.as_mut());
-                match heard.await {
+                let next = race(timeout(SILENCE, stream.read_buf(&mut said)), stopping.as_mut());
+                match next.await {
                     Ok(Ok(Ok(1..))) => (),
                     Ok(_) => break,
                     Err(()) => return stream.write_all(b"goodbye").await.unwrap(),
@@ -107,14 +107,14 @@ fn a_route_keeps_the_connection_and_what_came_behind_the_request() {
 fn no_deadline_of_http_holds_but_that_of_the_takeover() {
     run(true, async {
         let (mut client, _worker, end) = connect();
-        let begun = Instant::now();
+        let start = Instant::now();
         client.write_all(ASK.as_bytes()).await.unwrap();
         hears(&mut client, ANSWER).await;
         sleep(Duration::from_secs(35)).await;
         client.write_all(b"still here").await.unwrap();
         hears(&mut client, "still here").await;
         end.await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 35 + SILENCE.as_secs());
+        assert_eq!(start.elapsed().as_secs(), 35 + SILENCE.as_secs());
     });
 }
 

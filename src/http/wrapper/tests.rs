@@ -20,9 +20,9 @@ struct Line;
 impl Wrapper for Line {
     const DEADLINE: Duration = Duration::from_secs(5);
 
-    type Stream<S: Transport + 'static> = S;
+    type Stream<S: ByteStream + 'static> = S;
 
-    async fn wrap<S: Transport + 'static>(&self, mut stream: S, _: SocketAddr) -> io::Result<(S, SocketAddr)> {
+    async fn wrap<S: ByteStream + 'static>(&self, mut stream: S, _: SocketAddr) -> io::Result<(S, SocketAddr)> {
         let mut line = String::new();
         while !line.ends_with('\n') {
             line.push(char::from(stream.read_u8().await?));
@@ -38,9 +38,9 @@ struct Greeting;
 impl Wrapper for Greeting {
     const DEADLINE: Duration = Duration::from_secs(7);
 
-    type Stream<S: Transport + 'static> = BufStream<S>;
+    type Stream<S: ByteStream + 'static> = BufStream<S>;
 
-    async fn wrap<S: Transport + 'static>(
+    async fn wrap<S: ByteStream + 'static>(
         &self,
         mut stream: S,
         client: SocketAddr,
@@ -106,18 +106,18 @@ fn who_is_too_slow_or_makes_no_sense_is_cut_off_without_an_answer() {
     run(true, async {
         let worker = wrapped(Line);
         let mut slow = accept(&worker);
-        let begun = Instant::now();
+        let start = Instant::now();
         for byte in [b"1", b"2", b"7"] {
             slow.write_all(byte).await.unwrap();
             sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(all(slow).await, "");
-        assert_eq!(begun.elapsed(), Line::DEADLINE);
+        assert_eq!(start.elapsed(), Line::DEADLINE);
         worker.all_closed().await;
         let mut mad = accept(&worker);
         mad.write_all(b"nonsense\nGET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert_eq!(all(mad).await, "");
-        assert_eq!(begun.elapsed(), Line::DEADLINE);
+        assert_eq!(start.elapsed(), Line::DEADLINE);
         worker.all_closed().await;
     });
 }
@@ -127,7 +127,7 @@ fn two_wrappers_are_passed_one_after_the_other_each_in_its_own_time() {
     run(true, async {
         let worker = wrapped((Line, (NoWrapper, Greeting)));
         let mut client = accept(&worker);
-        let begun = Instant::now();
+        let start = Instant::now();
         sleep(Duration::from_secs(4)).await;
         client.write_all(b"10.0.0.1:2\n").await.unwrap();
         let mut greeting = [0; 16];
@@ -141,7 +141,7 @@ fn two_wrappers_are_passed_one_after_the_other_each_in_its_own_time() {
         let mut client = accept(&worker);
         client.write_all(b"10.0.0.1:2\n").await.unwrap();
         assert_eq!(all(client).await, "hello 10.0.0.1:2");
-        assert_eq!(begun.elapsed().as_secs(), 4 + 6 + Greeting::DEADLINE.as_secs());
+        assert_eq!(start.elapsed().as_secs(), 4 + 6 + Greeting::DEADLINE.as_secs());
         worker.all_closed().await;
     });
 }
@@ -152,10 +152,10 @@ fn a_worker_that_stops_waits_for_nobody_who_has_not_asked_yet() {
         let worker = wrapped((Line, Greeting));
         let client = accept(&worker);
         yield_now().await;
-        let begun = Instant::now();
+        let start = Instant::now();
         worker.stop();
         assert_eq!(all(client).await, "");
-        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     });
 }
 

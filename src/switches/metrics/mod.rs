@@ -16,7 +16,7 @@ use prometheus_client::encoding::text;
 
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
-use crate::http::flavour::{Access, Asked, HttpFlavour, RequestTimes, Route, TimesSum, WorkerTimes};
+use crate::http::flavour::{Access, HttpFlavour, RequestTimes, Route, RouteTarget, TimesSum, WorkerTimes};
 use crate::server::{Plug, StartError, opens_nothing};
 use crate::stats::Counters;
 use crate::tracker::Tracker;
@@ -47,8 +47,8 @@ impl Route for Exporter {
     const ACCESS: Access = Access::Statistics;
 
     /// One path in every tracker, as scrapers expect.
-    fn find(asked: Asked<'_>) -> Option<()> {
-        asked.is_path("metrics").then_some(())
+    fn find(target: RouteTarget<'_>) -> Option<()> {
+        target.is_path("metrics").then_some(())
     }
 
     fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
