@@ -99,11 +99,11 @@ impl Udp {
 }
 
 #[library_benchmark]
-#[bench::connect(args = (), setup = Udp::connects, config = costs(349))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(765))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_512))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_921))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_454))]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(356))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(764))]
+#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_505))]
+#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_915))]
+#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_447))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
@@ -138,8 +138,8 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_501))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_062))]
+#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_502))]
+#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_063))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);
