@@ -1,6 +1,6 @@
 //! The tracker itself: torrents, their peers, and what an announce does to them.
 //!
-//! No I/O, no async, no clock of its own, no `cfg(feature)`. From the bottom up:
+//! No I/O, no async, no clock of its own, no question about features. From the bottom up:
 //!
 //! - [`info_hash`], [`peer`], [`clock`], [`counts`], `error`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
