@@ -7,7 +7,7 @@ use crate::tracker::clock::Minute;
 use crate::tracker::families::{AddressFamilies, Ipv4Only, PeerRequest, TorrentPeers};
 use crate::tracker::keyed_hash::{HashKey, portion};
 use crate::tracker::peer::{Peer, PeerState, PeerV4, PeerV6};
-use crate::tracker::select::{Plan, Requester};
+use crate::tracker::select::{Plan, Preference, Requester};
 use crate::tracker::store::Torrent;
 use crate::tracker::swarm::Swarm;
 
@@ -156,20 +156,20 @@ impl TorrentPeers for DualStackPeers {
     }
 
     /// Only of the requester's own family, which is all that an answer over UDP has.
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, preference: Preference, plan: &Plan, wanted: usize) {
         match self.ipv6() {
             Some(ipv6) if requester.is_ipv6() => {
-                TorrentPeers::prefetch_peers(ipv6, key, requester, seeder, plan, wanted)
+                TorrentPeers::prefetch_peers(ipv6, key, requester, preference, plan, wanted)
             }
-            _ => TorrentPeers::prefetch_peers(self.ipv4(), key, requester, seeder, plan, wanted),
+            _ => TorrentPeers::prefetch_peers(self.ipv4(), key, requester, preference, plan, wanted),
         }
     }
 
     /// Where both families are wanted, each gets a quarter of what is wanted, if it has so many, and the rest is shared
     /// in proportion to what each has left.
-    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
-        let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), seeder };
-        let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), seeder };
+    fn select(&self, requester: Option<SocketAddr>, preference: Preference, plan: &Plan, peers: &mut PeerRequest<'_>) {
+        let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), preference };
+        let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), preference };
         let present_v4 = peers.into.ipv4().map_or(0, |_| self.ipv4().eligible_count(&requester_v4));
         let ipv6 = self.ipv6().zip(peers.into.ipv6());
         let present_v6 = ipv6.map_or(0, |(ipv6, _)| ipv6.eligible_count(&requester_v6));

@@ -84,7 +84,7 @@ impl<F: Flavour> Tracker<F> {
         let sought = |n: usize| group.get(n)?.as_ref().map(|in_flight| (in_flight.hash, &in_flight.change.info_hash));
         let many = self.store().lock_group(sought, &mut locked);
         for (locked, InFlight { change, .. }) in locked.iter().flatten().zip(group.iter().flatten()) {
-            locked.prefetch(change.endpoint, change.seeder, &Plan::NONE, 0);
+            locked.prefetch(change.endpoint, announce_of(change).preference(), &Plan::NONE, 0);
         }
         for (slot, InFlight { change, outcome, .. }) in locked.iter_mut().zip(group.iter_mut().flatten()) {
             if let Some(locked) = slot {

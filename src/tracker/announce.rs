@@ -14,7 +14,7 @@ use super::families::{AddressFamilies, PeerRequest, TorrentPeers};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
-use super::select::Plan;
+use super::select::{Plan, Preference};
 use super::store::{GROUP, KeyedHash, LockedShard, Torrent};
 use super::{AnnounceError, ScrapeCounts, Tracker};
 
@@ -41,6 +41,14 @@ pub struct AnnounceRequest {
     pub seeder: bool,
     /// What happened.
     pub event: Event,
+}
+
+impl AnnounceRequest {
+    /// Returns which peers the client can use.
+    #[inline]
+    pub fn preference(&self) -> Preference {
+        if self.seeder { Preference::LeechersOnly } else { Preference::Any }
+    }
 }
 
 /// What an announce has done that was not refused.
@@ -116,7 +124,7 @@ impl<F: Flavour> Tracker<F> {
         self.check(announce)?;
         let plan = Plan::draw(rng);
         let mut locked = self.store().lock(&announce.info_hash);
-        locked.prefetch(announce.endpoint, announce.seeder, &plan, peers.wanted);
+        locked.prefetch(announce.endpoint, announce.preference(), &plan, peers.wanted);
         let (outcome, publish) = run::<F>(announce, &mut locked, now, &plan, peers)?;
         drop(locked);
         if publish {
@@ -166,8 +174,8 @@ impl<F: Flavour> Tracker<F> {
         let many = self.store().lock_group(sought, &mut locked);
         let locked = locked.get_mut(..many).unwrap_or_default();
         for (locked, pending) in locked.iter().flatten().zip(&*group) {
-            let AnnounceRequest { endpoint, seeder, .. } = pending.announce;
-            locked.prefetch(endpoint, seeder, &pending.plan, pending.peers.wanted);
+            let announce = &pending.announce;
+            locked.prefetch(announce.endpoint, announce.preference(), &pending.plan, pending.peers.wanted);
         }
         for (slot, pending) in locked.iter_mut().zip(group) {
             if let Some(locked) = slot {
@@ -216,7 +224,7 @@ fn run<F: Flavour>(
     plan: &Plan,
     peers: &mut PeerRequest<'_>,
 ) -> Outcome {
-    let AnnounceRequest { info_hash, endpoint, seeder, event } = *announce;
+    let AnnounceRequest { info_hash, endpoint, event, .. } = *announce;
     if event == Event::Stopped {
         // Published even if the peer is not known here: it may have announced itself to another tracker.
         return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
@@ -225,13 +233,13 @@ fn run<F: Flavour>(
         if !room && !torrent.peers.contains(key, endpoint) {
             // Whoever fills the tracker up is not to keep others from each other: a client that cannot be stored can
             // still be handed peers.
-            torrent.peers.select(None, seeder, plan, peers);
+            torrent.peers.select(None, announce.preference(), plan, peers);
             let known = torrent.peers.counts().peers() > 0;
             let outcome = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
             return if known { Ok((outcome, false)) } else { Err(AnnounceError::Full) };
         }
         let outcome = upsert_peer::<F>(torrent, key, announce, now);
-        torrent.peers.select(Some(endpoint), seeder, plan, peers);
+        torrent.peers.select(Some(endpoint), announce.preference(), plan, peers);
         Ok(outcome)
     };
     locked.upsert(&info_hash, now, upsert).unwrap_or(Err(AnnounceError::Full))

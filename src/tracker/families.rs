@@ -6,7 +6,7 @@ use super::clock::Minute;
 use super::counts::SwarmCounts;
 use super::keyed_hash::{HashKey, portion};
 use super::peer::{Peer, PeerState, PeerV4, PeerV6};
-use super::select::{Plan, Requester};
+use super::select::{Plan, Preference, Requester};
 use super::swarm::Swarm;
 
 /// The plug point: what a torrent keeps its peers in.
@@ -190,10 +190,10 @@ pub trait TorrentPeers: Default + Send {
     fn prefetch(&self);
     /// Begins to fetch the peers that [`Self::upsert`] and [`Self::select`] with the same `plan` will look at: see
     /// [`Swarm::prefetch_peers`].
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize);
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, preference: Preference, plan: &Plan, wanted: usize);
     /// Writes a random selection of peers into the buffers of the request: see [`Swarm::select`]. `requester` is the
     /// client's endpoint, if it is one of the peers.
-    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>);
+    fn select(&self, requester: Option<SocketAddr>, preference: Preference, plan: &Plan, peers: &mut PeerRequest<'_>);
     /// Visits the peers in about `most` slots, in the order of their hashes, from the hash `from` on (0 to begin with).
     /// Returns the hash to go on from; `None` at the end. Misses no peer that stays from the first portion to the last:
     /// see [`Swarm::walk`].
@@ -252,15 +252,15 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
     }
 
     #[inline]
-    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
+    fn prefetch_peers(&self, key: &HashKey, requester: SocketAddr, preference: Preference, plan: &Plan, wanted: usize) {
         if let Some(peer) = P::at(requester) {
-            self.prefetch_peers(key, &peer, seeder, plan, wanted);
+            self.prefetch_peers(key, &peer, preference, plan, wanted);
         }
     }
 
     #[inline]
-    fn select(&self, requester: Option<SocketAddr>, seeder: bool, plan: &Plan, peers: &mut PeerRequest<'_>) {
-        let requester = Requester { endpoint: requester.and_then(P::at), seeder };
+    fn select(&self, requester: Option<SocketAddr>, preference: Preference, plan: &Plan, peers: &mut PeerRequest<'_>) {
+        let requester = Requester { endpoint: requester.and_then(P::at), preference };
         if let Some(buffer) = peers.into.buffer_of::<P>() {
             buffer.append(|out| self.select(&requester, plan, peers.wanted, out));
         }

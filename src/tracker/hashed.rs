@@ -6,7 +6,7 @@ use super::clock::Minute;
 use super::counts::SwarmCounts;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState};
-use super::select::{Plan, Requester, Selection, Slots};
+use super::select::{Plan, Preference, Requester, Slots};
 use super::table::Table;
 
 /// Seeders and leechers in a table each. Its functions are documented where [`Swarm`](super::swarm::Swarm) has them.
@@ -65,38 +65,20 @@ impl<P: Peer> Hashed<P> {
     }
 
     #[inline]
-    pub(super) fn select(
-        &self,
-        requester: &Requester<P>,
-        present: usize,
-        plan: &Plan,
-        wanted: usize,
-        out: &mut [u8],
-    ) -> usize {
+    pub(super) fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
         let itself = requester.endpoint.unwrap_or_default();
-        let [of_seeders, of_leechers] = self.selections(plan, requester.seeder, present, wanted);
+        let others = requester.others(self.counts());
+        let [of_seeders, of_leechers] = plan.selections(requester.preference, wanted, others);
         let written = of_seeders.take(&self.seeders, &itself, out);
         written + of_leechers.take(&self.leechers, &itself, out.get_mut(written..).unwrap_or_default())
     }
 
     #[inline]
-    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, plan: &Plan, wanted: usize) {
-        self.table(seeder).prefetch(key, peer);
-        let present = if seeder { self.leechers.len() } else { self.counts().peers() };
-        let [of_seeders, of_leechers] = self.selections(plan, seeder, present, wanted);
+    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, preference: Preference, plan: &Plan, wanted: usize) {
+        self.table(preference.is_seeders()).prefetch(key, peer);
+        let [of_seeders, of_leechers] = plan.selections(preference, wanted, self.counts());
         of_seeders.prefetch(&self.seeders);
         of_leechers.prefetch(&self.leechers);
-    }
-
-    /// Returns the selections from the seeders and from the leechers: for a seeder only leechers, for a leecher both in
-    /// proportion to their numbers. `present` is how many peers there are to choose from.
-    #[inline]
-    fn selections(&self, plan: &Plan, seeder: bool, present: usize, wanted: usize) -> [Selection; 2] {
-        let seeders = if seeder { 0 } else { self.seeders.len() };
-        debug_assert!(seeders <= present && present <= seeders + self.leechers.len(), "counted and kept");
-        let share = if seeder { 0 } else { plan.share_of_seeders(wanted, seeders, present) };
-        let leechers = present.saturating_sub(seeders);
-        [plan.of_seeders(share, seeders), plan.of_leechers(wanted.min(present) - share, leechers)]
     }
 
     /// Returns how many slots both tables have.

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::counts::SwarmCounts;
 use super::peer::Peer;
 use super::prefetch::prefetch_first;
 
@@ -12,13 +13,52 @@ const MAX_RUN: usize = 16;
 /// place.
 const MIN_STRETCH: usize = 4 * MAX_RUN;
 
+/// Which peers a client can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preference {
+    /// A leecher's: peers of both kinds, in proportion to their numbers.
+    Any,
+    /// A seeder's: leechers alone.
+    LeechersOnly,
+}
+
+impl Preference {
+    /// Returns whether it is a seeder's.
+    #[inline]
+    pub fn is_seeders(self) -> bool {
+        self != Self::Any
+    }
+
+    /// Returns how many of the peers that there are to choose from are eligible.
+    #[inline]
+    pub fn eligible_count(self, others: SwarmCounts) -> usize {
+        match self {
+            Self::Any => others.peers(),
+            Self::LeechersOnly => others.leechers,
+        }
+    }
+}
+
 /// The client that a selection is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<P> {
     /// Its endpoint, if it is one of the swarm (not of the other address family).
     pub endpoint: Option<P>,
-    /// It has nothing left to download.
-    pub seeder: bool,
+    /// Which peers it can use.
+    pub preference: Preference,
+}
+
+impl<P> Requester<P> {
+    /// Returns how many peers of each kind there are but itself, in its swarm of so many.
+    #[inline]
+    pub fn others(&self, counts: SwarmCounts) -> SwarmCounts {
+        let itself = usize::from(self.endpoint.is_some());
+        let SwarmCounts { seeders, leechers } = counts;
+        match self.preference {
+            Preference::Any => SwarmCounts { seeders, leechers: leechers - itself },
+            Preference::LeechersOnly => SwarmCounts { seeders: seeders - itself, leechers },
+        }
+    }
 }
 
 /// Slots that hold a peer or are vacant, in one piece or in several.
@@ -69,6 +109,17 @@ impl Plan {
         }
     }
 
+    /// Returns how many seeders and how many leechers are to be selected, if `wanted` peers are wanted.
+    #[inline]
+    pub fn shares(&self, preference: Preference, wanted: usize, others: SwarmCounts) -> SwarmCounts {
+        let wanted = wanted.min(preference.eligible_count(others));
+        let seeders = match preference {
+            Preference::Any => self.share_of_seeders(wanted, others.seeders, others.peers()),
+            Preference::LeechersOnly => 0,
+        };
+        SwarmCounts { seeders, leechers: wanted - seeders }
+    }
+
     /// Returns how many of `wanted` peers are to be seeders, if `seeders` of the `present` peers are. Rounds at random,
     /// so that the average is the exact share. There are always enough seeders for it, and enough leechers for the
     /// rest.
@@ -82,6 +133,13 @@ impl Plan {
         // One of the two numbers next to the exact share, and those are within these bounds.
         debug_assert!(share <= seeders && wanted - share <= present - seeders, "{share} of {seeders} of {present}");
         share.min(wanted)
+    }
+
+    /// Plans to select `wanted` peers from seeders and leechers that stand apart: the selections from each.
+    #[inline]
+    pub fn selections(&self, preference: Preference, wanted: usize, others: SwarmCounts) -> [Selection; 2] {
+        let shares = self.shares(preference, wanted, others);
+        [self.of_seeders(shares.seeders, others.seeders), self.of_leechers(shares.leechers, others.leechers)]
     }
 
     /// Plans to select `wanted` of `present` peers from slots in which only seeders stand.

@@ -18,7 +18,7 @@ use super::families::{AddressFamilies, TorrentPeers};
 use super::index::Index;
 use super::keyed_hash::HashKey;
 use super::prefetch::prefetch;
-use super::select::Plan;
+use super::select::{Plan, Preference};
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
@@ -275,9 +275,9 @@ impl<F: AddressFamilies> LockedShard<'_, F> {
     /// Begins to fetch what [`TorrentPeers::upsert`] of a peer at `endpoint` will look at, and [`TorrentPeers::select`]
     /// with the same plan.
     #[inline]
-    pub fn prefetch(&self, endpoint: SocketAddr, seeder: bool, plan: &Plan, wanted: usize) {
+    pub fn prefetch(&self, endpoint: SocketAddr, preference: Preference, plan: &Plan, wanted: usize) {
         if let Some(torrent) = self.torrent() {
-            torrent.peers.prefetch_peers(&self.store.key, endpoint, seeder, plan, wanted);
+            torrent.peers.prefetch_peers(&self.store.key, endpoint, preference, plan, wanted);
         }
     }
 

@@ -18,7 +18,7 @@ use super::hashed::Hashed;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState, PeerV4, PeerV6};
 use super::prefetch::{prefetch, prefetch_first};
-use super::select::{Plan, Requester};
+use super::select::{Plan, Preference, Requester};
 
 /// A packed array becomes hash tables beyond this many peers: looking through more costs more than hashing.
 const MAX_PACKED: usize = 64;
@@ -136,7 +136,8 @@ impl<P: Peer> Swarm<P> {
             Form::Empty { .. } => 0,
             Form::Few { .. } => {
                 let mut written = 0;
-                let eligible = |peer: &&P| !(peer.same_endpoint(&itself) || requester.seeder && peer.state().seeder());
+                let leechers_only = requester.preference == Preference::LeechersOnly;
+                let eligible = |peer: &&P| !(peer.same_endpoint(&itself) || leechers_only && peer.state().seeder());
                 for peer in self.slice().iter().filter(eligible).take(wanted) {
                     if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
                         written += P::COMPACT;
@@ -146,10 +147,11 @@ impl<P: Peer> Swarm<P> {
             }
             Form::Packed { seeders, .. } => {
                 let present = self.eligible_count(requester);
-                let slots = self.slice().get(if requester.seeder { usize::from(*seeders) } else { 0 }..);
+                let leechers_only = requester.preference == Preference::LeechersOnly;
+                let slots = self.slice().get(if leechers_only { usize::from(*seeders) } else { 0 }..);
                 plan.of_leechers(wanted, present).take(slots.unwrap_or_default(), &itself, out)
             }
-            Form::Hashed(tables) => tables.select(requester, self.eligible_count(requester), plan, wanted, out),
+            Form::Hashed(tables) => tables.select(requester, plan, wanted, out),
         }
     }
 
@@ -163,19 +165,18 @@ impl<P: Peer> Swarm<P> {
 
     /// Begins to fetch what [`Self::upsert`] of `peer` will look at, and what [`Self::select`] will with the same plan.
     #[inline]
-    pub fn prefetch_peers(&self, key: &HashKey, peer: &P, seeder: bool, plan: &Plan, wanted: usize) {
+    pub fn prefetch_peers(&self, key: &HashKey, peer: &P, preference: Preference, plan: &Plan, wanted: usize) {
         match &self.0 {
             Form::Empty { .. } | Form::Few { .. } => {}
             // All of it is looked through.
             Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
-            Form::Hashed(tables) => tables.prefetch_peers(key, peer, seeder, plan, wanted),
+            Form::Hashed(tables) => tables.prefetch_peers(key, peer, preference, plan, wanted),
         }
     }
 
     /// Returns how many peers are eligible: how many [`Self::select`] has to choose from.
     pub fn eligible_count(&self, requester: &Requester<P>) -> usize {
-        let counts = self.counts();
-        if requester.seeder { counts.leechers } else { counts.peers() - usize::from(requester.endpoint.is_some()) }
+        requester.preference.eligible_count(requester.others(self.counts()))
     }
 
     /// Returns how many slots a walk over all peers looks at.

@@ -132,13 +132,14 @@ fn stays_right<P: Peer>(endpoint: impl Fn(u16) -> SocketAddr, before: &[Peers], 
         }
     };
     change(&mut swarm, &mut kept, before);
-    for seeder in [false, true] {
+    for preference in [Preference::Any, Preference::LeechersOnly] {
+        let seeder = preference.is_seeders();
         let plan = Plan::draw(&mut rng);
-        swarm.prefetch_peers(&key, &at(0), seeder, &plan, wanted);
+        swarm.prefetch_peers(&key, &at(0), preference, &plan, wanted);
         change(&mut swarm, &mut kept, after);
         change(&mut swarm, &mut kept, &[Peers { from: 0, many: 1, seeder: Some(seeder) }]);
         let mut out = vec![0; wanted * P::COMPACT + PeerBuffer::SPARE];
-        let written = swarm.select(&Requester { endpoint: Some(at(0)), seeder }, &plan, wanted, &mut out);
+        let written = swarm.select(&Requester { endpoint: Some(at(0)), preference }, &plan, wanted, &mut out);
         let chosen: BTreeSet<_> = out[..written].chunks(P::COMPACT).collect();
         let eligible = kept.iter().filter(|(n, seeds)| **n != 0 && !(seeder && **seeds));
         let compact = |n| {
@@ -210,9 +211,10 @@ fn every_peer_of_a_large_swarm_is_about_as_likely_though_the_requester_comes_aft
     let mut out = [0; 50 * 6 + PeerBuffer::SPARE];
     for _ in 0..2_400 {
         let plan = Plan::draw(&mut rng);
-        swarm.prefetch_peers(&key, &peer(0), false, &plan, 50);
+        swarm.prefetch_peers(&key, &peer(0), Preference::Any, &plan, 50);
         upsert(&mut swarm, 0, false);
-        let written = swarm.select(&Requester { endpoint: Some(peer(0)), seeder: false }, &plan, 50, &mut out);
+        let written =
+            swarm.select(&Requester { endpoint: Some(peer(0)), preference: Preference::Any }, &plan, 50, &mut out);
         for chosen in out[..written].chunks(6) {
             *times.entry(<[u8; 6]>::try_from(chosen).unwrap()).or_insert(0_u32) += 1;
         }
