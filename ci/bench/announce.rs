@@ -19,7 +19,13 @@ const BUFFER: usize = WANTED * 6 + PeerBuffer::SPARE;
 
 /// The n-th peer; one in four is a seeder.
 fn announce(n: u32, event: Event) -> AnnounceRequest {
-    AnnounceRequest { info_hash: TORRENT, endpoint: asked::client(n), seeder: n.is_multiple_of(4), event }
+    AnnounceRequest {
+        info_hash: TORRENT,
+        endpoint: asked::client(n),
+        seeder: n.is_multiple_of(4),
+        uploaded: false,
+        event,
+    }
 }
 
 fn wanting(out: &mut [u8]) -> PeerRequest<'_> {

@@ -102,8 +102,13 @@ fn full(torrents: u32) -> Tracker<Plain> {
     for n in 0..100_000 {
         let mut info_hash = InfoHash::default();
         info_hash.0[..4].copy_from_slice(&(n % torrents).to_be_bytes());
-        let announce =
-            AnnounceRequest { info_hash, endpoint: asked::client(n), seeder: n % 4 == 0, event: Event::Update };
+        let announce = AnnounceRequest {
+            info_hash,
+            endpoint: asked::client(n),
+            seeder: n % 4 == 0,
+            uploaded: false,
+            event: Event::Update,
+        };
         tracker.announce(&announce, NOW, &mut rng, &mut PeerRequest::none()).expect("an open tracker");
     }
     tracker

@@ -14,14 +14,17 @@ pub(super) const MAX_WANTED: usize = 200;
 /// Length, in bytes, of the longest keys and values that matter as text: `info_hash` and `completed`.
 const MAX_TEXT: usize = 9;
 
-/// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `uploaded`, `peer_id`, ...) are
+/// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `downloaded`, `peer_id`, ...) are
 /// skipped, and so is `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AnnounceQuery {
     pub(super) info_hash: InfoHash,
     /// 0 where the query has none.
     pub(super) port: u16,
+    /// `left=0`.
     pub(super) seeder: bool,
+    /// `uploaded` is more than 0.
+    pub(super) uploaded: bool,
     pub(super) event: Event,
     /// Maximum number of peers that the client wants to be handed: `numwant`, at most [`MAX_WANTED`].
     pub(super) wanted: usize,
@@ -35,7 +38,8 @@ impl AnnounceQuery {
     /// There is no info hash, or more than one, or a value that matters is malformed.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
         let mut info_hash = None;
-        let (mut port, mut seeder, mut event, mut wanted) = (0, false, Event::Update, DEFAULT_WANTED);
+        let (mut port, mut seeder, mut uploaded) = (0, false, false);
+        let (mut event, mut wanted) = (Event::Update, DEFAULT_WANTED);
         for (key, value) in query.pairs() {
             let mut buffer = [0; MAX_TEXT];
             match key.decode(&mut buffer) {
@@ -46,6 +50,8 @@ impl AnnounceQuery {
                 Ok(Some(b"port")) => port = u16::try_from(natural(value)?).map_err(|_| Error::Parameter)?,
                 // Who cannot say what is left is not believed to have everything.
                 Ok(Some(b"left")) => seeder = value.number()? == Some(Number::Natural(0)),
+                // A preference for peers, and nothing that is kept: what makes no sense is none.
+                Ok(Some(b"uploaded")) => uploaded = matches!(value.number(), Ok(Some(Number::Natural(1..)))),
                 Ok(Some(b"event")) => event = read_event(value)?,
                 Ok(Some(b"numwant")) => {
                     wanted = match value.number()?.ok_or(Error::Parameter)? {
@@ -61,7 +67,7 @@ impl AnnounceQuery {
             }
         }
         let info_hash = info_hash.ok_or(Error::NoInfoHash)?;
-        Ok(Self { info_hash, port, seeder, event, wanted })
+        Ok(Self { info_hash, port, seeder, uploaded, event, wanted })
     }
 }
 
@@ -104,6 +110,7 @@ mod tests {
             info_hash: InfoHash(*b"aaaaaaaaaaaaaaaaaaa+"),
             port: 6881,
             seeder: true,
+            uploaded: false,
             event: Event::Completed,
             wanted: 7,
         };
@@ -116,6 +123,7 @@ mod tests {
             info_hash: InfoHash(*b"\x00\x01abcdefghijklmnop\xfe\xff"),
             port: 0,
             seeder: false,
+            uploaded: false,
             event: Event::Update,
             wanted: 50,
         };
@@ -157,6 +165,17 @@ mod tests {
             assert!(!ok(&format!("left={value}")).seeder, "{value}");
         }
         assert_eq!(announce("left=%4"), Err(Error::Parameter));
+    }
+
+    #[test]
+    fn only_a_number_above_0_is_an_upload() {
+        for value in ["1", "01", "18446744073709551616", "99999999999999999999999"] {
+            assert!(ok(&format!("uploaded={value}")).uploaded, "{value}");
+        }
+        for value in ["", "0", "000", "-1", "a", "%zz", "%4"] {
+            assert!(!ok(&format!("uploaded={value}")).uploaded, "{value}");
+        }
+        assert!(!ok("uploaded=1&uploaded=0").uploaded, "the last one counts");
     }
 
     #[test]

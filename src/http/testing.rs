@@ -321,7 +321,7 @@ fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&s
 /// A peer that the tracker knows already.
 pub(super) fn add_peer<F: HttpFlavour>(service: &Service<F>, info_hash: InfoHash, endpoint: &str, seeder: bool) {
     let endpoint: SocketAddr = endpoint.parse().unwrap();
-    let announce = AnnounceRequest { info_hash, endpoint, seeder, event: Event::Update };
+    let announce = AnnounceRequest { info_hash, endpoint, seeder, uploaded: false, event: Event::Update };
     service.shared().tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
 }
 

@@ -166,14 +166,14 @@ impl TorrentPeers for DualStackPeers {
     }
 
     /// Where both families are wanted, each gets a quarter of what is wanted, if it has so many, and the rest is shared
-    /// in proportion to what each has left.
+    /// in proportion to what each has left. Leechers that come first are shared so first, then seeders.
     fn select(&self, requester: Option<SocketAddr>, preference: Preference, plan: &Plan, peers: &mut PeerRequest<'_>) {
         let requester_v4 = Requester { endpoint: requester.and_then(PeerV4::at), preference };
         let requester_v6 = Requester { endpoint: requester.and_then(PeerV6::at), preference };
-        let present_v4 = peers.into.ipv4().map_or(0, |_| self.ipv4().eligible_count(&requester_v4));
+        let others_v4 = peers.into.ipv4().map(|_| requester_v4.others(self.ipv4().counts())).unwrap_or_default();
         let ipv6 = self.ipv6().zip(peers.into.ipv6());
-        let present_v6 = ipv6.map_or(0, |(ipv6, _)| ipv6.eligible_count(&requester_v6));
-        let (share_v4, share_v6) = shares(peers.wanted, present_v4, present_v6);
+        let others_v6 = ipv6.map(|(ipv6, _)| requester_v6.others(ipv6.counts())).unwrap_or_default();
+        let (share_v4, share_v6) = preferred_shares(preference, peers.wanted, others_v4, others_v6);
         if let Some(buffer) = peers.into.ipv4() {
             buffer.append(|out| self.ipv4().select(&requester_v4, plan, share_v4, out));
         }
@@ -222,6 +222,19 @@ impl TorrentPeers for DualStackPeers {
     }
 }
 
+/// Returns how many of `wanted` peers are to be IPv4 and how many IPv6, when there are so many of each, of which the
+/// client can use some.
+fn preferred_shares(preference: Preference, wanted: usize, ipv4: SwarmCounts, ipv6: SwarmCounts) -> (usize, usize) {
+    let eligible = |counts| preference.eligible_count(counts);
+    if preference != Preference::LeechersFirst {
+        return shares(wanted, eligible(ipv4), eligible(ipv6));
+    }
+    let (leechers_v4, leechers_v6) = shares(wanted, ipv4.leechers, ipv6.leechers);
+    // No leecher of either family gives way to a seeder of the other.
+    let (seeders_v4, seeders_v6) = shares(wanted - leechers_v4 - leechers_v6, ipv4.seeders, ipv6.seeders);
+    (leechers_v4 + seeders_v4, leechers_v6 + seeders_v6)
+}
+
 /// Returns how many of `wanted` peers are to be IPv4 and how many IPv6, when there are so many of each.
 fn shares(wanted: usize, ipv4: usize, ipv6: usize) -> (usize, usize) {
     if ipv4 + ipv6 <= wanted {
@@ -257,6 +270,17 @@ mod tests {
             (0, 100, 100, (0, 0)),
         ] {
             assert_eq!(shares(wanted, ipv4, ipv6), expected, "{wanted} of {ipv4} and {ipv6}");
+        }
+    }
+
+    #[test]
+    fn leechers_of_both_families_come_before_seeders_of_either() {
+        let counts = |seeders, leechers| SwarmCounts { seeders, leechers };
+        for (preference, expected) in
+            [(Preference::Any, (30, 20)), (Preference::LeechersFirst, (14, 36)), (Preference::LeechersOnly, (3, 30))]
+        {
+            let shares = preferred_shares(preference, 50, counts(100, 3), counts(20, 30));
+            assert_eq!(shares, expected, "{preference:?}");
         }
     }
 

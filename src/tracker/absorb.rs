@@ -105,7 +105,8 @@ fn announce_of(change: &Change) -> AnnounceRequest {
         _ => Event::Update,
     };
     let Change { info_hash, endpoint, seeder, .. } = *change;
-    AnnounceRequest { info_hash, endpoint, seeder, event }
+    // It is handed no peers here, so what it has uploaded does not matter.
+    AnnounceRequest { info_hash, endpoint, seeder, uploaded: false, event }
 }
 
 /// Takes a change over into its torrent.

@@ -39,6 +39,8 @@ pub struct AnnounceRequest {
     pub endpoint: SocketAddr,
     /// It has nothing left to download.
     pub seeder: bool,
+    /// It has uploaded some of the torrent.
+    pub uploaded: bool,
     /// What happened.
     pub event: Event,
 }
@@ -47,7 +49,11 @@ impl AnnounceRequest {
     /// Returns which peers the client can use.
     #[inline]
     pub fn preference(&self) -> Preference {
-        if self.seeder { Preference::LeechersOnly } else { Preference::Any }
+        match self {
+            Self { seeder: false, .. } => Preference::Any,
+            Self { uploaded: false, .. } => Preference::LeechersFirst,
+            _ => Preference::LeechersOnly,
+        }
     }
 }
 
@@ -85,6 +91,7 @@ impl<'a> PendingAnnounce<'a> {
             info_hash: InfoHash([0; InfoHash::LEN]),
             endpoint: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
             seeder: false,
+            uploaded: false,
             event: Event::Update,
         },
         peers: PeerRequest::none(),

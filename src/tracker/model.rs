@@ -23,15 +23,23 @@ const START: u32 = 29_000_191;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Announce { torrent: u8, peer: u16, seeder: bool, event: Event, wanted: usize },
+    Announce { torrent: u8, peer: u16, seeder: bool, uploaded: bool, event: Event, wanted: usize },
     Scrape { torrent: u8 },
     Wait { minutes: u32 },
 }
 
 pub(crate) fn steps(peers: u16) -> impl Strategy<Value = Vec<Step>> {
     let event = prop_oneof![7 => Just(Event::Update), 2 => Just(Event::Completed), 2 => Just(Event::Stopped)];
-    let announce = (0..3_u8, 0..peers, prop::bool::weighted(0.3), event, 0..120_usize)
-        .prop_map(|(torrent, peer, seeder, event, wanted)| Step::Announce { torrent, peer, seeder, event, wanted });
+    let announce = (0..3_u8, 0..peers, prop::bool::weighted(0.3), any::<bool>(), event, 0..120_usize).prop_map(
+        |(torrent, peer, seeder, uploaded, event, wanted)| Step::Announce {
+            torrent,
+            peer,
+            seeder,
+            uploaded,
+            event,
+            wanted,
+        },
+    );
     let minutes = prop_oneof![30 => 1..12_u32, 6 => 30..60_u32, 1 => 200..3000_u32];
     prop::collection::vec(
         prop_oneof![40 => announce, 1 => (0..3_u8).prop_map(|torrent| Step::Scrape { torrent }),
@@ -74,9 +82,10 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint:
     let mut rng = Rng::with_seed(3);
     for (n, step) in steps.iter().enumerate() {
         match *step {
-            Step::Announce { torrent, peer, seeder, event, wanted } => {
+            Step::Announce { torrent, peer, seeder, uploaded, event, wanted } => {
                 let at = endpoint(peer);
-                let announce = AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, event };
+                let announce =
+                    AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, uploaded, event };
                 let (mut ipv4, mut ipv6) = ([0; 120 * 6 + PeerBuffer::SPARE], [0; 120 * 18 + PeerBuffer::SPARE]);
                 let into = PeerBuffers::Both { ipv4: PeerBuffer::new(&mut ipv4), ipv6: PeerBuffer::new(&mut ipv6) };
                 let mut peers = PeerRequest { wanted, into };
@@ -152,12 +161,20 @@ fn check_selection(
 ) {
     let none = BTreeMap::new();
     let peers = torrent.filter(|_| announce.event != Event::Stopped).map_or(&none, |torrent| &torrent.peers);
-    let eligible =
-        |(at, peer): (&SocketAddr, &ModelPeer)| *at != announce.endpoint && !(announce.seeder && peer.seeder);
+    let others = || peers.iter().filter(|(at, _)| **at != announce.endpoint);
+    let leechers = others().filter(|(_, peer)| !peer.seeder).count();
     let handed: Vec<_> = ipv4.chunks(6).chain(ipv6.chunks(18)).map(endpoint_of).collect();
-    assert_eq!(handed.len(), wanted.min(peers.iter().filter(|entry| eligible(*entry)).count()));
-    assert!(handed.iter().all(|at| peers.get_key_value(at).is_some_and(eligible)), "{handed:?}");
     assert_eq!(handed.iter().collect::<BTreeSet<_>>().len(), handed.len(), "a peer is handed out twice");
+    let is_handed = |at: &SocketAddr| handed.contains(at);
+    let handed_leechers = others().filter(|(at, peer)| !peer.seeder && is_handed(at)).count();
+    let handed_seeders = others().filter(|(at, peer)| peer.seeder && is_handed(at)).count();
+    assert_eq!(handed_leechers + handed_seeders, handed.len(), "somebody who is not there, or the client itself");
+    if announce.seeder && announce.uploaded {
+        assert_eq!((handed_leechers, handed_seeders), (wanted.min(leechers), 0));
+    } else {
+        assert_eq!(handed.len(), wanted.min(others().count()));
+        assert!(!announce.seeder || handed_leechers == wanted.min(leechers), "leechers come first");
+    }
 }
 
 fn endpoint_of(compact: &[u8]) -> SocketAddr {
@@ -237,7 +254,7 @@ fn come<F: Flavour>(
 ) -> Result<AnnounceOutcome, AnnounceError> {
     let mut info_hash = InfoHash([0; 20]);
     info_hash.0[..2].copy_from_slice(&torrent.to_be_bytes());
-    let announce = AnnounceRequest { info_hash, endpoint: v4(peer), seeder: false, event };
+    let announce = AnnounceRequest { info_hash, endpoint: v4(peer), seeder: false, uploaded: false, event };
     tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none())
 }
 
@@ -299,7 +316,13 @@ fn what_can_never_be_reached_is_refused() {
     let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
     let announce = |endpoint: &str| {
         let endpoint = endpoint.parse().unwrap();
-        let announce = AnnounceRequest { info_hash: InfoHash([1; 20]), endpoint, seeder: false, event: Event::Update };
+        let announce = AnnounceRequest {
+            info_hash: InfoHash([1; 20]),
+            endpoint,
+            seeder: false,
+            uploaded: false,
+            event: Event::Update,
+        };
         tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap_err()
     };
     assert_eq!(announce("10.0.0.1:0"), AnnounceError::NoPort);
@@ -311,8 +334,13 @@ fn what_can_never_be_reached_is_refused() {
 fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_downloads() {
     for gap in [PeerState::MAX_SWEEP_GAP, PeerState::MAX_SWEEP_GAP + 1, 256, 300, 512] {
         let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
-        let seeder =
-            AnnounceRequest { info_hash: InfoHash([0; 20]), endpoint: v4(1), seeder: true, event: Event::Completed };
+        let seeder = AnnounceRequest {
+            info_hash: InfoHash([0; 20]),
+            endpoint: v4(1),
+            seeder: true,
+            uploaded: false,
+            event: Event::Completed,
+        };
         tracker.announce(&seeder, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         come(&tracker, 1, 1, Event::Update).unwrap();
         tracker.sweep(Minute(START + gap), || {});

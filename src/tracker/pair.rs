@@ -85,7 +85,7 @@ mod tests {
 
     fn announce<C: Cluster>(tracker: &TestTracker<Ipv4Only, Open, C>, seeder: bool, event: Event, now: Minute) {
         let endpoint = ([10, 0, 0, 1], 6881).into();
-        let announce = AnnounceRequest { info_hash: TORRENT, endpoint, seeder, event };
+        let announce = AnnounceRequest { info_hash: TORRENT, endpoint, seeder, uploaded: false, event };
         tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
     }
 

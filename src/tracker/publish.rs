@@ -45,7 +45,7 @@ mod tests {
 
     fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> AnnounceRequest {
         let endpoint = (Ipv4Addr::new(10, 0, 0, peer), 6881).into();
-        AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
+        AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, uploaded: false, event }
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
             tracker.announce(announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         }
         let expected = announces.map(|announce| {
-            let AnnounceRequest { info_hash, endpoint, seeder, event } = announce;
+            let AnnounceRequest { info_hash, endpoint, seeder, event, .. } = announce;
             let (completed, stopped) = (event == Event::Completed, event == Event::Stopped);
             Change { info_hash, endpoint, seeder, completed, stopped, seen: NOW, origin: Origin::Client }
         });

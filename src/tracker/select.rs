@@ -18,12 +18,15 @@ const MIN_STRETCH: usize = 4 * MAX_RUN;
 pub enum Preference {
     /// A leecher's: peers of both kinds, in proportion to their numbers.
     Any,
-    /// A seeder's: leechers alone.
+    /// That of a client which says that nothing is left, but has uploaded nothing: leechers, then seeders up to the
+    /// number wanted. Some say so of a magnet link whose size they do not know yet (aria2), and need the seeders.
+    LeechersFirst,
+    /// That of a seeder which has uploaded: leechers alone, since it can use nobody else.
     LeechersOnly,
 }
 
 impl Preference {
-    /// Returns whether it is a seeder's.
+    /// Returns whether it is that of a client which counts as a seeder.
     #[inline]
     pub fn is_seeders(self) -> bool {
         self != Self::Any
@@ -33,7 +36,7 @@ impl Preference {
     #[inline]
     pub fn eligible_count(self, others: SwarmCounts) -> usize {
         match self {
-            Self::Any => others.peers(),
+            Self::Any | Self::LeechersFirst => others.peers(),
             Self::LeechersOnly => others.leechers,
         }
     }
@@ -56,7 +59,7 @@ impl<P> Requester<P> {
         let SwarmCounts { seeders, leechers } = counts;
         match self.preference {
             Preference::Any => SwarmCounts { seeders, leechers: leechers - itself },
-            Preference::LeechersOnly => SwarmCounts { seeders: seeders - itself, leechers },
+            _ => SwarmCounts { seeders: seeders - itself, leechers },
         }
     }
 }
@@ -115,6 +118,7 @@ impl Plan {
         let wanted = wanted.min(preference.eligible_count(others));
         let seeders = match preference {
             Preference::Any => self.share_of_seeders(wanted, others.seeders, others.peers()),
+            Preference::LeechersFirst => wanted.saturating_sub(others.leechers),
             Preference::LeechersOnly => 0,
         };
         SwarmCounts { seeders, leechers: wanted - seeders }

@@ -126,8 +126,8 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all eligible
-    /// ones if there are fewer, and returns the number of bytes. The requester itself is not eligible; nor are seeders
-    /// to a seeder, to which they are of no use.
+    /// ones if there are fewer, and returns the number of bytes. The requester itself is not eligible; which others are,
+    /// and which come first, its preference says.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
     pub fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
@@ -136,7 +136,13 @@ impl<P: Peer> Swarm<P> {
             Form::Empty { .. } => 0,
             Form::Few { .. } => {
                 let mut written = 0;
-                let leechers_only = requester.preference == Preference::LeechersOnly;
+                // Where leechers do not fill what is wanted, whoever wants them first wants all others too: there are
+                // at most two.
+                let leechers_only = match requester.preference {
+                    Preference::Any => false,
+                    Preference::LeechersFirst => self.counts().leechers >= wanted,
+                    Preference::LeechersOnly => true,
+                };
                 let eligible = |peer: &&P| !(peer.same_endpoint(&itself) || leechers_only && peer.state().seeder());
                 for peer in self.slice().iter().filter(eligible).take(wanted) {
                     if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
@@ -146,10 +152,15 @@ impl<P: Peer> Swarm<P> {
                 written
             }
             Form::Packed { seeders, .. } => {
-                let present = self.eligible_count(requester);
-                let leechers_only = requester.preference == Preference::LeechersOnly;
-                let slots = self.slice().get(if leechers_only { usize::from(*seeders) } else { 0 }..);
-                plan.of_leechers(wanted, present).take(slots.unwrap_or_default(), &itself, out)
+                let others = requester.others(self.counts());
+                if requester.preference == Preference::Any {
+                    // Peers of both kinds at once stand in their proportion.
+                    return plan.of_leechers(wanted, others.peers()).take(self.slice(), &itself, out);
+                }
+                let (seeders, leechers) = self.slice().split_at_checked(usize::from(*seeders)).unwrap_or_default();
+                let [of_seeders, of_leechers] = plan.selections(requester.preference, wanted, others);
+                let written = of_leechers.take(leechers, &itself, out);
+                written + of_seeders.take(seeders, &itself, out.get_mut(written..).unwrap_or_default())
             }
             Form::Hashed(tables) => tables.select(requester, plan, wanted, out),
         }
@@ -172,11 +183,6 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
             Form::Hashed(tables) => tables.prefetch_peers(key, peer, preference, plan, wanted),
         }
-    }
-
-    /// Returns how many peers are eligible: how many [`Self::select`] has to choose from.
-    pub fn eligible_count(&self, requester: &Requester<P>) -> usize {
-        requester.preference.eligible_count(requester.others(self.counts()))
     }
 
     /// Returns how many slots a walk over all peers looks at.

@@ -61,13 +61,15 @@ impl Hashes<'_> {
 }
 
 /// The fields of an announce that are used. Ignored are the address (the datagram's sender is believed instead), the
-/// peer id, the key, the amounts transferred, and the options of BEP 41.
+/// peer id, the key, the amount downloaded, and the options of BEP 41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnounceBody {
     /// The torrent.
     pub info_hash: InfoHash,
     /// Bytes left to download.
     pub left: u64,
+    /// Bytes uploaded.
+    pub uploaded: u64,
     /// What happened.
     pub event: Event,
     /// How many peers are wanted; negative for as many as a reply holds.
@@ -96,7 +98,7 @@ fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     let _peer_id: [u8; 20] = take(&mut body)?;
     let _downloaded: [u8; 8] = take(&mut body)?;
     let left = u64::from_be_bytes(take(&mut body)?);
-    let _uploaded: [u8; 8] = take(&mut body)?;
+    let uploaded = u64::from_be_bytes(take(&mut body)?);
     let event = match u32::from_be_bytes(take(&mut body)?) {
         1 => Event::Completed,
         3 => Event::Stopped,
@@ -106,7 +108,7 @@ fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     let _key: [u8; 4] = take(&mut body)?;
     let num_want = i32::from_be_bytes(take(&mut body)?);
     let port = u16::from_be_bytes(take(&mut body)?);
-    Some(AnnounceBody { info_hash, left, event, num_want, port })
+    Some(AnnounceBody { info_hash, left, uploaded, event, num_want, port })
 }
 
 /// Takes the first `N` bytes off. Returns `None` if there are fewer.
@@ -223,7 +225,7 @@ pub(super) mod tests {
         body.extend([0xaa; 20]); // peer id
         body.extend([0xbb; 8]); // downloaded
         body.extend(announce.left.to_be_bytes());
-        body.extend([0xcc; 8]); // uploaded
+        body.extend(announce.uploaded.to_be_bytes());
         body.extend(event.to_be_bytes());
         body.extend([9, 9, 9, 9]); // an address, to be ignored
         body.extend([0xdd; 4]); // key
@@ -234,7 +236,14 @@ pub(super) mod tests {
     }
 
     fn announce() -> AnnounceBody {
-        AnnounceBody { info_hash: InfoHash([7; 20]), left: 1 << 32, event: Event::Update, num_want: -1, port: 6881 }
+        AnnounceBody {
+            info_hash: InfoHash([7; 20]),
+            left: 1 << 32,
+            uploaded: 1 << 48,
+            event: Event::Update,
+            num_want: -1,
+            port: 6881,
+        }
     }
 
     #[test]

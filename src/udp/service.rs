@@ -211,6 +211,7 @@ fn prepare_announce<'a>(
         info_hash: body.info_hash,
         endpoint: SocketAddr::new(from.ip(), body.port),
         seeder: body.left == 0,
+        uploaded: body.uploaded > 0,
         event: body.event,
     };
     PendingAnnounce::new(announce, PeerRequest { wanted, into })

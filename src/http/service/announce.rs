@@ -21,6 +21,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         info_hash: announce_query.info_hash,
         endpoint: SocketAddr::new(client, announce_query.port),
         seeder: announce_query.seeder,
+        uploaded: announce_query.uploaded,
         event: announce_query.event,
     };
     let PeerMemory { ipv4, ipv6 } = &mut *exchange.peers;

@@ -78,13 +78,13 @@ fn a_peer_comes_completes_and_leaves() {
     add_peer(&service, HASH, SEEDER, true);
     for (rest, expected) in [
         ("left=5&event=started", "d8:completei1e10:downloadedi0e10:incompletei1e"),
-        ("left=0&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
-        ("left=0&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
+        ("left=0&uploaded=1&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
+        ("left=0&uploaded=1&event=completed", "d8:completei2e10:downloadedi1e10:incompletei0e"),
         ("left=0&event=stopped&numwant=200", "d8:completei1e10:downloadedi1e10:incompletei0e"),
     ] {
         let (status, body) = get(&mut service, CLIENT, &format!("/announce?{IS_HASH}&port=9&{rest}"));
         assert_eq!((status.as_str(), &body[..46]), ("200 OK", expected), "{rest}");
-        // A seeder is given no seeders, and who leaves is given nobody.
+        // A seeder that has uploaded is given no seeders, and who leaves is given nobody.
         assert_eq!(body.ends_with("5:peers0:e"), rest.starts_with("left=0"), "{rest}");
     }
     assert_eq!(count(&service, Counter::TcpAnnounced), 4);

@@ -35,7 +35,8 @@ impl Fixture {
 
     /// An announce that is counted like one over UDP.
     fn announce(&self, torrent: u32, peer: u32, (seeder, event): (bool, Event), now: Minute) {
-        let announce = AnnounceRequest { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, event };
+        let announce =
+            AnnounceRequest { info_hash: info_hash(torrent), endpoint: endpoint(peer), seeder, uploaded: false, event };
         let outcome = self.tracker.announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         self.worker_counters.count_announce(Counter::UdpAnnounced, announce.endpoint.ip(), &outcome);
     }

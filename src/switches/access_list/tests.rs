@@ -157,7 +157,8 @@ fn torrents_that_fall_off_the_list_are_dropped() {
     let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, now, Arc::clone(&listed), Standalone);
     let announce = |n: u8| {
         let endpoint = (Ipv4Addr::LOCALHOST, 1000).into();
-        let announce = AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, event: Event::Completed };
+        let announce =
+            AnnounceRequest { info_hash: hash(n), endpoint, seeder: true, uploaded: false, event: Event::Completed };
         tracker
             .announce(&announce, now, &mut Rng::with_seed(1), &mut PeerRequest::none())
             .map(|outcome| outcome.counts.downloaded)

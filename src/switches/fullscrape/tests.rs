@@ -37,7 +37,7 @@ fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, 
     let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
     tracker
         .announce(
-            &AnnounceRequest { info_hash, endpoint, seeder, event },
+            &AnnounceRequest { info_hash, endpoint, seeder, uploaded: false, event },
             now,
             &mut Rng::with_seed(1),
             &mut PeerRequest::none(),

@@ -10,7 +10,7 @@ const NOW: Minute = Minute(29_000_191);
 
 fn announce(torrent: u8, peer: u8, seeder: bool, event: Event) -> AnnounceRequest {
     let endpoint = (Ipv4Addr::new(10, 0, 0, peer), 6881).into();
-    AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, event }
+    AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint, seeder, uploaded: false, event }
 }
 
 /// An announce, its outcome, and all peers that it was handed.

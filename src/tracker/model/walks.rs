@@ -149,7 +149,7 @@ fn announce<F: AddressFamilies>(
     event: Event,
     now: u32,
 ) {
-    let announce = AnnounceRequest { info_hash, endpoint, seeder, event };
+    let announce = AnnounceRequest { info_hash, endpoint, seeder, uploaded: false, event };
     tracker.announce(&announce, Minute(now), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
 }
 

@@ -38,7 +38,7 @@ fn announcing(from: SocketAddr, announce: AnnounceBody, event: u32) -> Vec<u8> {
 }
 
 fn leecher() -> AnnounceBody {
-    AnnounceBody { info_hash: InfoHash([7; 20]), left: 9, event: Event::Update, num_want: -1, port: 6881 }
+    AnnounceBody { info_hash: InfoHash([7; 20]), left: 9, uploaded: 0, event: Event::Update, num_want: -1, port: 6881 }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) struct Client {
 pub(crate) struct Announce {
     pub(crate) info_hash: [u8; 20],
     pub(crate) left: u64,
+    pub(crate) uploaded: u64,
     pub(crate) event: u32,
     pub(crate) address: u32,
     pub(crate) num_want: i32,
@@ -57,9 +58,10 @@ pub(crate) struct ScrapeCounts {
 impl Announce {
     /// An announce of a leecher that leaves the number of peers to the tracker.
     pub(crate) fn leecher(info_hash: [u8; 20], port: u16) -> Self {
-        Self { info_hash, left: 1, event: 0, address: 0, num_want: -1, port }
+        Self { info_hash, left: 1, uploaded: 0x2222, event: 0, address: 0, num_want: -1, port }
     }
 
+    /// An announce of a seeder that has uploaded.
     pub(crate) fn seeder(info_hash: [u8; 20], port: u16) -> Self {
         Self { left: 0, ..Self::leecher(info_hash, port) }
     }
@@ -74,7 +76,7 @@ impl Announce {
         packet.extend(b"-TEST00-abcdefghijkl");
         packet.extend(0x1111_u64.to_be_bytes()); // downloaded
         packet.extend(self.left.to_be_bytes());
-        packet.extend(0x2222_u64.to_be_bytes()); // uploaded
+        packet.extend(self.uploaded.to_be_bytes());
         packet.extend(self.event.to_be_bytes());
         packet.extend(self.address.to_be_bytes());
         packet.extend(0x3333_u32.to_be_bytes()); // key

@@ -58,9 +58,15 @@ fn peers_are_handed_out_with_the_address_they_announced_from() {
         assert_eq!(peers(&answer).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
         let key = if server.is_ipv4() { "peers" } else { "peers6" };
         assert!(answer.text(key).windows(2).any(|bytes| bytes == [0x12, 0x34]), "6 or 18 bytes each, big-endian");
-        // A seeder is handed only leechers.
-        let expected = [(3, 2), (4, 3)].map(|(host, port)| SocketAddr::new(client(server.ip(), host), port));
-        assert_eq!(peers(&from(2, "port=4660&left=0")).into_iter().collect::<HashSet<_>>(), HashSet::from(expected));
+        // A seeder that has uploaded is handed only leechers; who has not is handed them first.
+        from(5, "port=5&left=0");
+        let expected = [(3, 2), (4, 3), (5, 5)].map(|(host, port)| SocketAddr::new(client(server.ip(), host), port));
+        for (rest, many) in
+            [("uploaded=1", 2), ("uploaded=0", 3), ("", 3), ("uploaded=x", 3), ("numwant=2", 2), ("uploaded=%zz", 3)]
+        {
+            let handed: HashSet<_> = peers(&from(2, &format!("port=4660&left=0&{rest}"))).into_iter().collect();
+            assert_eq!(handed, expected[..many].iter().copied().collect(), "{rest}");
+        }
     }
 }
 
@@ -194,10 +200,10 @@ fn requests_for_other_formats_get_compact_peers() {
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1&left=0");
     for (port, parameter) in (2..).zip(["compact=0", "compact=1", "no_peer_id=1&compact=0", "compact=0&no_peer_id=0"]) {
-        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&{parameter}"));
+        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&uploaded=1&{parameter}"));
         assert_eq!((counts(&answer), peers(&answer)), ((i64::from(port), 0, 0), vec![]), "{parameter}");
         announce(tracker.http(), 0, "port=99&left=1&event=started");
-        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&{parameter}"));
+        let answer = announce(tracker.http(), 0, &format!("port={port}&left=0&uploaded=1&{parameter}"));
         assert_eq!(peers(&answer).len(), 1);
         announce(tracker.http(), 0, "port=99&event=stopped");
     }

@@ -12,7 +12,8 @@ use crate::tracker::Tracker;
 tests![
     a_client_is_a_seeder_only_if_all_64_bits_of_left_are_0,
     a_client_is_never_handed_itself,
-    a_seeder_is_handed_only_leechers,
+    a_seeder_that_has_uploaded_is_handed_only_leechers,
+    leechers_come_first_for_whoever_has_nothing_left_and_uploaded_nothing,
     a_client_gets_as_many_peers_as_it_wants_up_to_a_maximum,
     the_selection_is_random,
     a_client_that_stops_is_removed_and_is_handed_nobody,
@@ -51,7 +52,7 @@ fn a_client_is_never_handed_itself() {
     }
 }
 
-fn a_seeder_is_handed_only_leechers() {
+fn a_seeder_that_has_uploaded_is_handed_only_leechers() {
     let tracker = Tracker::start(&[]);
     let client = Client::new(tracker.udp());
     let hash = info_hash(0);
@@ -69,6 +70,36 @@ fn a_seeder_is_handed_only_leechers() {
     assert_eq!(ports(Announce::seeder(hash, 20).event(COMPLETED)), (1..=19).collect());
     assert_eq!(ports(Announce::seeder(hash, 1001)), (1..=19).collect());
     assert_eq!(client.counts(hash), (21, 1, 19));
+}
+
+/// As aria2 announces a magnet link: it does not know yet how much is left.
+fn leechers_come_first_for_whoever_has_nothing_left_and_uploaded_nothing() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        // One of each size that a swarm is kept in a form of its own for.
+        for (n, [leechers, seeders]) in (0..).zip([[0, 1], [1, 0], [1, 1], [0, 30], [25, 30], [3, 300], [150, 200]]) {
+            let hash = info_hash(100 * u8::from(server.is_ipv6()) + n);
+            (1..=leechers).for_each(|port| drop(client.announce(&Announce::leecher(hash, port))));
+            (1001..=1000 + seeders).for_each(|port| drop(client.announce(&Announce::seeder(hash, port))));
+            let magnet = Announce { uploaded: 0, ..Announce::seeder(hash, 5000) };
+            for num_want in [-1, 0, 1, 2, 28, 40, 160] {
+                let peers = client.announce(&Announce { num_want, ..magnet }).peers;
+                let most = if server.is_ipv4() { 200 } else { 66 };
+                let wanted = u16::try_from(num_want).unwrap_or(most).min(most);
+                let (handed_leechers, handed_seeders): (HashSet<_>, HashSet<_>) =
+                    peers.iter().map(SocketAddr::port).partition(|port| *port <= 1000);
+                let expected = (wanted.min(leechers), wanted.saturating_sub(leechers).min(seeders));
+                let handed = (handed_leechers.len(), handed_seeders.len());
+                assert_eq!(handed, (expected.0.into(), expected.1.into()), "{num_want} of {leechers} and {seeders}");
+                assert!(!handed_seeders.contains(&5000) && handed.0 + handed.1 == peers.len());
+            }
+            let uploaded = client.announce(&Announce { uploaded: 1, ..magnet }).peers;
+            assert!(uploaded.iter().all(|peer| peer.port() <= 1000), "it has uploaded: {uploaded:?}");
+            let announced = client.announce(&magnet);
+            assert_eq!((announced.leechers, announced.seeders), (leechers.into(), u32::from(seeders) + 1), "counted");
+        }
+    }
 }
 
 fn a_client_gets_as_many_peers_as_it_wants_up_to_a_maximum() {
