@@ -17,6 +17,9 @@ pub enum AbsorbError {
     /// The peer would be refused if it announced itself here.
     #[error(transparent)]
     Refused(#[from] AnnounceError),
+    /// The peer has port 0, where nobody could connect to it.
+    #[error("the peer has no port")]
+    NoPort,
     /// The peer was last seen longer ago than peers are kept.
     #[error("the peer has been silent for too long")]
     TooOld,
@@ -74,6 +77,9 @@ impl<F: Flavour> Tracker<F> {
     /// Refuses what no state of the store would allow.
     fn check_change(&self, change: &Change, now: Minute) -> Result<(), AbsorbError> {
         self.check(&announce_of(change))?;
+        if change.endpoint.port() == 0 {
+            return Err(AbsorbError::NoPort);
+        }
         if now.since(change.seen) > PEER_LIFETIME { Err(AbsorbError::TooOld) } else { Ok(()) }
     }
 
@@ -292,7 +298,7 @@ mod tests {
         let changes =
             [change(1, 1, START), without_port, change(1, 2, START), change(2, 1, START), change(1, 1, START)];
         let refused: Vec<_> = absorb(&tracker, &changes, START).into_iter().map(|(_, outcome)| outcome.err()).collect();
-        let (full, no_port) = (Some(AnnounceError::Full.into()), Some(AnnounceError::NoPort.into()));
+        let (full, no_port) = (Some(AnnounceError::Full.into()), Some(AbsorbError::NoPort));
         assert_eq!(refused, [no_port, None, full, full, None]);
     }
 }

@@ -35,7 +35,7 @@ pub enum Event {
 pub struct AnnounceRequest {
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Where the client can be reached.
+    /// Where the client can be reached. With port 0 it cannot be, and is not remembered.
     pub endpoint: SocketAddr,
     /// It has nothing left to download.
     pub seeder: bool,
@@ -85,7 +85,7 @@ pub struct PendingAnnounce<'a> {
 }
 
 impl<'a> PendingAnnounce<'a> {
-    /// Fills a place where there is no announce yet. It would be refused, since it comes from port 0.
+    /// Fills a place where there is no announce yet. One from port 0 would not be remembered.
     pub const VACANT: Self = Self {
         announce: AnnounceRequest {
             info_hash: InfoHash([0; InfoHash::LEN]),
@@ -113,7 +113,8 @@ type Outcome = Result<(AnnounceOutcome, bool), AnnounceError>;
 
 impl<F: Flavour> Tracker<F> {
     /// Stores or refreshes the client's peer entry and selects other peers for it. A client that stops is removed and
-    /// handed no peers. One that there is no room for is handed peers, if there are any, but is not stored.
+    /// handed no peers. One that there is no room for is handed peers, if there are any, but is not stored; so is one
+    /// that announces port 0, where nobody could connect to it, while it can connect to others.
     ///
     /// Locks one shard; none is locked while the change is published to the cluster.
     ///
@@ -198,9 +199,7 @@ impl<F: Flavour> Tracker<F> {
 
     /// Refuses what no state of the store would allow.
     pub(super) fn check(&self, announce: &AnnounceRequest) -> Result<(), AnnounceError> {
-        if announce.endpoint.port() == 0 {
-            Err(AnnounceError::NoPort)
-        } else if !F::Families::serves(announce.endpoint.ip()) {
+        if !F::Families::serves(announce.endpoint.ip()) {
             Err(AnnounceError::FamilyNotServed)
         } else if !self.flavour().admission().admits(&announce.info_hash) {
             Err(AnnounceError::NotAdmitted)
@@ -232,6 +231,9 @@ fn run<F: Flavour>(
     peers: &mut PeerRequest<'_>,
 ) -> Outcome {
     let AnnounceRequest { info_hash, endpoint, event, .. } = *announce;
+    if endpoint.port() == 0 {
+        return Ok((look(announce, locked, plan, peers), false));
+    }
     if event == Event::Stopped {
         // Published even if the peer is not known here: it may have announced itself to another tracker.
         return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
@@ -250,6 +252,21 @@ fn run<F: Flavour>(
         Ok(outcome)
     };
     locked.upsert(&info_hash, now, upsert).unwrap_or(Err(AnnounceError::Full))
+}
+
+/// Selects peers for a client that is not one of the swarm and does not become one.
+#[cold]
+fn look<F: AddressFamilies>(
+    announce: &AnnounceRequest,
+    locked: &LockedShard<'_, F>,
+    plan: &Plan,
+    peers: &mut PeerRequest<'_>,
+) -> AnnounceOutcome {
+    let Some(torrent) = locked.torrent() else { return AnnounceOutcome::default() };
+    if announce.event != Event::Stopped {
+        torrent.peers.select(None, announce.preference(), plan, peers);
+    }
+    AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() }
 }
 
 /// Removes the peer, if it is known.

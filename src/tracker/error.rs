@@ -9,9 +9,6 @@ pub enum AnnounceError {
     /// The torrent is not served: see [`Admission`](super::Admission).
     #[error("Requested download is not authorized for use with this tracker.")]
     NotAdmitted,
-    /// The client announced port 0.
-    #[error("Your client announced port 0, where nobody can reach it. Please check its settings.")]
-    NoPort,
     /// An IPv4 client at an IPv6 tracker, or the reverse.
     #[error("This tracker does not serve your address family.")]
     FamilyNotServed,
@@ -22,7 +19,7 @@ pub enum AnnounceError {
 
 impl AnnounceError {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 4] = [Self::NotAdmitted, Self::NoPort, Self::FamilyNotServed, Self::Full];
+    pub const ALL: [Self; 3] = [Self::NotAdmitted, Self::FamilyNotServed, Self::Full];
 }
 
 const _: () = {

@@ -23,23 +23,24 @@ const START: u32 = 29_000_191;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Announce { torrent: u8, peer: u16, seeder: bool, uploaded: bool, event: Event, wanted: usize },
+    Announce { torrent: u8, peer: u16, seeder: bool, uploaded: bool, has_port: bool, event: Event, wanted: usize },
     Scrape { torrent: u8 },
     Wait { minutes: u32 },
 }
 
 pub(crate) fn steps(peers: u16) -> impl Strategy<Value = Vec<Step>> {
     let event = prop_oneof![7 => Just(Event::Update), 2 => Just(Event::Completed), 2 => Just(Event::Stopped)];
-    let announce = (0..3_u8, 0..peers, prop::bool::weighted(0.3), any::<bool>(), event, 0..120_usize).prop_map(
-        |(torrent, peer, seeder, uploaded, event, wanted)| Step::Announce {
-            torrent,
-            peer,
-            seeder,
-            uploaded,
-            event,
-            wanted,
-        },
-    );
+    let announce =
+        (0..3_u8, 0..peers, prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.9), event, 0..120_usize)
+            .prop_map(|(torrent, peer, seeder, uploaded, has_port, event, wanted)| Step::Announce {
+                torrent,
+                peer,
+                seeder,
+                uploaded,
+                has_port,
+                event,
+                wanted,
+            });
     let minutes = prop_oneof![30 => 1..12_u32, 6 => 30..60_u32, 1 => 200..3000_u32];
     prop::collection::vec(
         prop_oneof![40 => announce, 1 => (0..3_u8).prop_map(|torrent| Step::Scrape { torrent }),
@@ -82,8 +83,11 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint:
     let mut rng = Rng::with_seed(3);
     for (n, step) in steps.iter().enumerate() {
         match *step {
-            Step::Announce { torrent, peer, seeder, uploaded, event, wanted } => {
-                let at = endpoint(peer);
+            Step::Announce { torrent, peer, seeder, uploaded, has_port, event, wanted } => {
+                let mut at = endpoint(peer);
+                if !has_port {
+                    at.set_port(0);
+                }
                 let announce =
                     AnnounceRequest { info_hash: InfoHash([torrent; 20]), endpoint: at, seeder, uploaded, event };
                 let (mut ipv4, mut ipv6) = ([0; 120 * 6 + PeerBuffer::SPARE], [0; 120 * 18 + PeerBuffer::SPARE]);
@@ -118,6 +122,10 @@ fn model_announce(
     now: u32,
 ) -> AnnounceOutcome {
     let mut outcome = AnnounceOutcome::default();
+    if announce.endpoint.port() == 0 {
+        outcome.counts = model.get(&name).map(ModelTorrent::scrape_counts).unwrap_or_default();
+        return outcome;
+    }
     if announce.event == Event::Stopped && !model.contains_key(&name) {
         return outcome;
     }
@@ -325,8 +333,8 @@ fn what_can_never_be_reached_is_refused() {
         };
         tracker.announce(&announce, Minute(START), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap_err()
     };
-    assert_eq!(announce("10.0.0.1:0"), AnnounceError::NoPort);
     assert_eq!(announce("[2001:db8::1]:80"), AnnounceError::FamilyNotServed);
+    assert_eq!(announce("[2001:db8::1]:0"), AnnounceError::FamilyNotServed);
     assert_eq!(tracker.store().census().torrents, 0);
 }
 

@@ -93,6 +93,17 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_port_is_not_published() {
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+        for event in [Event::Update, Event::Completed, Event::Stopped] {
+            let mut announce = announce(1, 1, true, event);
+            announce.endpoint.set_port(0);
+            tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+        }
+        assert_eq!((tracker.flavour().cluster().take(), tracker.store().census().torrents), (vec![], 0));
+    }
+
+    #[test]
     fn a_peer_that_the_cluster_did_not_take_is_published_when_it_announces_itself_again() {
         let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
         let published = |minutes: u32, event: Event| {

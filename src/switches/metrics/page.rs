@@ -58,7 +58,6 @@ pub(super) const UDP_ERRORS: [(&str, Counter); 3] = [
 fn refusal_label(refusal: AnnounceError) -> &'static str {
     match refusal {
         AnnounceError::NotAdmitted => "not_admitted",
-        AnnounceError::NoPort => "no_port",
         AnnounceError::FamilyNotServed => "family_not_served",
         AnnounceError::Full => "full",
     }

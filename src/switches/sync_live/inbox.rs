@@ -121,7 +121,8 @@ mod tests {
         }
 
         fn announced(&self, event: Event, seeder: bool) {
-            let announce = AnnounceRequest { info_hash: TORRENT, endpoint: peer().endpoint, seeder, event };
+            let announce =
+                AnnounceRequest { info_hash: TORRENT, endpoint: peer().endpoint, seeder, uploaded: false, event };
             self.tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
         }
 

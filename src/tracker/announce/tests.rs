@@ -69,7 +69,7 @@ proptest! {
             .into_iter()
             .map(|(torrent, peer, seeder, event)| {
                 let event = [Event::Completed, Event::Stopped].get(usize::from(event)).copied().unwrap_or_default();
-                // Torrents of few and of many peers; and a port that is refused.
+                // Torrents of few and of many peers; and a client that has no port.
                 let mut announce = announce(torrent / (1 + peer / 5), peer, seeder, event);
                 announce.endpoint.set_port(if peer == 13 { 0 } else { 6881 });
                 announce

@@ -20,6 +20,7 @@ tests![
     events_change_the_counts,
     a_client_with_nothing_left_is_a_seeder,
     failures_are_reported_in_the_reply,
+    who_has_no_port_is_handed_peers_and_not_remembered,
     requests_for_other_formats_get_compact_peers,
     a_full_tracker_says_so,
     many_clients_announce_at_once,
@@ -189,11 +190,41 @@ fn failures_are_reported_in_the_reply() {
         assert_eq!(reply.failure(), no_info_hash, "{target}");
         assert_eq!(reply.text(), format!("d14:failure reason80:{no_info_hash}e"));
     }
-    for parameters in ["port=0", "left=1", "port=00000"] {
-        let failure = get(tracker.http(), &announce_target(0, parameters)).failure();
-        assert!(failure.contains("port 0"), "{failure}");
+}
+
+/// As BiglyBT behind a proxy and rtorrent with a closed port announce themselves: they can connect to others.
+fn who_has_no_port_is_handed_peers_and_not_remembered() {
+    let tracker = Tracker::start(&[]);
+    for (n, &server) in (0..).zip(tracker.https()) {
+        let announced = |parameters: &str| {
+            let answer = get(server, &announce_target(n, parameters)).bencode();
+            (counts(&answer), peers(&answer).iter().map(SocketAddr::port).collect::<HashSet<_>>())
+        };
+        assert_eq!(announced("left=1"), ((0, 0, 0), HashSet::new()), "and no torrent is made");
+        assert_eq!(announced("left=0&event=completed&port=0"), ((0, 0, 0), HashSet::new()), "nor a download counted");
+        assert_eq!(get(server, "/stats?mode=torr").text().lines().next(), Some(n.to_string().as_str()));
+        announced("port=1&left=1");
+        announced("port=2&left=0");
+        for parameters in ["port=0&left=1", "left=1", "port=00000&cryptoport=0&left=9", "cryptoport=7&left=1", "left=0"]
+        {
+            assert_eq!(announced(parameters), ((1, 0, 1), HashSet::from([1, 2])), "{parameters}");
+        }
+        assert_eq!(announced("port=0&left=0&uploaded=1").1, HashSet::from([1]));
+        assert_eq!(announced("port=0&left=1&numwant=1").1.len(), 1);
+        for parameters in ["port=0&left=0&event=completed", "left=0&event=completed"] {
+            assert_eq!(announced(parameters), ((1, 0, 1), HashSet::from([1, 2])), "{parameters}");
+        }
+        assert_eq!(announced("port=0&event=stopped"), ((1, 0, 1), HashSet::new()), "who leaves is handed nobody");
     }
-    assert_eq!(counts(&announce(tracker.http(), 0, "port=1")), (0, 0, 1), "who is refused is not counted");
+    // All of them are announces that were answered; nobody who was not remembered can have come back.
+    let renewed: u32 = get(tracker.http(), "/stats?mode=renew")
+        .text()
+        .lines()
+        .map(|row| row.split(' ').nth(1).unwrap().parse::<u32>().unwrap())
+        .sum();
+    assert_eq!(renewed, 0);
+    let answered = get(tracker.http(), "/stats?mode=everything").text();
+    assert!(answered.contains(&format!("<announce>{}</announce>", 14 * tracker.https().len())), "{answered}");
 }
 
 fn requests_for_other_formats_get_compact_peers() {

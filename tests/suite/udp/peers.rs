@@ -20,7 +20,7 @@ tests![
     a_download_is_counted_once_for_each_peer_when_nothing_is_left,
     unknown_events_are_plain_announces,
     the_address_in_the_packet_is_ignored,
-    port_0_is_refused,
+    who_announces_port_0_is_handed_peers_and_not_remembered,
     many_clients_announce_at_once,
 ];
 
@@ -198,13 +198,26 @@ fn the_address_in_the_packet_is_ignored() {
     assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).peers, [client.endpoint(1)]);
 }
 
-fn port_0_is_refused() {
+fn who_announces_port_0_is_handed_peers_and_not_remembered() {
     let tracker = Tracker::start(&[]);
-    let client = Client::new(tracker.udp());
-    let refusal = client.refusal(&Announce::leecher(info_hash(0), 0));
-    assert!(refusal.contains("port 0"), "{refusal}");
-    client.refusal(&Announce::leecher(info_hash(0), 0).event(STOPPED));
-    assert_eq!(client.counts(info_hash(0)), (0, 0, 0));
+    for (n, &server) in (0..).zip(tracker.udps()) {
+        let client = Client::new(server);
+        let hash = info_hash(n);
+        let nothing = client.announce(&Announce::leecher(hash, 0));
+        assert_eq!((nothing.leechers, nothing.seeders, nothing.peers), (0, 0, vec![]), "a torrent that nobody has");
+        for swarm in [1, 2, 5, 30, 200] {
+            (1..=swarm).for_each(|port| drop(client.announce(&Announce::leecher(hash, port))));
+            let most = if server.is_ipv4() { 200 } else { 66 };
+            let port_0 = client.announce(&Announce::leecher(hash, 0));
+            assert_eq!((port_0.leechers, port_0.seeders), (swarm.into(), 0), "itself is not counted");
+            assert_eq!(port_0.peers.len(), usize::from(swarm).min(most));
+            assert!(port_0.peers.iter().all(|peer| peer.port() != 0));
+        }
+        client.announce(&Announce::seeder(hash, 0).event(COMPLETED));
+        let stopped = client.announce(&Announce::leecher(hash, 0).event(STOPPED));
+        assert_eq!((stopped.leechers, stopped.seeders, stopped.peers), (200, 0, vec![]));
+        assert_eq!(client.counts(hash), (0, 0, 200), "no download is counted, and nobody is removed");
+    }
 }
 
 fn many_clients_announce_at_once() {
