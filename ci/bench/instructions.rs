@@ -56,15 +56,24 @@ impl Udp {
         Self { datagrams: (0..REQUESTS).map(|n| (asked::connect(), client(n))).collect(), ..Self::new() }
     }
 
-    /// Peers of a swarm of so many come back.
-    fn announces(peers: u32) -> Self {
+    /// Leechers of a swarm of so many come back.
+    fn leechers(peers: u32) -> Self {
+        Self::announces(peers, some_leechers(peers))
+    }
+
+    /// Seeders of a swarm of so many come back, which have uploaded.
+    fn seeders(peers: u32) -> Self {
+        Self::announces(peers, some_seeders(peers))
+    }
+
+    /// These peers of a swarm of so many come back.
+    fn announces(peers: u32, returning: impl Iterator<Item = u32>) -> Self {
         let mut asked = Self::new();
-        for n in 0..peers {
+        for n in 1..=peers {
             let datagram = asked.announce(n);
             asked.answer(&[(datagram, client(n))]);
         }
-        let mut rng = Rng::with_seed(3);
-        for n in (0..REQUESTS).map(|_| rng.u32(..peers)) {
+        for n in returning {
             let datagram = asked.announce(n);
             asked.datagrams.push((datagram, client(n)));
         }
@@ -73,7 +82,7 @@ impl Udp {
 
     /// It is asked of a torrent.
     fn scrapes() -> Self {
-        let mut asked = Self::announces(100);
+        let mut asked = Self::leechers(100);
         for (datagram, _) in &mut asked.datagrams {
             datagram.truncate(36);
             datagram[8..12].copy_from_slice(&2_u32.to_be_bytes());
@@ -101,9 +110,11 @@ impl Udp {
 #[library_benchmark]
 #[bench::connect(args = (), setup = Udp::connects, config = costs(356))]
 #[bench::scrape(args = (), setup = Udp::scrapes, config = costs(764))]
-#[bench::announce_to_1(args = (1), setup = Udp::announces, config = costs(1_505))]
-#[bench::announce_to_100(args = (100), setup = Udp::announces, config = costs(2_915))]
-#[bench::announce_to_10_000(args = (10_000), setup = Udp::announces, config = costs(3_447))]
+#[bench::leecher_of_1(args = (1), setup = Udp::leechers, config = costs(1_505))]
+#[bench::leecher_of_100(args = (100), setup = Udp::leechers, config = costs(2_915))]
+#[bench::leecher_of_10_000(args = (10_000), setup = Udp::leechers, config = costs(3_447))]
+#[bench::seeder_of_100(args = (100), setup = Udp::seeders, config = costs(2_915))]
+#[bench::seeder_of_10_000(args = (10_000), setup = Udp::seeders, config = costs(3_447))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
@@ -119,12 +130,21 @@ struct Http {
 }
 
 impl Http {
-    /// Peers of a swarm of so many come back.
-    fn announces(peers: u32) -> Self {
+    /// Leechers of a swarm of so many come back.
+    fn leechers(peers: u32) -> Self {
+        Self::announces(peers, some_leechers(peers))
+    }
+
+    /// Seeders of a swarm of so many come back, which have uploaded.
+    fn seeders(peers: u32) -> Self {
+        Self::announces(peers, some_seeders(peers))
+    }
+
+    /// These peers of a swarm of so many come back.
+    fn announces(peers: u32, returning: impl Iterator<Item = u32>) -> Self {
         let mut asked = Self { service: plain::http(), heads: Vec::new(), out: Vec::with_capacity(2048) };
-        (0..peers).for_each(|n| asked.answer(&head(n), client(n)));
-        let mut rng = Rng::with_seed(3);
-        asked.heads = (0..REQUESTS).map(|_| rng.u32(..peers)).map(|n| (head(n), client(n))).collect();
+        (1..=peers).for_each(|n| asked.answer(&head(n), client(n)));
+        asked.heads = returning.map(|n| (head(n), client(n))).collect();
         asked
     }
 
@@ -138,14 +158,28 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::announce_to_1(args = (1), setup = Http::announces, config = costs(6_502))]
-#[bench::announce_to_100(args = (100), setup = Http::announces, config = costs(8_063))]
+#[bench::leecher_of_1(args = (1), setup = Http::leechers, config = costs(6_502))]
+#[bench::leecher_of_100(args = (100), setup = Http::leechers, config = costs(8_063))]
+#[bench::seeder_of_100(args = (100), setup = Http::seeders, config = costs(8_063))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);
         black_box(&asked.out);
     }
     asked
+}
+
+/// Draws as many leechers of a swarm of so many as there are requests. In every swarm each fourth peer is a seeder.
+fn some_leechers(peers: u32) -> impl Iterator<Item = u32> {
+    let mut rng = Rng::with_seed(3);
+    let drawn = std::iter::repeat_with(move || rng.u32(1..=peers));
+    drawn.filter(|n| !n.is_multiple_of(4)).take(REQUESTS as usize)
+}
+
+/// Draws as many seeders of a swarm of so many (4 or more).
+fn some_seeders(peers: u32) -> impl Iterator<Item = u32> {
+    let mut rng = Rng::with_seed(3);
+    (0..REQUESTS).map(move |_| 4 * rng.u32(1..=peers / 4))
 }
 
 /// So many instructions for each request, and what is allowed on top.
