@@ -23,7 +23,7 @@ pub(super) struct AnnounceQuery {
     pub(super) port: u16,
     /// `left=0`.
     pub(super) seeder: bool,
-    /// `uploaded` is more than 0.
+    /// `left=0`, and `uploaded` is more than 0.
     pub(super) uploaded: bool,
     pub(super) event: Event,
     /// Maximum number of peers that the client wants to be handed: `numwant`, at most [`MAX_WANTED`].
@@ -38,7 +38,7 @@ impl AnnounceQuery {
     /// There is no info hash, or more than one, or a value that matters is malformed.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
         let mut info_hash = None;
-        let (mut port, mut seeder, mut uploaded) = (0, false, false);
+        let (mut port, mut seeder, mut uploaded) = (0, false, None);
         let (mut event, mut wanted) = (Event::Update, DEFAULT_WANTED);
         for (key, value) in query.pairs() {
             let mut buffer = [0; MAX_TEXT];
@@ -50,8 +50,7 @@ impl AnnounceQuery {
                 Ok(Some(b"port")) => port = u16::try_from(natural(value)?).map_err(|_| Error::Parameter)?,
                 // Who cannot say what is left is not believed to have everything.
                 Ok(Some(b"left")) => seeder = value.number()? == Some(Number::Natural(0)),
-                // A preference for peers, and nothing that is kept: what makes no sense is none.
-                Ok(Some(b"uploaded")) => uploaded = matches!(value.number(), Ok(Some(Number::Natural(1..)))),
+                Ok(Some(b"uploaded")) => uploaded = Some(value),
                 Ok(Some(b"event")) => event = read_event(value)?,
                 Ok(Some(b"numwant")) => {
                     wanted = match value.number()?.ok_or(Error::Parameter)? {
@@ -67,6 +66,9 @@ impl AnnounceQuery {
             }
         }
         let info_hash = info_hash.ok_or(Error::NoInfoHash)?;
+        // Of no interest in a leecher. It is nothing that is kept, so what makes no sense is no upload, and no error.
+        let has_uploaded = |value: Encoded<'_>| matches!(value.number(), Ok(Some(Number::Natural(1..))));
+        let uploaded = seeder && uploaded.is_some_and(has_uploaded);
         Ok(Self { info_hash, port, seeder, uploaded, event, wanted })
     }
 }
@@ -170,12 +172,12 @@ mod tests {
     #[test]
     fn only_a_number_above_0_is_an_upload() {
         for value in ["1", "01", "18446744073709551616", "99999999999999999999999"] {
-            assert!(ok(&format!("uploaded={value}")).uploaded, "{value}");
+            assert!(ok(&format!("uploaded={value}&left=0")).uploaded, "{value}");
         }
         for value in ["", "0", "000", "-1", "a", "%zz", "%4"] {
-            assert!(!ok(&format!("uploaded={value}")).uploaded, "{value}");
+            assert!(!ok(&format!("uploaded={value}&left=0")).uploaded, "{value}");
         }
-        assert!(!ok("uploaded=1&uploaded=0").uploaded, "the last one counts");
+        assert!(!ok("uploaded=1&left=0&uploaded=0").uploaded, "the last one counts");
     }
 
     #[test]

@@ -49,11 +49,7 @@ impl AnnounceRequest {
     /// Returns which peers the client can use.
     #[inline]
     pub fn preference(&self) -> Preference {
-        match self {
-            Self { seeder: false, .. } => Preference::Any,
-            Self { uploaded: false, .. } => Preference::LeechersFirst,
-            _ => Preference::LeechersOnly,
-        }
+        Preference::of(self.seeder, self.uploaded)
     }
 }
 
@@ -231,6 +227,7 @@ fn run<F: Flavour>(
     peers: &mut PeerRequest<'_>,
 ) -> Outcome {
     let AnnounceRequest { info_hash, endpoint, event, .. } = *announce;
+    let preference = announce.preference();
     if endpoint.port() == 0 {
         return Ok((look(announce, locked, plan, peers), false));
     }
@@ -242,13 +239,13 @@ fn run<F: Flavour>(
         if !room && !torrent.peers.contains(key, endpoint) {
             // Whoever fills the tracker up is not to keep others from each other: a client that cannot be stored can
             // still be handed peers.
-            torrent.peers.select(None, announce.preference(), plan, peers);
+            torrent.peers.select(None, preference, plan, peers);
             let known = torrent.peers.counts().peers() > 0;
             let outcome = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
             return if known { Ok((outcome, false)) } else { Err(AnnounceError::Full) };
         }
         let outcome = upsert_peer::<F>(torrent, key, announce, now);
-        torrent.peers.select(Some(endpoint), announce.preference(), plan, peers);
+        torrent.peers.select(Some(endpoint), preference, plan, peers);
         Ok(outcome)
     };
     locked.upsert(&info_hash, now, upsert).unwrap_or(Err(AnnounceError::Full))

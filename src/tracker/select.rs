@@ -26,6 +26,18 @@ pub enum Preference {
 }
 
 impl Preference {
+    /// Returns that of a client which says that nothing is left to download or not, and that it has uploaded or not.
+    #[inline]
+    pub fn of(seeder: bool, uploaded: bool) -> Self {
+        if !seeder {
+            Self::Any
+        } else if uploaded {
+            Self::LeechersOnly
+        } else {
+            Self::LeechersFirst
+        }
+    }
+
     /// Returns whether it is that of a client which counts as a seeder.
     #[inline]
     pub fn is_seeders(self) -> bool {

@@ -130,34 +130,44 @@ impl<P: Peer> Swarm<P> {
     /// and which come first, its preference says.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
+    #[inline]
     pub fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
+        match requester.preference {
+            Preference::Any => self.select_any(requester, plan, wanted, out),
+            _ => self.select_leechers(requester, plan, wanted, out),
+        }
+    }
+
+    /// Selects peers of both kinds, in proportion to their numbers.
+    fn select_any(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
+        let itself = requester.endpoint.unwrap_or_default();
+        match &self.0 {
+            Form::Empty { .. } => 0,
+            Form::Few { .. } => write_few(self.slice().iter().filter(|peer| !peer.same_endpoint(&itself)), wanted, out),
+            Form::Packed { .. } => {
+                let present = self.slice().len() - usize::from(requester.endpoint.is_some());
+                plan.of_leechers(wanted, present).take(self.slice(), &itself, out)
+            }
+            Form::Hashed(tables) => tables.select(requester, plan, wanted, out),
+        }
+    }
+
+    /// Selects leechers, and seeders if the requester takes these as well where there are too few leechers.
+    #[inline(never)] // So that what most clients ask for stays short.
+    fn select_leechers(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
         let itself = requester.endpoint.unwrap_or_default();
         match &self.0 {
             Form::Empty { .. } => 0,
             Form::Few { .. } => {
-                let mut written = 0;
-                // Where leechers do not fill what is wanted, whoever wants them first wants all others too: there are
-                // at most two.
-                let leechers_only = match requester.preference {
-                    Preference::Any => false,
-                    Preference::LeechersFirst => self.counts().leechers >= wanted,
-                    Preference::LeechersOnly => true,
-                };
+                // There are at most two: where leechers are too few for what is wanted, all others are wanted.
+                let leechers_only =
+                    requester.preference == Preference::LeechersOnly || self.counts().leechers >= wanted;
                 let eligible = |peer: &&P| !(peer.same_endpoint(&itself) || leechers_only && peer.state().seeder());
-                for peer in self.slice().iter().filter(eligible).take(wanted) {
-                    if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
-                        written += P::COMPACT;
-                    }
-                }
-                written
+                write_few(self.slice().iter().filter(eligible), wanted, out)
             }
             Form::Packed { seeders, .. } => {
-                let others = requester.others(self.counts());
-                if requester.preference == Preference::Any {
-                    // Peers of both kinds at once stand in their proportion.
-                    return plan.of_leechers(wanted, others.peers()).take(self.slice(), &itself, out);
-                }
                 let (seeders, leechers) = self.slice().split_at_checked(usize::from(*seeders)).unwrap_or_default();
+                let others = requester.others(self.counts());
                 let [of_seeders, of_leechers] = plan.selections(requester.preference, wanted, others);
                 let written = of_leechers.take(leechers, &itself, out);
                 written + of_seeders.take(seeders, &itself, out.get_mut(written..).unwrap_or_default())
@@ -360,6 +370,17 @@ impl<P: Peer> Form<P> {
         from.iter().for_each(|peer| push(&mut seeders, &mut len, &mut room, *peer));
         Self::Packed { seeders, len, room }
     }
+}
+
+/// Writes the compact form of the first `wanted` of these peers, and returns the number of bytes.
+fn write_few<'a, P: Peer>(peers: impl Iterator<Item = &'a P>, wanted: usize, out: &mut [u8]) -> usize {
+    let mut written = 0;
+    for peer in peers.take(wanted) {
+        if peer.write_wide(out.get_mut(written..).unwrap_or_default()) {
+            written += P::COMPACT;
+        }
+    }
+    written
 }
 
 /// Adds a peer to a packed array, whose first `seeders` peers are the seeders.
