@@ -99,7 +99,8 @@ fn every_path_but_that_of_the_root_directory_is_visited() {
     for key in keys::all() {
         let mut settings = read(&format!("{} {}", key.name, bare(key)), ALL).unwrap();
         let mut visited = Vec::new();
-        settings.visit_paths_inside_root(|path| {
+        settings.visit_paths_inside_root(|name, path| {
+            assert_eq!(name, key.name);
             visited.push(path.clone());
             *path = "elsewhere".into();
         });

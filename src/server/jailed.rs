@@ -74,7 +74,7 @@ fn give_up_root(user: &User) -> Result<(), StartError> {
 /// Rewrites every path that is opened inside the jail and was written as it is seen from outside: it means the same
 /// file.
 fn see_from_inside<'a>(settings: &mut Settings, names_of_root: impl Iterator<Item = &'a Path> + Clone) {
-    settings.visit_paths_inside_root(|path| {
+    settings.visit_paths_inside_root(|_, path| {
         let mut roots = names_of_root.clone().filter(|root| *root != Path::new("/"));
         if let Some(inside) = roots.find_map(|root| path.strip_prefix(root).ok()) {
             let inside = Path::new("/").join(inside);
