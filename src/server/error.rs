@@ -33,6 +33,19 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A relative path that is there in `/` alone, where the original looks, and not where this tracker does.
+    #[error(
+        "{key}: there is no {0} in {1}, where relative paths begin; the original reads /{0}: name it so if it is meant",
+        path.display(), directory.display()
+    )]
+    OriginalsPath {
+        /// The key of the configuration.
+        key: &'static str,
+        /// As it was configured.
+        path: PathBuf,
+        /// The directory in which the tracker was started.
+        directory: PathBuf,
+    },
     /// Root's rights cannot be given up.
     #[error("cannot give up root's rights ({step}): {error}")]
     Privileges {

@@ -1,50 +1,81 @@
 //! The second stage: root given up, for good.
 
 use std::env;
+use std::fmt;
 use std::io;
 use std::path::{self, Path, PathBuf};
 
 use nix::unistd::{self, Uid, User};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Settings;
 
 use super::bound::Bound;
 use super::error::StartError;
+use super::inside::is_inside;
 use super::plug::Build;
+use super::sight::Sight;
 
-/// A tracker whose process can do nothing any more that only root can and, if it was root, sees nothing outside its root
-/// directory. Files are opened from here on.
-pub struct Jailed<B: Build>(pub(super) Bound<B>);
+/// A tracker whose process can do nothing any more that only root can. Files are opened from here on: if it was root,
+/// inside its root directory, where it has one.
+pub struct Jailed<B: Build> {
+    pub(super) bound: Bound<B>,
+    /// What the process sees of the file system, and with whose rights.
+    pub(super) sight: Sight,
+}
 
 impl<B: Build> Bound<B> {
-    /// As root: makes the root directory the process's root and becomes the user. Otherwise: goes to the directory.
+    /// As root: becomes the user, and makes `tracker.rootdir` the process's root. Without that key the current
+    /// directory becomes the root if it can and if nothing outside it is needed; otherwise there is no new root, and a
+    /// warning. Not as root: goes to the directory.
     ///
     /// # Errors
     ///
-    /// A directory that cannot be entered; rights that cannot be given up, or that are still there afterwards.
+    /// A chosen directory that cannot be entered; rights that cannot be given up, or that are still there afterwards; a
+    /// path that the original takes for another file.
     pub fn jail(mut self) -> Result<Jailed<B>, StartError> {
         let root = self.settings.tracker.rootdir.clone();
-        match &self.user {
-            Some(user) => {
+        let sight = match (&self.user, root) {
+            (Some(user), Some(root)) => {
                 // The path as it was given may have links in it, and other paths may be written in the same way.
-                let configured = root.as_deref().and_then(|root| path::absolute(root).ok());
-                let root = enter(root.as_deref().unwrap_or(Path::new(".")))?;
-                let in_root = |error: nix::Error| StartError::RootDirectory { path: root.clone(), error: error.into() };
-                unistd::chroot(&root).map_err(in_root)?;
-                unistd::chdir("/").map_err(in_root)?;
+                let configured = path::absolute(&root).ok();
+                let root = enter(&root)?;
+                change_root(&root)?;
                 give_up_root(user)?;
-                info!("running as {} in {}", user.name, root.display());
-                see_from_inside(&mut self.settings, [configured.as_deref(), Some(&root)].into_iter().flatten());
+                inside(&mut self.settings, user, root, configured.as_deref())
             }
-            None => {
-                if let Some(root) = root {
-                    enter(&root)?;
+            (Some(user), None) => {
+                let chosen = choose_current(&mut self.settings)?;
+                give_up_root(user)?;
+                match chosen {
+                    Ok(root) => inside(&mut self.settings, user, root, None),
+                    Err(Unconfined { why, directory }) => {
+                        let name = &user.name;
+                        warn!("running as {name}, but not confined to a root directory: {why}; -d names one");
+                        Sight { reader: reader(user), root: None, start: directory }
+                    }
                 }
             }
-        }
-        Ok(Jailed(self))
+            (None, root) => {
+                root.as_deref().map(enter).transpose()?;
+                Sight { reader: format!("user {}", Uid::effective()), root: None, start: None }
+            }
+        };
+        Ok(Jailed { bound: self, sight })
     }
+}
+
+/// Logs that the process is inside `root`, which is also `configured`, and has the settings name files as they are seen
+/// from there.
+fn inside(settings: &mut Settings, user: &User, root: PathBuf, configured: Option<&Path>) -> Sight {
+    info!("running as {} in {}", user.name, root.display());
+    see_from_inside(settings, [configured, Some(&root)].into_iter().flatten());
+    Sight { reader: reader(user), root: Some(root), start: None }
+}
+
+/// Returns who reads files, in the words of errors.
+fn reader(user: &User) -> String {
+    format!("user {}, see tracker.user", user.name)
 }
 
 /// Makes a directory the working directory. Returns its path without links.
@@ -53,6 +84,96 @@ fn enter(directory: &Path) -> Result<PathBuf, StartError> {
     entered.map_err(|error| StartError::RootDirectory { path: directory.into(), error })
 }
 
+/// Makes a directory the root and the working directory of the process.
+fn change_root(root: &Path) -> Result<(), StartError> {
+    let failed = |error: nix::Error| StartError::RootDirectory { path: root.into(), error: error.into() };
+    unistd::chroot(root).map_err(failed)?;
+    unistd::chdir("/").map_err(failed)
+}
+
+/// Why the process keeps the root that it has.
+struct Unconfined {
+    why: Reason,
+    /// The current directory, if it has a path.
+    directory: Option<PathBuf>,
+}
+
+/// Why the current directory does not become the root. Goes on from "not confined to a root directory:".
+enum Reason {
+    /// The directory has no path that the process sees.
+    NoDirectory(io::Error),
+    /// It is the root already.
+    AtTheTop,
+    /// A configured file is elsewhere.
+    Outside { key: &'static str, path: PathBuf, directory: PathBuf },
+    /// The system does not permit it, as in some containers.
+    Forbidden(StartError),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDirectory(error) => write!(f, "the current directory has no path ({error})"),
+            Self::AtTheTop => write!(f, "the current directory is /"),
+            Self::Outside { key, path, directory } => {
+                write!(f, "{key}, {}, is outside the current directory, {}", path.display(), directory.display())
+            }
+            Self::Forbidden(StartError::RootDirectory { path, error }) => {
+                write!(f, "{} cannot become one ({error})", path.display())
+            }
+            Self::Forbidden(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Makes the current directory the root of the process, if that is any use, and every configured file is in it, and the
+/// system permits it. Returns the directory's path, or why it is not the root.
+///
+/// # Errors
+///
+/// A path that the original takes for another file.
+fn choose_current(settings: &mut Settings) -> Result<Result<PathBuf, Unconfined>, StartError> {
+    let directory = match Path::new(".").canonicalize() {
+        Ok(directory) => directory,
+        Err(error) => return Ok(Err(Unconfined { why: Reason::NoDirectory(error), directory: None })),
+    };
+    if directory == Path::new("/") {
+        return Ok(Err(Unconfined { why: Reason::AtTheTop, directory: Some(directory) }));
+    }
+    refuse_paths_of_the_original(settings, &directory)?;
+    let why = match first_outside(settings, &directory) {
+        Some((key, path)) => Reason::Outside { key, path, directory: directory.clone() },
+        None => match change_root(&directory) {
+            Ok(()) => return Ok(Ok(directory)),
+            Err(error) => Reason::Forbidden(error),
+        },
+    };
+    Ok(Err(Unconfined { why, directory: Some(directory) }))
+}
+
+/// Refuses a relative path that is not there in the current `directory`, but is in `/`: there the original looks, which
+/// goes there when it gives up root.
+fn refuse_paths_of_the_original(settings: &mut Settings, directory: &Path) -> Result<(), StartError> {
+    let mut found = None;
+    settings.visit_paths_inside_root(|key, path| {
+        let original = Path::new("/").join(&*path);
+        if path.is_relative() && !directory.join(&*path).exists() && original.exists() {
+            found.get_or_insert(StartError::OriginalsPath { key, path: path.clone(), directory: directory.into() });
+        }
+    });
+    found.map_or(Ok(()), Err)
+}
+
+/// Returns the first configured file that is not in the directory, with its key.
+fn first_outside(settings: &mut Settings, directory: &Path) -> Option<(&'static str, PathBuf)> {
+    let mut first = None;
+    settings.visit_paths_inside_root(|key, path| {
+        if !is_inside(directory, path) {
+            first.get_or_insert((key, path.clone()));
+        }
+    });
+    first
+}
 /// Becomes the user for good, and verifies that there is no way back.
 fn give_up_root(user: &User) -> Result<(), StartError> {
     let step = |step| move |error: nix::Error| StartError::Privileges { step, error: error.into() };

@@ -7,11 +7,13 @@
 mod bound;
 mod clock;
 mod error;
+mod inside;
 mod jailed;
 mod limits;
 mod notify;
 mod plug;
 mod running;
+mod sight;
 mod threads;
 
 use crate::config::Settings;

@@ -50,25 +50,22 @@ impl<B: Build> Jailed<B> {
     ///
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
     pub fn start(self) -> Result<Running<B>, StartError> {
-        let Bound { settings, tcp, udp, notifier, opened, connections, memory, .. } = self.0;
+        let Self { bound, sight } = self;
+        let Bound { settings, tcp, udp, notifier, opened, connections, memory, .. } = bound;
         // Before anything that takes time: a signal that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
         let clock = MonotonicClock::start();
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
-        let flavour = B::plug(opened, &settings)?;
+        let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
         let capacity = limits::capacity::<B::Families>(&settings.limits, memory);
         let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, clock.now(), flavour));
         let counters = Arc::<Counters>::default();
 
         let mut threads = Threads::default();
-        tracker.flavour().begin(&mut Beginning {
-            settings: &settings,
-            tracker: &tracker,
-            counters: &counters,
-            clock,
-            threads: &mut threads,
-        })?;
+        let mut beginning =
+            Beginning { settings: &settings, tracker: &tracker, counters: &counters, clock, threads: &mut threads };
+        tracker.flavour().begin(&mut beginning).map_err(|error| sight.explain(error))?;
         let http = Arc::new(http::Shared {
             tracker: Arc::clone(&tracker),
             counters: Arc::clone(&counters),

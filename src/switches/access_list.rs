@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
 use crate::server::{StartError, Threads};
@@ -155,7 +156,13 @@ impl SharedList {
     /// Leaves the list in force, and logs why.
     fn refuse(&self, error: &Error) {
         self.history().failures += 1;
-        error!("{}: cannot read {}: {error}; the list in force stays", self.key, self.path.display());
+        let reader = match error {
+            Error::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                format!(" (it is read with the rights of user {})", geteuid())
+            }
+            _ => String::new(),
+        };
+        error!("{}: cannot read {}: {error}{reader}; the list in force stays", self.key, self.path.display());
     }
 
     fn reader(&self) -> MutexGuard<'_, Reader> {

@@ -19,7 +19,10 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("the current directory"),
             example: "\"/var/lib/opentracker\"",
             summary: "Directory to chroot to as root, and to work in otherwise",
-            explanation: "",
+            explanation: "Without it, as root, the tracker chroots to the current directory if that is not / and all \
+                          files that are configured are in it. If they are not, or the system does not permit it, the \
+                          tracker warns and gives up root without a chroot. Relative paths begin in the current \
+                          directory then, not in / as in the original.",
             reload: Reload::NotRead,
             needs: &[],
         },

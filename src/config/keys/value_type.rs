@@ -73,7 +73,7 @@ impl ValueType {
         };
         let port = port.map_or_else(String::new, |port| format!(" (port {port} if omitted)"));
         let inside = match self {
-            Self::Path { seen: SeenFrom::InsideRoot, .. } => ", as seen from inside tracker.rootdir",
+            Self::Path { seen: SeenFrom::InsideRoot, .. } => ", as seen from inside tracker.rootdir where that is set",
             _ => "",
         };
         let list = if self.is_list() { "a list; each item is " } else { "" };

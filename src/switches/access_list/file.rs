@@ -19,7 +19,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
 use thiserror::Error;
 
 use crate::tracker::InfoHash;
@@ -69,7 +68,7 @@ impl fmt::Display for BadLine {
 #[derive(Debug, Error)]
 pub(super) enum Error {
     /// The system's reason.
-    #[error("{}{}", .0, hint(.0))]
+    #[error("{0}")]
     System(#[from] io::Error),
     /// It is a directory.
     #[error("it is a directory")]
@@ -102,19 +101,6 @@ pub(super) enum Error {
     /// There is no memory for so many bytes.
     #[error("its {0} bytes are too many to be held in memory")]
     TooLarge(u64),
-}
-
-/// Returns what may help the operator; empty if nothing is known to.
-fn hint(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            " (if the tracker was started as root, its path is one inside tracker.rootdir)".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!(" (it is read with the rights of user {}, see tracker.user)", geteuid())
-        }
-        _ => String::new(),
-    }
 }
 
 /// Reads a list.
