@@ -108,7 +108,13 @@ enum FlagAction {
 
 // The options with a value, in the order of the help.
 const LISTENING: &[Flag] = &[
-    flag('i', "ip", "IP", Step::SelectAddress, "Address for the ports behind it [default: every address]"),
+    flag(
+        'i',
+        "ip",
+        "IP",
+        Step::SelectAddress,
+        "Address for the next ports; with dual-stack :: is both families [default: every address]",
+    ),
     flag('p', "tcp-port", "PORT", Step::Listen("listen.tcp"), "HTTP port, 0: any free one"),
     flag('P', "udp-port", "PORT", Step::Listen("listen.udp"), "UDP port, 0: any free one"),
     flag('s', "livesync-port", "PORT", LIVESYNC, "Live sync port"),

@@ -10,16 +10,21 @@ use nix::unistd::{Uid, User};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Settings;
+use crate::tracker::AddressFamilies as _;
 
 use super::error::StartError;
 use super::limits;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
+use super::wildcards;
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that may wait in a UDP socket until a worker gets to them.
 const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// How often a port is looked for that is free for both families.
+const MAX_TRIES: usize = 16;
 
 /// Files that an event loop holds open: two of epoll, one that wakes it, and one by which it hears of signals.
 const EVENT_LOOP_FILES: usize = 4;
@@ -53,7 +58,11 @@ impl<B: Build> Bound<B> {
     /// # Errors
     ///
     /// An address or a plug that cannot be opened; a user that does not exist.
-    pub fn open(settings: Settings) -> Result<Self, StartError> {
+    pub fn open(mut settings: Settings) -> Result<Self, StartError> {
+        if B::Families::IPV4 && B::Families::IPV6 {
+            wildcards::add_ipv4("tcp", &mut settings.listen.tcp);
+            wildcards::add_ipv4("udp", &mut settings.listen.udp);
+        }
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);
@@ -93,13 +102,45 @@ fn open_all<S>(
     kind: Type,
     make: impl Fn(Socket) -> io::Result<S>,
 ) -> Result<Vec<Listener<S>>, StartError> {
-    let open = |&address: &SocketAddr| {
-        let opened = open_for_workers(address, workers, kind).and_then(|Listener { address, sockets }| {
-            Ok(Listener { address, sockets: sockets.into_iter().map(&make).collect::<Result<_, _>>()? })
-        });
-        opened.map_err(|error| StartError::Listen { protocol, address, error })
+    let failed = |address| move |error| StartError::Listen { protocol, address, error };
+    let open = |address| open_for_workers(address, workers, kind).map_err(failed(address));
+    let mut opened = Vec::with_capacity(addresses.len());
+    let mut rest = addresses;
+    loop {
+        match *rest {
+            [one, other, ref tail @ ..] if wildcards::share_a_free_port(one, other) => {
+                opened.extend(open_on_one_port(one, other, open)?);
+                rest = tail;
+            }
+            [address, ref tail @ ..] => {
+                opened.push(open(address)?);
+                rest = tail;
+            }
+            [] => break,
+        }
+    }
+    let finish = |Listener { address, sockets }: Listener<Socket>| {
+        let sockets: Result<_, _> = sockets.into_iter().map(&make).collect();
+        Ok(Listener { address, sockets: sockets.map_err(failed(address))? })
     };
-    addresses.iter().map(open).collect()
+    opened.into_iter().map(finish).collect()
+}
+
+/// Opens the wildcards of both families on the same free port, or if none is found on a port for each.
+fn open_on_one_port(
+    one: SocketAddr,
+    other: SocketAddr,
+    open: impl Fn(SocketAddr) -> Result<Listener<Socket>, StartError>,
+) -> Result<[Listener<Socket>; 2], StartError> {
+    for _ in 0..MAX_TRIES {
+        let first = open(one)?;
+        match open(SocketAddr::new(other.ip(), first.address.port())) {
+            Ok(second) => return Ok([first, second]),
+            Err(StartError::Listen { error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok([open(one)?, open(other)?])
 }
 
 /// Opens one socket for each worker on the same address: the system shares clients out among them.
@@ -159,5 +200,29 @@ mod tests {
             let error = open_for_workers(listener.address, 3, kind).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         }
+    }
+
+    #[test]
+    fn a_port_that_is_not_free_for_both_families_is_tried_anew() {
+        let [one, other] = ["[::]:0", "0.0.0.0:0"].map(|address| address.parse::<SocketAddr>().unwrap());
+        // What each port was asked for on, and which of them the other family takes.
+        let run = |taken: fn(usize) -> bool| {
+            let asked = std::cell::RefCell::new(Vec::new());
+            let open = |address: SocketAddr| {
+                let mut asked = asked.borrow_mut();
+                asked.push(address);
+                let port = if address.port() == 0 { u16::try_from(asked.len()).unwrap() } else { address.port() };
+                if address.port() != 0 && taken(asked.len()) {
+                    let error = io::ErrorKind::AddrInUse.into();
+                    return Err(StartError::Listen { protocol: "udp", address, error });
+                }
+                Ok(Listener { address: SocketAddr::new(address.ip(), port), sockets: Vec::new() })
+            };
+            let opened = open_on_one_port(one, other, open).unwrap().map(|listener| listener.address.to_string());
+            (opened, asked.into_inner().len())
+        };
+        assert_eq!(run(|_| false), (["[::]:1", "0.0.0.0:1"].map(str::to_owned), 2));
+        assert_eq!(run(|asked| asked < 5), (["[::]:5", "0.0.0.0:5"].map(str::to_owned), 6));
+        assert_eq!(run(|_| true), (["[::]:33", "0.0.0.0:34"].map(str::to_owned), 34), "one for each");
     }
 }

@@ -15,6 +15,7 @@ mod plug;
 mod running;
 mod sight;
 mod threads;
+mod wildcards;
 
 use crate::config::Settings;
 

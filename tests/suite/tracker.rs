@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sys::signal::{self, Signal};
@@ -339,7 +340,12 @@ impl Exit {
     }
 }
 
-/// A port below those that the system hands out, and another one for each process of these tests.
+/// A port below those that the system hands out, and another one for each process of these tests and for each call.
 pub(crate) fn unused_port() -> u16 {
-    10_000 + (process::id() % 20_000) as u16
+    /// More than there are calls.
+    const EACH: u32 = 16;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    assert!(call < EACH, "another process may use the next port");
+    u16::try_from(10_000 + process::id() * EACH % 20_000 + call).unwrap()
 }

@@ -7,7 +7,8 @@ use super::value_type::ValueType;
 
 pub(super) static SECTION: Section = Section {
     name: "listen",
-    note: "Listening on IPv6 needs the feature v6 (IPv6 only) or dual-stack (both). Port 0 means any free port.",
+    note: "Listening on IPv6 needs the feature v6 (IPv6 only) or dual-stack (both). In a dual-stack build [::] opens \
+           0.0.0.0 too, unless an IPv4 address is configured on the same port. Port 0 means any free port.",
     keys: &[
         KeySpec {
             name: "listen.tcp_udp",
