@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -86,6 +87,22 @@ pub enum Problem {
         /// What would have been right.
         expected: Cow<'static, str>,
     },
+    /// There are several values where one is taken.
+    #[error("takes one value, not {found}: {expected}{more}")]
+    Several {
+        /// What would have been right.
+        expected: Cow<'static, str>,
+        /// What was there.
+        found: String,
+        /// How the key gets more than one.
+        more: More,
+    },
+    /// A line of TOML in a file of the original.
+    #[error("is written as in TOML, but the first line makes this a file of \"keyword value\" lines")]
+    NotClassic,
+    /// A line of the original's syntax in a file of TOML.
+    #[error("is written as \"keyword value\", but the first line makes this a file of TOML")]
+    NotToml,
     /// One key has two values.
     #[error("is given twice, first on line {first}")]
     Twice {
@@ -119,6 +136,27 @@ pub enum Problem {
     /// The file is not text.
     #[error("is not UTF-8")]
     NotUtf8,
+}
+
+/// How a key gets more than one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// Not at all.
+    Never,
+    /// By the key, or the option, once more.
+    Again,
+    /// By a list.
+    List,
+}
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "",
+            Self::Again => "; give it again for another one",
+            Self::List => "; several are a list, in brackets",
+        })
+    }
 }
 
 /// A mistake in a file whose name is not at hand.

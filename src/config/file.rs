@@ -67,6 +67,9 @@ fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, Fault> {
 /// Puts one entry into the settings. A problem inside a list is told with the line of its item.
 fn apply(settings: &mut Settings, entry: &Entry<'_>, build: &BuildFacts<'_>) -> Result<(), Fault> {
     let at = |line| move |problem| Fault { line: Some(line), key: Some(entry.key.clone()), problem };
+    if matches!(entry.value, Value::Toml) {
+        return Err(at(entry.line)(Problem::NotClassic));
+    }
     let key = keys::find(&entry.key).map_err(at(entry.line))?;
     match &entry.value {
         Value::List(items) if key.takes.is_list() => {

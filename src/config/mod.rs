@@ -31,7 +31,7 @@ mod value;
 mod tests;
 
 pub use build::BuildFacts;
-pub use error::{ConfigError, Location, Problem};
+pub use error::{ConfigError, Location, More, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use sample::sample;
 pub use settings::{

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::classic;
 use super::error::{Fault, Problem};
 use super::keys;
 use super::value::{Entry, Item, Value};
@@ -12,10 +13,14 @@ use super::value::{Entry, Item, Value};
 /// Returns the entries in the order of the file. Does not look whether their keys exist.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
     let lines = Lines::of(text);
-    let table = DeTable::parse(text).map_err(|error| Fault {
-        line: error.span().map(|span| lines.line(span.start)),
-        key: None,
-        problem: Problem::Syntax(error.message().replace('\n', "; ")),
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| lines.line(span.start));
+        let classic = line.and_then(|line| text.lines().nth(line - 1)).and_then(classic_key);
+        let (key, problem) = match classic {
+            Some((key, problem)) => (Some(key.to_owned()), problem),
+            None => (None, Problem::Syntax(error.message().replace('\n', "; "))),
+        };
+        Fault { line, key, problem }
     })?;
     let mut entries = Vec::new();
     flatten(table.into_inner(), "", &lines, &mut entries);
@@ -24,6 +29,15 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
     let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
     refuse_second_spelling(&entries)?;
     Ok(entries)
+}
+
+/// Returns the key of a line that is in the original's syntax, and what is wrong with that.
+fn classic_key(line: &str) -> Option<(&str, Problem)> {
+    let key = classic::keyword(line)?;
+    let row = keys::row(key)?;
+    let (_, value) = classic::split(line.trim());
+    let lacks_value = value.is_empty().then(|| Problem::NoValue { expected: row.takes.expects() });
+    Some((key, lacks_value.unwrap_or(Problem::NotToml)))
 }
 
 /// Adds the table's values, with their offset in the file, to `found`. The parser bounds how deep tables nest.

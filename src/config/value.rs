@@ -37,6 +37,8 @@ pub(super) enum Value<'a> {
     Other(&'static str),
     /// A keyword of the original's format with nothing behind it.
     Nothing,
+    /// What TOML has behind a key or in place of one, in a file of the original.
+    Toml,
 }
 
 /// One item of a list.
@@ -74,7 +76,23 @@ impl Value<'_> {
             Self::List(_) => "a list".to_owned(),
             Self::Other(what) => (*what).to_owned(),
             Self::Nothing => "nothing".to_owned(),
+            Self::Toml => "TOML".to_owned(),
         }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Returns the first of several words; `None` if there are not several, or it is no text.
+    pub(super) fn first_of_several(&'a self) -> Option<Value<'a>> {
+        let text = match self {
+            Self::Bare(word) => without_comment(word.to_str()?),
+            Self::Text(text) => text,
+            _ => return None,
+        };
+        let between = |c: char| matches!(c, ' ' | '\t' | ',' | ';');
+        let mut words = text.split(between).filter(|word| !word.is_empty());
+        let first = words.next()?;
+        words.next().map(|_| Value::Bare(OsStr::new(first)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a row of the table says about its key. Parser, `--help` and the sample file all read it here.
 
 use super::super::build::BuildFacts;
-use super::super::error::Problem;
+use super::super::error::{More, Problem};
 use super::super::settings::Settings;
 use super::super::value::{Value, ValueError, ValueReader};
 use super::value_type::ValueType;
@@ -65,9 +65,27 @@ impl KeySpec {
             return Err(Problem::NoValue { expected: self.takes.expects() });
         }
         self.takes.put(settings, ValueReader { value, build }).map_err(|error| match error {
-            ValueError::Malformed => Problem::Unexpected { expected: self.takes.expects(), found: value.in_words() },
+            ValueError::Malformed => self.malformed(value, build),
             ValueError::NotInThisBuild(problem) => problem,
         })
+    }
+
+    /// Returns what is wrong with a value that the key does not take: its form, or that there are several of them.
+    fn malformed(&self, value: &Value<'_>, build: &BuildFacts<'_>) -> Problem {
+        let (expected, found) = (self.takes.expects(), value.in_words());
+        let takes = |value: &Value<'_>| {
+            let taken = self.takes.put(&mut Settings::default(), ValueReader { value, build });
+            !matches!(taken, Err(ValueError::Malformed))
+        };
+        if !value.first_of_several().is_some_and(|first| takes(&first)) {
+            return Problem::Unexpected { expected, found };
+        }
+        let more = match value {
+            _ if !self.takes.is_list() => More::Never,
+            Value::Text(_) => More::List,
+            _ => More::Again,
+        };
+        Problem::Several { expected, found, more }
     }
 
     /// Returns the name and the original's spelling.

@@ -117,8 +117,8 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "limits.torrents" | "limits.peers" | "limits.connections" => number(0..=i64::MAX.unsigned_abs()),
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {
-            // A value that begins with `=` makes a first line TOML.
-            prop_oneof!["[/a-z#.][/a-z #.é]{0,20}[/a-z.]", "[/a-z#][/a-z #=é]{0,20}[/a-z]"].prop_map(quoted).boxed()
+            // What begins with `=` is TOML, and what begins with `#` a comment.
+            prop_oneof!["[/a-z.][/a-z #.é]{0,20}[/a-z.]", "[/a-z][/a-z #=é]{0,20}[/a-z]"].prop_map(quoted).boxed()
         }
         _ => "[a-z]{1,6}-[a-z]{1,6}".prop_map(quoted).boxed(),
     }

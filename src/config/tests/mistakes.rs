@@ -110,6 +110,109 @@ fn a_keyword_without_a_value_is_refused() {
         &format!("listen.udp (line 2) has no value; it takes {ADDRESS}"),
     );
     says("listen.tcp 0.0.0.0\nlisten.udp=::", ALL, "listen.udp=:: (line 2) is not a key; did you mean listen.udp?");
+    // On the first line too, whatever the end of the line, and whatever comes after it.
+    for text in [
+        "listen.udp",
+        "listen.udp\n",
+        "\u{feff}listen.udp\r\n",
+        "\tlisten.udp \t \r\n",
+        "listen.udp # a comment",
+        "listen.udp\t#",
+        "listen.udp\n[tracker]\nuser = 'a'",
+        "listen.udp\ntracker.user a",
+    ] {
+        says(text, ALL, &format!("listen.udp (line 1) has no value; it takes {ADDRESS}"));
+    }
+    says("# 1\n\naccess.whitelist\n", ALL, "access.whitelist (line 3) has no value; it takes the path of a file");
+    says("tracker.rootdir #/srv\n", ALL, "tracker.rootdir (line 1) has no value; it takes the path of a directory");
+    says("surprise\nlisten.udp ::", ALL, "surprise (line 1) is not a key");
+    says("listen.upd\n", ALL, "listen.upd (line 1) is not a key; did you mean listen.udp?");
+    says("access.fifo_add", ALL, "access.fifo_add (line 1) is known to this build, which does not offer it yet");
+    says(
+        "access.whitelist",
+        DEFAULT_BUILD,
+        "access.whitelist (line 1) needs a build with the feature accesslist-white; this build has: fullscrape",
+    );
+    // In TOML as well, as far as a line has the whole name.
+    says("[tracker]\n[access]\nlisten.udp\n", ALL, &format!("listen.udp (line 3) has no value; it takes {ADDRESS}"));
+}
+
+#[test]
+fn several_values_where_a_key_takes_one_are_refused_as_such() {
+    let address = |text: &str, found, more| {
+        says(text, ALL, &format!("listen.tcp_udp (line 1) takes one value, not {found}: {ADDRESS}; {more}"));
+    };
+    let again = "give it again for another one";
+    address("listen.tcp_udp 0.0.0.0 192.0.2.1:80", "\"0.0.0.0 192.0.2.1:80\"", again);
+    address("listen.tcp_udp 0.0.0.0\t::\r\n", "\"0.0.0.0\\t::\"", again);
+    address("listen.tcp_udp 0.0.0.0, :: # both", "\"0.0.0.0, :: # both\"", again);
+    address("listen.tcp_udp 192.0.2.1,192.0.2.2", "\"192.0.2.1,192.0.2.2\"", again);
+    address("listen.tcp_udp 0.0.0.0 6969", "\"0.0.0.0 6969\"", again);
+    let list = "several are a list, in brackets";
+    address("listen.tcp_udp = '0.0.0.0 ::'", "\"0.0.0.0 ::\"", list);
+    address("listen.tcp_udp = ['0.0.0.0; ::']", "\"0.0.0.0; ::\"", list);
+    says(
+        "access.stats 192.0.2.1 192.0.2.2",
+        ALL,
+        "access.stats (line 1) takes one value, not \"192.0.2.1 192.0.2.2\": an address or a network, such as \
+         192.0.2.1 or 192.0.2.0/24; give it again for another one",
+    );
+    // Keys that are no lists.
+    let says = |text, found: &str, expected: &str| {
+        let key = text_key(text);
+        says(text, ALL, &format!("{key} (line 1) takes one value, not {found}: {expected}"));
+    };
+    says("listen.udp.workers 4 8", "\"4 8\"", "a whole number from 0 to 1024");
+    says("tracker.user nobody nogroup", "\"nobody nogroup\"", "the name of a user");
+    says("access.proxy_header = 'X-A, X-B'", "\"X-A, X-B\"", "the name of a header");
+    says(
+        "livesync.cluster.listen 192.0.2.1 192.0.2.2",
+        "\"192.0.2.1 192.0.2.2\"",
+        "an IPv4 address of this machine, such as 192.0.2.1 or 192.0.2.1:9696",
+    );
+    // A path may have white space in it.
+    let path = read("access.whitelist a b", ALL).unwrap().access.whitelist;
+    assert_eq!(path.as_deref(), Some(Path::new("a b")));
+}
+
+fn text_key(text: &str) -> &str {
+    text.split_whitespace().next().unwrap()
+}
+
+#[test]
+fn every_key_but_a_path_says_that_it_takes_one_value() {
+    for key in keys::all().filter(|key| !matches!(key.takes, ValueType::Path { .. })) {
+        let two = format!("{0} {1} {1}", key.name, bare(key));
+        let error = read(&two, ALL).unwrap_err();
+        assert!(error.contains(&format!("{} (line 1) takes one value, not ", key.name)), "{error}");
+        assert_eq!(error.contains("give it again"), key.takes.is_list(), "{error}");
+    }
+}
+
+#[test]
+fn a_line_of_the_other_syntax_is_refused_as_such() {
+    let classic = "is written as in TOML, but the first line makes this a file of \"keyword value\" lines";
+    for (line, key) in [
+        ("tracker.user = 'a'", "tracker.user"),
+        ("access.whitelist = list", "access.whitelist"),
+        ("tracker.rootdir =/srv", "tracker.rootdir"),
+        ("[tracker]", "[tracker]"),
+        ("[[a", "[[a"),
+    ] {
+        says(&format!("listen.tcp 0.0.0.0\r\n{line}\r\n"), ALL, &format!("{key} (line 2) {classic}"));
+    }
+    let toml = "is written as \"keyword value\", but the first line makes this a file of TOML";
+    for line in ["listen.tcp 0.0.0.0", "  listen.udp.workers\t4  ", "access.whitelist /a=b"] {
+        let key = text_key(line);
+        says(&format!("tracker.user = 'a'\n\n{line}\n"), ALL, &format!("{key} (line 3) {toml}"));
+    }
+    says("[tracker]\nsurprise here\n", ALL, "line 2 is not TOML: key with no value, expected `=`");
+    // The first mistake counts.
+    says(
+        "listen.tcp 0.0.0.0\ntracker.usr a\n[tracker]",
+        ALL,
+        "tracker.usr (line 2) is not a key; did you mean tracker.user?",
+    );
 }
 
 #[test]
@@ -137,8 +240,8 @@ fn the_first_mistake_of_the_file_is_told() {
 #[test]
 fn a_text_that_is_not_toml_is_refused_with_its_line() {
     says("[listen\n", ALL, "line 1 is not TOML: unclosed table, expected `]`");
-    says("\n\nlisten.tcp\n", ALL, "line 3 is not TOML: key with no value, expected `=`");
-    says("tracker.user = 'a'\nlisten.tcp 0.0.0.0\n", ALL, "line 2 is not TOML: key with no value, expected `=`");
+    says("[listen]\n\ntcp\n", ALL, "line 3 is not TOML: key with no value, expected `=`");
+    says("[listen]\ntcp 0.0.0.0\n", ALL, "line 2 is not TOML: key with no value, expected `=`");
     says(
         &format!("a = {}", "[".repeat(1000)),
         ALL,

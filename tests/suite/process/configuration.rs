@@ -143,14 +143,39 @@ fn mistakes_are_reported_with_file_line_and_key() {
             "tracker.user a\ntracker.rootdir\n",
             "tracker.rootdir (line 2) has no value; it takes the path of a directory",
         ),
+        (
+            "tracker.rootdir\r\n# and so on\r\ntracker.user a\r\n",
+            "tracker.rootdir (line 1) has no value; it takes the path of a directory",
+        ),
+        ("\u{feff}listen.udp\t# none\n", "listen.udp (line 1) has no value; it takes an address such as"),
+        ("surprise\n", "surprise (line 1) is not a key"),
+        (
+            "listen.tcp_udp 0.0.0.0 192.0.2.1\n",
+            "listen.tcp_udp (line 1) takes one value, not \"0.0.0.0 192.0.2.1\": an address such as 0.0.0.0, \
+             192.0.2.1:80 or [2001:db8::1]:80; give it again for another one",
+        ),
+        ("listen.udp = '0.0.0.0, ::'\n", "listen.udp (line 1) takes one value, not \"0.0.0.0, ::\": an address"),
+        (
+            "tracker.user nobody nogroup\n",
+            "tracker.user (line 1) takes one value, not \"nobody nogroup\": the name of a user",
+        ),
         ("[tracker]\nuser = 'a'\nuser = 'b'\n", "line 3 is not TOML: duplicate key"),
         (
             "listen.udp_workers = 1\nlisten.udp.workers = 2\n",
             "listen.udp.workers (line 2) is given twice, first on line 1",
         ),
+        // Both syntaxes in one file.
+        (
+            "tracker.user a\ntracker.rootdir = '/'\n",
+            "tracker.rootdir (line 2) is written as in TOML, but the first line makes this a file of \"keyword value\"",
+        ),
+        (
+            "tracker.user = 'a'\nlisten.tcp 0.0.0.0\n",
+            "listen.tcp (line 2) is written as \"keyword value\", but the first line makes this a file of TOML",
+        ),
         // No configuration at all.
         ("[listen\n", "line 1 is not TOML"),
-        ("tracker.user = 'a'\nlisten.tcp 0.0.0.0\n", "line 2 is not TOML"),
+        ("[listen]\ntcp\n", "line 2 is not TOML"),
     ] {
         let finished = check(text);
         let file = finished.path("2.conf").display().to_string();
