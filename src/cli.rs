@@ -135,7 +135,7 @@ const PROCESS: &[Flag] = &[
 /// The headings of the help, with the options under each.
 const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
 
-const BLESS: Step = Step::SetEach(&["access.stats", "livesync.cluster.node_ip"]);
+const BLESS: Step = Step::Bless(&["access.stats", "livesync.cluster.node_ip"]);
 const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
 const LOG_HELP: &str = "error, warn, info, debug or trace [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
@@ -368,6 +368,10 @@ mod tests {
         assert_eq!((other.access.stats.len(), &other.livesync.node_ip[..]), (0, &net[..]));
         let both = settings("-A 192.0.2.7/24 -A 192.0.2.8 -s 1", &["restrict-stats", "sync-live"]);
         assert_eq!((both.access.stats.len(), both.livesync.node_ip.len()), (2, 2));
+        let alone = settings("-A 192.0.2.7/24", &["restrict-stats", "sync-live"]);
+        assert_eq!((alone.access.stats.len(), alone.livesync.node_ip.len()), (1, 0), "there is no cluster");
+        let alone = settings("-A 192.0.2.7/24", &["sync-live"]);
+        assert_eq!(alone.livesync.node_ip.len(), 1, "it can mean nothing else");
     }
 
     #[test]

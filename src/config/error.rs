@@ -121,6 +121,12 @@ pub enum Problem {
         /// The feature that asks for it.
         feature: &'static str,
     },
+    /// A key that has no meaning without another one.
+    #[error("does nothing without {other}: set both or neither")]
+    Alone {
+        /// The key that is missing.
+        other: &'static str,
+    },
     /// The file does not parse.
     #[error("is not TOML: {0}")]
     Syntax(String),
@@ -185,6 +191,11 @@ impl ConfigError {
     /// Returns the error of a build with `feature` that cannot start because `key` has no value.
     pub fn missing(key: &str, feature: &'static str) -> Self {
         Self::of_key(key, Problem::Missing { feature })
+    }
+
+    /// Returns the error of `key` having a value where `other`, which gives it a meaning, has none.
+    pub fn alone(key: &str, other: &'static str) -> Self {
+        Self::of_key(key, Problem::Alone { other })
     }
 
     /// Returns the error of an option (`-u`), or of the key that the option sets.

@@ -1,7 +1,7 @@
 //! The options of the command line as steps towards [`Settings`]: each is taken where it stands, so that their order
 //! matters as in the original.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -26,8 +26,9 @@ pub(crate) enum Step {
     ListenForSync(&'static str),
     /// Gives the value to a key.
     Set(&'static str),
-    /// Gives the value to each of these keys that the build has; it must have one.
-    SetEach(&'static [&'static str]),
+    /// Lets a network in: gives it to the first key, for statistics, and to the second, for the cluster, as far as the
+    /// build has them; it must have one. Where it has both, the second gets it only if the tracker joins a cluster.
+    Bless(&'static [&'static str; 2]),
 }
 
 /// The settings so far, and what one option leaves for the next.
@@ -36,6 +37,8 @@ pub(crate) struct Steps<'a> {
     settings: Settings,
     /// The address of the last `-i`.
     selected: Option<IpAddr>,
+    /// What the second key of [`Step::Bless`] is to get, each with the option and the key.
+    blessed: Vec<(String, &'static str, OsString)>,
     build: &'a BuildFacts<'a>,
 }
 
@@ -47,7 +50,7 @@ const PORT: &str = "a port from 0 to 65535";
 impl<'a> Steps<'a> {
     /// Begins with the defaults.
     pub(crate) fn new(build: &'a BuildFacts<'a>) -> Self {
-        Self { settings: Settings::default(), selected: None, build }
+        Self { settings: Settings::default(), selected: None, blessed: Vec::new(), build }
     }
 
     /// Takes one step. Errors name it as `option`.
@@ -74,19 +77,29 @@ impl<'a> Steps<'a> {
                 self.listen(option, key, self.selected.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), read_port()?)
             }
             Step::Set(key) => self.set(option, key, value),
-            Step::SetEach(keys) => {
-                let here: Vec<_> = keys.iter().filter(|key| self.has(key)).collect();
-                if here.is_empty() {
-                    let needs = self.build.require(&step.needs());
-                    return needs.map_err(|problem| ConfigError::of_option(option, None, problem));
+            Step::Bless([stats, cluster]) => match (self.has(stats), self.has(cluster)) {
+                (true, both) => {
+                    if both {
+                        self.blessed.push((option.to_owned(), cluster, value.to_owned()));
+                    }
+                    self.set(option, stats, value)
                 }
-                here.into_iter().try_for_each(|key| self.set(option, key, value))
-            }
+                (false, true) => self.set(option, cluster, value),
+                (false, false) => {
+                    let needs = self.build.require(&step.needs());
+                    needs.map_err(|problem| ConfigError::of_option(option, None, problem))
+                }
+            },
         }
     }
 
     /// Returns the settings after the last step, if they hold together.
-    pub(crate) fn finish(self) -> Result<Settings, ConfigError> {
+    pub(crate) fn finish(mut self) -> Result<Settings, ConfigError> {
+        if self.settings.livesync.listen.is_some() {
+            for (option, key, value) in std::mem::take(&mut self.blessed) {
+                self.set(&option, key, &value)?;
+            }
+        }
         self.settings.check(self.build)?;
         Ok(self.settings)
     }
@@ -120,7 +133,7 @@ impl Step {
         let names = match self {
             Self::ReadFile | Self::SelectAddress => &[],
             Self::Listen(key) | Self::ListenForSync(key) | Self::Set(key) => std::slice::from_ref(key),
-            Self::SetEach(keys) => *keys,
+            Self::Bless(keys) => keys.as_slice(),
         };
         names.iter().filter_map(|name| keys::row(name)).collect()
     }
@@ -130,7 +143,7 @@ impl Step {
         match self {
             Self::Listen(_) => Some(DEFAULT_PORT.to_string()),
             Self::ListenForSync(key) | Self::Set(key) => keys::row(key).map(|key| key.default.in_words()),
-            Self::ReadFile | Self::SelectAddress | Self::SetEach(_) => None,
+            Self::ReadFile | Self::SelectAddress | Self::Bless(_) => None,
         }
     }
 }

@@ -120,14 +120,20 @@ pub(crate) fn upper_hex(info_hash: [u8; 20]) -> String {
     hex(info_hash).to_uppercase()
 }
 
-/// The configuration that this build does not start without, and that opens `/stats` to the tests. `root` is the
-/// tracker's root directory, where the files go that the configuration names.
-pub(crate) fn minimal_config(root: &Path) -> String {
+/// The configuration that this build does not start without. `root` is the tracker's root directory, where the files go
+/// that the configuration names.
+pub(crate) fn needed_config(root: &Path) -> String {
     let mut config = String::from("# what this build does not start without\n");
     if has("accesslist-white") {
         fs::write(root.join("whitelist"), whitelist()).unwrap();
         config += "access.whitelist whitelist\n";
     }
+    config
+}
+
+/// [`needed_config`], and what opens `/stats` to the tests and makes the tracker one of a cluster.
+pub(crate) fn minimal_config(root: &Path) -> String {
+    let mut config = needed_config(root);
     if has("sync-live") {
         config += "livesync.cluster.listen 127.0.0.1:0\n";
     }

@@ -47,17 +47,32 @@ impl Start {
         Self { directory: Directory::new(), command: vec![BINARY.as_str().into()], environment: Vec::new(), files: 0 }
     }
 
-    /// In its own directory, with the configuration that this build does not start without; without addresses.
+    /// In its own directory, with the configuration that most tests need; without addresses.
     pub(crate) fn minimal() -> Self {
+        Self::configured(flavour::minimal_config)
+    }
+
+    /// In its own directory, with the configuration that this build does not start without; without addresses.
+    pub(crate) fn needed() -> Self {
+        Self::configured(flavour::needed_config)
+    }
+
+    /// In its own directory, with a configuration that is told that directory.
+    pub(crate) fn configured(config: impl FnOnce(&Path) -> String) -> Self {
         let start = Self::without_options();
         let root = start.path(".");
-        let config = flavour::minimal_config(&root);
+        let config = config(&root);
         start.args(["-d".as_ref(), root.as_os_str()]).config(&config)
     }
 
     /// [`Self::minimal`], on a free port of each protocol on the loopback addresses of this build.
     pub(crate) fn loopback() -> Self {
-        flavour::loopbacks().iter().fold(Self::minimal(), |start, ip| start.listen(*ip))
+        Self::minimal().on_loopback()
+    }
+
+    /// On a free port of each protocol on the loopback addresses of this build.
+    pub(crate) fn on_loopback(self) -> Self {
+        flavour::loopbacks().iter().fold(self, |start, ip| start.listen(*ip))
     }
 
     /// Listens on a free port of each protocol.

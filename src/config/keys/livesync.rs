@@ -14,7 +14,8 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none"),
             example: "\"192.0.2.1\"",
             summary: "Address of the interface that live sync uses",
-            explanation: "A cluster has one port. A build with the feature does not start without an address.",
+            explanation: "A cluster has one port. A tracker of a cluster needs an address: without one, a build with the \
+                          feature warns and stands alone.",
             reload: Reload::NotRead,
             needs: &["sync-live"],
         },
@@ -25,7 +26,7 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none; nobody is believed"),
             example: "[\"192.0.2.0/24\"]",
             summary: "Networks of the other trackers in the cluster",
-            explanation: "Packets from elsewhere are ignored.",
+            explanation: "Packets from elsewhere are ignored. Without livesync.cluster.listen it is an error.",
             reload: Reload::NotRead,
             needs: &["sync-live"],
         },

@@ -196,18 +196,18 @@ fn without_addresses_both_protocols_listen_on_the_default_port() {
 
 #[test]
 fn a_build_does_not_start_without_what_its_switches_require() {
-    let check = |settings: &Settings| match settings.livesync.listen {
+    let check = |settings: &Settings| match settings.access.whitelist {
         Some(_) => Ok(()),
-        None => Err(ConfigError::missing("livesync.cluster.listen", "sync-live")),
+        None => Err(ConfigError::missing("access.whitelist", "accesslist-white")),
     };
-    let build = BuildFacts { check, ..BuildFacts::with_features(&["sync-live"]) };
+    let build = BuildFacts { check, ..BuildFacts::with_features(&["accesslist-white"]) };
     let mut settings = read("listen.tcp 0.0.0.0\nlisten.tcp 0.0.0.0", &[]).unwrap();
     // It comes before everything else that is wrong.
     assert_eq!(
         settings.check(&build).unwrap_err().to_string(),
-        "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it"
+        "access.whitelist is missing: a build with the feature accesslist-white does not start without it"
     );
-    settings.livesync.listen = Some(([192, 0, 2, 1], 9696).into());
+    settings.access.whitelist = Some("list".into());
     assert_eq!(settings.check(&build).unwrap_err().to_string(), "listen.tcp names 0.0.0.0:6969 twice");
 }
 

@@ -33,7 +33,8 @@ use inbox::{Inbox, Receiver};
 use link::{Buffer, Link};
 use packet::{NAME, SyncCodec, TrackerId};
 
-const KEY: &str = "livesync.cluster.listen";
+const LISTEN: &str = "livesync.cluster.listen";
+const NODE_IP: &str = "livesync.cluster.node_ip";
 
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
@@ -41,8 +42,9 @@ const DELAY: Duration = Duration::from_secs(15);
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
 
-/// This tracker as a member of its cluster, which it has joined.
-pub struct Node(Arc<Shared>);
+/// This tracker as a member of the cluster that it has joined; none if it stands alone, as no address is configured: the
+/// address chooses the network in which peers are told, and there is no safe guess.
+pub struct Node(Option<Arc<Shared>>);
 
 /// What the threads share.
 struct Shared {
@@ -56,7 +58,7 @@ impl Cluster for Node {
     const LISTENS: bool = true;
 
     fn id(&self) -> Option<u32> {
-        Some(u32::from_be_bytes(self.0.inbox.own.0))
+        self.0.as_ref().map(|shared| u32::from_be_bytes(shared.inbox.own.0))
     }
 
     fn knows(&self, origin: Origin) -> bool {
@@ -64,33 +66,46 @@ impl Cluster for Node {
     }
 
     fn publish(&self, change: &Change) -> bool {
-        self.0.outbox.add(change, Instant::now())
+        // Alone there is nobody to tell: nothing has to be told again.
+        self.0.as_ref().is_none_or(|shared| shared.outbox.add(change, Instant::now()))
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        vec![TransportStatus { name: NAME, title: "Live sync", counts: self.0.counters.counts() }]
+        let status =
+            |shared: &Arc<Shared>| TransportStatus { name: NAME, title: "Live sync", counts: shared.counters.counts() };
+        self.0.iter().map(status).collect()
     }
 }
 
 impl Plug for Node {
-    type Opened = Link;
+    type Opened = Option<Link>;
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
-        // The address chooses the network in which peers are told; there is no safe guess.
-        settings.livesync.listen.map(drop).ok_or_else(|| ConfigError::missing(KEY, "sync-live"))
+        // Who names the members of a cluster means to be in it.
+        match settings.livesync.listen {
+            None if !settings.livesync.node_ip.is_empty() => Err(ConfigError::alone(NODE_IP, LISTEN)),
+            _ => Ok(()),
+        }
     }
 
     /// The group's port may be one that only root can bind.
-    fn open(opening: &Opening<'_>) -> Result<Link, StartError> {
-        // The configuration names one, and an IPv4 one, or is refused; this is for callers that check nothing.
-        let Some(SocketAddr::V4(listen)) = opening.settings.livesync.listen else {
-            let error = io::Error::other(format!("{KEY} names no IPv4 address"));
-            return Err(StartError::System { what: "join a cluster", error });
-        };
-        Link::open(listen, TICK)
+    fn open(opening: &Opening<'_>) -> Result<Option<Link>, StartError> {
+        match opening.settings.livesync.listen {
+            None => Ok(None),
+            Some(SocketAddr::V4(listen)) => Link::open(listen, TICK).map(Some),
+            // The configuration refuses it; this is for callers that check nothing.
+            Some(SocketAddr::V6(_)) => {
+                let error = io::Error::other(format!("{LISTEN} names no IPv4 address"));
+                Err(StartError::System { what: "join a cluster", error })
+            }
+        }
     }
 
-    fn plug(link: Link, settings: &Settings) -> Result<Self, StartError> {
+    fn plug(link: Option<Link>, settings: &Settings) -> Result<Self, StartError> {
+        let Some(link) = link else {
+            warn!("{LISTEN} is not configured: this tracker stands alone and is in no cluster");
+            return Ok(Self(None));
+        };
         let mut id = [0; 4];
         getrandom::fill(&mut id)
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
@@ -98,14 +113,15 @@ impl Plug for Node {
         let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now());
         let shared = Shared { link, inbox, outbox, counters: TransportCounters::default() };
         shared.log_membership();
-        Ok(Self(Arc::new(shared)))
+        Ok(Self(Some(Arc::new(shared))))
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
-        let shared = Arc::clone(&self.0);
-        beginning.threads.spawn("sync-out", move |stop| shared.send(&stop))?;
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let sender = Arc::clone(shared);
+        beginning.threads.spawn("sync-out", move |stop| sender.send(&stop))?;
 
-        let (shared, worker_counters) = (Arc::clone(&self.0), beginning.counters.for_worker());
+        let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         beginning.threads.spawn("sync-in", move |stop| {
             let receiver =
@@ -116,9 +132,9 @@ impl Plug for Node {
 
     /// Sends the last packets: nobody announces any more, so there will be no others.
     fn finish(&self, deadline: Instant) {
-        let Shared { outbox, .. } = &*self.0;
-        while let Some(packet) = outbox.take_any() {
-            let sent = if Instant::now() < deadline { self.0.send_packet(&packet) } else { Err(TimedOut.into()) };
+        let Some(shared) = &self.0 else { return };
+        while let Some(packet) = shared.outbox.take_any() {
+            let sent = if Instant::now() < deadline { shared.send_packet(&packet) } else { Err(TimedOut.into()) };
             if let Err(error) = sent {
                 return warn!("cannot tell the cluster of the last changes: {error}");
             }
@@ -195,7 +211,7 @@ mod tests {
         let open = |port| Link::open(format!("127.0.0.1:{port}").parse().unwrap(), Duration::from_millis(10)).unwrap();
         let link = open(0);
         let member = open(link.group.port());
-        (Node::plug(link, &Settings::default()).unwrap(), member)
+        (Node::plug(Some(link), &Settings::default()).unwrap(), member)
     }
 
     /// How many records there are in each packet that the member hears.
@@ -218,12 +234,34 @@ mod tests {
         publish(&node, 60);
         assert!(node.publish(&change("[2001:db8::1]:1")));
         // What a thread holds that outlives its grace.
-        let shared = Arc::clone(&node.0);
+        let shared = node.0.clone().unwrap();
         node.finish(Instant::now() + Duration::from_secs(60));
         assert_eq!(heard(&member), [52, 8, 1]);
         let counts = node.transports().into_iter().map(|transport| transport.counts);
         assert_eq!(counts.map(|counts| (counts.packets_sent, counts.records_sent)).collect::<Vec<_>>(), [(3, 61)]);
         assert_eq!(shared.outbox.take_any(), None);
+    }
+
+    #[test]
+    fn without_an_address_a_node_stands_alone() {
+        let settings = Settings::default();
+        assert_eq!(Node::check(&settings), Ok(()));
+        let node = Node::plug(Node::open(&Opening { settings: &settings }).unwrap(), &settings).unwrap();
+        publish(&node, 60);
+        assert_eq!((node.id(), node.transports()), (None, vec![]));
+        node.finish(Instant::now() + Duration::from_secs(60));
+    }
+
+    #[test]
+    fn members_without_an_address_are_a_mistake() {
+        let mut settings = Settings::default();
+        settings.livesync.node_ip.push("192.0.2.0/24".parse().unwrap());
+        assert_eq!(
+            Node::check(&settings).unwrap_err().to_string(),
+            "livesync.cluster.node_ip does nothing without livesync.cluster.listen: set both or neither"
+        );
+        settings.livesync.listen = Some(([127, 0, 0, 1], 0).into());
+        assert_eq!(Node::check(&settings), Ok(()));
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! `sync-live`: a cluster of trackers keeps each other's peers.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use super::{refuses_key, refuses_option};
 use crate::clients::cluster::{self, Member, Record};
 use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, Client};
-use crate::flavour::{has, info_hash, loopback, loopbacks, only_with, only_without};
+use crate::flavour::{has, info_hash, loopbacks, only_with, only_without};
 use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
 
 tests![
     without_it_its_keys_and_its_option_are_refused,
-    with_it_an_interface_has_to_be_configured,
+    without_an_address_the_tracker_stands_alone_and_says_so,
+    members_without_an_address_are_a_mistake,
+    a_network_may_be_let_in_to_the_statistics_alone,
     with_it_the_interface_has_an_ipv4_address_in_every_build,
     announces_are_published_byte_for_byte,
     a_full_packet_is_published_at_once,
@@ -33,12 +37,76 @@ fn without_it_its_keys_and_its_option_are_refused() {
     refuses_option("sync-live", ["-s", "--livesync-port"], "9696");
 }
 
-fn with_it_an_interface_has_to_be_configured() {
+/// How many threads and sockets of live sync the tracker has.
+fn threads_and_sockets(tracker: &Tracker) -> (usize, usize) {
+    let process = Path::new("/proc").join(tracker.pid().to_string());
+    let entries = |name: &str| fs::read_dir(process.join(name)).unwrap().map(|entry| entry.unwrap().path());
+    let names = entries("task").map(|thread| fs::read_to_string(thread.join("comm")).unwrap());
+    let threads = names.filter(|name| name.starts_with("sync-")).count();
+    // The group's address and a port, then other fields, the tenth of which is the inode.
+    let sockets = fs::read_to_string(process.join("net/udp")).unwrap();
+    let group = sockets.lines().filter(|line| line.contains(": 051700E0:"));
+    let inodes: Vec<_> = group.map(|line| format!("socket:[{}]", line.split_whitespace().nth(9).unwrap())).collect();
+    let files = entries("fd").filter_map(|file| fs::read_link(file).ok());
+    (threads, files.filter(|file| inodes.iter().any(|inode| file.as_os_str() == inode.as_str())).count())
+}
+
+fn without_an_address_the_tracker_stands_alone_and_says_so() {
     only_with("sync-live");
-    only_without("accesslist-white");
-    let said = "livesync.cluster.listen is missing: a build with the feature sync-live does not start without it";
-    Start::without_options().listen(loopback()).finish().refuses(2, &[said]);
-    Start::without_options().args(["--check-config"]).finish().refuses(2, &[said]);
+    Start::needed().args(["--check-config"]).finish().succeeds();
+    let said = "WARN livesync.cluster.listen is not configured: this tracker stands alone and is in no cluster";
+    // Its pages are for the tests.
+    let stats = if has("restrict-stats") { "access.stats 127.0.0.0/8\naccess.stats ::1\n" } else { "" };
+    let tracker = Start::needed().config(stats).on_loopback().run();
+    assert_eq!(tracker.log().matches(said).count(), 1, "{}", tracker.log());
+    assert_eq!(threads_and_sockets(&tracker), (0, 0));
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        client.announce(&Announce::seeder(info_hash(1), 1).event(udp::COMPLETED));
+        assert_eq!(client.announce(&Announce::leecher(info_hash(1), 2)).peers, [client.endpoint(1)]);
+        client.announce(&Announce::seeder(info_hash(1), 1).event(udp::STOPPED));
+    }
+    let page = |path: &str| get(tracker.http(), path).text();
+    assert!(page("/stats?mode=syncs").starts_with("0\n0\n"));
+    assert!(page("/stats?mode=everything").contains("<livesync>\n      <count>0</count>"));
+    assert!(!page("/metrics").contains("opentracker_sync_"));
+    assert!(!tracker.stop().contains("cluster:"), "nobody was to be told at the end");
+
+    let tracker = Tracker::start(&[]);
+    // A thread takes its name when it first runs.
+    let both = wait_until(|| (threads_and_sockets(&tracker) == (2, 1)).then_some(()));
+    assert!(both.is_some(), "in a cluster: {:?}", threads_and_sockets(&tracker));
+    assert!(!tracker.log().contains("stands alone"), "{}", tracker.log());
+}
+
+fn members_without_an_address_are_a_mistake() {
+    only_with("sync-live");
+    let said = "livesync.cluster.node_ip does nothing without livesync.cluster.listen: set both or neither";
+    for text in ["livesync.cluster.node_ip 127.0.0.1\n", "[livesync.cluster]\nnode_ip = ['127.0.0.1']\n"] {
+        Start::needed().config(text).on_loopback().finish().refuses(2, &[said]);
+        Start::needed().config(text).args(["--check-config"]).finish().refuses(2, &[said]);
+        Start::needed().config(text).args(["--check-config", "-i", "127.0.0.1", "-s", "0"]).finish().succeeds();
+    }
+}
+
+/// `-A` is for statistics and the cluster: alone it says nothing of a cluster, unless the build has no statistics to
+/// guard.
+fn a_network_may_be_let_in_to_the_statistics_alone() {
+    only_with("sync-live");
+    let blessed = || Start::needed().args(["-A", "127.0.0.1"]);
+    if has("restrict-stats") {
+        blessed().args(["--check-config"]).finish().succeeds();
+        let log = blessed().on_loopback().run().stop();
+        assert!(log.contains("stands alone"), "{log}");
+    } else {
+        blessed().on_loopback().finish().refuses(2, &["livesync.cluster.node_ip does nothing without"]);
+    }
+    // Whether the address comes before or after.
+    for start in [blessed().config("livesync.cluster.listen 127.0.0.1:0\n"), Start::minimal().args(["-A", "127.0.0.1"])]
+    {
+        let log = start.on_loopback().run().stop();
+        assert!(log.contains("live sync with group") && !log.contains("node_ip is empty"), "{log}");
+    }
 }
 
 fn with_it_the_interface_has_an_ipv4_address_in_every_build() {
