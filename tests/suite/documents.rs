@@ -87,6 +87,17 @@ fn features_md_has_the_flavours_that_ci_builds() {
     let rows = table(&read("FEATURES.md"), "Flavours");
     let in_document: Vec<_> = rows.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(in_document, in_ci);
+    for list in ["accesslist-white", "accesslist-black"] {
+        for families in [None, Some("dual-stack")] {
+            let here = |features: &str| {
+                let features: BTreeSet<_> = features.split(',').collect();
+                features.contains(list)
+                    && features.contains("dual-stack") == families.is_some()
+                    && !features.contains("sync-live")
+            };
+            assert!(in_ci.iter().any(|(_, features)| here(features)), "no flavour for {list} and {families:?}");
+        }
+    }
     let known = cargo_features();
     for (name, features) in in_ci {
         let unknown = features.split(',').find(|feature| *feature != "-" && !known.contains_key(*feature));
