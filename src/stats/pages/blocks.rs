@@ -58,7 +58,8 @@ impl<F: Flavour> Report<'_, F> {
     /// `mode=completed`: completed downloads, and 0.
     pub(super) fn completed(&self) -> String {
         let completed = self.counters.total(Counter::Completed);
-        let per_hour = self.per_second(completed.saturating_mul(3600));
+        // The first hour counts as a whole one, as in the original: one download after a second is not 3,600 an hour.
+        let per_hour = completed.saturating_mul(3600) / self.uptime.as_secs().max(3600);
         self.block(completed, 0, &format!("opentracker, {per_hour} completed/h."))
     }
 
