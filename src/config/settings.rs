@@ -54,7 +54,7 @@ impl Default for ListenSettings {
             default_ip: None,
             udp_workers: 0,
             tcp_workers: 0,
-            udp_connection_id_minutes: NonZeroU16::new(2).unwrap_or(NonZeroU16::MIN),
+            udp_connection_id_minutes: NonZeroU16::new(60).unwrap_or(NonZeroU16::MIN),
         }
     }
 }

@@ -27,7 +27,9 @@ pub const MAX_REPLY: usize = ANNOUNCE_REPLY_LEN + MAX_PEERS_IPV4 * PEER_LEN;
 /// Bytes that a driver lends for each reply: those of the longest, and those that are overwritten behind its last peer.
 pub const REPLY_BUFFER_LEN: usize = MAX_REPLY + PeerBuffer::SPARE;
 
-const MISMATCH: &str = "Connection ID mismatch.";
+/// What the original answers, with its spelling and the NUL at its end: programs compare it, and connect anew after
+/// exactly this.
+const MISMATCH: &str = "Connection ID missmatch.\0";
 const TRUNCATED: &str = "Announce is too short.";
 
 /// A datagram, and its reply.

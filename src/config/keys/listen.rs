@@ -89,11 +89,11 @@ pub(super) static SECTION: Section = Section {
                     minutes.map(|minutes| s.listen.udp_connection_id_minutes = minutes)
                 },
             },
-            default: DefaultValue::Value("2", None),
+            default: DefaultValue::Value("60", None),
             example: "10",
             summary: "Minutes for which a UDP connection id is sure to be accepted",
-            explanation: "It is refused after twice that time. More minutes help clients that keep an id for longer \
-                          than BEP 15 allows.",
+            explanation: "It is refused after twice that time. BEP 15 asks for 2 minutes or more, but some clients keep \
+                          an id for an hour.",
             reload: Reload::NotRead,
             needs: &[],
         },

@@ -27,7 +27,7 @@ const KEYS: &[(&str, &str)] = &[
     ("listen.udp.workers", "2"),
     ("listen.udp_workers", "2"),
     ("listen.tcp_workers", "2"),
-    ("listen.udp_connection_id_minutes", "60"),
+    ("listen.udp_connection_id_minutes", "10"),
     ("access.stats_path", "some/where"),
     ("tracker.rootdir", "/"),
     ("tracker.user", "daemon"),

@@ -15,11 +15,12 @@ tests![
     unknown_actions_are_dropped,
     malformed_datagrams_between_requests_change_no_reply,
     a_connection_id_with_any_wrong_bit_is_refused_and_nothing_is_stored,
+    a_wrong_connection_id_is_answered_with_the_bytes_that_programs_compare,
     without_a_connection_id_no_reply_is_longer_than_its_request,
     with_a_connection_id_random_requests_are_answered,
 ];
 
-const MISMATCH: &str = "Connection ID mismatch.";
+const MISMATCH: &str = "Connection ID missmatch.\0";
 
 fn datagrams_of_every_length_up_to_an_announce_are_handled() {
     let tracker = Tracker::start(&[]);
@@ -136,6 +137,22 @@ fn a_connection_id_with_any_wrong_bit_is_refused_and_nothing_is_stored() {
     }
     client.id = right;
     assert_eq!(client.counts(info_hash(0)), (0, 0, 0));
+}
+
+fn a_wrong_connection_id_is_answered_with_the_bytes_that_programs_compare() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.udps() {
+        let client = Client::new(server);
+        let announce = Announce::leecher(info_hash(0), 1).packet(client.id ^ 1, 0x0102_0304);
+        let whole = [&[0, 0, 0, 3, 1, 2, 3, 4][..], b"Connection ID missmatch.\0"].concat();
+        assert_eq!((client.exchange(&announce), whole.len()), (whole.clone(), 33));
+        // What is shorter gets as much of it as it has bytes itself.
+        for len in 16..=34 {
+            assert_eq!(client.exchange(&announce[..len]), whole[..len.min(33)]);
+        }
+        let scrape = scrape_packet(client.id ^ 1, 0x0102_0304, &[info_hash(0)]);
+        assert_eq!(client.exchange(&scrape), whole);
+    }
 }
 
 fn without_a_connection_id_no_reply_is_longer_than_its_request() {
