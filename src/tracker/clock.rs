@@ -29,6 +29,9 @@ pub trait Clock: Copy + Send + Sync + 'static {
 /// Minutes after its last announce for which a peer is kept.
 pub const PEER_LIFETIME: u32 = 45;
 
+/// The most minutes for which a peer may be kept.
+pub const MAX_PEER_LIFETIME: u32 = 90;
+
 /// Minutes after its last announce for which a torrent without peers is kept, if it was ever completed; others are
 /// forgotten at once.
 pub const TORRENT_LIFETIME: u32 = 24 * 60;

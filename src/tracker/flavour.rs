@@ -117,8 +117,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// pair does not publish them here again.
     fn knows(&self, origin: Origin) -> bool;
 
-    /// Publishes that a peer came, that it is still there [`PeerState::REPUBLISH_AFTER`] minutes later, that it
-    /// completed its download, or that it left (known here or not). Called for every such announce, by many threads.
+    /// Publishes that a peer came, that it is still there [`PeerState::REPUBLISH_AFTER`] minutes later (or one more),
+    /// that it completed its download, or that it left (known here or not). Called for every such announce, by many
+    /// threads.
     ///
     /// [`PeerState::REPUBLISH_AFTER`]: super::peer::PeerState::REPUBLISH_AFTER
     ///

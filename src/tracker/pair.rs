@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(published(&tracker), (vec![], vec![]), "it has left already");
         // Who stays is published again, as on the other side.
         absorb(&tracker, change(ONE, NOW), NOW);
-        let later = NOW + PeerState::REPUBLISH_AFTER;
+        let later = NOW + PeerState::REPUBLISH_AFTER + 1;
         absorb(&tracker, change(ONE, later), later);
         assert_eq!(published(&tracker), (vec![], vec![change(ONE, NOW), change(ONE, later)]));
     }

@@ -3,47 +3,55 @@
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::clock::{Minute, PEER_LIFETIME};
+use super::clock::{MAX_PEER_LIFETIME, Minute, PEER_LIFETIME};
 use super::keyed_hash::HashKey;
 
 /// Two flags and two coarse times in 16 bits.
 ///
-/// The minute of the last announce is kept modulo 256, and the minute in which the peer was last published to the
-/// cluster modulo 64. That is enough because a sweep comes every minute and forgets who is silent for
-/// [`PEER_LIFETIME`]: no peer is older than that when it is looked at, and none was published longer ago than its
-/// lifetime and [`PeerState::REPUBLISH_AFTER`] together. [`Store::sweep`](super::store::Store::sweep) says what happens
-/// when a sweep is late.
+/// The minute of the last announce is kept modulo 256. When the peer was last published to the cluster is kept in steps
+/// of two minutes, modulo 64 steps. That is enough because a sweep comes every minute and forgets who is silent for
+/// [`MAX_PEER_LIFETIME`] at the latest: no peer is older than that when it is looked at, and none was published longer
+/// ago than that lifetime and [`PeerState::REPUBLISH_AFTER`] together. [`Store::sweep`](super::store::Store::sweep)
+/// says what happens when a sweep is late.
+///
+/// | bits | what |
+/// | --- | --- |
+/// | 15 | it is a seeder |
+/// | 14 | its completed download has been counted |
+/// | 8 to 13 | the step in which it was published, or the next one if that was its second minute |
+/// | 0 to 7 | the minute of its last announce |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerState(u16);
 
 impl PeerState {
-    /// Minutes for which a peer that announces itself again is not published again.
+    /// Minutes for which a peer that announces itself again is not published again. One minute later it surely is.
     pub const REPUBLISH_AFTER: u32 = 10;
     /// Most minutes between two sweeps after which old peers can be told from new ones.
-    pub const MAX_SWEEP_GAP: u32 = 256 - PEER_LIFETIME - 2;
+    pub const MAX_SWEEP_GAP: u32 = 256 - MAX_PEER_LIFETIME - 2;
 
     const SEEDER: u16 = 1 << 15;
     const COMPLETED: u16 = 1 << 14;
+    const PUBLISHED: u16 = 63 << 8;
+    /// Minutes of a step in which the time of publication is kept.
+    const STEP: u32 = 2;
 
     /// Makes the state of a peer that was seen and published `now`.
-    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64 and 256, as said above")]
+    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 256, as said above")]
     pub fn new(now: Minute, seeder: bool, completed: bool) -> Self {
         let flags = if seeder { Self::SEEDER } else { 0 } | if completed { Self::COMPLETED } else { 0 };
-        Self(flags | (now.0 as u16 & 63) << 8 | now.0 as u16 & 255)
+        Self(flags | now.0 as u16 & 255).published(now.0.div_ceil(Self::STEP))
     }
 
     /// Returns the same state, but published when `earlier` was.
     #[must_use]
     pub fn published_with(self, earlier: Self) -> Self {
-        Self(self.0 & !(63 << 8) | earlier.0 & (63 << 8))
+        Self(self.0 & !Self::PUBLISHED | earlier.0 & Self::PUBLISHED)
     }
 
     /// Returns the same state, but due to be published when the peer next announces itself.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64")]
     pub fn unpublished(self, now: Minute) -> Self {
-        let published = now.0.wrapping_sub(Self::REPUBLISH_AFTER) as u16;
-        Self(self.0 & !(63 << 8) | (published & 63) << 8)
+        self.published((now.0 / Self::STEP).wrapping_sub(Self::REPUBLISH_AFTER / Self::STEP))
     }
 
     /// Returns whether the peer has said that nothing is left to download.
@@ -68,17 +76,26 @@ impl PeerState {
         Minute(now.0.saturating_sub(self.age(now)))
     }
 
-    /// Returns the minutes since it was last published.
+    /// Returns the minutes since it was last published, rounded down to an even number. A publication in an odd minute
+    /// counts as one in the next.
     pub fn published_age(self, now: Minute) -> u32 {
-        let age = now.0.wrapping_sub(u32::from(self.0 >> 8)) & 63;
-        if age == 63 { 0 } else { age }
+        let steps = (now.0 / Self::STEP).wrapping_sub(u32::from(self.0 >> 8)) & 63;
+        if steps == 63 { 0 } else { steps * Self::STEP }
     }
 
     /// Returns whether it has been silent for longer than peers are kept.
     pub fn expired(self, now: Minute) -> bool {
         self.age(now) > PEER_LIFETIME
     }
+
+    /// Returns the same state, but published in this step.
+    #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64, as said above")]
+    fn published(self, step: u32) -> Self {
+        Self(self.0 & !Self::PUBLISHED | (step as u16 & 63) << 8)
+    }
 }
+
+const _: () = assert!(PeerState::REPUBLISH_AFTER % PeerState::STEP == 0, "a whole number of steps");
 
 /// A peer of one address family. The all-zero value is no peer: port 0 is never stored.
 pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
@@ -252,12 +269,12 @@ mod tests {
             for (seeder, completed) in [(false, false), (true, false), (false, true), (true, true)] {
                 let state = PeerState::new(Minute(minute), seeder, completed);
                 assert_eq!((state.seeder(), state.completed()), (seeder, completed));
-                for age in 0..=PEER_LIFETIME + 1 {
+                for age in 0..=MAX_PEER_LIFETIME + PeerState::MAX_SWEEP_GAP {
                     assert_eq!(state.age(Minute(minute + age)), age);
                     assert_eq!(state.expired(Minute(minute + age)), age > PEER_LIFETIME);
                 }
                 let later = PeerState::new(Minute(minute + 9), seeder, completed).published_with(state);
-                assert_eq!(later.published_age(Minute(minute + 9)), 9);
+                assert_eq!(later.published_age(Minute(minute + 9)), 8);
                 assert_eq!(later.age(Minute(minute + 9)), 0);
                 assert_eq!((later.seeder(), later.completed()), (seeder, completed));
             }
@@ -265,11 +282,25 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_is_not_due_for_ten_minutes_and_surely_due_from_the_eleventh_to_the_end_of_the_longest_life() {
+        for minute in (0..300).chain(29_000_000..29_000_300) {
+            let state = PeerState::new(Minute(minute), true, false);
+            // Published just before it would have been due again, and then silent until a late sweep.
+            for age in 0..=PeerState::REPUBLISH_AFTER + MAX_PEER_LIFETIME + 20 {
+                let is_due = state.published_age(Minute(minute + age)) >= PeerState::REPUBLISH_AFTER;
+                // Ten minutes after an odd minute five whole steps are not over.
+                let expected = age >= PeerState::REPUBLISH_AFTER + minute % 2;
+                assert_eq!(is_due, expected, "{age} minutes after {minute}");
+            }
+        }
+    }
+
+    #[test]
     fn who_counts_as_unpublished_is_published_again_at_any_age() {
-        for minute in [11, 44, 63, 64, 255, 256, 29_000_000] {
+        for minute in (10..300).chain(29_000_000..29_000_300) {
             let state = PeerState::new(Minute(minute), true, false).unpublished(Minute(minute));
             assert_eq!((state.seeder(), state.completed(), state.age(Minute(minute))), (true, false, 0));
-            for age in 0..=PEER_LIFETIME + 2 {
+            for age in 0..=MAX_PEER_LIFETIME + 20 {
                 assert!(
                     state.published_age(Minute(minute + age)) >= PeerState::REPUBLISH_AFTER,
                     "{age} minutes after {minute}"
@@ -280,10 +311,11 @@ mod tests {
 
     #[test]
     fn a_state_of_the_coming_minute_is_new() {
-        let state = PeerState::new(Minute(100), true, false);
-        assert_eq!(state.age(Minute(99)), 0);
-        assert_eq!(state.published_age(Minute(99)), 0);
-        assert!(!state.expired(Minute(99)));
+        for minute in [99, 100] {
+            let (state, before) = (PeerState::new(Minute(minute), true, false), Minute(minute - 1));
+            assert_eq!((state.age(before), state.published_age(before)), (0, 0));
+            assert!(!state.expired(before));
+        }
     }
 
     #[test]
