@@ -12,7 +12,7 @@ use opentracker::http::wrapper::NoWrapper;
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
-use opentracker::tracker::{Capacity, Flavour, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
+use opentracker::tracker::{Capacity, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
 
@@ -84,7 +84,7 @@ pub(crate) fn tracker() -> Tracker<Plain> {
 fn with<M: RequestTimes>(request_times: M) -> Tracker<Plain<M>> {
     let mut rng = Rng::with_seed(1);
     let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Tracker::new(key, Capacity::NONE, NOW, Plain { request_times })
+    Tracker::new(key, Capacity::NONE, Intervals::default(), NOW, Plain { request_times })
 }
 
 /// Such a tracker over HTTP.

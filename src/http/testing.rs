@@ -16,8 +16,8 @@ use crate::stats::{Counter, Counters};
 use crate::tracker::store::Store;
 use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
-    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Minute, Open, PeerRequest, Standalone,
-    Tracker,
+    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Minute, Open, PeerRequest,
+    Standalone, Tracker,
 };
 
 use super::address::BadAddress;
@@ -312,7 +312,7 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
 fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&str>) -> Service<F> {
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();
-    let tracker = Arc::new(Tracker::new(key(), Capacity::NONE, NOW, flavour));
+    let tracker = Arc::new(Tracker::new(key(), Capacity::NONE, Intervals::default(), NOW, flavour));
     let shared =
         Shared { tracker, counters, stats_path: stats_path.into(), redirect_url: redirect_url.map(str::to_owned) };
     Service::new(Arc::new(shared), worker_counters, Rng::with_seed(1))

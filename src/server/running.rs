@@ -15,7 +15,7 @@ use tracing::info;
 use crate::http;
 use crate::stats::Counters;
 use crate::tracker::keyed_hash::HashKey;
-use crate::tracker::{Clock as _, Tracker};
+use crate::tracker::{Clock as _, Intervals, Tracker};
 use crate::udp::{self, ConnectionIds};
 
 use super::bound::{Bound, Listener};
@@ -59,7 +59,7 @@ impl<B: Build> Jailed<B> {
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
         let capacity = limits::capacity::<B::Families>(&settings.limits, memory);
-        let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, clock.now(), flavour));
+        let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, Intervals::default(), clock.now(), flavour));
         let counters = Arc::<Counters>::default();
 
         let mut threads = Threads::default();

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::tracker::AnnounceError;
 use crate::tracker::announce::AnnounceOutcome;
-use crate::tracker::clock::PEER_LIFETIME;
 
 /// What is counted. A counter that is always 0 is there for monitors, which go by the position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +63,9 @@ pub enum Counter {
 
 /// Number of variants of [`Counter`].
 pub(crate) const COUNTS: usize = Counter::Http503 as usize + 1;
-/// Number of rows that renewals are counted in: one for each minute that a peer is remembered for.
-pub(super) const RENEWAL_ROWS: usize = PEER_LIFETIME as usize;
+/// Number of rows that renewals are counted in, one for each minute: as many as the original has, for monitors go by
+/// their position. Where peers live for longer, the last one holds all the rest.
+pub(super) const RENEWAL_ROWS: usize = 45;
 
 /// Protocols, for counts that are kept apart by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::tracker::SwarmCounts;
-use crate::tracker::clock::Minute;
+use crate::tracker::clock::{Expiry, Minute};
 use crate::tracker::families::{AddressFamilies, Ipv4Only, PeerRequest, TorrentPeers};
 use crate::tracker::keyed_hash::{HashKey, portion};
 use crate::tracker::peer::{Peer, PeerState, PeerV4, PeerV6};
@@ -194,16 +194,16 @@ impl TorrentPeers for DualStackPeers {
     }
 
     /// Positions of the IPv4 swarm are even, those of the IPv6 swarm odd.
-    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
         if from % 2 == 0 {
-            let rest = self.ipv4_mut().expire(key, now, from / 2, budget);
+            let rest = self.ipv4_mut().expire(key, expiry, from / 2, budget);
             if let Some(next) = rest {
                 return Some(next * 2);
             }
         }
         // When the IPv4 swarm is done, the IPv6 swarm is gone over from its beginning.
         let from = if from % 2 == 0 { 0 } else { from / 2 };
-        let next = self.with_ipv6(|ipv6| ipv6.expire(key, now, from, budget)).flatten()?;
+        let next = self.with_ipv6(|ipv6| ipv6.expire(key, expiry, from, budget)).flatten()?;
         Some(next * 2 + 1)
     }
 
@@ -307,13 +307,13 @@ mod tests {
         #![proptest_config(model::config())]
 
         #[test]
-        fn small_swarms_hold_like_the_model(steps in model::steps(9)) {
-            model::holds_like_the_model::<BothFamilies>(&steps, mixed);
+        fn small_swarms_hold_like_the_model(intervals in model::intervals(), steps in model::steps(9)) {
+            model::holds_like_the_model::<BothFamilies>(intervals, &steps, mixed);
         }
 
         #[test]
-        fn large_swarms_hold_like_the_model(steps in model::steps(600)) {
-            model::holds_like_the_model::<BothFamilies>(&steps, mixed);
+        fn large_swarms_hold_like_the_model(intervals in model::intervals(), steps in model::steps(600)) {
+            model::holds_like_the_model::<BothFamilies>(intervals, &steps, mixed);
         }
 
         #[test]

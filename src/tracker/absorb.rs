@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::announce::{Event, upsert_peer};
-use super::clock::{Minute, PEER_LIFETIME};
+use super::clock::Minute;
 use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
 use super::keyed_hash::HashKey;
@@ -80,7 +80,8 @@ impl<F: Flavour> Tracker<F> {
         if change.endpoint.port() == 0 {
             return Err(AbsorbError::NoPort);
         }
-        if now.since(change.seen) > PEER_LIFETIME { Err(AbsorbError::TooOld) } else { Ok(()) }
+        let is_too_old = now.since(change.seen) > self.intervals().peer_lifetime();
+        if is_too_old { Err(AbsorbError::TooOld) } else { Ok(()) }
     }
 
     /// Takes over as many changes, from the first on, as [`Store::lock_group`](super::store::Store::lock_group) locks
@@ -160,12 +161,13 @@ mod tests {
     use crate::tracker::model::config;
     use crate::tracker::store::Cursor;
     use crate::tracker::testing::TestTracker;
-    use crate::tracker::{Capacity, InfoHash, Ipv4Only};
+    use crate::tracker::{Capacity, InfoHash, Intervals, Ipv4Only};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::net::{Ipv4Addr, SocketAddr};
 
     const START: Minute = Minute(29_000_191);
+    const LIFETIME: u32 = Intervals::MIN_PEER_LIFETIME;
 
     fn change(torrent: u8, peer: u8, seen: Minute) -> Change {
         Change {
@@ -204,7 +206,7 @@ mod tests {
     /// Takes a change over as it is documented. Returns whether a download is counted.
     fn absorb_into(known: &mut Known, change: &Change, now: Minute) -> bool {
         let (name, seen) = ((change.info_hash, change.endpoint), change.seen.min(now).0);
-        if now.0 - seen > PEER_LIFETIME {
+        if now.0 - seen > LIFETIME {
             return false;
         }
         let before = known.get(&name).copied();
@@ -242,7 +244,7 @@ mod tests {
                 now = now + minutes;
                 together.sweep(now, || {});
                 one_by_one.sweep(now, || {});
-                expected.retain(|_, (_, _, seen)| now.0 - *seen <= PEER_LIFETIME);
+                expected.retain(|_, (_, _, seen)| now.0 - *seen <= LIFETIME);
                 let changes: Vec<_> = records
                     .into_iter()
                     .map(|(torrent, peer, flags, age)| {
@@ -275,20 +277,23 @@ mod tests {
 
     #[test]
     fn what_is_older_than_peers_are_kept_is_refused_and_what_is_ahead_is_of_this_minute() {
-        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
-        let now = START + 100;
-        let changes = [
-            change(1, 1, Minute(now.0 - PEER_LIFETIME - 1)),
-            change(1, 2, Minute(now.0 - PEER_LIFETIME)),
-            change(1, 3, now + 1000),
-            Change { stopped: true, ..change(1, 2, START) },
-        ];
-        let refused: Vec<_> = absorb(&tracker, &changes, now).into_iter().map(|(_, outcome)| outcome.err()).collect();
-        assert_eq!(refused, [Some(AbsorbError::TooOld), Some(AbsorbError::TooOld), None, None]);
-        let seen: Vec<_> = known(&tracker, now).into_values().map(|(_, _, seen)| seen).collect();
-        assert_eq!(seen, [now.0 - PEER_LIFETIME, now.0]);
-        tracker.sweep(now + 1, || {});
-        assert_eq!(known(&tracker, now + 1).len(), 1);
+        for intervals in [300, 1800, 3600].map(|interval| Intervals::new(interval, None)) {
+            let tracker = TestTracker::<Ipv4Only>::with_intervals(intervals, START);
+            let (now, lifetime) = (START + 100, intervals.peer_lifetime());
+            let changes = [
+                change(1, 1, Minute(now.0 - lifetime - 1)),
+                change(1, 2, Minute(now.0 - lifetime)),
+                change(1, 3, now + 1000),
+                Change { stopped: true, ..change(1, 2, START) },
+            ];
+            let refused: Vec<_> =
+                absorb(&tracker, &changes, now).into_iter().map(|(_, outcome)| outcome.err()).collect();
+            assert_eq!(refused, [Some(AbsorbError::TooOld), Some(AbsorbError::TooOld), None, None]);
+            let seen: Vec<_> = known(&tracker, now).into_values().map(|(_, _, seen)| seen).collect();
+            assert_eq!(seen, [now.0 - lifetime, now.0]);
+            tracker.sweep(now + 1, || {});
+            assert_eq!(known(&tracker, now + 1).len(), 1);
+        }
     }
 
     #[test]

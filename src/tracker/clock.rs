@@ -26,18 +26,22 @@ pub trait Clock: Copy + Send + Sync + 'static {
     fn now(self) -> Minute;
 }
 
-/// Minutes after its last announce for which a peer is kept.
-pub const PEER_LIFETIME: u32 = 45;
+/// Which peers have expired: those that were last heard of more than `peer_lifetime` minutes before `now`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// The present minute.
+    pub now: Minute,
+    /// Minutes for which a silent peer is kept.
+    pub peer_lifetime: u32,
+}
 
-/// The most minutes for which a peer may be kept.
-pub const MAX_PEER_LIFETIME: u32 = 90;
+impl Expiry {
+    /// Returns the last minute in which a peer that has expired can have been heard of.
+    pub fn last_heard_of(self) -> Minute {
+        Minute(self.now.0.saturating_sub(self.peer_lifetime + 1))
+    }
+}
 
 /// Minutes after its last announce for which a torrent without peers is kept, if it was ever completed; others are
 /// forgotten at once.
 pub const TORRENT_LIFETIME: u32 = 24 * 60;
-
-/// Seconds until a client is asked to announce again, on average (BEP 3, `interval`).
-pub const INTERVAL: u32 = 1800;
-/// Seconds by which the interval is longer or shorter at random, so that clients that came together do not come back
-/// together.
-pub const INTERVAL_SPREAD: u32 = 180;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::clock::Minute;
+use super::clock::{Expiry, Minute};
 use super::counts::SwarmCounts;
 use super::keyed_hash::{HashKey, portion};
 use super::peer::{Peer, PeerState, PeerV4, PeerV6};
@@ -199,7 +199,7 @@ pub trait TorrentPeers: Default + Send {
     /// see [`Swarm::walk`].
     fn walk(&self, key: &HashKey, from: u64, most: usize, visit: impl FnMut(SocketAddr, PeerState)) -> Option<u64>;
     /// Removes expired peers in portions, and returns where to go on: see [`Swarm::expire`].
-    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize>;
+    fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize>;
     /// Removes all peers, of whom none has been heard of since `since`.
     fn clear(&mut self, since: Minute);
     /// Returns how many minutes ago a peer was last heard of, whichever it was: see [`Swarm::quiet_for`]. Looks at a
@@ -272,8 +272,8 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
         range.end().checked_add(1)
     }
 
-    fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
-        self.expire(key, now, from, budget)
+    fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
+        self.expire(key, expiry, from, budget)
     }
 
     fn clear(&mut self, since: Minute) {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::clock::Minute;
+use super::clock::Expiry;
 use super::counts::SwarmCounts;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState};
@@ -91,12 +91,12 @@ impl<P: Peer> Hashed<P> {
         self.leechers.walk(key, range, visit);
     }
 
-    pub(super) fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub(super) fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
         let first = self.seeders.slots();
         if from < first {
-            return Some(self.seeders.expire(key, now, from, budget).unwrap_or(self.seeders.slots()));
+            return Some(self.seeders.expire(key, expiry, from, budget).unwrap_or(self.seeders.slots()));
         }
-        Some(self.leechers.expire(key, now, from - first, budget)? + first)
+        Some(self.leechers.expire(key, expiry, from - first, budget)? + first)
     }
 
     /// Returns the table of seeders, or that of leechers.

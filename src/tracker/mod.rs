@@ -2,7 +2,7 @@
 //!
 //! No I/O, no async, no clock of its own, no question about features. From the bottom up:
 //!
-//! - [`info_hash`], [`peer`], [`clock`], [`counts`], `error`: the values.
+//! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
@@ -34,6 +34,7 @@ pub mod counts;
 pub mod families;
 pub mod flavour;
 pub mod info_hash;
+pub mod intervals;
 pub mod keyed_hash;
 pub mod peer;
 pub mod select;
@@ -51,6 +52,7 @@ pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerReque
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
 pub use info_hash::InfoHash;
+pub use intervals::Intervals;
 pub use scrape::PendingScrape;
 pub use store::GROUP;
 
@@ -67,6 +69,7 @@ const SWEEP_PORTION: usize = 1024;
 /// A tracker: torrents, and what this build plugs in around them.
 pub struct Tracker<F: Flavour> {
     store: Store<F::Families>,
+    intervals: Intervals,
     /// The minute of the last sweep, or of the start.
     last_sweep: AtomicU32,
     flavour: F,
@@ -74,13 +77,19 @@ pub struct Tracker<F: Flavour> {
 
 impl<F: Flavour> Tracker<F> {
     /// Makes an empty tracker.
-    pub fn new(key: HashKey, capacity: Capacity, now: Minute, flavour: F) -> Self {
-        Self { store: Store::new(key, capacity), last_sweep: AtomicU32::new(now.0), flavour }
+    pub fn new(key: HashKey, capacity: Capacity, intervals: Intervals, now: Minute, flavour: F) -> Self {
+        Self { store: Store::new(key, capacity), intervals, last_sweep: AtomicU32::new(now.0), flavour }
     }
 
     /// Returns what this build plugs in.
     pub fn flavour(&self) -> &F {
         &self.flavour
+    }
+
+    /// Returns how often clients are asked to announce themselves.
+    #[inline]
+    pub fn intervals(&self) -> &Intervals {
+        &self.intervals
     }
 
     /// Returns all torrents.
@@ -102,7 +111,7 @@ impl<F: Flavour> Tracker<F> {
         let keep = |info_hash: &InfoHash| !F::Admission::RESTRICTS || self.flavour.admission().admits(info_hash);
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
-            cursor = self.store.sweep(from, now, SWEEP_PORTION, all_expired, keep);
+            cursor = self.store.sweep(from, self.intervals.expiry(now), SWEEP_PORTION, all_expired, keep);
             pause();
         }
     }

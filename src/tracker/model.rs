@@ -9,14 +9,14 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::announce::AnnounceOutcome;
-use super::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
+use super::clock::TORRENT_LIFETIME;
 use super::counts::SwarmCounts;
 use super::families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest};
 use super::flavour::Flavour;
 use super::peer::PeerState;
 use super::store::{Census, Cursor};
 use super::testing::{Ipv6Only, TestTracker};
-use super::{AnnounceError, AnnounceRequest, Capacity, Event, InfoHash, Minute, ScrapeCounts, Tracker};
+use super::{AnnounceError, AnnounceRequest, Capacity, Event, InfoHash, Intervals, Minute, ScrapeCounts, Tracker};
 
 /// Not a round number, so that minutes modulo 64 and 256 wrap early.
 const START: u32 = 29_000_191;
@@ -74,10 +74,19 @@ impl ModelTorrent {
     }
 }
 
-/// Runs a history through a tracker and through the model, and compares every answer. `endpoint` says where the
-/// n-th peer is.
-pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint: impl Fn(u16) -> SocketAddr) {
-    let tracker = TestTracker::<F>::plain(Capacity::NONE, Minute(START));
+/// Intervals with lifetimes of peers from the shortest to the longest.
+pub(crate) fn intervals() -> impl Strategy<Value = Intervals> {
+    prop::sample::select(vec![300, 1800, 1801, 2400, 3600]).prop_map(|interval| Intervals::new(interval, None))
+}
+
+/// Runs a history through a tracker with these intervals and through the model, and compares every answer. `endpoint`
+/// says where the n-th peer is.
+pub(crate) fn holds_like_the_model<F: AddressFamilies>(
+    intervals: Intervals,
+    steps: &[Step],
+    endpoint: impl Fn(u16) -> SocketAddr,
+) {
+    let tracker = TestTracker::<F>::with_intervals(intervals, Minute(START));
     let mut model = BTreeMap::<u8, ModelTorrent>::new();
     let mut now = START;
     let mut rng = Rng::with_seed(3);
@@ -105,7 +114,7 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(steps: &[Step], endpoint:
             Step::Wait { minutes } => {
                 now += minutes;
                 tracker.sweep(Minute(now), || {});
-                model_sweep(&mut model, now);
+                model_sweep(&mut model, now, intervals.peer_lifetime());
             }
         }
         // Looking at every shard is slow: not after each step.
@@ -148,13 +157,13 @@ fn model_announce(
     outcome
 }
 
-fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32) {
+fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32, peer_lifetime: u32) {
     model.retain(|_, torrent| {
         let had_peers = !torrent.peers.is_empty();
-        torrent.peers.retain(|_, peer| now - peer.seen <= PEER_LIFETIME);
+        torrent.peers.retain(|_, peer| now - peer.seen <= peer_lifetime);
         if had_peers && torrent.peers.is_empty() {
             // Whoever has just expired was last heard of one lifetime ago; the tracker keeps no more exact time.
-            torrent.touched = now - PEER_LIFETIME - 1;
+            torrent.touched = now - peer_lifetime - 1;
         }
         !torrent.peers.is_empty() || torrent.downloaded > 0 && now - torrent.touched <= TORRENT_LIFETIME
     });
@@ -236,21 +245,21 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn small_swarms_hold_like_the_model(steps in steps(6)) {
-        holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Only>(&steps, v6);
+    fn small_swarms_hold_like_the_model(intervals in intervals(), steps in steps(6)) {
+        holds_like_the_model::<Ipv4Only>(intervals, &steps, v4);
+        holds_like_the_model::<Ipv6Only>(intervals, &steps, v6);
     }
 
     #[test]
-    fn middling_swarms_hold_like_the_model(steps in steps(90)) {
-        holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Only>(&steps, v6);
+    fn middling_swarms_hold_like_the_model(intervals in intervals(), steps in steps(90)) {
+        holds_like_the_model::<Ipv4Only>(intervals, &steps, v4);
+        holds_like_the_model::<Ipv6Only>(intervals, &steps, v6);
     }
 
     #[test]
-    fn large_swarms_hold_like_the_model(steps in steps(1500)) {
-        holds_like_the_model::<Ipv4Only>(&steps, v4);
-        holds_like_the_model::<Ipv6Only>(&steps, v6);
+    fn large_swarms_hold_like_the_model(intervals in intervals(), steps in steps(1500)) {
+        holds_like_the_model::<Ipv4Only>(intervals, &steps, v4);
+        holds_like_the_model::<Ipv6Only>(intervals, &steps, v6);
     }
 }
 
@@ -281,10 +290,10 @@ fn many_torrents_are_all_found_and_all_forgotten() {
         assert_eq!(come(&tracker, torrent, 1, Event::Update).unwrap().back_after, Some(0));
     }
     let mut pauses = 0;
-    tracker.sweep(Minute(START + PEER_LIFETIME), || pauses += 1);
+    tracker.sweep(Minute(START + Intervals::MIN_PEER_LIFETIME), || pauses += 1);
     assert_eq!(tracker.store().census().torrents, 10_000, "45 minutes are not over yet");
     assert!(pauses >= 1024, "no lock is held for longer than a shard takes");
-    tracker.sweep(Minute(START + PEER_LIFETIME + 1), || {});
+    tracker.sweep(Minute(START + Intervals::MIN_PEER_LIFETIME + 1), || {});
     assert_eq!(tracker.store().census(), Census::default());
 }
 
@@ -295,7 +304,7 @@ fn a_swarm_is_swept_in_portions() {
         come(&tracker, 1, peer, Event::Update).unwrap();
     }
     let mut pauses = 0;
-    tracker.sweep(Minute(START + PEER_LIFETIME + 1), || pauses += 1);
+    tracker.sweep(Minute(START + Intervals::MIN_PEER_LIFETIME + 1), || pauses += 1);
     assert_eq!(tracker.store().census(), Census::default());
     assert!(pauses > 1024 + 10, "{pauses}: the lock was held for the whole swarm");
 }
@@ -340,8 +349,10 @@ fn what_can_never_be_reached_is_refused() {
 
 #[test]
 fn a_process_that_was_stopped_for_hours_forgets_everybody_and_keeps_the_downloads() {
-    for gap in [PeerState::MAX_SWEEP_GAP, PeerState::MAX_SWEEP_GAP + 1, 256, 300, 512] {
-        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(START));
+    let gaps = [PeerState::MAX_SWEEP_GAP, PeerState::MAX_SWEEP_GAP + 1, 256, 300, 512];
+    let with_each_lifetime = |gap: u32| [300, 3600].map(|interval| (gap, Intervals::new(interval, None)));
+    for (gap, intervals) in gaps.into_iter().flat_map(with_each_lifetime) {
+        let tracker = TestTracker::<Ipv4Only>::with_intervals(intervals, Minute(START));
         let seeder = AnnounceRequest {
             info_hash: InfoHash([0; 20]),
             endpoint: v4(1),

@@ -3,14 +3,15 @@
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::clock::{MAX_PEER_LIFETIME, Minute, PEER_LIFETIME};
+use super::clock::{Expiry, Minute};
+use super::intervals::Intervals;
 use super::keyed_hash::HashKey;
 
 /// Two flags and two coarse times in 16 bits.
 ///
 /// The minute of the last announce is kept modulo 256. When the peer was last published to the cluster is kept in steps
 /// of two minutes, modulo 64 steps. That is enough because a sweep comes every minute and forgets who is silent for
-/// [`MAX_PEER_LIFETIME`] at the latest: no peer is older than that when it is looked at, and none was published longer
+/// [`Intervals::MAX_PEER_LIFETIME`] at the latest: no peer is older than that when it is looked at, and none was published longer
 /// ago than that lifetime and [`PeerState::REPUBLISH_AFTER`] together. [`Store::sweep`](super::store::Store::sweep)
 /// says what happens when a sweep is late.
 ///
@@ -27,7 +28,7 @@ impl PeerState {
     /// Minutes for which a peer that announces itself again is not published again. One minute later it surely is.
     pub const REPUBLISH_AFTER: u32 = 10;
     /// Most minutes between two sweeps after which old peers can be told from new ones.
-    pub const MAX_SWEEP_GAP: u32 = 256 - MAX_PEER_LIFETIME - 2;
+    pub const MAX_SWEEP_GAP: u32 = 256 - Intervals::MAX_PEER_LIFETIME - 2;
 
     const SEEDER: u16 = 1 << 15;
     const COMPLETED: u16 = 1 << 14;
@@ -84,8 +85,8 @@ impl PeerState {
     }
 
     /// Returns whether it has been silent for longer than peers are kept.
-    pub fn expired(self, now: Minute) -> bool {
-        self.age(now) > PEER_LIFETIME
+    pub fn expired(self, expiry: Expiry) -> bool {
+        self.age(expiry.now) > expiry.peer_lifetime
     }
 
     /// Returns the same state, but published in this step.
@@ -269,9 +270,12 @@ mod tests {
             for (seeder, completed) in [(false, false), (true, false), (false, true), (true, true)] {
                 let state = PeerState::new(Minute(minute), seeder, completed);
                 assert_eq!((state.seeder(), state.completed()), (seeder, completed));
-                for age in 0..=MAX_PEER_LIFETIME + PeerState::MAX_SWEEP_GAP {
+                for age in 0..=Intervals::MAX_PEER_LIFETIME + PeerState::MAX_SWEEP_GAP {
                     assert_eq!(state.age(Minute(minute + age)), age);
-                    assert_eq!(state.expired(Minute(minute + age)), age > PEER_LIFETIME);
+                    for peer_lifetime in Intervals::MIN_PEER_LIFETIME..=Intervals::MAX_PEER_LIFETIME {
+                        let expiry = Expiry { now: Minute(minute + age), peer_lifetime };
+                        assert_eq!(state.expired(expiry), age > peer_lifetime);
+                    }
                 }
                 let later = PeerState::new(Minute(minute + 9), seeder, completed).published_with(state);
                 assert_eq!(later.published_age(Minute(minute + 9)), 8);
@@ -286,7 +290,7 @@ mod tests {
         for minute in (0..300).chain(29_000_000..29_000_300) {
             let state = PeerState::new(Minute(minute), true, false);
             // Published just before it would have been due again, and then silent until a late sweep.
-            for age in 0..=PeerState::REPUBLISH_AFTER + MAX_PEER_LIFETIME + 20 {
+            for age in 0..=PeerState::REPUBLISH_AFTER + Intervals::MAX_PEER_LIFETIME + 20 {
                 let is_due = state.published_age(Minute(minute + age)) >= PeerState::REPUBLISH_AFTER;
                 // Ten minutes after an odd minute five whole steps are not over.
                 let expected = age >= PeerState::REPUBLISH_AFTER + minute % 2;
@@ -300,7 +304,7 @@ mod tests {
         for minute in (10..300).chain(29_000_000..29_000_300) {
             let state = PeerState::new(Minute(minute), true, false).unpublished(Minute(minute));
             assert_eq!((state.seeder(), state.completed(), state.age(Minute(minute))), (true, false, 0));
-            for age in 0..=MAX_PEER_LIFETIME + 20 {
+            for age in 0..=Intervals::MAX_PEER_LIFETIME + 20 {
                 assert!(
                     state.published_age(Minute(minute + age)) >= PeerState::REPUBLISH_AFTER,
                     "{age} minutes after {minute}"
@@ -314,7 +318,7 @@ mod tests {
         for minute in [99, 100] {
             let (state, before) = (PeerState::new(Minute(minute), true, false), Minute(minute - 1));
             assert_eq!((state.age(before), state.published_age(before)), (0, 0));
-            assert!(!state.expired(before));
+            assert!(!state.expired(Intervals::default().expiry(before)));
         }
     }
 

@@ -31,10 +31,10 @@ impl<F: Flavour> Tracker<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::model::config;
+    use crate::tracker::model::{config, intervals};
     use crate::tracker::peer::PeerState;
     use crate::tracker::store::Cursor;
-    use crate::tracker::testing::{Recorder, TestTracker};
+    use crate::tracker::testing::{Recorder, TestFlavour, TestTracker, key};
     use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, Origin, PeerRequest};
     use fastrand::Rng;
     use proptest::prelude::*;
@@ -135,9 +135,11 @@ mod tests {
 
         #[test]
         fn each_peer_is_published_once_in_ten_minutes_unless_the_cluster_takes_nothing(
+            intervals in intervals(),
             steps in prop::collection::vec((0..100_u8, any::<bool>(), 0..12_u32, prop::bool::weighted(0.3)), 1..800),
         ) {
-            let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
+            let flavour = TestFlavour::<Ipv4Only, _, _>::with_plugs(Open, Recorder::default());
+            let tracker = Tracker::new(key(), Capacity::NONE, intervals, NOW, flavour);
             // When each was last published and taken.
             let mut taken = BTreeMap::new();
             let mut now = NOW;

@@ -12,7 +12,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::clock::{Minute, PEER_LIFETIME};
+use super::clock::{Expiry, Minute};
 use super::counts::SwarmCounts;
 use super::hashed::Hashed;
 use super::keyed_hash::HashKey;
@@ -215,16 +215,16 @@ impl<P: Peer> Swarm<P> {
 
     /// Removes the expired ones among about `budget` peers from `from` on (0 to begin with). Returns where to go on;
     /// `None` at the end. A swarm that this empties was last heard of one lifetime ago.
-    pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
         if matches!(self.0, Form::Empty { .. }) {
             return None;
         }
         let rest = match &mut self.0 {
-            Form::Hashed(tables) => tables.expire(key, now, from, budget),
+            Form::Hashed(tables) => tables.expire(key, expiry, from, budget),
             _ => {
                 let mut at = 0;
                 while let Some(peer) = self.slice_mut().get(at) {
-                    if peer.state().expired(now) {
+                    if peer.state().expired(expiry) {
                         self.remove_at(at);
                     } else {
                         at += 1;
@@ -235,7 +235,7 @@ impl<P: Peer> Swarm<P> {
         };
         if rest.is_none() {
             self.shrink();
-            self.set_empty_since(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
+            self.set_empty_since(expiry.last_heard_of());
         }
         rest
     }

@@ -9,7 +9,7 @@
 use std::ops::RangeInclusive;
 
 use super::blocks::Blocks;
-use super::clock::Minute;
+use super::clock::Expiry;
 use super::keyed_hash::HashKey;
 use super::peer::Peer;
 use super::prefetch::prefetch_first;
@@ -127,13 +127,13 @@ impl<P: Peer> Table<P> {
     /// end.
     ///
     /// An expired peer is overlooked only if the table changes between two portions; the next sweep finds it.
-    pub fn expire(&mut self, key: &HashKey, now: Minute, from: usize, budget: usize) -> Option<usize> {
+    pub fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
         let end = from.saturating_add(budget).min(self.slots.len());
         let mut at = from;
         while at < end {
             match self.slots.get(at) {
                 // The next peer may have moved into this slot: it is looked at again.
-                Some(peer) if !peer.is_vacant() && peer.state().expired(now) => self.vacate(key, at),
+                Some(peer) if !peer.is_vacant() && peer.state().expired(expiry) => self.vacate(key, at),
                 _ => at += 1,
             }
         }
@@ -244,6 +244,7 @@ fn slots_for(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::Minute;
     use crate::tracker::keyed_hash::portion;
     use crate::tracker::peer::{PeerState, PeerV4, PeerV6};
     use proptest::prelude::*;
@@ -285,11 +286,11 @@ mod tests {
         }
         walks_like_the_map(&table, &map);
         // Those of minutes 0 to 19 expire, in small portions.
-        let now = Minute(20 + 45);
-        map.retain(|_, peer| !peer.state().expired(now));
+        let expiry = Expiry { now: Minute(20 + 45), peer_lifetime: 45 };
+        map.retain(|_, peer| !peer.state().expired(expiry));
         let mut at = Some(0);
         while let Some(from) = at {
-            at = table.expire(&key, now, from, 7);
+            at = table.expire(&key, expiry, from, 7);
         }
         assert_eq!(table.len(), map.len());
         assert!(map.iter().all(|(n, peer)| table.get_mut(&key, &endpoint(*n)) == Some(&mut peer.clone())));

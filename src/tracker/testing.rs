@@ -11,7 +11,7 @@ use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Orig
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
-use super::{Capacity, InfoHash, Ipv4Only, Minute, Tracker};
+use super::{Capacity, InfoHash, Intervals, Ipv4Only, Minute, Tracker};
 
 /// A flavour with the plugs that its parameters name; without parameters, every switch is off.
 pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged> {
@@ -53,7 +53,7 @@ pub(crate) type TestTracker<F = Ipv4Only, A = Open, C = Standalone> = Tracker<Te
 impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
     /// Makes an empty tracker with these plugs. Its key is the same in every test.
     pub(crate) fn with_plugs(capacity: Capacity, now: Minute, admission: A, cluster: C) -> Self {
-        Self::new(key(), capacity, now, TestFlavour::with_plugs(admission, cluster))
+        Self::new(key(), capacity, Intervals::default(), now, TestFlavour::with_plugs(admission, cluster))
     }
 }
 
@@ -66,6 +66,11 @@ impl<F: AddressFamilies> TestTracker<F> {
     /// Makes an empty tracker in which every switch is off.
     pub(crate) fn plain(capacity: Capacity, now: Minute) -> Self {
         Self::with_plugs(capacity, now, Open, Standalone)
+    }
+
+    /// Makes an empty tracker of any capacity, in which every switch is off, with these intervals.
+    pub(crate) fn with_intervals(intervals: Intervals, now: Minute) -> Self {
+        Self::new(key(), Capacity::NONE, intervals, now, TestFlavour::with_plugs(Open, Standalone))
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::stats::{Counter, Protocol, WorkerCounters};
-use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
 use crate::tracker::{
     AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
     PendingScrape, Tracker,
@@ -148,7 +147,7 @@ impl<F: Flavour> Service<F> {
         let (PeerBuffers::Ipv4(buffer) | PeerBuffers::Ipv6(buffer)) = &mut pending.peers.into else { return 0 };
         match pending.outcome {
             Some(Ok(outcome)) => {
-                let interval = self.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+                let interval = self.tracker.intervals().draw(&mut self.rng);
                 packet::end_announce(buffer.bytes(), interval, outcome.counts);
                 self.worker_counters.count_announce(Counter::UdpAnnounced, client, &outcome);
                 buffer.written().len()

@@ -8,7 +8,6 @@ use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
 use crate::http::query::Query;
 use crate::stats::{Counter, Protocol};
-use crate::tracker::clock::{INTERVAL, INTERVAL_SPREAD};
 use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest};
 
 /// Carries out an announce, and replies with the peers that the client is handed.
@@ -33,11 +32,12 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         })?;
     let [ipv4, ipv6] = peers.into.written();
 
-    let interval = exchange.rng.u32(INTERVAL - INTERVAL_SPREAD..=INTERVAL + INTERVAL_SPREAD);
+    let intervals = shared.tracker.intervals();
+    let interval = intervals.draw(exchange.rng);
     let reply = AnnounceReply {
         counts: outcome.counts,
         interval,
-        min_interval: interval / 2,
+        min_interval: intervals.min(interval),
         peers: ipv4,
         peers6: F::Families::IPV6.then_some(ipv6),
     };

@@ -4,9 +4,9 @@ use fastrand::Rng;
 
 use super::*;
 use crate::stats::WorkerCounters;
-use crate::tracker::clock::{PEER_LIFETIME, TORRENT_LIFETIME};
+use crate::tracker::clock::TORRENT_LIFETIME;
 use crate::tracker::testing::{Counted, TestFlavour, TestTracker};
-use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, PeerRequest};
+use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Intervals, Ipv4Only, Open, PeerRequest};
 use crate::tracker::{TransportCounts, TransportStatus};
 
 const START: Minute = Minute(29_000_000);
@@ -256,7 +256,7 @@ fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     assert_eq!(fixture.page("s24s"), networks);
 
     // A seeder becomes a leecher. All others have been silent for too long.
-    let late = START + PEER_LIFETIME + 1;
+    let late = START + Intervals::MIN_PEER_LIFETIME + 1;
     fixture.announce(1, peer(300), LEECHES, START + 30);
     fixture.tracker.sweep(late, || {});
     assert_eq!(counts(&fixture, late), ["1", "1", "1", "0"]);
@@ -268,7 +268,7 @@ fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     assert_eq!(fixture.page("s24s"), networks);
 
     // Nobody is left, but the torrent is known for its download; in the end it is forgotten, and the counts stay.
-    let later = START + 30 + PEER_LIFETIME + 1;
+    let later = START + 30 + Intervals::MIN_PEER_LIFETIME + 1;
     fixture.tracker.sweep(later, || {});
     assert_eq!(counts(&fixture, later), ["1", "1", "0", "0"]);
     let (top, networks) = (

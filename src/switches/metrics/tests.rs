@@ -10,7 +10,7 @@ use crate::stats::counters::COUNTS;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
 use crate::tracker::testing::{Counted, TestFlavour, key};
-use crate::tracker::{AnnounceError, Capacity, InfoHash, Ipv4Only, Minute, Open, Standalone};
+use crate::tracker::{AnnounceError, Capacity, InfoHash, Intervals, Ipv4Only, Minute, Open, Standalone};
 use crate::tracker::{TransportCounts, TransportStatus};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -47,7 +47,7 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
         request_times: Times::default(),
         wrappers: NoWrapper,
     };
-    Tracker::new(key(), Capacity::NONE, Minute(1), flavour)
+    Tracker::new(key(), Capacity::NONE, Intervals::default(), Minute(1), flavour)
 }
 
 /// A cluster with one transport, whose numbers are those from 1 to 7.

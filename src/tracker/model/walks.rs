@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use crate::tracker::clock::PEER_LIFETIME;
 use crate::tracker::peer::PeerState;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::{Ipv6Only, TestTracker};
-use crate::tracker::{AddressFamilies, AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Minute, PeerRequest};
+use crate::tracker::{
+    AddressFamilies, AnnounceRequest, Capacity, Event, InfoHash, Intervals, Ipv4Only, Minute, PeerRequest,
+};
 
 use super::{START, config, v4, v6};
 
@@ -88,7 +89,7 @@ pub(crate) fn visits_everybody_who_stays<F: AddressFamilies>(steps: &[Step], end
             Step::Wait { minutes } => {
                 now += minutes;
                 tracker.sweep(Minute(now), || {});
-                known.retain(|_, (_, seen)| now - *seen <= PEER_LIFETIME);
+                known.retain(|_, (_, seen)| now - *seen <= Intervals::MIN_PEER_LIFETIME);
             }
             Step::Walk { portions, most } => {
                 for _ in 0..portions {

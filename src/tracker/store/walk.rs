@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::tracker::InfoHash;
-use crate::tracker::clock::{Minute, PEER_LIFETIME};
+use crate::tracker::clock::Expiry;
 use crate::tracker::families::{AddressFamilies, TorrentPeers};
 use crate::tracker::peer::PeerState;
 
@@ -62,7 +62,7 @@ impl<F: AddressFamilies> Store<F> {
     pub fn sweep(
         &self,
         cursor: Cursor,
-        now: Minute,
+        expiry: Expiry,
         budget: usize,
         all_expired: bool,
         keep: impl Fn(&InfoHash) -> bool,
@@ -76,16 +76,16 @@ impl<F: AddressFamilies> Store<F> {
             if left == 0 {
                 return Some(Cursor { torrent: at, partial, ..cursor });
             }
-            let rest = state.change(at - 1, now, self, |torrent| {
+            let rest = state.change(at - 1, expiry.now, self, |torrent| {
                 left = left.saturating_sub(1 + torrent.peers.counts().peers());
                 if !keep(&torrent.info_hash) {
                     torrent.downloaded = 0;
-                    torrent.peers.clear(now);
+                    torrent.peers.clear(expiry.now);
                 } else if all_expired {
-                    torrent.peers.clear(Minute(now.0.saturating_sub(PEER_LIFETIME + 1)));
+                    torrent.peers.clear(expiry.last_heard_of());
                 } else {
                     let from = usize::try_from(cursor.resume_at(torrent)).unwrap_or(usize::MAX);
-                    let next = torrent.peers.expire(&self.key, now, from, budget)?;
+                    let next = torrent.peers.expire(&self.key, expiry, from, budget)?;
                     return Some((torrent.info_hash, next as u64));
                 }
                 None
