@@ -12,7 +12,8 @@ impl Settings {
     /// # Errors
     ///
     /// The first of: a setting that a switch of the build requires and that is missing; `-i` with an address of a
-    /// family that the build does not serve; an address and port that is to be opened twice.
+    /// family that the build does not serve; an address and port that is to be opened twice; a minimal interval that is
+    /// greater than the interval.
     pub fn check(&self, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
         (build.check)(self)?;
         self.check_default_ip(build)?;
@@ -21,7 +22,7 @@ impl Settings {
                 return Err(ConfigError::of_key(key, Problem::SameAddress { address }));
             }
         }
-        Ok(())
+        self.check_min_interval()
     }
 
     /// Returns the same settings with both protocols on the default port if no address to listen on was named: on the
@@ -43,6 +44,15 @@ impl Settings {
     fn check_default_ip(&self, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
         let Some(ip) = self.listen.default_ip.filter(|_| self.names_no_address()) else { return Ok(()) };
         build.require_family(ip).map_err(|problem| ConfigError::of_option("-i", None, problem))
+    }
+
+    /// Checks that the minimum is not above the interval: clients would be told to wait for longer than they may.
+    fn check_min_interval(&self) -> Result<(), ConfigError> {
+        let (interval, min) = (self.tracker.interval.into(), self.tracker.min_interval.map(u64::from));
+        match min.filter(|min| *min > interval) {
+            Some(min) => Err(ConfigError::too_great("tracker.min_interval", min, interval, "that is tracker.interval")),
+            None => Ok(()),
+        }
     }
 
     fn names_no_address(&self) -> bool {

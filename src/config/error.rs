@@ -109,6 +109,16 @@ pub enum Problem {
         /// The line of the first, counted from 1.
         first: usize,
     },
+    /// The number goes beyond what another setting or a switch allows.
+    #[error("is {number}, but may be at most {max}: {reason}")]
+    TooGreat {
+        /// The number.
+        number: u64,
+        /// The greatest that is allowed.
+        max: u64,
+        /// Why.
+        reason: &'static str,
+    },
     /// One address is to be listened on twice.
     #[error("names {address} twice")]
     SameAddress {
@@ -196,6 +206,11 @@ impl ConfigError {
     /// Returns the error of `key` having a value where `other`, which gives it a meaning, has none.
     pub fn alone(key: &str, other: &'static str) -> Self {
         Self::of_key(key, Problem::Alone { other })
+    }
+
+    /// Returns the error of a number for `key` that is greater than `max`, for this `reason`.
+    pub fn too_great(key: &str, number: u64, max: u64, reason: &'static str) -> Self {
+        Self::of_key(key, Problem::TooGreat { number, max, reason })
     }
 
     /// Returns the error of an option (`-u`), or of the key that the option sets.

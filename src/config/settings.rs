@@ -107,13 +107,25 @@ pub struct GeneralSettings {
     pub user: String,
     /// The URL to which `GET /` redirects.
     pub redirect_url: Option<String>,
+    /// Seconds between two announces of a client, on average: 300 to 3600.
+    pub interval: u32,
+    /// Seconds before which another announce is not welcome: 60 to `interval`. Without it, half of what the client is
+    /// told.
+    pub min_interval: Option<u32>,
     /// The state dump that is read at the start (`fullscrape`).
     pub statefile: Option<PathBuf>,
 }
 
 impl Default for GeneralSettings {
     fn default() -> Self {
-        Self { rootdir: None, user: "nobody".into(), redirect_url: None, statefile: None }
+        Self {
+            rootdir: None,
+            user: "nobody".into(),
+            redirect_url: None,
+            interval: 1800,
+            min_interval: None,
+            statefile: None,
+        }
     }
 }
 

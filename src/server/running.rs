@@ -59,7 +59,8 @@ impl<B: Build> Jailed<B> {
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
         let capacity = limits::capacity::<B::Families>(&settings.limits, memory);
-        let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, Intervals::default(), clock.now(), flavour));
+        let intervals = Intervals::new(settings.tracker.interval, settings.tracker.min_interval);
+        let tracker = Arc::new(Tracker::new(new_hash_key()?, capacity, intervals, clock.now(), flavour));
         let counters = Arc::<Counters>::default();
 
         let mut threads = Threads::default();

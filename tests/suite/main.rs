@@ -57,6 +57,7 @@ const FILES: &[&[harness::Test]] = &[
     http::scrape::TESTS,
     process::command_line::TESTS,
     process::configuration::TESTS,
+    process::intervals::TESTS,
     process::life::TESTS,
     process::listening::TESTS,
     process::rights::TESTS,

@@ -57,6 +57,38 @@ pub(super) static SECTION: Section = Section {
             needs: &[],
         },
         KeySpec {
+            name: "tracker.interval",
+            original: None,
+            takes: ValueType::Number {
+                min: 300,
+                max: 3600,
+                set: |s, number| u32::try_from(number).map(|seconds| s.tracker.interval = seconds),
+            },
+            default: DefaultValue::Value("1800", Some("half an hour")),
+            example: "3600",
+            summary: "Seconds between two announces of a client",
+            explanation: "Each is told up to a tenth more or less, at random. Who is silent for one and a half times \
+                          as long is forgotten, but not before 45 minutes. With the feature sync-live it is at most \
+                          1800: the others of a cluster forget a peer after 45 minutes.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "tracker.min_interval",
+            original: None,
+            takes: ValueType::Number {
+                min: 60,
+                max: 3600,
+                set: |s, number| u32::try_from(number).map(|seconds| s.tracker.min_interval = Some(seconds)),
+            },
+            default: DefaultValue::Absent("half of the interval that the client is told"),
+            example: "900",
+            summary: "Seconds before which a client should not announce again",
+            explanation: "At most tracker.interval. Clients over UDP are not told: that protocol has no field for it.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
             name: "tracker.statefile",
             original: None,
             takes: ValueType::Path {

@@ -114,6 +114,8 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "livesync.cluster.listen" => any::<std::net::Ipv4Addr>().prop_map(move |ip| quoted(ip.to_string())).boxed(),
         "listen.udp_workers" | "listen.tcp_workers" => number(0..=1024),
         "listen.udp_connection_id_minutes" => number(1..=1440),
+        "tracker.interval" => number(300..=3600),
+        "tracker.min_interval" => number(60..=3600),
         "limits.torrents" | "limits.peers" | "limits.connections" => number(0..=i64::MAX.unsigned_abs()),
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {

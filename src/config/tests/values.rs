@@ -129,6 +129,10 @@ fn numbers_have_bounds() {
         "limits.peers = 9999999999999999999999999999999999999999",
         "listen.udp_connection_id_minutes 0",
         "listen.udp_connection_id_minutes 1441",
+        "tracker.interval 299",
+        "tracker.interval 3601",
+        "tracker.min_interval 59",
+        "tracker.min_interval 3601",
     ] {
         assert!(read(text, ALL).is_err(), "{text}");
     }
@@ -209,6 +213,22 @@ fn a_build_does_not_start_without_what_its_switches_require() {
     );
     settings.access.whitelist = Some("list".into());
     assert_eq!(settings.check(&build).unwrap_err().to_string(), "listen.tcp names 0.0.0.0:6969 twice");
+}
+
+#[test]
+fn the_minimal_interval_is_not_above_the_interval() {
+    let check = |text: &str| read(text, DEFAULT_BUILD).unwrap().check(&BuildFacts::with_features(DEFAULT_BUILD));
+    for text in ["tracker.min_interval 1800", "tracker.interval 300\ntracker.min_interval 300", "tracker.interval 300"]
+    {
+        assert_eq!(check(text), Ok(()), "{text}");
+    }
+    for (text, expected) in [
+        ("tracker.min_interval 1801", "is 1801, but may be at most 1800: that is tracker.interval"),
+        ("tracker.interval 300\ntracker.min_interval 900", "is 900, but may be at most 300: that is tracker.interval"),
+        ("tracker.min_interval 900\ntracker.interval 300", "is 900, but may be at most 300: that is tracker.interval"),
+    ] {
+        assert_eq!(check(text).unwrap_err().to_string(), format!("tracker.min_interval {expected}"));
+    }
 }
 
 #[test]

@@ -36,6 +36,10 @@ use packet::{NAME, SyncCodec, TrackerId};
 const LISTEN: &str = "livesync.cluster.listen";
 const NODE_IP: &str = "livesync.cluster.node_ip";
 
+/// The longest interval, in seconds. Others forget a peer that they have not been told of for 45 minutes, the original
+/// whatever its configuration: one and a half times this.
+const MAX_INTERVAL: u32 = 1800;
+
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
 
@@ -84,7 +88,8 @@ impl Plug for Node {
         // Who names the members of a cluster means to be in it.
         match settings.livesync.listen {
             None if !settings.livesync.node_ip.is_empty() => Err(ConfigError::alone(NODE_IP, LISTEN)),
-            _ => Ok(()),
+            None => Ok(()),
+            Some(_) => check_interval(settings.tracker.interval),
         }
     }
 
@@ -140,6 +145,15 @@ impl Plug for Node {
             }
         }
     }
+}
+
+/// Refuses an interval after which a peer may have been forgotten elsewhere before it announces itself here again.
+fn check_interval(interval: u32) -> Result<(), ConfigError> {
+    if interval <= MAX_INTERVAL {
+        return Ok(());
+    }
+    let reason = "with the feature sync-live, as the others of a cluster forget a peer after 45 minutes";
+    Err(ConfigError::too_great("tracker.interval", interval.into(), MAX_INTERVAL.into(), reason))
 }
 
 impl Shared {
@@ -226,6 +240,29 @@ mod tests {
 
     fn publish(node: &Node, many: u16) {
         (1..=many).for_each(|port| assert!(node.publish(&change(&format!("192.0.2.1:{port}")))));
+    }
+
+    #[test]
+    fn an_interval_after_which_others_have_forgotten_the_peer_is_refused() {
+        let mut settings = Settings::default();
+        settings.livesync.listen = Some(([192, 0, 2, 1], 9696).into());
+        for (interval, expected) in [
+            (300, Ok(())),
+            (1800, Ok(())),
+            (
+                1801,
+                Err(
+                    "tracker.interval is 1801, but may be at most 1800: with the feature sync-live, as the others of a \
+                     cluster forget a peer after 45 minutes",
+                ),
+            ),
+        ] {
+            settings.tracker.interval = interval;
+            let found = Node::check(&settings).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned));
+            let lifetime = crate::tracker::Intervals::new(interval, None).peer_lifetime();
+            assert_eq!(found.is_ok(), lifetime == 45, "{interval}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ tests![
     every_build_starts_with_a_minimal_file_of_its_own_kind,
     the_sample_is_valid_wherever_a_configuration_may_be_empty,
     mistakes_are_reported_with_file_line_and_key,
+    a_minimal_interval_above_the_interval_is_refused,
     unreadable_files_are_reported,
     the_first_of_several_files_with_a_mistake_is_named,
 ];
@@ -32,6 +33,8 @@ const KEYS: &[(&str, &str)] = &[
     ("tracker.rootdir", "/"),
     ("tracker.user", "daemon"),
     ("tracker.redirect_url", "https://tracker.example/"),
+    ("tracker.interval", "900"),
+    ("tracker.min_interval", "300"),
     ("limits.torrents", "1000"),
     ("limits.peers", "1000"),
     ("limits.connections", "1000"),
@@ -162,6 +165,8 @@ fn mistakes_are_reported_with_file_line_and_key() {
             "listen.udp_connection_id_minutes = 0\n",
             "listen.udp_connection_id_minutes (line 1) takes a whole number from 1",
         ),
+        ("tracker.interval 299\n", "tracker.interval (line 1) takes a whole number from 300 to 3600, not \"299\""),
+        ("tracker.min_interval = 59\n", "tracker.min_interval (line 1) takes a whole number from 60 to 3600, not 59"),
         // Values of the wrong form.
         ("\nlisten.tcp localhost\n", "listen.tcp (line 2) takes an address such as"),
         ("listen.tcp_udp = [\n'0.0.0.0:99999',\n]\n", "listen.tcp_udp (line 2) takes an address such as"),
@@ -215,6 +220,16 @@ fn mistakes_are_reported_with_file_line_and_key() {
         finished.refuses(2, &["opentracker: ", &file, said]);
         assert_eq!((finished.stderr.lines().count(), finished.stdout.as_str()), (1, ""), "{finished:?}");
         // The same without --check-config.
+        Start::loopback().config(text).finish().refuses(2, &[said]);
+    }
+}
+
+fn a_minimal_interval_above_the_interval_is_refused() {
+    for text in
+        ["tracker.interval = 600\ntracker.min_interval = 601\n", "tracker.min_interval 601\ntracker.interval 600\n"]
+    {
+        let said = "tracker.min_interval is 601, but may be at most 600: that is tracker.interval";
+        check(text).refuses(2, &[said]);
         Start::loopback().config(text).finish().refuses(2, &[said]);
     }
 }
