@@ -36,7 +36,7 @@ pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use sample::sample;
 pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
-    Settings,
+    RefusalOverUdp, Settings,
 };
 
 pub(crate) use steps::{Step, Steps};

@@ -66,6 +66,10 @@ pub struct AccessSettings {
     pub whitelist: Option<PathBuf>,
     /// The file that lists torrents that are not served (`accesslist-black`).
     pub blacklist: Option<PathBuf>,
+    /// Minutes after which a client may ask again for a torrent that a list refuses; `None`: never.
+    pub refusal_minutes: Option<NonZeroU16>,
+    /// How such a refusal goes out over UDP.
+    pub refusal_over_udp: RefusalOverUdp,
     /// Networks that may read the statistics (`restrict-stats`).
     pub stats: Vec<IpNet>,
     /// The path of the statistics, without its leading slash.
@@ -81,12 +85,24 @@ impl Default for AccessSettings {
         Self {
             whitelist: None,
             blacklist: None,
+            refusal_minutes: NonZeroU16::new(60),
+            refusal_over_udp: RefusalOverUdp::Error,
             stats: Vec::new(),
             stats_path: "stats".into(),
             proxy: Vec::new(),
             proxy_header: "X-Forwarded-For".into(),
         }
     }
+}
+
+/// How a torrent is refused over UDP, where an error cannot say when the client may ask again (`accesslist-white`,
+/// `accesslist-black`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalOverUdp {
+    /// By an error with the reason.
+    Error,
+    /// By a reply without peers, whose interval says it.
+    Empty,
 }
 
 /// `[livesync]` (`sync-live`)

@@ -150,7 +150,7 @@ impl ValueReader<'_> {
 
     /// Reads a text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so
     /// files in the wild have comments there.
-    fn word(&self) -> Result<&str, ValueError> {
+    pub(super) fn word(&self) -> Result<&str, ValueError> {
         match self.value {
             Value::Bare(word) => word.to_str().map(without_comment).ok_or(ValueError::Malformed),
             Value::Text(text) => Ok(text),

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::stats::pages::NoPage;
 use crate::stats::{Counter, WorkerCounters};
-use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
+use crate::tracker::{AnnounceError, InfoHash, Retry, ScrapeCounts};
 
 use super::address::BadAddress;
 use super::decimal::Decimal;
@@ -26,9 +26,9 @@ pub enum Error {
     /// An announce without a torrent.
     #[error("Your client forgot to send your torrent's info_hash. Please upgrade your client.")]
     NoInfoHash,
-    /// The tracker refuses the announce.
+    /// The tracker refuses the announce, and perhaps says when the client may ask again.
     #[error("{0}")]
-    Announce(#[from] AnnounceError),
+    Announce(AnnounceError, Option<Retry>),
     /// Statistics, from where they are not allowed.
     #[error("403 Access Denied")]
     StatsDenied,
@@ -79,7 +79,7 @@ impl Error {
     /// Returns the counter of such errors. A refused announce is counted elsewhere, where the client is known.
     fn counter(self) -> Option<Counter> {
         match self {
-            Self::Announce(_) => None,
+            Self::Announce(..) => None,
             Self::NoInfoHash => Some(Counter::TcpNoInfoHash),
             Self::Malformed => Some(Counter::Http400Parse),
             Self::Parameter => Some(Counter::Http400Parameter),
@@ -95,8 +95,9 @@ impl Error {
     /// for browsers.
     fn write(self, keep_alive: bool, out: &mut Vec<u8>) {
         let status = match self {
-            Self::NoInfoHash | Self::Announce(_) => {
-                return match failure_body(&self.to_string()) {
+            Self::NoInfoHash | Self::Announce(..) => {
+                let retry = if let Self::Announce(_, retry) = self { retry } else { None };
+                return match failure_body(&self.to_string(), retry) {
                     Ok(body) => write(OK, TEXT, keep_alive, &body, out),
                     Err(error) => error.write(keep_alive, out),
                 };
@@ -235,9 +236,20 @@ pub(super) fn scrape_body<'a>(files: impl Iterator<Item = (&'a InfoHash, ScrapeC
     bencode(|value| value.emit_dict(|mut dict| dict.emit_pair_with(b"files", files)))
 }
 
-/// Returns the body of a reply to an announce that is refused (BEP 3).
-fn failure_body(reason: &str) -> Result<Vec<u8>, Error> {
-    bencode(|value| value.emit_dict(|mut dict| dict.emit_pair(b"failure reason", reason)))
+/// Returns the body of a reply to an announce that is refused (BEP 3). When the client may ask again is said twice: in
+/// minutes (BEP 31), and as an interval for clients that read nothing else.
+fn failure_body(reason: &str, retry: Option<Retry>) -> Result<Vec<u8>, Error> {
+    bencode(|value| {
+        value.emit_dict(|mut dict| {
+            dict.emit_pair(b"failure reason", reason)?;
+            let Some(retry) = retry else { return Ok(()) };
+            dict.emit_pair(b"interval", retry.interval())?;
+            match retry {
+                Retry::InMinutes(minutes) => dict.emit_pair(b"retry in", minutes.get()),
+                Retry::Never => dict.emit_pair(b"retry in", "never"),
+            }
+        })
+    })
 }
 
 fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>) -> Result<Vec<u8>, Error> {
@@ -249,6 +261,7 @@ fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encodi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZero;
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -277,7 +290,7 @@ mod tests {
     #[test]
     fn a_refused_announce_is_a_failure_reason_and_not_an_error_of_http() {
         assert_eq!(
-            text(|out| Error::Announce(AnnounceError::NotAdmitted).write(false, out)),
+            text(|out| Error::Announce(AnnounceError::NotAdmitted, None).write(false, out)),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 85\r\nConnection: close\r\n\r\n\
              d14:failure reason63:Requested download is not authorized for use with this tracker.e"
         );
@@ -286,9 +299,21 @@ mod tests {
              Your client forgot to send your torrent's info_hash. Please upgrade your client.e"
         ));
         assert_eq!(
-            (Error::NoInfoHash.counter(), Error::Announce(AnnounceError::Full).counter()),
+            (Error::NoInfoHash.counter(), Error::Announce(AnnounceError::Full, None).counter()),
             (Some(Counter::TcpNoInfoHash), None)
         );
+    }
+
+    #[test]
+    fn a_refused_announce_may_say_when_to_ask_again() {
+        let body = |retry| String::from_utf8(failure_body("No.", Some(retry)).unwrap()).unwrap();
+        let minutes = |minutes| Retry::InMinutes(NonZero::new(minutes).unwrap());
+        assert_eq!(body(minutes(1)), "d14:failure reason3:No.8:intervali60e8:retry ini1ee");
+        assert_eq!(body(minutes(1440)), "d14:failure reason3:No.8:intervali86400e8:retry ini1440ee");
+        assert_eq!(body(minutes(u16::MAX)), "d14:failure reason3:No.8:intervali3932100e8:retry ini65535ee");
+        assert_eq!(body(Retry::Never), "d14:failure reason3:No.8:intervali86400e8:retry in5:nevere");
+        let error = Error::Announce(AnnounceError::NotAdmitted, Some(Retry::Never));
+        assert!(text(|out| error.write(false, out)).ends_with("with this tracker.8:intervali86400e8:retry in5:nevere"));
     }
 
     #[test]

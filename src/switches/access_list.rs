@@ -17,9 +17,10 @@ use arc_swap::ArcSwap;
 use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
+use crate::config::{AccessSettings, RefusalOverUdp};
 use crate::server::{StartError, Threads};
-use crate::tracker::InfoHash;
 use crate::tracker::flavour::ListStatus;
+use crate::tracker::{InfoHash, RefusalTerms, Retry};
 
 use file::{Contents, Error};
 use list::List;
@@ -33,6 +34,7 @@ struct SharedList {
     /// The key of the configuration, for messages.
     key: &'static str,
     path: PathBuf,
+    terms: RefusalTerms,
     in_force: ArcSwap<List>,
     reader: Mutex<Reader>,
     history: Mutex<History>,
@@ -58,15 +60,16 @@ enum Reader {
 }
 
 impl AccessList {
-    /// Reads the list that `key` names.
+    /// Reads the list that `key` names. The settings say how clients are refused what is not served.
     ///
     /// # Errors
     ///
     /// Whatever is wrong with the file as a whole: see [`Error`].
-    pub(super) fn open(key: &'static str, path: PathBuf) -> Result<Self, StartError> {
+    pub(super) fn open(key: &'static str, path: PathBuf, settings: &AccessSettings) -> Result<Self, StartError> {
         let shared = SharedList {
             key,
             path,
+            terms: terms(settings),
             in_force: ArcSwap::default(),
             reader: Mutex::new(Reader::Idle),
             history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
@@ -84,6 +87,11 @@ impl AccessList {
     /// Returns whether the torrent is on the list. Takes no lock, and writes nothing that another thread reads often.
     pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
         self.0.in_force.load().contains(info_hash)
+    }
+
+    /// Returns how clients are refused what is not served.
+    pub(super) fn refusal_terms(&self) -> RefusalTerms {
+        self.0.terms
     }
 
     /// Returns how long the list in force is, and how readings have gone.
@@ -105,6 +113,13 @@ impl AccessList {
             Ok(()) => *reader = Reader::Reading,
             Err(error) => error!("{}: {error}; the list in force stays", self.0.key),
         }
+    }
+}
+
+fn terms(settings: &AccessSettings) -> RefusalTerms {
+    RefusalTerms {
+        retry: settings.refusal_minutes.map_or(Retry::Never, Retry::InMinutes),
+        as_empty: settings.refusal_over_udp == RefusalOverUdp::Empty,
     }
 }
 

@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::config::Settings;
 use crate::server::{Plug, StartError, Threads, opens_nothing};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{Admission, InfoHash};
+use crate::tracker::{Admission, InfoHash, RefusalTerms};
 
 use super::access_list::AccessList;
 
@@ -22,6 +22,10 @@ impl Admission for Black {
         !self.0.as_ref().is_some_and(|list| list.contains(info_hash))
     }
 
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        self.0.as_ref().map(AccessList::refusal_terms)
+    }
+
     fn list(&self) -> Option<ListStatus> {
         self.0.as_ref().map(AccessList::status)
     }
@@ -35,7 +39,7 @@ impl Plug for Black {
             warn!("{KEY} is not configured: every torrent is served");
             return Ok(Self(None));
         };
-        AccessList::open(KEY, path.clone()).map(|list| Self(Some(list)))
+        AccessList::open(KEY, path.clone(), &settings.access).map(|list| Self(Some(list)))
     }
 
     fn reload(&self, threads: &mut Threads) {

@@ -3,7 +3,7 @@
 use crate::config::{ConfigError, Settings};
 use crate::server::{Plug, StartError, Threads, opens_nothing};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{Admission, InfoHash};
+use crate::tracker::{Admission, InfoHash, RefusalTerms};
 
 use super::access_list::AccessList;
 
@@ -18,6 +18,10 @@ impl Admission for White {
 
     fn admits(&self, info_hash: &InfoHash) -> bool {
         self.0.contains(info_hash)
+    }
+
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        Some(self.0.refusal_terms())
     }
 
     fn list(&self) -> Option<ListStatus> {
@@ -36,7 +40,7 @@ impl Plug for White {
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         // `check` has refused to go on without.
         let path = settings.access.whitelist.clone().unwrap_or_default();
-        AccessList::open(KEY, path).map(Self)
+        AccessList::open(KEY, path, &settings.access).map(Self)
     }
 
     fn reload(&self, threads: &mut Threads) {

@@ -12,6 +12,7 @@ use fastrand::Rng;
 use super::InfoHash;
 use super::clock::Minute;
 use super::families::AddressFamilies;
+use super::refusal::RefusalTerms;
 
 /// One plug for each plug point of the tracker: a value that holds them, so that the tracker holds one thing.
 /// [`ThisBuild`](crate::switches::ThisBuild) is the one that Cargo's features make; tests make others.
@@ -43,6 +44,11 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Returns whether this tracker serves `info_hash`.
     fn admits(&self, info_hash: &InfoHash) -> bool;
+
+    /// Returns how clients are refused what is not served; `None`: with the reason alone.
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        None
+    }
 
     /// Returns the status of the list that decides, for monitors; `None` where there is none.
     fn list(&self) -> Option<ListStatus> {

@@ -2,7 +2,7 @@
 //!
 //! No I/O, no async, no clock of its own, no question about features. From the bottom up:
 //!
-//! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`: the values.
+//! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
@@ -25,6 +25,7 @@ mod index;
 mod pair;
 mod prefetch;
 mod publish;
+mod refusal;
 mod scrape;
 
 pub mod announce;
@@ -53,6 +54,7 @@ pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin,
 pub use flavour::{TransportCounts, TransportStatus};
 pub use info_hash::InfoHash;
 pub use intervals::Intervals;
+pub use refusal::{RefusalTerms, Retry};
 pub use scrape::PendingScrape;
 pub use store::GROUP;
 
@@ -95,6 +97,14 @@ impl<F: Flavour> Tracker<F> {
     /// Returns all torrents.
     pub fn store(&self) -> &Store<F::Families> {
         &self.store
+    }
+
+    /// Returns what a client is told besides that it is refused for this reason; `None`: the reason alone.
+    pub fn refusal_terms(&self, reason: AnnounceError) -> Option<RefusalTerms> {
+        match reason {
+            AnnounceError::NotAdmitted => self.flavour.admission().refusal_terms(),
+            _ => None,
+        }
     }
 
     /// Returns the number of this process: the one that its cluster knows it by, or else one derived from the hash key.

@@ -11,7 +11,7 @@ use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Orig
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
-use super::{Capacity, InfoHash, Intervals, Ipv4Only, Minute, Tracker};
+use super::{Capacity, InfoHash, Intervals, Ipv4Only, Minute, RefusalTerms, Tracker};
 
 /// A flavour with the plugs that its parameters name; without parameters, every switch is off.
 pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged> {
@@ -95,6 +95,21 @@ impl Admission for NotThatOne {
 
     fn admits(&self, info_hash: &InfoHash) -> bool {
         *info_hash != THAT_ONE
+    }
+}
+
+/// Serves every torrent but [`THAT_ONE`], which it refuses with these terms.
+pub(crate) struct RefusesWith(pub(crate) RefusalTerms);
+
+impl Admission for RefusesWith {
+    const RESTRICTS: bool = true;
+
+    fn admits(&self, info_hash: &InfoHash) -> bool {
+        NotThatOne.admits(info_hash)
+    }
+
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        Some(self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::{
     AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
-    PendingScrape, Tracker,
+    PendingScrape, RefusalTerms, ScrapeCounts, Tracker,
 };
 
 use super::connection_id::ConnectionIds;
@@ -152,9 +152,15 @@ impl<F: Flavour> Service<F> {
                 self.worker_counters.count_announce(Counter::UdpAnnounced, client, &outcome);
                 buffer.written().len()
             }
-            Some(Err(refusal)) => {
-                self.worker_counters.count_refusal(Protocol::Udp, refusal, client);
-                packet::refuse_announce(buffer.bytes(), &refusal.to_string())
+            Some(Err(reason)) => {
+                self.worker_counters.count_refusal(Protocol::Udp, reason, client);
+                match self.tracker.refusal_terms(reason) {
+                    Some(RefusalTerms { retry, as_empty: true }) => {
+                        packet::end_announce(buffer.bytes(), retry.interval(), ScrapeCounts::default());
+                        buffer.written().len()
+                    }
+                    _ => packet::refuse_announce(buffer.bytes(), &reason.to_string()),
+                }
             }
             None => {
                 debug_assert!(false, "every announce of a group is run");

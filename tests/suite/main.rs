@@ -66,6 +66,7 @@ const FILES: &[&[harness::Test]] = &[
     stats::monitors::TESTS,
     stats::pages::TESTS,
     switches::access_list::TESTS,
+    switches::access_list_refusals::TESTS,
     switches::accesslist_black::TESTS,
     switches::accesslist_white::TESTS,
     switches::dual_stack::TESTS,

@@ -1,5 +1,8 @@
 //! `[access]`: who may use the tracker, for which torrents, and who may see its statistics.
 
+use std::num::NonZeroU16;
+
+use super::super::settings::RefusalOverUdp;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -36,6 +39,40 @@ pub(super) static SECTION: Section = Section {
             explanation: "One info hash in hex a line. Without it every torrent is served.",
             reload: Reload::ReadAgain,
             needs: &["accesslist-black"],
+        },
+        KeySpec {
+            name: "access.refusal_minutes",
+            original: None,
+            takes: ValueType::NumberOrWord {
+                min: 1,
+                max: 1440,
+                word: "never",
+                set: |s, number| {
+                    let minutes = number.map(|number| u16::try_from(number).and_then(NonZeroU16::try_from)).transpose();
+                    minutes.map(|minutes| s.access.refusal_minutes = minutes)
+                },
+            },
+            default: DefaultValue::Value("60", None),
+            example: "\"never\"",
+            summary: "Minutes after which a client may ask again for a torrent that the list refuses",
+            explanation: "Many clients come back at once from an error that does not say it. Over HTTP it is said in \
+                          minutes (BEP 31) and as the interval, which is a day for never.",
+            reload: Reload::NotRead,
+            needs: &["accesslist-black", "accesslist-white"],
+        },
+        KeySpec {
+            name: "access.refusal_over_udp",
+            original: None,
+            takes: ValueType::Word(&[
+                ("error", |s| s.access.refusal_over_udp = RefusalOverUdp::Error),
+                ("empty", |s| s.access.refusal_over_udp = RefusalOverUdp::Empty),
+            ]),
+            default: DefaultValue::Value("\"error\"", Some("the reason, which users see")),
+            example: "\"empty\"",
+            summary: "How such a torrent is refused over UDP, where an error cannot say after how long",
+            explanation: "\"empty\" is a reply without peers whose interval says it.",
+            reload: Reload::NotRead,
+            needs: &["accesslist-black", "accesslist-white"],
         },
         KeySpec {
             name: "access.stats",

@@ -22,9 +22,21 @@ pub(crate) enum ValueType {
     Path { kind: PathKind, seen: SeenFrom, field: fn(&mut Settings) -> &mut Option<PathBuf> },
     /// A whole number within bounds, both included. The maximum [`u64::MAX`] stands for none.
     Number { min: u64, max: u64, set: fn(&mut Settings, u64) -> Result<(), TryFromIntError> },
+    /// Such a number, or a word, for which `set` gets `None`.
+    NumberOrWord {
+        min: u64,
+        max: u64,
+        word: &'static str,
+        set: fn(&mut Settings, Option<u64>) -> Result<(), TryFromIntError>,
+    },
+    /// One of these words.
+    Word(&'static [Choice]),
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
     Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
+
+/// A word that a key takes, and what it sets.
+pub(crate) type Choice = (&'static str, fn(&mut Settings));
 
 /// What a path leads to.
 #[derive(Clone, Copy)]
@@ -59,6 +71,13 @@ impl ValueType {
             Self::Path { kind: PathKind::Directory, .. } => "the path of a directory".into(),
             Self::Number { min, max: u64::MAX, .. } => format!("a whole number, {min} or more").into(),
             Self::Number { min, max, .. } => format!("a whole number from {min} to {max}").into(),
+            Self::NumberOrWord { min, max, word, .. } => {
+                format!("a whole number from {min} to {max}, or \"{word}\"").into()
+            }
+            Self::Word(words) => {
+                let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                quoted.join(" or ").into()
+            }
             Self::Text { expects, .. } => expects.into(),
         }
     }
@@ -89,6 +108,16 @@ impl ValueType {
             Self::Path { field, .. } => *field(settings) = Some(reader.path()?),
             Self::Number { min, max, set } => {
                 set(settings, reader.number(min..=max)?).map_err(|_| ValueError::Malformed)?;
+            }
+            Self::NumberOrWord { min, max, word, set } => {
+                let number =
+                    if reader.word().is_ok_and(|found| found == word) { None } else { Some(reader.number(min..=max)?) };
+                set(settings, number).map_err(|_| ValueError::Malformed)?;
+            }
+            Self::Word(words) => {
+                let word = reader.word()?;
+                let (_, set) = words.iter().find(|(one, _)| *one == word).ok_or(ValueError::Malformed)?;
+                set(settings);
             }
             Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
         }

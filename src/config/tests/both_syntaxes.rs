@@ -114,6 +114,10 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "livesync.cluster.listen" => any::<std::net::Ipv4Addr>().prop_map(move |ip| quoted(ip.to_string())).boxed(),
         "listen.udp_workers" | "listen.tcp_workers" => number(0..=1024),
         "listen.udp_connection_id_minutes" => number(1..=1440),
+        "access.refusal_minutes" => prop_oneof![number(1..=1440), Just("never".to_owned()).prop_map(quoted)].boxed(),
+        "access.refusal_over_udp" => {
+            prop::sample::select(vec!["error", "empty"]).prop_map(str::to_owned).prop_map(quoted).boxed()
+        }
         "tracker.interval" => number(300..=3600),
         "tracker.min_interval" => number(60..=3600),
         "limits.torrents" | "limits.peers" | "limits.connections" => number(0..=i64::MAX.unsigned_abs()),

@@ -26,6 +26,12 @@ fn a_key_of_an_absent_switch_is_refused_and_names_the_feature() {
         &["v6", "gzip"],
         "access.blacklist (line 1) needs a build with the feature accesslist-black; this build has: v6, gzip",
     );
+    says(
+        "access.refusal_minutes never",
+        &[],
+        "access.refusal_minutes (line 1) needs a build with the feature accesslist-black or accesslist-white; this \
+         build has: none",
+    );
     // The value does not matter, an empty list included.
     says(
         "access.stats = []",

@@ -1,6 +1,6 @@
 //! Values: addresses, networks, numbers and texts; the checks on the whole, and what depends on the build.
 
-use super::super::{ConfigError, Location, Problem};
+use super::super::{ConfigError, Location, Problem, RefusalOverUdp};
 use super::*;
 
 const V6_ONLY: &[&str] = &["v6"];
@@ -213,6 +213,49 @@ fn a_build_does_not_start_without_what_its_switches_require() {
     );
     settings.access.whitelist = Some("list".into());
     assert_eq!(settings.check(&build).unwrap_err().to_string(), "listen.tcp names 0.0.0.0:6969 twice");
+}
+
+#[test]
+fn a_number_or_a_word_is_either_in_both_syntaxes() {
+    use std::num::NonZeroU16;
+    let minutes = |text: &str| read(&format!("access.refusal_minutes {text}"), ALL).map(|s| s.access.refusal_minutes);
+    for (text, expected) in [
+        ("1", NonZeroU16::new(1)),
+        ("= 1440", NonZeroU16::new(1440)),
+        ("60 # an hour", NonZeroU16::new(60)),
+        ("never", None),
+        ("= 'never'", None),
+        ("never # again", None),
+    ] {
+        assert_eq!(minutes(text), Ok(expected), "{text}");
+    }
+    for (text, found) in [
+        ("0", "\"0\""),
+        ("= 1441", "1441"),
+        ("= '60'", "\"60\""),
+        ("Never", "\"Never\""),
+        ("= ''", "\"\""),
+        ("= ['never']", "a list"),
+        ("= false", "true or false"),
+        ("-1", "\"-1\""),
+    ] {
+        let said = format!("(line 1) takes a whole number from 1 to 1440, or \"never\", not {found}");
+        assert_eq!(minutes(text), Err(format!("opentracker.conf: access.refusal_minutes {said}")), "{text}");
+    }
+}
+
+#[test]
+fn one_of_several_words_is_taken_and_no_other() {
+    let over_udp =
+        |text: &str| read(&format!("access.refusal_over_udp {text}"), ALL).map(|s| s.access.refusal_over_udp);
+    for text in ["empty", "= 'empty'", "empty # please"] {
+        assert_eq!(over_udp(text), Ok(RefusalOverUdp::Empty), "{text}");
+    }
+    assert_eq!(over_udp("error"), Ok(RefusalOverUdp::Error));
+    for (text, found) in [("nothing", "\"nothing\""), ("= 1", "1"), ("= ''", "\"\""), ("= ['error']", "a list")] {
+        let said = format!("(line 1) takes \"error\" or \"empty\", not {found}");
+        assert_eq!(over_udp(text), Err(format!("opentracker.conf: access.refusal_over_udp {said}")), "{text}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::http::announce_reply::AnnounceReply;
 use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
 use crate::http::query::Query;
+use crate::http::reply::Error;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest};
 
@@ -27,8 +28,9 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
     let mut peers = PeerRequest { wanted: announce_query.wanted, into };
     let outcome =
-        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).inspect_err(|reason| {
-            counters.count_refusal(Protocol::Http, *reason, client);
+        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).map_err(|reason| {
+            counters.count_refusal(Protocol::Http, reason, client);
+            Error::Announce(reason, shared.tracker.refusal_terms(reason).map(|terms| terms.retry))
         })?;
     let [ipv4, ipv6] = peers.into.written();
 

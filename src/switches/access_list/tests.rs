@@ -6,6 +6,7 @@ use crate::tracker::{
 use fastrand::Rng;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A list of these torrents, in a directory that is gone with it.
@@ -26,7 +27,7 @@ impl Listed {
         let directory = directories.find(|path| fs::create_dir(path).is_ok()).expect("a temporary directory");
         let path = directory.join("list");
         fs::write(&path, text(torrents)).expect("a temporary file");
-        let list = AccessList::open("access.whitelist", path).expect("a list");
+        let list = AccessList::open("access.whitelist", path, &AccessSettings::default()).expect("a list");
         Self { directory, list }
     }
 
@@ -60,14 +61,16 @@ fn a_file_that_is_no_list_stops_the_start() {
     let path = &listed.list.0.path;
     let refusal = |text: &str| {
         listed.write(text);
-        AccessList::open("access.blacklist", path.clone()).expect_err("no list").to_string()
+        AccessList::open("access.blacklist", path.clone(), &AccessSettings::default()).expect_err("no list").to_string()
     };
     let cut = refusal("0011");
     let expected = format!("access.blacklist: cannot read {}: its last line, 1, is cut off", path.display());
     assert!(cut.starts_with(&expected), "{cut}");
     assert!(refusal("no hash\n").contains("none of its 1 lines"));
     fs::remove_file(path).expect("it is there");
-    let gone = AccessList::open("access.blacklist", path.clone()).expect_err("no list").to_string();
+    let gone = AccessList::open("access.blacklist", path.clone(), &AccessSettings::default())
+        .expect_err("no list")
+        .to_string();
     assert!(gone.contains("No such file"), "{gone}");
 }
 
@@ -148,6 +151,18 @@ impl Admission for Arc<Listed> {
     fn admits(&self, info_hash: &InfoHash) -> bool {
         self.list.contains(info_hash)
     }
+}
+
+#[test]
+fn the_settings_say_how_clients_are_refused() {
+    let terms = |refusal_minutes, refusal_over_udp| {
+        terms(&AccessSettings { refusal_minutes, refusal_over_udp, ..AccessSettings::default() })
+    };
+    let an_hour = NonZeroU16::new(60).unwrap();
+    let expected = RefusalTerms { retry: Retry::InMinutes(an_hour), as_empty: false };
+    assert_eq!(Listed::new(&[]).list.refusal_terms(), expected, "by default");
+    assert_eq!(terms(Some(an_hour), RefusalOverUdp::Error), expected);
+    assert_eq!(terms(None, RefusalOverUdp::Empty), RefusalTerms { retry: Retry::Never, as_empty: true });
 }
 
 #[test]

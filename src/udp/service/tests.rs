@@ -1,8 +1,8 @@
 use super::*;
 use crate::stats::{AddressFamily, Counters};
 use crate::tracker::flavour::Standalone;
-use crate::tracker::testing::{NotThatOne, THAT_ONE, TestFlavour, TestTracker};
-use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Ipv4Only};
+use crate::tracker::testing::{NotThatOne, RefusesWith, THAT_ONE, TestFlavour, TestTracker};
+use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Ipv4Only, Retry};
 use crate::udp::packet::tests::{announce_body, request};
 use crate::udp::packet::{ANNOUNCE_LEN, PROTOCOL_ID};
 use fastrand::Rng;
@@ -26,7 +26,7 @@ fn client(n: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, n], 40_000))
 }
 
-fn ask(service: &mut TestService, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
+fn ask<F: Flavour>(service: &mut Service<F>, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
     let mut reply = [0xff; REPLY_BUFFER_LEN];
     let mut questions = [Question::new(datagram, from, &mut reply)];
     service.answer(&mut questions, NOW);
@@ -155,6 +155,39 @@ fn a_refused_announce_is_answered_with_the_reason() {
     let datagram = announcing(client(1), leecher(), 0);
     assert_eq!(ask(&mut service, &datagram[..ANNOUNCE_LEN - 1], client(1)), error("Announce is too short."));
     assert_eq!(service.tracker.store().census().torrents, 0);
+}
+
+#[test]
+fn a_torrent_that_is_not_served_is_refused_as_the_terms_say_and_counted_in_any_case() {
+    let error = b"Requested download is not authorized for use with this tracker.";
+    let hour = Retry::InMinutes(NonZeroU16::new(60).unwrap());
+    for (retry, as_empty, expected) in [
+        (hour, false, [&[0, 0, 0, 3, 0, 0, 0, 77][..], error].concat()),
+        (hour, true, [[0, 0, 0, 1], [0, 0, 0, 77], 3600_u32.to_be_bytes(), [0; 4], [0; 4]].concat()),
+        (Retry::Never, true, [[0, 0, 0, 1], [0, 0, 0, 77], 86_400_u32.to_be_bytes(), [0; 4], [0; 4]].concat()),
+    ] {
+        let counters = Counters::default();
+        let admission = RefusesWith(RefusalTerms { retry, as_empty });
+        let tracker = TestTracker::<Ipv4Only, _>::with_plugs(Capacity::NONE, NOW, admission, Standalone);
+        let mut service = Service::new(Arc::new(tracker), ids(), counters.for_worker(), Rng::with_seed(1));
+        for event in [0, 1, 2, 3] {
+            let datagram = announcing(client(1), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, event);
+            assert_eq!(ask(&mut service, &datagram, client(1)), expected);
+        }
+        let refused = counters.refusals(Protocol::Udp, AnnounceError::NotAdmitted, AddressFamily::Ipv4);
+        assert_eq!((refused, counters.total(Counter::UdpAnnounced)), (4, 0));
+        // Others are refused as ever.
+        let ipv6 = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 40_000));
+        let reply = ask(&mut service, &announcing(ipv6, leecher(), 0), ipv6);
+        assert_eq!(
+            reply,
+            [&[0, 0, 0, 3, 0, 0, 0, 77][..], b"This tracker does not serve your address family."].concat()
+        );
+        for reason in AnnounceError::ALL {
+            let terms = service.tracker.refusal_terms(reason);
+            assert_eq!(terms.is_some(), reason == AnnounceError::NotAdmitted, "{reason}");
+        }
+    }
 }
 
 #[test]

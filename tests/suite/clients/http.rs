@@ -228,6 +228,15 @@ impl Reply {
         assert_eq!(value.keys(), [b"failure reason"], "{value:?}");
         String::from_utf8(value.text("failure reason").to_vec()).unwrap()
     }
+
+    /// The failure in the body, with which an access list also says when to ask again.
+    #[track_caller]
+    pub(crate) fn refusal(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.text());
+        let value = Value::of(&self.body);
+        assert_eq!(value.keys(), [&b"failure reason"[..], b"interval", b"retry in"], "{value:?}");
+        String::from_utf8(value.text("failure reason").to_vec()).unwrap()
+    }
 }
 
 fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {

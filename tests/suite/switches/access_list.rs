@@ -31,7 +31,8 @@ tests![
     lists_are_replaced_while_announces_flow,
 ];
 
-const REFUSAL: &str = "Requested download is not authorized for use with this tracker.";
+/// What a client is told whose torrent is refused.
+pub(super) const REFUSAL: &str = "Requested download is not authorized for use with this tracker.";
 
 /// The key of the list that this build has, if it has one.
 pub(super) fn key() -> Option<&'static str> {
@@ -45,26 +46,26 @@ pub(super) fn only_with_an_access_list() -> &'static str {
 }
 
 /// A list for this build that makes it serve the first torrents and refuse the others.
-fn list(served: &[u8], refused: &[u8]) -> String {
+pub(super) fn list(served: &[u8], refused: &[u8]) -> String {
     let listed = if has("accesslist-white") { served } else { refused };
     listed.iter().map(|&n| hex(info_hash(n)) + "\n").collect()
 }
 
 /// The command line of a tracker with this list.
-fn listing(key: &str, text: &str) -> Start {
+pub(super) fn listing(key: &str, text: &str) -> Start {
     let start = Start::loopback();
     fs::write(start.path("list"), text).unwrap();
     start.config(&format!("{key} list\nlisten.udp_connection_id_minutes 1440\n"))
 }
 
 /// Replaces the list at once, as one should: the file is never there in part.
-fn replace(tracker: &Tracker, text: &str) {
+pub(super) fn replace(tracker: &Tracker, text: &str) {
     fs::write(tracker.root().join("new"), text).unwrap();
     fs::rename(tracker.root().join("new"), tracker.root().join("list")).unwrap();
 }
 
 /// Sends SIGHUP, and returns the line of the log about the list that has been read.
-fn reload(tracker: &Tracker) -> String {
+pub(super) fn reload(tracker: &Tracker) -> String {
     let said = |log: &str| {
         let mut lines = log.lines().filter(|line| line.contains("read in") || line.contains("the list in force stays"));
         (lines.clone().count(), lines.next_back().map(str::to_owned))
@@ -114,7 +115,7 @@ fn torrents_that_are_not_served_are_refused_and_unknown() {
     for &server in tracker.https() {
         for event in ["", "&event=started", "&event=completed", "&event=stopped"] {
             let reply = get(server, &announce_target(4, &format!("port=2&left=0{event}")));
-            assert_eq!(reply.failure(), REFUSAL);
+            assert_eq!(reply.refusal(), REFUSAL);
         }
         announce(server, 2, "port=2&left=0&event=completed");
         assert_eq!(get(server, &scrape_target([3, 4])).text(), "d5:filesdee");

@@ -228,7 +228,7 @@ fn the_access_list_is_on_the_page(key: &str) {
     assert!(read(&first) >= first["process_start_time_seconds"] - 1.0);
 
     Client::new(tracker.udp()).refusal(&Announce::leecher(refused, 1));
-    get(tracker.http(), &format!("/announce?info_hash={}&port=1", percent(&refused))).failure();
+    get(tracker.http(), &format!("/announce?info_hash={}&port=1", percent(&refused))).refusal();
     let errors = counted(&page(&tracker), "opentracker_errors_total");
     let sample = |protocol: &str| {
         let family = family(tracker.http());

@@ -3,6 +3,7 @@
 //! Every file begins with the tests for builds without the switch.
 
 pub(crate) mod access_list;
+pub(crate) mod access_list_refusals;
 pub(crate) mod accesslist_black;
 pub(crate) mod accesslist_white;
 pub(crate) mod dual_stack;
