@@ -40,7 +40,7 @@ impl PeerState {
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 256, as said above")]
     pub fn new(now: Minute, seeder: bool, completed: bool) -> Self {
         let flags = if seeder { Self::SEEDER } else { 0 } | if completed { Self::COMPLETED } else { 0 };
-        Self(flags | now.0 as u16 & 255).published(now.0.div_ceil(Self::STEP))
+        Self(flags | now.0 as u16 & 255).published(now.0.wrapping_add(Self::STEP - 1) / Self::STEP)
     }
 
     /// Returns the same state, but published when `earlier` was.
