@@ -171,8 +171,7 @@ fn a_file_is_read() {
 #[test]
 fn what_cannot_be_a_list_is_named() {
     let error = |path: &Path| read(path).expect_err("no list").to_string();
-    let gone = error(Path::new("/nowhere/at/all"));
-    assert!(gone.starts_with("No such file") && gone.contains("tracker.rootdir"), "{gone}");
+    assert!(error(Path::new("/nowhere/at/all")).starts_with("No such file"));
     assert_eq!(error(&std::env::temp_dir()), "it is a directory");
     assert_eq!(error(Path::new("/dev/null")), "it is not a regular file");
 }
