@@ -9,20 +9,18 @@ use super::address::BadAddress;
 use super::coding::{Codings, negotiate};
 use super::exchange::{Exchange, Next, StreamedBody};
 use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
-use super::query::Query;
 use super::reply::{self, Error};
 use super::request::Version;
 use super::stream::{Coded, Stream};
 
 impl<F: HttpFlavour> Exchange<'_, F> {
-    /// Returns the address of the client that asks for a page. The query has no say in that: an address in it is that
-    /// of a peer.
+    /// Returns the address of the client that asks for a page.
     ///
     /// # Errors
     ///
     /// What a proxy says of the client cannot be understood.
     pub fn client(&self) -> Result<IpAddr, BadAddress> {
-        self.flavour().client_address().of(self.connection, self.request, &Query::EMPTY)
+        self.flavour().client_address().of_page(self.connection, self.request)
     }
 
     /// Checks that the client may see a page.

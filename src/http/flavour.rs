@@ -2,10 +2,10 @@
 //!
 //! Two plug points are files of their own: [`coding`](super::coding) and [`wrapper`](super::wrapper).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::tracker::Flavour;
+use crate::tracker::{AddressFamilies, Flavour};
 
 use super::address::BadAddress;
 use super::coding::Codings;
@@ -18,7 +18,7 @@ use super::wrapper::Wrappers;
 
 /// One plug for each plug point of the HTTP side, beside those of the tracker.
 pub trait HttpFlavour: Flavour {
-    /// Says whose announce a request is.
+    /// Says whose announce a request is, and who asks for a page.
     type ClientAddress: ClientAddress;
     /// Says who may read the statistics.
     type StatsAccess: StatsAccess;
@@ -36,7 +36,7 @@ pub trait HttpFlavour: Flavour {
     /// Pages of switches that this build does not have.
     const ABSENT: &'static [AbsentRoute] = &[];
 
-    /// Returns the plug that says whose announce a request is.
+    /// Returns the plug that says whose announce a request is, and who asks for a page.
     fn client_address(&self) -> &Self::ClientAddress;
     /// Returns the plug that says who may read the statistics.
     fn stats_access(&self) -> &Self::StatsAccess;
@@ -52,14 +52,30 @@ pub trait HttpFlavour: Flavour {
     fn wrappers(&self) -> &Self::Wrappers;
 }
 
-/// Says whose announce a request is.
+/// Says whose announce a request is, and who asks for a page. `connection` is the address at the other end of the
+/// connection.
 pub trait ClientAddress: Send + Sync + 'static {
-    /// Returns the address of the client behind `connection`, the other end of the TCP connection.
+    /// Returns the endpoint of the peer whose announce this is, in a build that keeps the families `F`. `port` is the
+    /// one that is announced.
     ///
     /// # Errors
     ///
-    /// The request should say so, and cannot be understood.
-    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress>;
+    /// The request should say where the peer is, and cannot be understood.
+    fn of_announce<F: AddressFamilies>(
+        &self,
+        connection: IpAddr,
+        port: u16,
+        request: &Request<'_>,
+        query: &Query<'_>,
+    ) -> Result<SocketAddr, BadAddress>;
+
+    /// Returns the address of the client that asks for a page. The query has no say in that: an address in it is that
+    /// of a peer.
+    ///
+    /// # Errors
+    ///
+    /// The request should say for whom it asks, and cannot be understood.
+    fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress>;
 }
 
 /// Stands where `ip-from-query` and `ip-from-proxy` are off: the client is the other end of the connection.
@@ -67,7 +83,17 @@ pub trait ClientAddress: Send + Sync + 'static {
 pub struct Connected;
 
 impl ClientAddress for Connected {
-    fn of(&self, connection: IpAddr, _: &Request<'_>, _: &Query<'_>) -> Result<IpAddr, BadAddress> {
+    fn of_announce<F: AddressFamilies>(
+        &self,
+        connection: IpAddr,
+        port: u16,
+        _: &Request<'_>,
+        _: &Query<'_>,
+    ) -> Result<SocketAddr, BadAddress> {
+        Ok(SocketAddr::new(connection, port))
+    }
+
+    fn of_page(&self, connection: IpAddr, _: &Request<'_>) -> Result<IpAddr, BadAddress> {
         Ok(connection)
     }
 }

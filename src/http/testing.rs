@@ -20,7 +20,7 @@ use crate::tracker::{
     Standalone, Tracker,
 };
 
-use super::address::BadAddress;
+use super::address::{BadAddress, address};
 use super::coding::{Coding, Codings, Encoder, NoCoding};
 use super::exchange::{Answer, Exchange, Shared};
 use super::flavour::{
@@ -142,16 +142,22 @@ pub(super) type Fancy =
 pub(super) struct Named;
 
 impl ClientAddress for Named {
-    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
-        let mut buffer = [0; 45];
-        let text = match query.last("ip") {
-            Some(value) => value.decode(&mut buffer).ok().flatten().ok_or(BadAddress)?,
-            None => match request.header("x-client").next_back() {
-                Some(value) => value,
-                None => return Ok(connection),
-            },
+    fn of_announce<F: AddressFamilies>(
+        &self,
+        connection: IpAddr,
+        port: u16,
+        request: &Request<'_>,
+        query: &Query<'_>,
+    ) -> Result<SocketAddr, BadAddress> {
+        let ip = match query.last("ip") {
+            Some(value) => address(value.decode(&mut [0; 45]).ok().flatten().ok_or(BadAddress)?)?,
+            None => self.of_page(connection, request)?,
         };
-        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(BadAddress)
+        Ok(SocketAddr::new(ip, port))
+    }
+
+    fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
+        request.header("x-client").next_back().map_or(Ok(connection), address)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::{Plug, StartError, opens_nothing};
+use crate::tracker::AddressFamilies;
 
 /// Which proxies are believed, and the header in which they say for whom they ask.
 #[derive(Debug)]
@@ -35,7 +36,17 @@ impl FromProxy {
 }
 
 impl ClientAddress for FromProxy {
-    fn of(&self, connection: IpAddr, request: &Request<'_>, _: &Query<'_>) -> Result<IpAddr, BadAddress> {
+    fn of_announce<F: AddressFamilies>(
+        &self,
+        connection: IpAddr,
+        port: u16,
+        request: &Request<'_>,
+        _: &Query<'_>,
+    ) -> Result<SocketAddr, BadAddress> {
+        Ok(SocketAddr::new(self.of_page(connection, request)?, port))
+    }
+
+    fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
         if !self.blesses(connection.to_canonical()) {
             return Ok(connection);
         }
@@ -81,6 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tracker::Ipv4Only;
 
     const PROXY: &str = "10.0.0.1";
 
@@ -96,7 +108,11 @@ mod tests {
         let head = [b"GET / HTTP/1.1\r\n", lines, b"\r\n"].concat();
         let mut room = Request::slots();
         let Ok(Some((request, _))) = Request::parse(&head, &mut room) else { return Err(BadAddress) };
-        plug.of(connection.parse().unwrap(), &request, &Query::EMPTY)
+        let connection = connection.parse().unwrap();
+        let page = plug.of_page(connection, &request);
+        let announce = plug.of_announce::<Ipv4Only>(connection, 6881, &request, &Query::EMPTY);
+        assert_eq!(announce, page.map(|ip| SocketAddr::new(ip, 6881)));
+        page
     }
 
     /// The same with `X-Forwarded-For: value`.

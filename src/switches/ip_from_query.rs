@@ -3,13 +3,14 @@
 //! It is believed whoever says so, which suits tests and closed networks. It says where a peer is, not who asks: it
 //! opens no statistics.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::http::address::{BadAddress, address};
 use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::server::plugs;
+use crate::tracker::AddressFamilies;
 
 /// Bytes in the longest address: IPv6 that ends in the form of IPv4, in brackets.
 const MAX_ADDRESS: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]".len();
@@ -23,11 +24,24 @@ plugs! {
 }
 
 impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
-    fn of(&self, connection: IpAddr, request: &Request<'_>, query: &Query<'_>) -> Result<IpAddr, BadAddress> {
-        let Some(value) = query.last("ip") else { return self.below.of(connection, request, query) };
+    fn of_announce<F: AddressFamilies>(
+        &self,
+        connection: IpAddr,
+        port: u16,
+        request: &Request<'_>,
+        query: &Query<'_>,
+    ) -> Result<SocketAddr, BadAddress> {
+        let Some(value) = query.last("ip") else {
+            return self.below.of_announce::<F>(connection, port, request, query);
+        };
         // An empty value is refused too: to announce another address than was meant would be worse.
         let mut room = [0; MAX_ADDRESS];
-        address(value.decode(&mut room).ok().flatten().ok_or(BadAddress)?)
+        let ip = address(value.decode(&mut room).ok().flatten().ok_or(BadAddress)?)?;
+        Ok(SocketAddr::new(ip, port))
+    }
+
+    fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
+        self.below.of_page(connection, request)
     }
 }
 
@@ -37,12 +51,25 @@ mod tests {
 
     use super::*;
     use crate::http::flavour::Connected;
+    use crate::tracker::Ipv4Only;
+
+    const PORT: u16 = 6881;
 
     /// A proxy's header that cannot be understood.
     struct Unclear;
 
     impl ClientAddress for Unclear {
-        fn of(&self, _: IpAddr, _: &Request<'_>, _: &Query<'_>) -> Result<IpAddr, BadAddress> {
+        fn of_announce<F: AddressFamilies>(
+            &self,
+            _: IpAddr,
+            _: u16,
+            _: &Request<'_>,
+            _: &Query<'_>,
+        ) -> Result<SocketAddr, BadAddress> {
+            Err(BadAddress)
+        }
+
+        fn of_page(&self, _: IpAddr, _: &Request<'_>) -> Result<IpAddr, BadAddress> {
             Err(BadAddress)
         }
     }
@@ -50,7 +77,10 @@ mod tests {
     fn ask(below: impl ClientAddress, query: &[u8]) -> Result<IpAddr, BadAddress> {
         let mut room = Request::slots();
         let (request, _) = Request::parse(b"GET / HTTP/1.1\r\n\r\n", &mut room).unwrap().unwrap();
-        FromQuery { below }.of("192.0.2.9".parse().unwrap(), &request, &Query::new(query))
+        let connection = "192.0.2.9".parse().unwrap();
+        let peer = FromQuery { below }.of_announce::<Ipv4Only>(connection, PORT, &request, &Query::new(query))?;
+        assert_eq!(peer.port(), PORT);
+        Ok(peer.ip())
     }
 
     fn named(query: &str) -> Option<String> {

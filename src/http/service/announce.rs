@@ -1,7 +1,5 @@
 //! Answers announces (BEP 3, 7, 23).
 
-use std::net::SocketAddr;
-
 use crate::http::announce_query::AnnounceQuery;
 use crate::http::announce_reply::AnnounceReply;
 use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
@@ -16,10 +14,16 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let Exchange { request, shared, counters, .. } = *exchange;
     let query = request.query().unwrap_or(Query::EMPTY);
     let announce_query = AnnounceQuery::read(query)?;
-    let client = shared.tracker.flavour().client_address().of(exchange.connection, request, &query)?;
+    let endpoint = shared.tracker.flavour().client_address().of_announce::<F::Families>(
+        exchange.connection,
+        announce_query.port,
+        request,
+        &query,
+    )?;
+    let client = endpoint.ip();
     let announce = AnnounceRequest {
         info_hash: announce_query.info_hash,
-        endpoint: SocketAddr::new(client, announce_query.port),
+        endpoint,
         seeder: announce_query.seeder,
         uploaded: announce_query.uploaded,
         event: announce_query.event,
