@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::config::Settings;
-use crate::http::address::{BadAddress, address};
+use crate::http::address::{BadAddress, address_and_port};
 use crate::http::flavour::ClientAddress;
 use crate::http::query::Query;
 use crate::http::request::Request;
@@ -52,7 +52,7 @@ impl ClientAddress for FromProxy {
         }
         let mut client = Err(BadAddress);
         for entry in entries_from_the_right(request, &self.header) {
-            let address = address_of(entry)?;
+            let (address, _) = address_and_port(entry)?;
             client = Ok(address);
             if !self.blesses(address) {
                 break;
@@ -75,14 +75,6 @@ impl Plug for FromProxy {
 fn entries_from_the_right<'a>(request: &Request<'a>, header: &str) -> impl Iterator<Item = &'a [u8]> {
     let entries = request.header(header).rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
-}
-
-/// Reads an address with or without a port; with a port, one in IPv6 form has to stand in brackets.
-fn address_of(entry: &[u8]) -> Result<IpAddr, BadAddress> {
-    address(entry).or_else(|bad| {
-        let with_port: SocketAddr = std::str::from_utf8(entry).ok().and_then(|text| text.parse().ok()).ok_or(bad)?;
-        Ok(with_port.ip().to_canonical())
-    })
 }
 
 #[cfg(test)]
