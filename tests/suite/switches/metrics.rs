@@ -269,12 +269,13 @@ fn refusals_of_a_full_tracker_are_counted() {
 /// A family that is not served appears when a client of it was refused.
 fn requests_are_counted_under_the_family_of_the_client() {
     only_with("metrics");
-    only_with("ip-from-query");
-    let tracker = Tracker::start(&[]);
-    for ip in ["192.0.2.1", "2001:db8::1"] {
-        get(tracker.http(), &announce_target(0, &format!("port=1&ip={ip}")));
+    only_with("ip-from-proxy");
+    let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
+    let ask = |target: &str, client: &str| get_with(tracker.http(), target, &format!("X-Forwarded-For: {client}\r\n"));
+    for client in ["192.0.2.1", "2001:db8::1"] {
+        ask(&announce_target(0, "port=1"), client);
     }
-    let page = page(&tracker);
+    let page = samples(&ask("/metrics", &tracker.http().ip().to_string()));
     for (family, ip) in [("ipv4", IPV4), ("ipv6", IPV6)] {
         let is_served = serves(ip);
         let announces = format!("opentracker_announces_total{{protocol=\"http\",family=\"{family}\"}}");
