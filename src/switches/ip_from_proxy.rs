@@ -6,8 +6,10 @@
 //! first address that is not a blessed proxy's is the client's. If all are blessed, the client sits among the proxies,
 //! and the first entry of the list is its own.
 //!
-//! A blessed proxy that does not say for whom it asks is refused, rather than taken for a client: what asks through it
-//! would all be one peer, at the proxy's address, and would be shown the statistics that the proxy may be shown.
+//! A request of a blessed proxy without the header is that of somebody on its own host: a health check, an exporter.
+//! Pages are sent to it as to any client at the proxy's address. An announce is refused: a proxy that forgets the header
+//! would make one peer of all its clients. A header that is there and makes no sense is refused for pages too, or what
+//! is for the proxy alone would be shown to whoever asks through it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,6 +35,29 @@ impl FromProxy {
     fn blesses(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(&address))
     }
+
+    /// Returns the address of the client for whom `connection` asks; `None` for a proxy that does not say.
+    ///
+    /// # Errors
+    ///
+    /// It is a proxy's, and its header cannot be understood.
+    fn client(&self, connection: IpAddr, request: &Request<'_>) -> Result<Option<IpAddr>, BadAddress> {
+        if !self.blesses(connection.to_canonical()) {
+            return Ok(Some(connection));
+        }
+        if request.header(&self.header).next().is_none() {
+            return Ok(None);
+        }
+        let mut client = Err(BadAddress);
+        for entry in entries_from_the_right(request, &self.header) {
+            let (address, _) = address_and_port(entry)?;
+            client = Ok(Some(address));
+            if !self.blesses(address) {
+                break;
+            }
+        }
+        client
+    }
 }
 
 impl ClientAddress for FromProxy {
@@ -43,22 +68,12 @@ impl ClientAddress for FromProxy {
         request: &Request<'_>,
         _: &Query<'_>,
     ) -> Result<SocketAddr, BadAddress> {
-        Ok(SocketAddr::new(self.of_page(connection, request)?, port))
+        let client = self.client(connection, request)?.ok_or(BadAddress)?;
+        Ok(SocketAddr::new(client, port))
     }
 
     fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
-        if !self.blesses(connection.to_canonical()) {
-            return Ok(connection);
-        }
-        let mut client = Err(BadAddress);
-        for entry in entries_from_the_right(request, &self.header) {
-            let (address, _) = address_and_port(entry)?;
-            client = Ok(address);
-            if !self.blesses(address) {
-                break;
-            }
-        }
-        client
+        Ok(self.client(connection, request)?.unwrap_or(connection))
     }
 }
 
@@ -95,15 +110,25 @@ mod tests {
         FromProxy::plug((), &settings).unwrap()
     }
 
-    /// Returns who asks through `connection`, with these lines in the head.
-    fn ask(plug: &FromProxy, connection: &str, lines: &[u8]) -> Result<IpAddr, BadAddress> {
+    type Found = Result<IpAddr, BadAddress>;
+
+    /// Returns whose announce it is, and who asks for a page, through `connection` with these lines in the head.
+    fn ask_both(plug: &FromProxy, connection: &str, lines: &[u8]) -> (Found, Found) {
         let head = [b"GET / HTTP/1.1\r\n", lines, b"\r\n"].concat();
         let mut room = Request::slots();
-        let Ok(Some((request, _))) = Request::parse(&head, &mut room) else { return Err(BadAddress) };
+        let Ok(Some((request, _))) = Request::parse(&head, &mut room) else {
+            return (Err(BadAddress), Err(BadAddress));
+        };
         let connection = connection.parse().unwrap();
-        let page = plug.of_page(connection, &request);
         let announce = plug.of_announce::<Ipv4Only>(connection, 6881, &request, &Query::EMPTY);
-        assert_eq!(announce, page.map(|ip| SocketAddr::new(ip, 6881)));
+        assert!(announce.is_ok_and(|peer| peer.port() == 6881) || announce.is_err());
+        (announce.map(|peer| peer.ip()), plug.of_page(connection, &request))
+    }
+
+    /// Returns who both are: one and the same.
+    fn ask(plug: &FromProxy, connection: &str, lines: &[u8]) -> Found {
+        let (announce, page) = ask_both(plug, connection, lines);
+        assert_eq!(announce, page);
         page
     }
 
@@ -181,8 +206,17 @@ mod tests {
         ] {
             assert_eq!(forwarded(PROXY, value), None, "{value}");
         }
-        assert_eq!(ask(&from_proxy(), PROXY, b""), Err(BadAddress), "it says nothing at all");
         assert_eq!(ask(&from_proxy(), PROXY, b"X-Forwarded-For: 192.0.2.\xff\r\n"), Err(BadAddress));
+    }
+
+    #[test]
+    fn a_proxy_without_the_header_may_read_pages_for_itself_and_announces_nothing() {
+        for proxy in [PROXY, "2001:db8:ff::1", "::ffff:10.0.0.1"] {
+            for lines in [&b""[..], b"X-Real-IP: 192.0.2.1\r\n", b"Forwarded: for=192.0.2.1\r\n"] {
+                let expected = (Err(BadAddress), Ok(proxy.parse().unwrap()));
+                assert_eq!(ask_both(&from_proxy(), proxy, lines), expected, "{}", lines.escape_ascii());
+            }
+        }
     }
 
     #[test]
@@ -197,7 +231,8 @@ mod tests {
         let plug = FromProxy { header: "CF-Connecting-IP".into(), ..from_proxy() };
         let lines = b"X-Forwarded-For: 6.6.6.6\r\ncf-connecting-ip: 192.0.2.1\r\n";
         assert_eq!(ask(&plug, PROXY, lines), Ok([192, 0, 2, 1].into()));
-        assert_eq!(ask(&plug, PROXY, b"X-Forwarded-For: 6.6.6.6\r\n"), Err(BadAddress));
+        let (announce, page) = ask_both(&plug, PROXY, b"X-Forwarded-For: 6.6.6.6\r\n");
+        assert_eq!((announce, page), (Err(BadAddress), Ok(PROXY.parse().unwrap())));
     }
 
     #[test]

@@ -108,8 +108,9 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none; nobody is believed"),
             example: "[\"127.0.0.1\"]",
             summary: "Proxies that are believed when they name a client's address",
-            explanation: "The rightmost address that is not a proxy's own counts. A request of a proxy that names \
-                          none is answered 400.",
+            explanation: "The rightmost address that is not a proxy's own counts. What a proxy asks without naming \
+                          any it asks for itself: it is shown pages, an announce is answered 400. A proxy has to name \
+                          one whenever it asks for others.",
             reload: Reload::NotRead,
             needs: &["ip-from-proxy"],
         },

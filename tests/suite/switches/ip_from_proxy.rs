@@ -13,7 +13,8 @@ tests![
     without_it_its_keys_are_refused,
     the_header_is_ignored_unless_a_proxy_is_configured,
     the_rightmost_address_that_is_not_a_proxy_is_that_of_the_client,
-    a_request_from_a_proxy_without_a_valid_header_is_refused,
+    a_proxy_whose_header_is_unclear_is_refused,
+    without_the_header_the_proxys_own_host_reads_pages_and_announces_nothing,
     the_header_is_ignored_if_it_does_not_come_from_a_proxy,
     the_header_may_have_another_name,
     the_address_in_the_query_overrides_the_header,
@@ -99,12 +100,24 @@ fn the_rightmost_address_that_is_not_a_proxy_is_that_of_the_client() {
     }
 }
 
-fn a_request_from_a_proxy_without_a_valid_header_is_refused() {
+const REFUSED: (u16, &str) = (400, "<title>400 Invalid Parameter</title>\n");
+
+/// Pages that this build has, for which the address of the client is asked.
+fn pages() -> Vec<String> {
+    let paths = ["/stats", "/stats?mode=everything", "/stats?mode=top10", "/stats?mode=tpbs", "/scrape", "/metrics"];
+    let paths = paths.into_iter().filter(|path| match *path {
+        "/metrics" => has("metrics"),
+        "/scrape" | "/stats?mode=tpbs" => has("fullscrape"),
+        _ => true,
+    });
+    paths.map(str::to_owned).chain([scrape_target([0])]).collect()
+}
+
+fn a_proxy_whose_header_is_unclear_is_refused() {
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config(PROXIES).run();
     for &server in tracker.https() {
         for lines in [
-            "",
             "X-Forwarded-For:\r\n",
             "X-Forwarded-For: , ,\r\n",
             "X-Forwarded-For: unknown\r\n",
@@ -113,14 +126,25 @@ fn a_request_from_a_proxy_without_a_valid_header_is_refused() {
             "X-Forwarded-For: 192.0.2.256\r\n",
             "X-Forwarded-For: 192.0.2.1:99999\r\n",
             "X-Forwarded-For: \u{e9}\r\n",
-            "X-Real-IP: 192.0.2.1\r\n",
-            "Forwarded: for=192.0.2.1\r\n",
         ] {
-            for target in [&announce_target(0, "port=7&left=0"), &scrape_target([0]), "/scrape", "/stats"] {
+            for target in pages().iter().chain([&announce_target(0, "port=7&left=0")]) {
                 let reply = get_with(server, target, lines);
-                let expected = (400, "<title>400 Invalid Parameter</title>\n".into());
-                assert_eq!((reply.status, reply.text()), expected, "{target} {lines}");
+                assert_eq!((reply.status, reply.text().as_str()), REFUSED, "{target} {lines}");
             }
+        }
+    }
+}
+
+fn without_the_header_the_proxys_own_host_reads_pages_and_announces_nothing() {
+    only_with("ip-from-proxy");
+    let tracker = Start::loopback().config(PROXIES).run();
+    for &server in tracker.https() {
+        for lines in ["", "X-Real-IP: 192.0.2.1\r\n", "Forwarded: for=192.0.2.1\r\n"] {
+            for page in pages() {
+                assert_eq!(get_with(server, &page, lines).status, 200, "{page} {lines}");
+            }
+            let reply = forward(server, 0, lines);
+            assert_eq!((reply.status, reply.text().as_str()), REFUSED, "{lines}");
         }
         let other = if server.is_ipv4() { "192.0.2.9" } else { "2001:db8::9" };
         let lines = format!("X-Forwarded-For: {other}\r\n");

@@ -6,7 +6,7 @@ use super::{refuses_key, refuses_option};
 use crate::clients::http::{get, get_from, get_with};
 use crate::flavour::{self, client, has, loopbacks, only_with, only_without};
 use crate::harness::tests;
-use crate::http::announce;
+use crate::http::{announce, announce_target, scrape_target};
 use crate::tracker::{Start, Tracker};
 
 tests![
@@ -17,6 +17,7 @@ tests![
     a_network_covers_only_its_own_family,
     the_statistics_are_restricted_under_any_path_and_the_full_scrape_is_not,
     behind_a_proxy_the_address_of_the_client_decides,
+    without_the_header_the_address_of_the_proxy_decides,
 ];
 
 /// Every mode, and one that does not exist.
@@ -135,6 +136,33 @@ fn behind_a_proxy_the_address_of_the_client_decides() {
                 assert_eq!(status, expected, "{value} {mode}");
             }
         }
-        assert_eq!(get(server, "/stats").status, 400, "a proxy that does not say for whom it asks");
+    }
+}
+
+fn without_the_header_the_address_of_the_proxy_decides() {
+    only_with("restrict-stats");
+    only_with("ip-from-proxy");
+    let proxies = "access.proxy 127.0.0.1\naccess.proxy 127.0.0.2\naccess.proxy ::1\n";
+    let blessed = closed().config(proxies).config("access.stats 127.0.0.1\naccess.stats ::1\n").run();
+    let other = closed().config(proxies).config("access.stats 192.0.2.1\naccess.stats 2001:db8::1\n").run();
+    for (tracker, host, is_blessed) in [(&blessed, 1, true), (&blessed, 2, false), (&other, 1, false)] {
+        for &server in tracker.https() {
+            let expected = if is_blessed || (host == 2 && server.is_ipv6()) { 200 } else { 403 };
+            for (page, needs) in [
+                ("/stats", None),
+                ("/stats?mode=everything", None),
+                ("/stats?mode=tpbs", Some("fullscrape")),
+                ("/stats?mode=statedump", Some("fullscrape")),
+                ("/metrics", Some("metrics")),
+            ] {
+                if needs.is_none_or(has) {
+                    assert_eq!(status_for(host, server, page), expected, "{page} for {host} at {server}");
+                }
+            }
+            // These are for everybody, an announce for nobody whose address is not known.
+            assert_eq!(status_for(host, server, &scrape_target([0])), 200);
+            assert_eq!(status_for(host, server, "/scrape"), if has("fullscrape") { 200 } else { 404 });
+            assert_eq!(status_for(host, server, &announce_target(0, "port=7")), 400);
+        }
     }
 }
