@@ -76,6 +76,10 @@ pub trait ClientAddress: Send + Sync + 'static {
     ///
     /// The request should say for whom it asks, and cannot be understood.
     fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress>;
+
+    /// Returns whether the other end of the connection is a proxy, which asks for many clients: HTTP/1.1 connections
+    /// with it stay open without being asked to.
+    fn is_proxy(&self, connection: IpAddr) -> bool;
 }
 
 /// Stands where `ip-from-query` and `ip-from-proxy` are off: the client is the other end of the connection.
@@ -95,6 +99,10 @@ impl ClientAddress for Connected {
 
     fn of_page(&self, connection: IpAddr, _: &Request<'_>) -> Result<IpAddr, BadAddress> {
         Ok(connection)
+    }
+
+    fn is_proxy(&self, _: IpAddr) -> bool {
+        false
     }
 }
 

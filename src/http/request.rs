@@ -114,11 +114,19 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
-    /// Returns whether the client asks to keep the connection open. Otherwise it is closed, whatever the version: a
-    /// client that announces twice an hour has no use for it.
-    pub fn keep_alive(&self) -> bool {
-        let mut tokens = self.header("connection").flat_map(|value| value.split(|&byte| byte == b','));
-        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    /// Returns whether the connection is to stay open for another request (RFC 9112, section 9.3): not if the client
+    /// says `close`, else if it says `keep-alive`. If it says neither, in HTTP/1.1 it is `persistent_by_default` that
+    /// decides.
+    pub fn keep_alive(&self, persistent_by_default: bool) -> bool {
+        let mut keep_alive = persistent_by_default && self.version >= Version::Http11;
+        for token in self.header("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
+            let token = token.trim_ascii();
+            if token.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+        keep_alive
     }
 
     /// Returns whether a body follows the head (RFC 9112, section 6). It is never read.
@@ -300,11 +308,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_clients_word_keeps_a_connection_open() {
-        let keeps = |fields: &str| with(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), |request| request.keep_alive());
-        assert!(keeps("Connection: keep-alive\r\n") && keeps("connection: Upgrade,  Keep-Alive \r\n"));
-        assert!(keeps("Connection: x\r\nConnection: keep-alive\r\n"));
-        assert!(!keeps("") && !keeps("Connection: close\r\n") && !keeps("Connection: keep-alive2\r\n"));
+    fn the_clients_word_decides_whether_a_connection_stays_open() {
+        let keeps = |fields: &str, default, version| {
+            with(&format!("GET / HTTP/{version}\r\n{fields}\r\n"), |request| request.keep_alive(default))
+        };
+        for (default, version) in [(false, "1.0"), (false, "1.1"), (true, "1.0"), (true, "1.1")] {
+            let stays = |fields| keeps(fields, default, version);
+            assert!(stays("Connection: keep-alive\r\n") && stays("connection: Upgrade,  Keep-Alive \r\n"));
+            assert!(stays("Connection: x\r\nConnection: keep-alive\r\n"));
+            assert!(!stays("Connection: close\r\n") && !stays("connection: CLOSE\r\n"));
+            assert!(!stays("Connection: keep-alive, close\r\n") && !stays("Connection: close, keep-alive\r\n"));
+            assert!(!stays("Connection: close\r\nConnection: keep-alive\r\n"));
+            // Who says neither leaves it to the version and to what he is.
+            for fields in ["", "Connection: keep-alive2\r\n", "Connection: Upgrade\r\n", "Connection:\r\n"] {
+                assert_eq!(stays(fields), default && version == "1.1", "{fields} {version}");
+            }
+        }
     }
 
     #[test]
@@ -321,7 +340,7 @@ mod tests {
             for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
                 if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::slots()) {
                     prop_assert!(len <= head.len());
-                    let _ = (request.path_is("announce"), request.keep_alive(), request.has_body());
+                    let _ = (request.path_is("announce"), request.keep_alive(true), request.has_body());
                 }
             }
         }

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use crate::stats::{Counter, WorkerCounters};
 
 use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
-use super::flavour::{HttpFlavour, RouteTarget};
+use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
 
@@ -45,12 +45,14 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Appends the reply to a request that came over a connection from `from` to `out`.
     pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
+        // A client that announces twice an hour has no use for a connection that stays open: it has to ask for one.
+        let is_proxy = self.shared.tracker.flavour().client_address().is_proxy(from);
         let mut exchange = Exchange {
             request,
             connection: from,
             now,
             // A body is not read, so nothing that comes after it can be understood.
-            keep_alive: request.keep_alive() && !request.has_body(),
+            keep_alive: request.keep_alive(is_proxy) && !request.has_body(),
             shared: &self.shared,
             counters: &self.counters,
             rng: &mut self.rng,

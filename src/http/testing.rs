@@ -1,7 +1,7 @@
 //! Flavours for the tests of this room.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -138,7 +138,10 @@ pub(super) type Plain = TestHttp;
 pub(super) type Fancy =
     TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, NotNine, Counted>;
 
-/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection.
+/// The address of a proxy.
+pub(super) const PROXY: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 8));
+
+/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection. [`PROXY`] is one of a proxy.
 pub(super) struct Named;
 
 impl ClientAddress for Named {
@@ -158,6 +161,10 @@ impl ClientAddress for Named {
 
     fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
         request.header("x-client").next_back().map_or(Ok(connection), address)
+    }
+
+    fn is_proxy(&self, connection: IpAddr) -> bool {
+        connection == PROXY
     }
 }
 

@@ -33,6 +33,7 @@ pub struct FromProxy {
 impl FromProxy {
     /// Returns whether this is the address of a proxy that is believed.
     fn blesses(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.proxies.iter().any(|network| network.contains(&address))
     }
 
@@ -42,7 +43,7 @@ impl FromProxy {
     ///
     /// It is a proxy's, and its header cannot be understood.
     fn client(&self, connection: IpAddr, request: &Request<'_>) -> Result<Option<IpAddr>, BadAddress> {
-        if !self.blesses(connection.to_canonical()) {
+        if !self.blesses(connection) {
             return Ok(Some(connection));
         }
         if request.header(&self.header).next().is_none() {
@@ -74,6 +75,10 @@ impl ClientAddress for FromProxy {
 
     fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
         Ok(self.client(connection, request)?.unwrap_or(connection))
+    }
+
+    fn is_proxy(&self, connection: IpAddr) -> bool {
+        self.blesses(connection)
     }
 }
 
@@ -236,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn connections_with_proxies_are_told_from_others() {
+        for (connection, expected) in
+            [(PROXY, true), ("::ffff:10.9.9.9", true), ("2001:db8:ff::1", true), ("11.0.0.1", false), ("::1", false)]
+        {
+            assert_eq!(from_proxy().is_proxy(connection.parse().unwrap()), expected, "{connection}");
+        }
+    }
+
+    #[test]
     fn without_proxies_every_connection_is_the_clients_own() {
         let plug = FromProxy::plug((), &Settings::default()).unwrap();
         assert_eq!(ask(&plug, PROXY, b"X-Forwarded-For: 6.6.6.6\r\n"), Ok([10, 0, 0, 1].into()));
@@ -271,7 +285,7 @@ mod tests {
             client: IpAddr,
             proxies in prop::collection::vec(blessed(), 0..5),
         ) {
-            prop_assume!(!from_proxy().blesses(client.to_canonical()));
+            prop_assume!(!from_proxy().blesses(client));
             let value = [&[claim, client.to_string()], &proxies[..]].concat().join(", ");
             prop_assert_eq!(forwarded(PROXY, &value), Some(client.to_canonical().to_string()));
         }

@@ -55,6 +55,10 @@ impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
     fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
         self.below.of_page(connection, request)
     }
+
+    fn is_proxy(&self, connection: IpAddr) -> bool {
+        self.below.is_proxy(connection)
+    }
 }
 
 /// The endpoints that a query names, of the families that the build keeps.
@@ -144,6 +148,10 @@ mod tests {
         fn of_page(&self, _: IpAddr, _: &Request<'_>) -> Result<IpAddr, BadAddress> {
             Err(BadAddress)
         }
+
+        fn is_proxy(&self, _: IpAddr) -> bool {
+            true
+        }
     }
 
     fn ask<F: AddressFamilies>(
@@ -155,6 +163,7 @@ mod tests {
         let (request, _) = Request::parse(b"GET / HTTP/1.1\r\n\r\n", &mut room).unwrap().unwrap();
         let plug = FromQuery { below };
         let connection = connection.parse().unwrap();
+        assert_eq!(plug.is_proxy(connection), plug.below.is_proxy(connection));
         assert_eq!(
             plug.of_page(connection, &request),
             plug.below.of_page(connection, &request),

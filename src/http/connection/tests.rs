@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::*;
 use crate::http::service::Service;
-use crate::http::testing::{Still, fancy, plain, run, worker};
+use crate::http::testing::{PROXY, Still, fancy, plain, run, worker};
 use crate::http::worker::ConnectionLimit;
 use crate::stats::Counter;
 
@@ -28,11 +28,14 @@ struct Driven<F: HttpFlavour> {
 
 impl<F: HttpFlavour> Driven<F> {
     fn new(service: Service<F>, buffer: usize) -> Self {
+        Self::from("::1".parse().unwrap(), service, buffer)
+    }
+
+    fn from(address: IpAddr, service: Service<F>, buffer: usize) -> Self {
         let (client, server) = duplex(buffer);
         let worker = worker(service, &ConnectionLimit::new(1));
         let driver = Rc::clone(&worker);
-        let end =
-            spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, OpenConnection::new()).await });
+        let end = spawn_local(async move { drive(server, address, &driver, OpenConnection::new()).await });
         Self { client, worker, end, start: Instant::now() }
     }
 
@@ -207,6 +210,34 @@ fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
         let statuses: Vec<_> = replies.split("HTTP/1.1 ").skip(1).map(|reply| &reply[..3]).collect();
         assert_eq!(statuses, ["404", "200", "400"], "{replies}");
         assert_eq!(driven.count(Counter::TcpScraped), 2);
+    });
+}
+
+#[test]
+fn a_proxys_connection_stays_open_until_one_side_closes_it_or_it_is_idle_for_30_s() {
+    run(true, async {
+        for (last, connection) in [
+            ("HTTP/1.1\r\nConnection: close\r\n\r\n", "close"),
+            ("HTTP/1.0\r\n\r\n", "close"),
+            ("HTTP/1.1\r\n\r\n", "keep-alive"),
+            ("HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive"),
+        ] {
+            let mut driven = Driven::from(PROXY, fancy(Vec::new()), 10_000);
+            for _ in 0..3 {
+                driven.send("GET /nowhere HTTP/1.1\r\n\r\n").await;
+                let reply = driven.read_until("</title>\n").await;
+                assert!(reply.contains("\r\nConnection: keep-alive\r\n"), "{reply}");
+            }
+            driven.send(&format!("GET /nowhere {last}")).await;
+            let reply = driven.read_to_end().await;
+            assert!(reply.contains(&format!("\r\nConnection: {connection}\r\n")), "{last} {reply}");
+            assert_eq!(driven.seconds().await, if connection == "close" { 0 } else { 30 }, "{last}");
+        }
+        let mut driven = Driven::from(PROXY, fancy(Vec::new()), 10_000);
+        driven.send("GET /secret/numbers?mode=x HTTP/1.1\r\nX-Client: ::1\r\n\r\n").await;
+        let reply = driven.read_to_end().await;
+        assert!(reply.contains("\r\nConnection: close\r\n"), "the statistics close: {reply}");
+        assert_eq!(driven.seconds().await, 0);
     });
 }
 

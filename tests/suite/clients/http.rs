@@ -37,6 +37,12 @@ pub(crate) fn get_with(tracker: SocketAddr, target: &str, headers: &str) -> Repl
     ask(tracker, request(target, headers).as_bytes())
 }
 
+/// [`get_with`] for a proxy: its connections stay open unless it wants them closed.
+#[track_caller]
+pub(crate) fn get_closing(tracker: SocketAddr, target: &str, headers: &str) -> Reply {
+    get_with(tracker, target, &format!("Connection: close\r\n{headers}"))
+}
+
 /// [`get_with`] from this address.
 #[track_caller]
 pub(crate) fn get_from(ip: IpAddr, tracker: SocketAddr, target: &str, headers: &str) -> Reply {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::refuses_key;
-use crate::clients::http::{Reply, get, get_from, get_with};
+use crate::clients::http::{Connection, Reply, get_closing, get_from, request};
 use crate::flavour::{client, has, only_with, only_without, serves};
 use crate::harness::tests;
 use crate::http::{announce_target, counts, peers, scrape_target};
@@ -18,6 +18,7 @@ tests![
     the_header_is_ignored_if_it_does_not_come_from_a_proxy,
     the_header_may_have_another_name,
     the_address_in_the_query_overrides_the_header,
+    a_proxys_connection_stays_open_without_being_asked,
 ];
 
 /// Some of the loopback addresses are proxies: 127.0.0.1 and ::1, but not 127.0.0.9.
@@ -42,22 +43,22 @@ fn the_header_is_ignored_unless_a_proxy_is_configured() {
             "X-Forwarded-For: nonsense",
         ] {
             let headers = format!("{header}\r\n");
-            get_with(server, &announce_target(0, "port=1&left=0"), &headers).bencode();
-            let answer = get_with(server, &announce_target(0, "port=2&left=1"), &headers).bencode();
+            get_closing(server, &announce_target(0, "port=1&left=0"), &headers).bencode();
+            let answer = get_closing(server, &announce_target(0, "port=2&left=1"), &headers).bencode();
             let ips: Vec<_> = peers(&answer).iter().map(|peer| peer.ip()).collect();
             assert_eq!((counts(&answer), ips), ((1, 0, 1), vec![server.ip()]), "{header}");
         }
         for port in [1, 2] {
-            get_with(server, &announce_target(0, &format!("port={port}&event=stopped")), "").bencode();
+            get_closing(server, &announce_target(0, &format!("port={port}&event=stopped")), "").bencode();
         }
     }
-    assert_eq!(get_with(tracker.http(), "/stats", "X-Forwarded-For: 192.0.2.1\r\n").status, 200);
+    assert_eq!(get_closing(tracker.http(), "/stats", "X-Forwarded-For: 192.0.2.1\r\n").status, 200);
 }
 
 /// Announces as a proxy does, with these lines in the head.
 #[track_caller]
 fn forward(server: SocketAddr, n: u8, lines: &str) -> Reply {
-    get_with(server, &announce_target(n, "port=7&left=0"), lines)
+    get_closing(server, &announce_target(n, "port=7&left=0"), lines)
 }
 
 /// The address of the peer with port 7 as another peer is told it. Both leave afterwards.
@@ -65,10 +66,10 @@ fn forward(server: SocketAddr, n: u8, lines: &str) -> Reply {
 fn announced_at(server: SocketAddr, n: u8, lines: &str) -> String {
     let other = if server.is_ipv4() { "X-Forwarded-For: 198.51.100.1\r\n" } else { "X-Forwarded-For: 2001:db8::9\r\n" };
     forward(server, n, lines).bencode();
-    let answer = get_with(server, &announce_target(n, "port=9&left=1"), other).bencode();
+    let answer = get_closing(server, &announce_target(n, "port=9&left=1"), other).bencode();
     let found: Vec<_> = peers(&answer).into_iter().filter(|peer| peer.port() == 7).collect();
-    get_with(server, &announce_target(n, "port=9&event=stopped"), other).bencode();
-    let gone = get_with(server, &announce_target(n, "port=7&event=stopped"), lines).bencode();
+    get_closing(server, &announce_target(n, "port=9&event=stopped"), other).bencode();
+    let gone = get_closing(server, &announce_target(n, "port=7&event=stopped"), lines).bencode();
     assert_eq!((counts(&gone), found.len()), ((0, 0, 0), 1), "{lines}");
     found[0].ip().to_string()
 }
@@ -128,7 +129,7 @@ fn a_proxy_whose_header_is_unclear_is_refused() {
             "X-Forwarded-For: \u{e9}\r\n",
         ] {
             for target in pages().iter().chain([&announce_target(0, "port=7&left=0")]) {
-                let reply = get_with(server, target, lines);
+                let reply = get_closing(server, target, lines);
                 assert_eq!((reply.status, reply.text().as_str()), REFUSED, "{target} {lines}");
             }
         }
@@ -141,16 +142,16 @@ fn without_the_header_the_proxys_own_host_reads_pages_and_announces_nothing() {
     for &server in tracker.https() {
         for lines in ["", "X-Real-IP: 192.0.2.1\r\n", "Forwarded: for=192.0.2.1\r\n"] {
             for page in pages() {
-                assert_eq!(get_with(server, &page, lines).status, 200, "{page} {lines}");
+                assert_eq!(get_closing(server, &page, lines).status, 200, "{page} {lines}");
             }
             let reply = forward(server, 0, lines);
             assert_eq!((reply.status, reply.text().as_str()), REFUSED, "{lines}");
         }
         let other = if server.is_ipv4() { "192.0.2.9" } else { "2001:db8::9" };
         let lines = format!("X-Forwarded-For: {other}\r\n");
-        let answer = get_with(server, &announce_target(0, "port=9&left=1"), &lines).bencode();
+        let answer = get_closing(server, &announce_target(0, "port=9&left=1"), &lines).bencode();
         assert_eq!((counts(&answer), peers(&answer)), ((0, 0, 1), vec![]), "the proxy is no peer");
-        get_with(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
+        get_closing(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
     }
 }
 
@@ -177,7 +178,7 @@ fn the_header_may_have_another_name() {
         let (other, seen) = if server.is_ipv4() { ("192.0.2.9", "192.0.2.1") } else { ("2001:db8::9", "2001:db8::1") };
         let announce = |parameters: &str, ip: &str| {
             let lines = format!("X-Forwarded-For: 6.6.6.6\r\nCF-Connecting-IP: {ip}\r\n");
-            get_with(server, &announce_target(0, parameters), &lines).bencode()
+            get_closing(server, &announce_target(0, parameters), &lines).bencode()
         };
         announce("port=7&left=0", seen);
         let found = peers(&announce("port=9&left=1", other));
@@ -196,17 +197,69 @@ fn the_address_in_the_query_overrides_the_header() {
             if server.is_ipv4() { ("192.0.2.1", "192.0.2.2") } else { ("2001:db8::1", "2001:db8::2") };
         let target = announce_target(0, &format!("port=7&left=0&ip={asked}"));
         for lines in ["X-Forwarded-For: unknown\r\n", ""] {
-            let status = get_with(server, &target, lines).status;
+            let status = get_closing(server, &target, lines).status;
             assert_eq!(status, if has("ip-from-query") { 200 } else { 400 }, "{lines}");
-            get(server, &format!("{target}&event=stopped"));
+            get_closing(server, &format!("{target}&event=stopped"), "");
         }
         let lines = format!("X-Forwarded-For: {forwarded}\r\n");
-        get_with(server, &target, &lines).bencode();
-        let found = peers(&get_with(server, &announce_target(0, "port=9&left=1"), &lines).bencode());
+        get_closing(server, &target, &lines).bencode();
+        let found = peers(&get_closing(server, &announce_target(0, "port=9&left=1"), &lines).bencode());
         let expected = if has("ip-from-query") { asked } else { forwarded };
         let found: Vec<_> = found.iter().filter(|peer| peer.port() == 7).map(|peer| peer.ip().to_string()).collect();
         assert_eq!(found, [expected]);
-        get_with(server, &format!("{target}&event=stopped"), &lines).bencode();
-        get_with(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
+        get_closing(server, &format!("{target}&event=stopped"), &lines).bencode();
+        get_closing(server, &announce_target(0, "port=9&event=stopped"), &lines).bencode();
+    }
+}
+
+fn a_proxys_connection_stays_open_without_being_asked() {
+    only_with("ip-from-proxy");
+    let tracker = Start::loopback().config(PROXIES).run();
+    for &server in tracker.https() {
+        let torrent = server.is_ipv6().into();
+        let mut connection = Connection::open(server);
+        // Several clients share it.
+        for n in 1..=3 {
+            let ip = if server.is_ipv4() { format!("192.0.2.{n}") } else { format!("2001:db8::{n}") };
+            let lines = format!("X-Forwarded-For: {ip}\r\n");
+            connection.send(request(&announce_target(torrent, "port=7&left=0"), &lines));
+            let reply = connection.reply();
+            assert_eq!(reply.header("connection"), Some("keep-alive"));
+            assert_eq!(counts(&reply.bencode()), (n, 0, 0));
+            connection.send(request(&announce_target(2, "port=7&event=stopped"), &lines));
+            connection.reply().bencode();
+        }
+        // Whatever the reply is, but for one to what is no request.
+        for (target, lines, status) in [
+            (scrape_target([0]), "", 200),
+            (announce_target(0, "port=7"), "", 400),
+            (announce_target(0, "port=7"), "X-Forwarded-For: unknown\r\n", 400),
+            ("/nowhere".into(), "", 404),
+        ] {
+            connection.send(request(&target, lines));
+            let reply = connection.reply();
+            assert_eq!((reply.status, reply.header("connection")), (status, Some("keep-alive")), "{target}");
+        }
+        connection.send(format!("GET {} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", scrape_target([0])));
+        assert_eq!(connection.reply().header("connection"), Some("keep-alive"));
+        for last in
+            ["HTTP/1.1\r\nConnection: close\r\n", "HTTP/1.1\r\nConnection: keep-alive, close\r\n", "HTTP/1.0\r\n"]
+        {
+            let mut connection = Connection::open(server);
+            connection.send(request("/nowhere", ""));
+            assert_eq!(connection.reply().header("connection"), Some("keep-alive"));
+            let reply = connection.ask_last(format!("GET {} {last}\r\n", scrape_target([0])).as_bytes());
+            assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{last}");
+        }
+        for last in [request("/stats", ""), "POST / HTTP/1.1\r\n\r\n".into(), "nonsense\r\n\r\n".into()] {
+            let reply = connection.ask_last(last.as_bytes());
+            assert_eq!(reply.header("connection"), Some("close"), "{last}");
+            connection = Connection::open(server);
+        }
+        // Others have to ask for it, whatever they say of themselves.
+        if server.is_ipv4() {
+            let reply = get_from(client(server.ip(), 9), server, &scrape_target([0]), "X-Forwarded-For: 127.0.0.1\r\n");
+            assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+        }
     }
 }

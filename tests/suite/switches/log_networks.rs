@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::clients::http::{get, get_from, get_with};
+use crate::clients::http::{get, get_closing, get_from};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{info_hash, loopback, only_with, only_without};
 use crate::harness::{skip, tests};
@@ -97,15 +97,15 @@ fn clients_behind_a_proxy_have_networks_of_their_own() {
     for &server in tracker.https() {
         for ip in ["192.0.2.1", "::ffff:192.0.2.200", "192.0.3.1", "2001:db8:1:2::3", "2001:db8:1:4::5", "2001:db8:2::"]
         {
-            get_with(server, &announce_target(0, "port=1"), &lines(ip));
+            get_closing(server, &announce_target(0, "port=1"), &lines(ip));
         }
-        assert_eq!(get(server, &announce_target(0, "port=1")).status, 400, "nor is this counted");
+        assert_eq!(get_closing(server, &announce_target(0, "port=1"), "").status, 400, "nor is this counted");
     }
     let count = |n: usize| format!("{:08}", n * tracker.https().len());
     let row = |n: usize, network: &str| format!("{}: {network}\n", count(n));
     let ipv4 = [row(2, "192.0.2.0") + &row(1, "192.0.3.0"), row(3, "192.0.0.0")];
     let ipv6 = [row(2, "2001:db8:1::") + &row(1, "2001:db8:2::"), row(3, "2001:db8::")];
     let expected = networks_page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
-    let shown = get_with(tracker.http(), "/stats?mode=busy", &lines(&tracker.http().ip().to_string()));
+    let shown = get_closing(tracker.http(), "/stats?mode=busy", &lines(&tracker.http().ip().to_string()));
     assert_eq!(shown.text(), expected);
 }

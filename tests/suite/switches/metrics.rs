@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{access_list, restrict_stats, sync_live};
 use crate::clients::cluster::Member;
-use crate::clients::http::{Connection, ask, get, get_with, percent, request};
+use crate::clients::http::{Connection, ask, get, get_closing, percent, request};
 use crate::clients::openmetrics::{Samples, samples};
 use crate::clients::udp::{Announce, COMPLETED, Client, MAGIC, SCRAPE, header};
 use crate::flavour::{FEATURES, IPV4, IPV6, has, hex, info_hash, loopback, only_with, only_without, serves};
@@ -271,7 +271,8 @@ fn requests_are_counted_under_the_family_of_the_client() {
     only_with("metrics");
     only_with("ip-from-proxy");
     let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
-    let ask = |target: &str, client: &str| get_with(tracker.http(), target, &format!("X-Forwarded-For: {client}\r\n"));
+    let ask =
+        |target: &str, client: &str| get_closing(tracker.http(), target, &format!("X-Forwarded-For: {client}\r\n"));
     for client in ["192.0.2.1", "2001:db8::1"] {
         ask(&announce_target(0, "port=1"), client);
     }
@@ -342,13 +343,13 @@ fn behind_a_proxy_the_address_of_the_client_decides() {
     let tracker = restrict_stats::closed().config(proxies).run();
     for &server in tracker.https() {
         for (client, expected) in [("192.0.2.7", 200), ("198.51.100.7", 403), ("nonsense", 400)] {
-            let reply = get_with(server, "/metrics", &format!("X-Forwarded-For: {client}\r\n"));
+            let reply = get_closing(server, "/metrics", &format!("X-Forwarded-For: {client}\r\n"));
             assert_eq!(reply.status, expected, "{client}");
         }
-        let told = get_with(server, &announce_target(0, "port=1"), "X-Forwarded-For: 192.0.2.9\r\n");
+        let told = get_closing(server, &announce_target(0, "port=1"), "X-Forwarded-For: 192.0.2.9\r\n");
         assert_eq!(told.status, 200);
     }
-    let page = samples(&get_with(tracker.http(), "/metrics", "X-Forwarded-For: 192.0.2.7\r\n"));
+    let page = samples(&get_closing(tracker.http(), "/metrics", "X-Forwarded-For: 192.0.2.7\r\n"));
     let sample = if serves(IPV4) {
         "opentracker_announces_total{protocol=\"http\",family=\"ipv4\"}"
     } else {

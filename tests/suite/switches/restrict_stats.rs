@@ -45,7 +45,7 @@ fn without_it_the_statistics_are_for_everyone() {
 /// The status that the client at this loopback address gets for this target.
 #[track_caller]
 pub(super) fn status_for(host: u8, server: SocketAddr, target: &str) -> u16 {
-    get_from(client(server.ip(), host), server, target, "").status
+    get_from(client(server.ip(), host), server, target, "Connection: close\r\n").status
 }
 
 /// The command line of a tracker on the loopback addresses of this build, without `access.stats`.
