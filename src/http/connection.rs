@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::tracker::{Clock, Flavour};
 
@@ -27,8 +27,9 @@ use super::walk;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
 
-/// How long a head may take: from the accept, or from the previous reply, to its end.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a head may take: from the accept, or from the previous reply, to its end. What a connection is wrapped in
+/// is part of its first head.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// How long the client may take to receive a reply, or one piece of a long one.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
@@ -57,12 +58,19 @@ pub(super) struct OpenConnection<F: Flavour> {
     buffers: Buffers,
     /// The reply to the request that was answered, if one was.
     reply: Option<Reply<F>>,
+    /// When the time for the first head ends, if it has begun.
+    deadline: Option<Instant>,
 }
 
 impl<F: Flavour> OpenConnection<F> {
     /// Returns the state of a connection over which nothing has come.
     pub(super) fn new() -> Self {
-        Self { buffers: Buffers { input: Vec::new(), output: Vec::new() }, reply: None }
+        Self { buffers: Buffers { input: Vec::new(), output: Vec::new() }, reply: None, deadline: None }
+    }
+
+    /// Returns the state of a connection over which `input` has come, and whose first head has time until `deadline`.
+    pub(super) fn behind(input: Vec<u8>, deadline: Instant) -> Self {
+        Self { buffers: Buffers { input, output: Vec::new() }, reply: None, deadline: Some(deadline) }
     }
 }
 
@@ -107,7 +115,7 @@ impl FastPath {
         self.output.shrink_to(MAX_KEPT_OUTPUT);
         let Some((reply, head_len)) = answer(from, worker, received, &mut self.output) else {
             let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
-            return Some(OpenConnection { buffers, reply: None });
+            return Some(OpenConnection { buffers, reply: None, deadline: None });
         };
         let input = received.get(head_len..).unwrap_or_default();
         let more = reply.unread || !reply.next.is_close();
@@ -119,7 +127,7 @@ impl FastPath {
         // not ask to keep the connection.
         if stays || !output.is_empty() {
             let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
-            return Some(OpenConnection { buffers, reply: Some(reply) });
+            return Some(OpenConnection { buffers, reply: Some(reply), deadline: None });
         }
         None
     }
@@ -141,8 +149,9 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     worker: &Worker<F, C>,
     connection: OpenConnection<F>,
 ) {
-    let OpenConnection { mut buffers, mut reply } = connection;
-    let (deadline, stopping) = (pin!(sleep(HEAD_TIME)), pin!(worker.stopping()));
+    let OpenConnection { mut buffers, mut reply, deadline } = connection;
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + HEAD_TIME);
+    let (deadline, stopping) = (pin!(sleep_until(deadline)), pin!(worker.stopping()));
     let mut deadlines = Deadlines { deadline, stopping };
     loop {
         let Reply { next, unread } = match reply.take() {
@@ -173,8 +182,9 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
             return;
         }
         if !keep_alive || worker.is_stopping() {
-            return close(stream, unread || !input.is_empty(), F::Wrappers::WRAPS).await;
+            return close(stream, unread || !input.is_empty(), F::Wrappers::HAS_LAST_WORD).await;
         }
+        deadlines.deadline.as_mut().reset(Instant::now() + HEAD_TIME);
         output.clear();
         if input.is_empty() {
             input.shrink_to(INITIAL_INPUT);
@@ -203,7 +213,6 @@ async fn receive<F: HttpFlavour, C: Clock>(
     Buffers { input, output }: &mut Buffers,
     Deadlines { deadline, stopping }: &mut Deadlines<'_, impl Future<Output = ()>>,
 ) -> Option<Reply<F>> {
-    deadline.as_mut().reset(Instant::now() + HEAD_TIME);
     loop {
         let has_begun = !input.is_empty();
         if has_begun {
@@ -339,8 +348,8 @@ async fn flush_at_once(stream: &mut impl ByteStream) -> io::Result<bool> {
 
 /// Closes a connection in such a way that what was sent last arrives: a system that closes one with something unread
 /// tells the other end to forget all (RFC 9112, section 9.6). What wraps a connection may have a last word to say, too.
-async fn close(mut stream: impl ByteStream, unread: bool, is_wrapped: bool) {
-    if unread || is_wrapped || has_more(&mut stream).await {
+async fn close(mut stream: impl ByteStream, unread: bool, has_last_word: bool) {
+    if unread || has_last_word || has_more(&mut stream).await {
         let linger = async {
             stream.shutdown().await?;
             tokio::io::copy(&mut stream.take(MAX_LINGER), &mut tokio::io::sink()).await

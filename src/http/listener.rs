@@ -11,14 +11,14 @@ use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::SockRef;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::stats::Counter;
 use crate::stop::StopToken;
 use crate::tracker::Clock;
 
 use super::byte_stream::ByteStream;
-use super::connection::{FastPath, OpenConnection, WRITE_TIME, drive, race};
+use super::connection::{FastPath, HEAD_TIME, OpenConnection, WRITE_TIME, drive, race};
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
 use super::worker::Worker;
@@ -112,8 +112,8 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
 }
 
 /// Answers a connection at once if it can, else in a task of its own. Only a connection that stays takes a permit, but
-/// while there is none, no connection is answered. One that is wrapped stays, since what comes over it cannot be read
-/// yet. Breaks when there will never be a permit again.
+/// while there is none, no connection is answered. One that is wrapped stays, since it may have to be waited for more
+/// than once. Breaks when there will never be a permit again.
 ///
 /// # Errors
 ///
@@ -129,7 +129,8 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     if worker.is_full() {
         permit = worker.permit().await;
     }
-    let connection = if F::Wrappers::WRAPS {
+    let is_wrapped = F::Wrappers::WRAPS && worker.service.borrow().shared().tracker.flavour().wrappers().wraps(from);
+    let connection = if is_wrapped {
         OpenConnection::new()
     } else {
         let Some(connection) = fast_path.answer(&mut incoming, from.ip(), worker) else {
@@ -142,9 +143,10 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     }
     let Some(permit) = permit else { return Ok(ControlFlow::Break(())) };
     let stream = incoming.into_stream()?;
-    if F::Wrappers::WRAPS {
+    // With the constant, a build without wrappers has none of this.
+    if F::Wrappers::WRAPS && is_wrapped {
         spawn_local(async move {
-            if let Some((stream, client)) = pass(stream, from, &permit.worker).await {
+            if let Some((stream, client, connection)) = pass(stream, from, &permit.worker).await {
                 drive(stream, client.ip(), &permit.worker, connection).await;
             }
         });
@@ -154,15 +156,26 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Takes a connection through what this build wraps connections in. Returns `None` if that fails, or if the worker is
-/// to stop meanwhile: no request is lost then.
+/// Takes a connection through what this build wraps connections in, in the time that its first head has too. Returns
+/// `None` if that fails, or if the worker is to stop meanwhile: no request is lost then. Counts what is malformed.
 async fn pass<F: HttpFlavour, C: Clock, S: ByteStream + 'static>(
     stream: S,
     from: SocketAddr,
     worker: &Worker<F, C>,
-) -> Option<(<F::Wrappers as Wrappers>::Stream<S>, SocketAddr)> {
+) -> Option<(<F::Wrappers as Wrappers>::Stream<S>, SocketAddr, OpenConnection<F>)> {
     let shared = Arc::clone(worker.service.borrow().shared());
-    race(shared.tracker.flavour().wrappers().pass(stream, from), worker.stopping()).await.ok()?.ok()
+    let (deadline, mut received) = (Instant::now() + HEAD_TIME, Vec::new());
+    let passing = timeout_at(deadline, shared.tracker.flavour().wrappers().pass(stream, from, &mut received));
+    let passed = race(passing, worker.stopping()).await.ok()?;
+    let is_malformed = match passed {
+        Ok(Ok((stream, client))) => return Some((stream, client, OpenConnection::behind(received, deadline))),
+        Ok(Err(error)) => error.kind() == ErrorKind::InvalidData,
+        Err(_) => !received.is_empty(),
+    };
+    if is_malformed {
+        worker.service.borrow().counters().count_from(Counter::Http400Parse, from.ip());
+    }
+    None
 }
 
 /// Returns whether an error concerns only the connection that was to be accepted, as some do that accept(2) returns on
@@ -186,10 +199,34 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::http::testing::{Plain, Still, plain, run, worker};
+    use crate::http::flavour::NoRoute;
+    use crate::http::testing::{Plain, Still, plain, run, with, worker};
     use crate::http::worker::ConnectionLimit;
+    use crate::http::wrapper::{NoWrapper, Wrapper};
 
     type Connection = io::Result<(DuplexStream, SocketAddr)>;
+
+    /// A stage with nothing to do for anybody.
+    struct Idle;
+
+    impl Wrapper for Idle {
+        const HAS_LAST_WORD: bool = false;
+
+        type Stream<S: ByteStream + 'static> = S;
+
+        fn wraps(&self, _: SocketAddr) -> bool {
+            false
+        }
+
+        async fn wrap<S: ByteStream + 'static>(
+            &self,
+            _: S,
+            _: SocketAddr,
+            _: &mut Vec<u8>,
+        ) -> io::Result<(S, SocketAddr)> {
+            unreachable!("nobody is wrapped")
+        }
+    }
 
     const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
 
@@ -299,9 +336,14 @@ mod tests {
 
     #[test]
     fn who_is_answered_at_once_takes_no_permit() {
+        takes_no_permit(NoWrapper);
+        takes_no_permit(Idle);
+    }
+
+    fn takes_no_permit(wrappers: impl Wrappers) {
         run(false, async {
+            let worker = worker(with(NoRoute, wrappers), &ConnectionLimit::new(1));
             let (listener, address) = listener();
-            let worker = worker(plain(), &ConnectionLimit::new(1));
             let mut client = TcpStream::connect(address).await.unwrap();
             client.write_all(REQUEST).await.unwrap();
             let (incoming, from) = listener.accept().await.unwrap();

@@ -103,7 +103,7 @@ fn fast_path(input: &str, room: usize) -> (String, Option<(String, String, bool)
     let mut incoming = FakeIncoming { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let left = FastPath::new().answer(&mut incoming, "::1".parse().unwrap(), &worker).map(|connection| {
-        let OpenConnection { buffers: Buffers { input, output }, reply } = connection;
+        let OpenConnection { buffers: Buffers { input, output }, reply, .. } = connection;
         (text(input), text(output), reply.is_some())
     });
     (text(incoming.sent), left)
