@@ -1,5 +1,4 @@
-//! `ip-from-proxy` (`WANT_IP_FROM_PROXY`): the client's address is taken from a proxy's header, from proxies in
-//! `access.proxy` alone.
+//! The header in which proxies that speak HTTP name their client.
 //!
 //! Each proxy adds the address that it was asked from to the end of the list in the header. What stands to the left of
 //! the entry that the outermost of our proxies made is the client's own word. So the list is read from its end: the
@@ -13,8 +12,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
-
 use crate::config::Settings;
 use crate::http::address::{BadAddress, address_and_port};
 use crate::http::flavour::ClientAddress;
@@ -23,27 +20,23 @@ use crate::http::request::Request;
 use crate::server::{Plug, StartError, opens_nothing};
 use crate::tracker::AddressFamilies;
 
+use super::Proxies;
+
 /// Which proxies are believed, and the header in which they say for whom they ask.
 #[derive(Debug)]
 pub struct FromProxy {
-    proxies: Vec<IpNet>,
+    proxies: Proxies,
     header: String,
 }
 
 impl FromProxy {
-    /// Returns whether this is the address of a proxy that is believed.
-    fn blesses(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.proxies.iter().any(|network| network.contains(&address))
-    }
-
     /// Returns the address of the client for whom `connection` asks; `None` for a proxy that does not say.
     ///
     /// # Errors
     ///
     /// It is a proxy's, and its header cannot be understood.
     fn client(&self, connection: IpAddr, request: &Request<'_>) -> Result<Option<IpAddr>, BadAddress> {
-        if !self.blesses(connection) {
+        if !self.proxies.contain(connection) {
             return Ok(Some(connection));
         }
         if request.header(&self.header).next().is_none() {
@@ -53,7 +46,7 @@ impl FromProxy {
         for entry in entries_from_the_right(request, &self.header) {
             let (address, _) = address_and_port(entry)?;
             client = Ok(Some(address));
-            if !self.blesses(address) {
+            if !self.proxies.contain(address) {
                 break;
             }
         }
@@ -78,7 +71,7 @@ impl ClientAddress for FromProxy {
     }
 
     fn is_proxy(&self, connection: IpAddr) -> bool {
-        self.blesses(connection)
+        self.proxies.contain(connection)
     }
 }
 
@@ -86,7 +79,7 @@ impl Plug for FromProxy {
     opens_nothing!();
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
-        Ok(Self { proxies: settings.access.proxy.clone(), header: settings.access.proxy_header.clone() })
+        Ok(Self { proxies: Proxies(settings.access.proxy.clone()), header: settings.access.proxy_header.clone() })
     }
 }
 
@@ -285,7 +278,7 @@ mod tests {
             client: IpAddr,
             proxies in prop::collection::vec(blessed(), 0..5),
         ) {
-            prop_assume!(!from_proxy().blesses(client));
+            prop_assume!(!from_proxy().proxies.contain(client));
             let value = [&[claim, client.to_string()], &proxies[..]].concat().join(", ");
             prop_assert_eq!(forwarded(PROXY, &value), Some(client.to_canonical().to_string()));
         }
