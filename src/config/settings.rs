@@ -78,6 +78,8 @@ pub struct AccessSettings {
     pub proxy: Vec<IpNet>,
     /// The header in which a proxy names the client's address (`ip-from-proxy`).
     pub proxy_header: String,
+    /// Connections from proxies begin with a header of the PROXY protocol (`ip-from-proxy`).
+    pub proxy_protocol: bool,
 }
 
 impl Default for AccessSettings {
@@ -91,6 +93,7 @@ impl Default for AccessSettings {
             stats_path: "stats".into(),
             proxy: Vec::new(),
             proxy_header: "X-Forwarded-For".into(),
+            proxy_protocol: false,
         }
     }
 }

@@ -64,7 +64,7 @@ fn read<'a>(value: DeValue<'a>, lines: &Lines) -> Value<'a> {
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
             .map_or(Value::Other("a number that large"), Value::Integer),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
-        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(_) => Value::Other("a date or time"),
         DeValue::Array(items) => Value::List(items.into_iter().map(|item| read_item(item, lines)).collect()),
         DeValue::Table(_) => Value::Other("a table"),

@@ -31,6 +31,8 @@ pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
     /// A TOML integer.
     Integer(i128),
+    /// A TOML boolean.
+    Flag(bool),
     /// A TOML array.
     List(Vec<Item<'a>>),
     /// What no key takes, in words.
@@ -73,6 +75,7 @@ impl Value<'_> {
             Self::Bare(word) => quoted(&word.to_string_lossy()),
             Self::Text(text) => quoted(text),
             Self::Integer(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
             Self::List(_) => "a list".to_owned(),
             Self::Other(what) => (*what).to_owned(),
             Self::Nothing => "nothing".to_owned(),
@@ -146,6 +149,15 @@ impl ValueReader<'_> {
             _ => None,
         };
         number.filter(|number| range.contains(number)).ok_or(ValueError::Malformed)
+    }
+
+    /// Reads true or false.
+    pub(super) fn flag(&self) -> Result<bool, ValueError> {
+        match self.value {
+            Value::Bare(_) => self.word()?.parse().map_err(|_| ValueError::Malformed),
+            Value::Flag(flag) => Ok(*flag),
+            _ => Err(ValueError::Malformed),
+        }
     }
 
     /// Reads a text that cannot contain `#`. The original reads such a value to its end and ignores what follows, so

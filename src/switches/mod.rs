@@ -12,7 +12,6 @@ mod this_build;
 pub use this_build::ThisBuild;
 
 use crate::http::flavour::{AbsentRoute, Unlimited};
-use crate::http::wrapper::NoWrapper;
 use crate::udp;
 
 /// The off twins. A build that has every switch of a kind has no use for the twin.
@@ -20,6 +19,7 @@ use crate::udp;
 use crate::{
     http::coding::NoCoding,
     http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
+    http::wrapper::NoWrapper,
     tracker::{Ipv4Only, Open, Standalone, Unlogged},
 };
 
@@ -116,8 +116,8 @@ type ScrapeLimit = Unlimited;
 // Who hears how long requests took.
 choose! { type RequestTimes = if "metrics" { metrics::Times } else { Untimed } }
 
-// What connections pass through before HTTP. No switch wraps them yet.
-type Wrappers = NoWrapper;
+// What connections pass through before HTTP, the stage next to the socket first: any number.
+choose! { type Wrappers = if "ip-from-proxy" { ip_from_proxy::ProxyProtocol } else { NoWrapper } }
 
 // What brings datagrams. No switch has another driver yet.
 type Driver = udp::Socket;

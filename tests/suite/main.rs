@@ -76,6 +76,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::ip_from_query::TESTS,
     switches::log_networks::TESTS,
     switches::metrics::TESTS,
+    switches::proxy_protocol::TESTS,
     switches::TESTS,
     switches::restrict_stats::TESTS,
     switches::sync_live::TESTS,

@@ -129,6 +129,18 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &["ip-from-proxy"],
         },
+        KeySpec {
+            name: "access.proxy_protocol",
+            original: None,
+            takes: ValueType::Flag(|s| &mut s.access.proxy_protocol),
+            default: DefaultValue::Value("false", None),
+            example: "true",
+            summary: "Whether connections of those proxies begin with a PROXY protocol header, version 1 or 2",
+            explanation: "With true, one that does not is closed, and the address in it is that of the connection: \
+                          access.proxy_header is read only if that address is a proxy's too.",
+            reload: Reload::NotRead,
+            needs: &["ip-from-proxy"],
+        },
     ],
 };
 

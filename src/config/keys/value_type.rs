@@ -31,6 +31,8 @@ pub(crate) enum ValueType {
     },
     /// One of these words.
     Word(&'static [Choice]),
+    /// True or false.
+    Flag(fn(&mut Settings) -> &mut bool),
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
     Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
@@ -78,6 +80,7 @@ impl ValueType {
                 let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
                 quoted.join(" or ").into()
             }
+            Self::Flag(_) => "true or false".into(),
             Self::Text { expects, .. } => expects.into(),
         }
     }
@@ -119,6 +122,7 @@ impl ValueType {
                 let (_, set) = words.iter().find(|(one, _)| *one == word).ok_or(ValueError::Malformed)?;
                 set(settings);
             }
+            Self::Flag(field) => *field(settings) = reader.flag()?,
             Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
         }
         Ok(())

@@ -139,6 +139,28 @@ fn numbers_have_bounds() {
 }
 
 #[test]
+fn a_flag_is_true_or_false() {
+    for (text, expected) in [
+        ("access.proxy_protocol true", Some(true)),
+        ("access.proxy_protocol false", Some(false)),
+        ("access.proxy_protocol true # they greet", Some(true)),
+        ("access.proxy_protocol = true", Some(true)),
+        ("[access]\nproxy_protocol = false", Some(false)),
+        ("access.proxy_protocol True", None),
+        ("access.proxy_protocol yes", None),
+        ("access.proxy_protocol 1", None),
+        ("access.proxy_protocol = 1", None),
+        ("access.proxy_protocol = 'true'", None),
+        ("access.proxy_protocol = [true]", None),
+        ("access.proxy_protocol =", None),
+    ] {
+        let found = read(text, ALL).ok().map(|settings| settings.access.proxy_protocol);
+        assert_eq!(found, expected, "{text}");
+    }
+    assert!(!Settings::default().access.proxy_protocol);
+}
+
+#[test]
 fn texts_that_end_up_in_headers_and_routes_are_checked() {
     let taken = |key: &str, value: &str| read(&format!("[{key}]\n{value}"), ALL).is_ok();
     for (value, expected) in [
@@ -236,7 +258,7 @@ fn a_number_or_a_word_is_either_in_both_syntaxes() {
         ("Never", "\"Never\""),
         ("= ''", "\"\""),
         ("= ['never']", "a list"),
-        ("= false", "true or false"),
+        ("= false", "false"),
         ("-1", "\"-1\""),
     ] {
         let said = format!("(line 1) takes a whole number from 1 to 1440, or \"never\", not {found}");

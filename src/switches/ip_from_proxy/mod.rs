@@ -2,14 +2,18 @@
 //! `access.proxy`.
 //!
 //! - [`forwarded`]: the header in which proxies that speak HTTP name it.
+//! - [`proxy_protocol`]: what proxies that do not speak HTTP say before all else; [`greeting`] reads it.
 
 mod forwarded;
+mod greeting;
+mod proxy_protocol;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 pub(super) use forwarded::FromProxy;
+pub(super) use proxy_protocol::ProxyProtocol;
 
 /// The proxies that are believed: the networks of `access.proxy`.
 #[derive(Debug, Default)]

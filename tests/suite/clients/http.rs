@@ -74,7 +74,7 @@ impl Connection {
     }
 
     #[track_caller]
-    fn open_from(ip: IpAddr, tracker: SocketAddr) -> Self {
+    pub(crate) fn open_from(ip: IpAddr, tracker: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(tracker), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(ip, 0).into()).unwrap();
         socket.connect_timeout(&tracker.into(), MAX_WAIT).unwrap();

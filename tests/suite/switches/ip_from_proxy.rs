@@ -28,6 +28,7 @@ fn without_it_its_keys_are_refused() {
     only_without("ip-from-proxy");
     refuses_key("ip-from-proxy", "access.proxy", "127.0.0.1");
     refuses_key("ip-from-proxy", "access.proxy_header", "X-Real-IP");
+    refuses_key("ip-from-proxy", "access.proxy_protocol", "true");
 }
 
 /// With the switch or without.

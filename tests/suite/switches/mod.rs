@@ -13,6 +13,7 @@ pub(crate) mod ip_from_proxy;
 pub(crate) mod ip_from_query;
 pub(crate) mod log_networks;
 pub(crate) mod metrics;
+pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
 pub(crate) mod sync_live;
 pub(crate) mod v6;
