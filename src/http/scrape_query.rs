@@ -1,6 +1,6 @@
 //! What the query of a scrape asks for.
 
-use crate::tracker::InfoHash;
+use crate::tracker::{InfoHash, PendingScrape};
 
 use super::query::Query;
 use super::reply::Error;
@@ -10,7 +10,7 @@ const MAX_SCRAPED: usize = 64;
 
 /// The torrents that a scrape asks for (BEP 48), each once and in the order in which bencode wants them.
 pub(super) struct ScrapeQuery {
-    hashes: [InfoHash; MAX_SCRAPED],
+    scrapes: [PendingScrape; MAX_SCRAPED],
     len: usize,
 }
 
@@ -21,23 +21,26 @@ impl ScrapeQuery {
     ///
     /// There is no info hash, or one is malformed.
     pub(super) fn read(query: Query<'_>) -> Result<Self, Error> {
-        let mut scrape = Self { hashes: [InfoHash::default(); MAX_SCRAPED], len: 0 };
-        let hashes = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
-        for (place, (_, value)) in scrape.hashes.iter_mut().zip(hashes) {
+        let (mut hashes, mut many) = ([InfoHash::default(); MAX_SCRAPED], 0);
+        let values = query.pairs().filter(|(key, _)| key.is(b"info_hash"));
+        for (place, (_, value)) in hashes.iter_mut().zip(values) {
             *place = value.info_hash()?.ok_or(Error::Parameter)?;
+            many += 1;
+        }
+        let hashes = hashes.get_mut(..many).filter(|hashes| !hashes.is_empty()).ok_or(Error::Parameter)?;
+        hashes.sort_unstable();
+        let mut scrape = Self { scrapes: [PendingScrape::default(); MAX_SCRAPED], len: 0 };
+        let each_once = hashes.chunk_by(|one, next| one == next).filter_map(<[_]>::first);
+        for (place, &info_hash) in scrape.scrapes.iter_mut().zip(each_once) {
+            place.info_hash = info_hash;
             scrape.len += 1;
         }
-        if scrape.len == 0 {
-            return Err(Error::Parameter);
-        }
-        scrape.hashes.get_mut(..scrape.len).unwrap_or_default().sort_unstable();
         Ok(scrape)
     }
 
-    /// Returns the info hashes, sorted and each once.
-    pub(super) fn info_hashes(&self) -> impl Iterator<Item = &InfoHash> {
-        let sorted = self.hashes.get(..self.len).unwrap_or_default();
-        sorted.chunk_by(|one, next| one == next).filter_map(<[_]>::first)
+    /// Returns the torrents, sorted and each once, to be scraped.
+    pub(super) fn scrapes(&mut self) -> &mut [PendingScrape] {
+        self.scrapes.get_mut(..self.len).unwrap_or_default()
     }
 }
 
@@ -46,7 +49,8 @@ mod tests {
     use super::*;
 
     fn scraped(query: &str) -> Result<Vec<InfoHash>, Error> {
-        ScrapeQuery::read(Query::new(query.as_bytes())).map(|scrape| scrape.info_hashes().copied().collect())
+        let mut scrape = ScrapeQuery::read(Query::new(query.as_bytes()))?;
+        Ok(scrape.scrapes().iter().map(|one| one.info_hash).collect())
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::stats::Counter;
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
                            Connection: close\r\n\r\n<title>400 Invalid Request</title>\n";
-const EMPTY_SCRAPE: &str = "d5:filesdee";
+const SCRAPED: &str = "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei0eeee";
 const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
 const KEEP: &str = "Connection: keep-alive\r\n\r\n";
 
@@ -112,7 +112,7 @@ fn fast_path(input: &str, room: usize) -> (String, Option<(String, String, bool)
 #[test]
 fn the_fast_path_is_enough_for_a_request_that_is_there_and_a_reply_that_fits() {
     let (sent, left) = fast_path(&format!("{SCRAPE}\r\n"), 1000);
-    assert!(sent.starts_with("HTTP/1.1 200 OK") && sent.ends_with(EMPTY_SCRAPE));
+    assert!(sent.starts_with("HTTP/1.1 200 OK") && sent.ends_with(SCRAPED));
     assert_eq!(left, None);
 }
 
@@ -133,7 +133,7 @@ fn the_fast_path_leaves_what_has_to_be_waited_for() {
     let (sent, left) = fast_path(&format!("{SCRAPE}{KEEP}GET /"), 1000);
     let (input, unsent, answered) = left.unwrap();
     assert_eq!((sent, input, answered), (nothing(), "GET /".into(), true), "the connection stays open, more has come");
-    assert!(unsent.ends_with(EMPTY_SCRAPE));
+    assert!(unsent.ends_with(SCRAPED));
     let (sent, left) = fast_path("POST / HTTP/1.1\r\n\r\nbody", 1000);
     let (_, unsent, answered) = left.unwrap();
     assert_eq!((sent, unsent.as_str(), answered), (nothing(), BAD_REQUEST, true), "a body that is not read");
@@ -156,7 +156,7 @@ fn what_the_fast_path_could_not_send_is_sent_before_all_else() {
         client.read_to_string(&mut replies).await.unwrap();
         assert!(replies.starts_with("HTTP/1.1 200 OK"));
         assert_eq!(replies.matches("HTTP/1.1 200 OK").count(), 2);
-        assert_eq!(replies.matches(EMPTY_SCRAPE).count(), 2);
+        assert_eq!(replies.matches(SCRAPED).count(), 2);
     });
 }
 
@@ -166,7 +166,8 @@ fn one_request_is_answered_and_no_more() {
         let mut driven = Driven::new(plain(), 10_000);
         driven.send(&format!("{SCRAPE}\r\n{SCRAPE}\r\n")).await;
         let reply = driven.read_to_end().await;
-        assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("\r\nConnection: close\r\n\r\nd5:filesdee"));
+        assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+        assert!(reply.ends_with(&format!("\r\nConnection: close\r\n\r\n{SCRAPED}")), "{reply}");
         assert_eq!(driven.count(Counter::TcpScraped), 1);
     });
 }
@@ -191,7 +192,8 @@ fn old_and_untidy_clients_are_answered() {
         ] {
             let mut driven = Driven::new(plain(), 10_000);
             driven.send(head).await;
-            assert!(driven.read_to_end().await.ends_with(EMPTY_SCRAPE), "{head}");
+            let reply = driven.read_to_end().await;
+            assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.contains("d8:completei0e"), "{head}");
         }
     });
 }
@@ -201,7 +203,7 @@ fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
     run(true, async {
         let mut driven = Driven::new(plain(), 10_000);
         driven.send(&format!("{SCRAPE}{KEEP}")).await;
-        let reply = driven.read_until(EMPTY_SCRAPE).await;
+        let reply = driven.read_until(SCRAPED).await;
         assert!(reply.contains("\r\nConnection: keep-alive\r\n"));
         driven
             .send(&format!("GET /1 HTTP/1.1\r\n{KEEP}{SCRAPE}{KEEP}GET /stats?mode=x HTTP/1.1\r\n{KEEP}{SCRAPE}"))
@@ -252,7 +254,7 @@ fn a_connection_without_a_request_is_closed_after_30_s() {
         let mut idle = Driven::new(plain(), 1000);
         tokio::time::sleep(Duration::from_secs(20)).await;
         idle.send(&format!("{SCRAPE}{KEEP}")).await;
-        assert!(idle.read_to_end().await.ends_with(EMPTY_SCRAPE));
+        assert!(idle.read_to_end().await.ends_with(SCRAPED));
         assert_eq!(idle.seconds().await, 50);
     });
 }
@@ -349,7 +351,7 @@ fn when_the_worker_stops_what_is_idle_is_closed_and_what_is_begun_is_finished() 
     run(true, async {
         let mut idle = Driven::new(plain(), 1000);
         idle.send(&format!("{SCRAPE}{KEEP}")).await;
-        idle.read_until(EMPTY_SCRAPE).await;
+        idle.read_until(SCRAPED).await;
         idle.worker.stop();
         assert_eq!(idle.read_to_end().await, "");
         assert_eq!(idle.seconds().await, 0);
@@ -360,7 +362,7 @@ fn when_the_worker_stops_what_is_idle_is_closed_and_what_is_begun_is_finished() 
         begun.worker.stop();
         yield_now().await;
         begun.send(KEEP).await;
-        assert!(begun.read_to_end().await.ends_with(EMPTY_SCRAPE));
+        assert!(begun.read_to_end().await.ends_with(SCRAPED));
         assert_eq!(begun.seconds().await, 0);
     });
 }
@@ -372,7 +374,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
     for (request, expected) in [
         (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50_000)), BAD_REQUEST),
         (format!("POST / HTTP/1.1\r\n\r\n{}", "a".repeat(50_000)), BAD_REQUEST),
-        (body, "\r\nConnection: close\r\n\r\nd5:filesdee"),
+        (body, &format!("\r\nConnection: close\r\n\r\n{SCRAPED}")),
     ] {
         run(false, async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

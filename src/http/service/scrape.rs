@@ -10,7 +10,9 @@ use crate::tracker::NetworkLog;
 
 use super::elsewhere;
 
-/// Replies with the counts of the torrents that are asked for. Who asks for none in particular asks for all of them.
+/// Replies with the counts of the torrents that are asked for, as over UDP: with zeros for one that is not known, which
+/// clients would take for a failure if it were left out, and for one that is not served, of which nothing is told. Who
+/// asks for none in particular asks for all of them.
 pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let client = exchange.client()?;
     let tracker = &exchange.shared.tracker;
@@ -18,9 +20,9 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let Some(query) = exchange.request.query() else {
         return elsewhere::answer(RouteTarget::Listing(Listing::Scrape), exchange);
     };
-    let scrape_query = ScrapeQuery::read(query)?;
-    let counts = scrape_query.info_hashes().filter_map(|info_hash| Some((info_hash, tracker.scrape(info_hash)?)));
-    let next = exchange.respond(reply::TEXT, &reply::scrape_body(counts)?);
+    let mut scrape_query = ScrapeQuery::read(query)?;
+    tracker.scrape_group(scrape_query.scrapes());
+    let next = exchange.respond(reply::TEXT, &reply::scrape_body(scrape_query.scrapes())?);
     exchange.counters.count_from(Counter::TcpScraped, client);
     Ok(next)
 }

@@ -150,16 +150,22 @@ fn the_build_decides_what_the_address_of_a_client_is() {
 }
 
 #[test]
-fn a_scrape_tells_of_torrents_that_are_known_and_served() {
+fn a_scrape_tells_of_torrents_that_are_known_and_served_and_has_zeros_for_others() {
     let mut service = fancy(Vec::new());
     add_peer(&service, InfoHash([b'b'; 20]), "[::2]:1", true);
     add_peer(&service, InfoHash([b'a'; 20]), "[::2]:1", false);
     let name = |letter: &str| format!("info_hash={}", letter.repeat(20));
     let query = [name("b"), name("a"), name("c"), name("b"), name("!")].join("&");
-    let expected = "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei1ee\
-                    20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi0e10:incompletei0eeee";
-    assert_eq!(get(&mut service, "::1", &format!("/scrape?{query}")), ("200 OK".into(), expected.into()));
-    assert_eq!(get(&mut service, "::1", &format!("/scrape/?{}", name("c"))).1, "d5:filesdee");
+    let zeros = |letter: &str| format!("20:{}d8:completei0e10:downloadedi0e10:incompletei0ee", letter.repeat(20));
+    let expected = format!(
+        "d5:filesd{}20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei1ee\
+         20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi0e10:incompletei0ee{}ee",
+        zeros("!"),
+        zeros("c")
+    );
+    assert_eq!(get(&mut service, "::1", &format!("/scrape?{query}")), ("200 OK".into(), expected));
+    let expected = format!("d5:filesd{}ee", zeros("c"));
+    assert_eq!(get(&mut service, "::1", &format!("/scrape/?{}", name("c"))).1, expected);
     assert_eq!(service.shared().tracker.scrape(&THAT_ONE), None);
     assert_eq!(count(&service, Counter::TcpScraped), 2);
     assert_eq!(count(&service, Counter::FullScraped), 0);

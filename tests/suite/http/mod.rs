@@ -50,3 +50,12 @@ pub(crate) type Counts = (i64, i64, i64);
 pub(crate) fn counts(dictionary: &Value) -> Counts {
     (dictionary.number("complete"), dictionary.number("downloaded"), dictionary.number("incomplete"))
 }
+
+/// The counts of one torrent in the reply to a scrape of it alone.
+#[track_caller]
+pub(crate) fn scraped(server: SocketAddr, n: u8) -> Counts {
+    let answer = get(server, &scrape_target([n])).bencode();
+    let files = answer.find("files").expect("files");
+    assert_eq!(files.keys(), [info_hash(n)]);
+    counts(files.find(info_hash(n)).expect("the torrent"))
+}

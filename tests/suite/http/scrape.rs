@@ -10,7 +10,7 @@ use crate::tracker::Tracker;
 tests![
     a_scrape_of_one_torrent_is_answered,
     a_scrape_of_several_torrents_is_answered_in_sorted_order,
-    unknown_torrents_are_left_out,
+    a_torrent_that_nobody_knows_has_zeros,
     a_scrape_covers_at_most_64_torrents,
     a_scrape_with_a_query_but_no_torrent_is_refused,
     the_path_is_understood_as_leniently_as_that_of_an_announce,
@@ -58,19 +58,24 @@ fn a_scrape_of_one_torrent_is_answered() {
 fn a_scrape_of_several_torrents_is_answered_in_sorted_order() {
     let tracker = tracker_with([3, 200, 5]);
     let answer = get(tracker.http(), &scrape_target([200, 9, 3, 5, 200])).bencode();
-    let expected = [(3, (1, 1, 1)), (5, (0, 0, 1)), (200, (0, 0, 1))];
+    let expected = [(3, (1, 1, 1)), (5, (0, 0, 1)), (9, (0, 0, 0)), (200, (0, 0, 1))];
     let expected: Vec<_> = expected.iter().map(|&(n, counts)| (info_hash(n), counts)).collect();
     let found: Vec<_> = files(&answer).into_iter().map(|(hash, counts)| (hash.try_into().unwrap(), counts)).collect();
-    assert_eq!(found, expected, "sorted, each once, and without those that nobody knows");
+    assert_eq!(found, expected, "sorted, each once, also the one that nobody knows");
     let with_others = format!("{}&unknown=x&passkey=%zz", scrape_target([3]));
     assert_eq!(files(&get(tracker.http(), &with_others).bencode()).len(), 1);
 }
 
-fn unknown_torrents_are_left_out() {
+fn a_torrent_that_nobody_knows_has_zeros() {
     let tracker = tracker_with([1]);
     let reply = get(tracker.http(), &scrape_target([2]));
-    assert_eq!(reply.text(), "d5:filesdee");
-    assert_eq!(get(tracker.http(), &scrape_target([2, 3, 4])).text(), "d5:filesdee");
+    let numbers = "d8:completei0e10:downloadedi0e10:incompletei0ee";
+    let expected = [b"d5:filesd20:", &info_hash(2)[..], numbers.as_bytes(), b"ee"].concat();
+    assert_eq!(reply.body, expected, "{}", reply.text());
+    let answer = get(tracker.http(), &scrape_target([4, 3, 4, 2])).bencode();
+    let zeros = [2, 3, 4].map(|n| (info_hash(n), (0, 0, 0)));
+    assert_eq!(files(&answer), zeros.iter().map(|(hash, counts)| (&hash[..], *counts)).collect::<Vec<_>>());
+    assert_eq!(counts(&announce(tracker.http(), 2, "port=1&left=1")), (0, 0, 1), "nothing is remembered of a scrape");
 }
 
 fn a_scrape_covers_at_most_64_torrents() {
@@ -109,7 +114,8 @@ fn the_downloads_of_an_empty_torrent_are_kept() {
     // Nothing is kept of one without downloads.
     announce(tracker.http(), 2, "port=1&left=1");
     announce(tracker.http(), 2, "port=1&left=1&event=stopped");
-    assert_eq!(get(tracker.http(), &scrape_target([2])).text(), "d5:filesdee");
+    let answer = get(tracker.http(), &scrape_target([2])).bencode();
+    assert_eq!(files(&answer), [(&info_hash(2)[..], (0, 0, 0))]);
 }
 
 fn a_tracker_for_both_families_counts_both() {
