@@ -7,7 +7,7 @@ use crate::tracker::info_hash::hex_value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a [u8]);
 
-/// A key, a value or a path, still percent-encoded. A `+` is a plus sign, as in every URI but those of web forms.
+/// A key or a value, still percent-encoded. A `+` is a plus sign, as in every URI but those of web forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded<'a>(&'a [u8]);
 
@@ -79,19 +79,7 @@ impl<'a> Encoded<'a> {
 
     /// Decodes the text byte by byte. Ends after the first bad escape.
     pub fn bytes(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
-        let mut rest = self.0.iter();
-        std::iter::from_fn(move || {
-            let byte = *rest.next()?;
-            if byte != b'%' {
-                return Some(Ok(byte));
-            }
-            let digits = rest.next().zip(rest.next());
-            let escaped = digits.ok_or(BadEscape).and_then(|(high, low)| escaped(*high, *low));
-            if escaped.is_err() {
-                rest = [].iter();
-            }
-            Some(escaped)
-        })
+        percent_decoded(self.0)
     }
 
     /// Returns whether the decoded text is `text`.
@@ -174,6 +162,23 @@ fn number(text: impl Iterator<Item = Result<u8, BadEscape>>) -> Result<Option<Nu
     Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
 }
 
+/// Decodes `text` byte by byte. Ends after the first bad escape.
+pub(super) fn percent_decoded(text: &[u8]) -> impl Iterator<Item = Result<u8, BadEscape>> {
+    let mut rest = text.iter();
+    std::iter::from_fn(move || {
+        let byte = *rest.next()?;
+        if byte != b'%' {
+            return Some(Ok(byte));
+        }
+        let digits = rest.next().zip(rest.next());
+        let escaped = digits.ok_or(BadEscape).and_then(|(high, low)| escaped(*high, *low));
+        if escaped.is_err() {
+            rest = [].iter();
+        }
+        Some(escaped)
+    })
+}
+
 /// Splits `bytes` at the first `mark`, which is in neither part.
 pub(super) fn split_once(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     let (before, rest) = bytes.split_at_checked(position(bytes, mark)?)?;
@@ -182,7 +187,7 @@ pub(super) fn split_once(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
 
 /// Returns where the first `mark` stands. Looks at eight bytes at a time: a head is searched several times, and byte by
 /// byte that would be the greater part of the work of an announce.
-fn position(bytes: &[u8], mark: u8) -> Option<usize> {
+pub(super) fn position(bytes: &[u8], mark: u8) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; WORD]);
     const WORD: usize = 8;
     let words = bytes.chunks_exact(WORD);

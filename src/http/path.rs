@@ -1,0 +1,42 @@
+//! The path of a target, compared where it stands.
+
+use super::query::{BadEscape, percent_decoded, position};
+
+/// A path, still percent-encoded (RFC 3986, section 2.1). Slashes around it do not matter: clients send several.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path<'a>(pub(super) &'a [u8]);
+
+impl Path<'_> {
+    /// Returns whether this is the path `name`, given without slashes around it.
+    pub(super) fn is(self, name: &str) -> bool {
+        if position(self.0, b'%').is_none() {
+            let slashes = self.0.iter().take_while(|byte| **byte == b'/').count();
+            let rest = self.0.get(slashes..).and_then(|path| path.strip_prefix(name.as_bytes()));
+            return rest.is_some_and(|rest| rest.iter().all(|byte| *byte == b'/'));
+        }
+        let mut path = self.decoded();
+        name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
+    }
+
+    /// Decodes the path byte by byte, without the slashes before it. Ends after the first bad escape.
+    fn decoded(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
+        percent_decoded(self.0).skip_while(|byte| *byte == Ok(b'/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_and_slashes_around_it_do_not_matter() {
+        let is = |path: &str, name| Path(path.as_bytes()).is(name);
+        for path in ["/announce", "//announce", "///announce/", "/%61nnounce", "/%2Fannounc%65%2f", "announce"] {
+            assert!(is(path, "announce"), "{path}");
+        }
+        for path in ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"] {
+            assert!(!is(path, "announce"), "{path}");
+        }
+        assert!(is("/a%2Fb/", "a/b") && !is("/a%2Fb/", "") && is("//", "") && is("", ""));
+    }
+}
