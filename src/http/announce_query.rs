@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn an_announce_is_read_in_any_order_and_what_is_unknown_is_skipped() {
         let query = "peer_id=%zz&left=0&%zz=1&numwant=7&key=%4&event=completed&compact=1&supportcrypto=1&\
-                     info%5fhash=aaaaaaaaaaaaaaaaaaa+&uploaded=x&ip=nonsense&p%6frt=68%381";
+                     info%5fhash=aaaaaaaaaaaaaaaaaa%2b+&uploaded=x&ip=nonsense&p%6frt=68%381";
         let expected = AnnounceQuery {
-            info_hash: InfoHash(*b"aaaaaaaaaaaaaaaaaaa+"),
+            info_hash: InfoHash(*b"aaaaaaaaaaaaaaaaaa+ "),
             port: 6881,
             seeder: true,
             uploaded: false,
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_port_is_a_number_up_to_65535() {
         assert_eq!((ok("port=65535").port, ok("port=0").port, ok("port=1&port=2").port), (65535, 0, 2));
-        for value in ["", "65536", "-1", "a", "1a", " 1", "%zz", "99999999999999999999"] {
+        for value in ["", "65536", "-1", "a", "1a", " 1", "1+", "+1", "%zz", "99999999999999999999"] {
             assert_eq!(announce(&format!("port={value}")), Err(Error::Parameter), "{value}");
         }
         assert_eq!(announce("port"), Err(Error::Parameter));

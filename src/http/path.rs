@@ -34,9 +34,20 @@ mod tests {
         for path in ["/announce", "//announce", "///announce/", "/%61nnounce", "/%2Fannounc%65%2f", "announce"] {
             assert!(is(path, "announce"), "{path}");
         }
-        for path in ["/", "/announc", "/announced", "/a/announce", "/Announce", "/announce%zz", "/announce%20", "/%"] {
+        for path in [
+            "/",
+            "/announc",
+            "/announced",
+            "/a/announce",
+            "/Announce",
+            "/announce%zz",
+            "/announce%20",
+            "/announce+",
+            "/%",
+        ] {
             assert!(!is(path, "announce"), "{path}");
         }
         assert!(is("/a%2Fb/", "a/b") && !is("/a%2Fb/", "") && is("//", "") && is("", ""));
+        assert!(is("/a+b", "a+b") && is("/a+%62", "a+b") && !is("/a+b", "a b"), "there a plus is a plus");
     }
 }

@@ -3,11 +3,13 @@
 use crate::tracker::InfoHash;
 use crate::tracker::info_hash::hex_value;
 
-/// A query: `key=value` pairs with `&` between them, percent-encoded (RFC 3986, section 2.1).
+/// A query: `key=value` pairs with `&` between them, encoded as web forms are (the URL standard of WHATWG, section 5):
+/// percent-encoded, with a `+` for a space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a [u8]);
 
-/// A key or a value, still percent-encoded. A `+` is a plus sign, as in every URI but those of web forms.
+/// A key or a value, still encoded. A `+` is a space, and a plus sign is `%2B`: so write the libraries that build queries
+/// as forms do, and no client was found that leaves a plus sign in an info hash as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded<'a>(&'a [u8]);
 
@@ -72,14 +74,14 @@ impl<'a> Query<'a> {
 }
 
 impl<'a> Encoded<'a> {
-    /// Takes `raw` for percent-encoded text.
+    /// Takes `raw` for a key or a value.
     pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
 
     /// Decodes the text byte by byte. Ends after the first bad escape.
     pub fn bytes(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
-        percent_decoded(self.0)
+        decoded(self.0, b' ')
     }
 
     /// Returns whether the decoded text is `text`.
@@ -87,13 +89,11 @@ impl<'a> Encoded<'a> {
         if self.is_plain() { self.0 == text } else { self.bytes().eq(text.iter().map(|&byte| Ok(byte))) }
     }
 
+    /// Returns whether the text stands for itself. Both `%` and `+` are looked for at once, together with some
+    /// punctuation that looks alike: false does not say that anything is encoded.
     fn is_plain(self) -> bool {
-        position(self.0, b'%').is_none()
-    }
-
-    /// Returns the text if nothing in it is encoded.
-    pub fn plain(self) -> Option<&'a [u8]> {
-        self.is_plain().then_some(self.0)
+        const MASK: u8 = !(b'%' ^ b'+');
+        masked_position(self.0, MASK, b'%' & MASK).is_none()
     }
 
     /// Decodes the text, into `buffer` unless nothing in it is encoded. Returns `None` if it is longer than `buffer`.
@@ -114,6 +114,7 @@ impl<'a> Encoded<'a> {
             let (byte, after) = match (first, after) {
                 (b'%', [high, low, after @ ..]) => (escaped(*high, *low)?, after),
                 (b'%', _) => return Err(BadEscape),
+                (b'+', _) => (b' ', after),
                 _ => (first, after),
             };
             let Some(place) = buffer.get_mut(len) else { return Ok(None) };
@@ -140,9 +141,10 @@ impl<'a> Encoded<'a> {
     ///
     /// The text has a bad escape.
     pub fn number(self) -> Result<Option<Number>, BadEscape> {
-        match self.plain() {
-            Some(plain) => number(plain.iter().map(|&byte| Ok(byte))),
-            None => number(self.bytes()),
+        // In what is a number as it stands nothing is encoded.
+        match number(self.0.iter().map(|&byte| Ok(byte))) {
+            Ok(None) => number(self.bytes()),
+            found => found,
         }
     }
 }
@@ -162,13 +164,20 @@ fn number(text: impl Iterator<Item = Result<u8, BadEscape>>) -> Result<Option<Nu
     Ok(natural.map(|natural| if negative { Number::Negative } else { Number::Natural(natural) }))
 }
 
-/// Decodes `text` byte by byte. Ends after the first bad escape.
+/// Decodes text that is no part of a query byte by byte: a `+` is a plus sign (RFC 3986, section 2.1). Ends after the
+/// first bad escape.
 pub(super) fn percent_decoded(text: &[u8]) -> impl Iterator<Item = Result<u8, BadEscape>> {
+    decoded(text, b'+')
+}
+
+/// Decodes `text` byte by byte, and each `+` to `plus`. Ends after the first bad escape.
+fn decoded(text: &[u8], plus: u8) -> impl Iterator<Item = Result<u8, BadEscape>> {
     let mut rest = text.iter();
     std::iter::from_fn(move || {
-        let byte = *rest.next()?;
-        if byte != b'%' {
-            return Some(Ok(byte));
+        match *rest.next()? {
+            b'%' => (),
+            b'+' => return Some(Ok(plus)),
+            byte => return Some(Ok(byte)),
         }
         let digits = rest.next().zip(rest.next());
         let escaped = digits.ok_or(BadEscape).and_then(|(high, low)| escaped(*high, *low));
@@ -185,22 +194,29 @@ pub(super) fn split_once(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     Some((before, rest.get(1..)?))
 }
 
-/// Returns where the first `mark` stands. Looks at eight bytes at a time: a head is searched several times, and byte by
-/// byte that would be the greater part of the work of an announce.
+/// Returns where the first `mark` stands.
 pub(super) fn position(bytes: &[u8], mark: u8) -> Option<usize> {
+    masked_position(bytes, 0xff, mark)
+}
+
+/// Returns where the first byte stands that is `mark` as far as `mask` shows it. Looks at eight bytes at a time: a head
+/// is searched several times, and byte by byte that would be the greater part of the work of an announce.
+#[inline(always)]
+fn masked_position(bytes: &[u8], mask: u8, mark: u8) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; WORD]);
     const WORD: usize = 8;
     let words = bytes.chunks_exact(WORD);
     let tail = words.remainder();
     for (n, word) in words.enumerate() {
-        let differing = u64::from_le_bytes(word.try_into().ok()?) ^ (ONES * u64::from(mark));
+        let word = u64::from_le_bytes(word.try_into().ok()?);
+        let differing = word & (ONES * u64::from(mask)) ^ (ONES * u64::from(mark));
         // The high bit of each byte that does not differ, and perhaps of some behind the first of those.
         let equal = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
         if equal != 0 {
             return Some(n * WORD + equal.trailing_zeros() as usize / 8);
         }
     }
-    Some(bytes.len() - tail.len() + tail.iter().position(|&byte| byte == mark)?)
+    Some(bytes.len() - tail.len() + tail.iter().position(|&byte| byte & mask == mark)?)
 }
 
 /// Returns the byte that `%` and these digits stand for.
@@ -212,6 +228,7 @@ fn escaped(high: u8, low: u8) -> Result<u8, BadEscape> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     fn pairs(query: &str) -> Vec<(String, Vec<u8>)> {
@@ -226,9 +243,9 @@ mod tests {
 
     #[test]
     fn pairs_stand_between_ampersands_and_may_lack_anything() {
-        let expected = [("a", "1"), ("b", ""), ("c", ""), ("", "d"), ("e", "f=g"), ("h+i", "+ ")];
+        let expected = [("a", "1"), ("b", ""), ("c", ""), ("", "d"), ("e", "f=g"), ("h i", "  +")];
         let expected: Vec<_> = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_owned())).into();
-        assert_eq!(pairs("a=1&b=&c&&=d&e=f=g&h+i=+%20&"), expected);
+        assert_eq!(pairs("a=1&b=&c&&=d&e=f=g&h+i=+%20%2B&"), expected);
         assert!(pairs("").is_empty() && pairs("&&").is_empty());
     }
 
@@ -250,6 +267,22 @@ mod tests {
         for query in [&b"a=0123456789abcdefg"[..], b"a=%ff", b"a=%zz"] {
             assert_eq!(word(query), None, "{}", query.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_plus_is_a_space_unless_it_is_encoded() {
+        for (text, expected) in [("+", " "), ("a+b", "a b"), ("%2b", "+"), ("+%2B+", " + "), ("abcdefgh+", "abcdefgh ")]
+        {
+            let (text, expected) = (Encoded::new(text.as_bytes()), expected.as_bytes());
+            assert_eq!(text.decode(&mut [0; 9]), Ok(Some(expected)), "{text:?}");
+            assert!(text.is(expected), "{text:?}");
+            assert_eq!(text.bytes().collect::<Result<Vec<_>, _>>().as_deref(), Ok(expected));
+        }
+        assert!(!Encoded::new(b"a+b").is(b"a+b"));
+        assert_eq!(Encoded::new(b"+").decode(&mut []), Ok(None));
+        assert_eq!(percent_decoded(b"a+b%2b").collect::<Result<Vec<_>, _>>().as_deref(), Ok(&b"a+b+"[..]));
+        let info_hash = Encoded::new(b"++++++++++aaaaaaaaa%20").info_hash();
+        assert_eq!(info_hash, Ok(Some(InfoHash(*b"          aaaaaaaaa "))));
     }
 
     #[test]
@@ -283,22 +316,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_mark_is_found(bytes in proptest::collection::vec(b'@'..=b'B', 0..40), other: u8) {
+        fn the_first_mark_is_found(bytes in vec(b'@'..=b'B', 0..40), other: u8) {
             for mark in [b'@', b'A', b'B', 0, 0xc0, 0xc1, other] {
                 prop_assert_eq!(position(&bytes, mark), bytes.iter().position(|&byte| byte == mark));
+                let masked = bytes.iter().position(|&byte| byte & other == mark & other);
+                prop_assert_eq!(masked_position(&bytes, other, mark & other), masked);
             }
             let any: Vec<_> = bytes.iter().map(|&byte| byte.wrapping_mul(other)).collect();
             for &mark in &any {
                 prop_assert_eq!(position(&any, mark), any.iter().position(|&byte| byte == mark));
+                let masked = any.iter().position(|&byte| byte & 0xf1 == mark & 0xf1);
+                prop_assert_eq!(masked_position(&any, 0xf1, mark & 0xf1), masked);
             }
         }
 
         #[test]
-        fn what_is_encoded_is_decoded(bytes: Vec<u8>, plain: Vec<bool>) {
+        fn what_is_encoded_is_decoded(
+            bytes in vec(prop_oneof![any::<u8>(), Just(b' '), Just(b'+')], 0..100), plain: Vec<bool>,
+        ) {
             let mut text = String::new();
             for (byte, plain) in bytes.iter().zip(plain.iter().chain(std::iter::repeat(&false))) {
                 match byte {
-                    b'a'..=b'z' | b'+' | b'~' if *plain => text.push(char::from(*byte)),
+                    b'a'..=b'z' | b'~' if *plain => text.push(char::from(*byte)),
+                    b' ' if *plain => text.push('+'),
                     _ if *plain => text.push_str(&format!("%{byte:02x}")),
                     _ => text.push_str(&format!("%{byte:02X}")),
                 }

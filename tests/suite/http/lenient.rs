@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{announce_target, counts};
+use super::{announce_target, counts, scraped};
 use crate::clients::http::{ask, get, get_with, percent};
 use crate::flavour::info_hash;
 use crate::harness::tests;
@@ -13,6 +13,7 @@ tests![
     line_ends_and_http_versions_of_every_kind_are_understood,
     parameters_may_come_in_any_order_and_among_unknown_ones,
     an_info_hash_may_be_encoded_in_several_ways,
+    a_plus_in_a_query_is_a_space,
     a_request_with_a_body_is_answered,
 ];
 
@@ -90,17 +91,49 @@ fn an_info_hash_may_be_encoded_in_several_ways() {
         text
     });
     let sparing = hash.iter().fold(String::new(), |mut text, &byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.~+/\\{}\"<".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-_.~/\\{}\"<".contains(&byte) {
             text.push(char::from(byte));
+        } else if byte == b' ' {
+            text.push('+');
         } else {
             write!(text, "%{byte:02X}").unwrap();
         }
         text
     });
-    assert!(sparing.contains('+'), "which is a plus and no space");
+    assert!(sparing.contains("%2B+"), "a plus and a space, as forms are encoded: {sparing}");
     each_is_an_announce(
         [percent(&hash), lower, sparing].map(|hash| (format!("/announce?info_hash={hash}"), END.into())),
     );
+}
+
+/// As PHP's and Python's `urlencode` and Java's `URLEncoder` write it.
+fn form_encoded(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, &byte| {
+        match byte {
+            b' ' => text.push('+'),
+            _ if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            _ => write!(text, "%{byte:02X}").unwrap(),
+        }
+        text
+    })
+}
+
+fn a_plus_in_a_query_is_a_space() {
+    let tracker = Tracker::start(&[]);
+    let hash = form_encoded(&info_hash(b' '));
+    assert!(hash.contains('+') && hash.starts_with('+'));
+    for &server in tracker.https() {
+        let before = scraped(server, b' ').2;
+        get(server, &format!("/announce?info_hash={hash}&port=1&left=1&event=started+")).bencode();
+        assert_eq!(scraped(server, b' ').2, before + 1);
+        let files = get(server, &format!("/scrape?info_hash={hash}")).bencode();
+        assert_eq!(files.find("files").unwrap().keys(), [info_hash(b' ')]);
+        // No number has a space in it, no word either.
+        for target in [announce_target(0, "port=+1"), "/stats?mode=+peer".into(), "/stats?mode=peer+".into()] {
+            assert_eq!(get(server, &target).status, 400, "{target}");
+        }
+        assert_eq!(get(server, "/stats?mode=herr&x=+&+=+").status, 200);
+    }
 }
 
 fn a_request_with_a_body_is_answered() {

@@ -58,7 +58,7 @@ fn the_root_redirects_to_the_configured_url() {
 }
 
 fn the_path_of_the_statistics_can_be_chosen() {
-    for path in ["secret/numbers", "/secret/numbers", "s"] {
+    for path in ["secret/numbers", "/secret/numbers", "s", "a+plus"] {
         let tracker = Start::loopback().config(&format!("access.stats_path {path}\n")).run();
         let path = path.trim_start_matches('/');
         for target in [format!("/{path}"), format!("/{path}?mode=peer"), format!("//{}", path.replace('/', "%2f"))] {
