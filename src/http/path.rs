@@ -18,6 +18,13 @@ impl Path<'_> {
         name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
     }
 
+    /// Returns whether the path begins with `start`, given without slashes before it. One with a bad escape anywhere is no
+    /// path, and begins with nothing.
+    pub(super) fn begins_with(self, start: &str) -> bool {
+        let mut path = self.decoded();
+        start.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte.is_ok())
+    }
+
     /// Decodes the path byte by byte, without the slashes before it. Ends after the first bad escape.
     fn decoded(self) -> impl Iterator<Item = Result<u8, BadEscape>> {
         percent_decoded(self.0).skip_while(|byte| *byte == Ok(b'/'))
@@ -49,5 +56,17 @@ mod tests {
         }
         assert!(is("/a%2Fb/", "a/b") && !is("/a%2Fb/", "") && is("//", "") && is("", ""));
         assert!(is("/a+b", "a+b") && is("/a+%62", "a+b") && !is("/a+b", "a b"), "there a plus is a plus");
+    }
+
+    #[test]
+    fn a_path_begins_with_its_first_letters_behind_the_slashes() {
+        let begins = |path: &str, start| Path(path.as_bytes()).begins_with(start);
+        for path in ["/sc", "//scrape", "/scrape.php", "/sc/x", "/%73crape", "/%2Fs%63", "sc%ff", "/sc+"] {
+            assert!(begins(path, "sc") && begins(path, "s") && begins(path, "") && !begins(path, "scrapes"), "{path}");
+        }
+        for path in ["/", "/s", "/S", "/Sc", "/xsc", "/s/c", "/sc%", "/sc/%zz", "/%zzsc", "/+sc", "/ sc"] {
+            assert!(!begins(path, "sc"), "{path}");
+        }
+        assert!(begins("", "") && !begins("", "a") && !begins("/%", ""));
     }
 }

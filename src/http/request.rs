@@ -93,6 +93,11 @@ impl<'a> Request<'a> {
         self.path.is(name)
     }
 
+    /// Returns whether the path begins with `start`, given without slashes before it. Those in the request do not matter.
+    pub fn path_begins_with(&self, start: &str) -> bool {
+        self.path.begins_with(start)
+    }
+
     /// Returns what stands behind the `?`, if there is one.
     pub fn query(&self) -> Option<Query<'a>> {
         self.query

@@ -16,6 +16,7 @@ use crate::stats::{Counter, WorkerCounters};
 
 use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
 use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
+use super::query::Query;
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
 
@@ -74,7 +75,10 @@ fn route<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     if request.path_is("announce") {
         announce::answer(exchange)
     } else if request.path_is("scrape") {
-        scrape::answer(exchange)
+        match request.query() {
+            Some(query) => scrape::answer(query, exchange),
+            None => scrape::answer_full(exchange),
+        }
     } else if request.path_is(&shared.stats_path) {
         // Some monitors read to the end of the connection.
         exchange.keep_alive = false;
@@ -82,7 +86,20 @@ fn route<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     } else if request.path_is("") {
         redirect(exchange)
     } else {
-        elsewhere::answer(RouteTarget::Path(request), exchange)
+        elsewhere::answer(RouteTarget::Path(request), exchange).unwrap_or_else(|| route_roughly(exchange))
+    }
+}
+
+/// Answers with what the beginning of a path asks for, where no page has that path. In torrents there are
+/// `/announce.php`, `/announce/<word>`, `/ann`, `/scrape.php` and more, and the original goes by the first letters too.
+fn route_roughly<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    let request = exchange.request;
+    if request.path_begins_with("a") {
+        announce::answer(exchange)
+    } else if request.path_begins_with("sc") {
+        scrape::answer(request.query().unwrap_or(Query::EMPTY), exchange)
+    } else {
+        Err(Error::NotFound)
     }
 }
 

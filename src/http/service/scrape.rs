@@ -1,9 +1,12 @@
 //! Answers scrapes (BEP 48).
 
+use std::net::IpAddr;
+
 use crate::http::exchange::{Answer, Exchange};
-use crate::http::flavour::{HttpFlavour, RouteTarget};
+use crate::http::flavour::HttpFlavour;
 use crate::http::listing::Listing;
-use crate::http::reply;
+use crate::http::query::Query;
+use crate::http::reply::{self, Error};
 use crate::http::scrape_query::ScrapeQuery;
 use crate::stats::Counter;
 use crate::tracker::NetworkLog;
@@ -11,18 +14,25 @@ use crate::tracker::NetworkLog;
 use super::elsewhere;
 
 /// Replies with the counts of the torrents that are asked for, as over UDP: with zeros for one that is not known, which
-/// clients would take for a failure if it were left out, and for one that is not served, of which nothing is told. Who
-/// asks for none in particular asks for all of them.
-pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
-    let client = exchange.client()?;
-    let tracker = &exchange.shared.tracker;
-    tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
-    let Some(query) = exchange.request.query() else {
-        return elsewhere::answer(RouteTarget::Listing(Listing::Scrape), exchange);
-    };
+/// clients would take for a failure if it were left out, and for one that is not served, of which nothing is told.
+pub(super) fn answer<F: HttpFlavour>(query: Query<'_>, exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    let client = record(exchange)?;
     let mut scrape_query = ScrapeQuery::read(query)?;
-    tracker.scrape_group(scrape_query.scrapes());
+    exchange.shared.tracker.scrape_group(scrape_query.scrapes());
     let next = exchange.respond(reply::TEXT, &reply::scrape_body(scrape_query.scrapes())?);
     exchange.counters.count_from(Counter::TcpScraped, client);
     Ok(next)
+}
+
+/// Replies with the counts of all torrents: who has no query asks for none in particular.
+pub(super) fn answer_full<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    record(exchange)?;
+    elsewhere::answer_listing(Listing::Scrape, exchange)
+}
+
+/// Records that a client scraped, and returns its address.
+fn record<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Result<IpAddr, Error> {
+    let (shared, client) = (exchange.shared, exchange.client()?);
+    shared.tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
+    Ok(client)
 }

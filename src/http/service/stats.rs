@@ -1,7 +1,7 @@
 //! Answers requests for the statistics.
 
 use crate::http::exchange::{Answer, Exchange, Next};
-use crate::http::flavour::{Access, HttpFlavour, RouteTarget};
+use crate::http::flavour::{Access, HttpFlavour};
 use crate::http::listing::Listing;
 use crate::http::query::{MAX_WORD, Query};
 use crate::http::reply::{self, Error};
@@ -16,7 +16,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let query = exchange.request.query().unwrap_or(Query::EMPTY);
     let mode = query.word("mode", "peer", &mut buffer).ok_or(Error::Parameter)?;
     if let Some(listing) = Listing::of_mode(mode, query)? {
-        return elsewhere::answer(RouteTarget::Listing(listing), exchange);
+        return elsewhere::answer_listing(listing, exchange);
     }
     let (shared, now) = (exchange.shared, exchange.now);
     let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: now.minute, uptime: now.uptime };

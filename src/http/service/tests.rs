@@ -37,6 +37,11 @@ fn get<F: HttpFlavour>(service: &mut Service<F>, from: &str, target: &str) -> (S
     (status.into(), body.into())
 }
 
+/// The page that an error is shown on.
+fn page(title: &str) -> String {
+    format!("<title>{title}</title>\n")
+}
+
 fn count<F: HttpFlavour>(service: &Service<F>, counter: Counter) -> u64 {
     service.shared().counters.total(counter)
 }
@@ -274,8 +279,8 @@ fn statistics_are_for_whom_the_build_allows_whatever_the_query_says() {
 #[test]
 fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
     let mut service = plain();
-    let not_found = ("404 Not Found".to_owned(), "<title>404 Not Found</title>\n".to_owned());
-    for target in ["/", "/favicon.ico", "/announced", "/an/nounce", "/a%zz", "*"] {
+    let not_found = ("404 Not Found".to_owned(), page("404 Not Found"));
+    for target in ["/", "/favicon.ico", "/Announce", "/x/announce", "/a%zz", "/Scrape", "/s", "/stats.php", "*"] {
         assert_eq!(get(&mut service, CLIENT, target), not_found, "{target}");
     }
     for (target, reason) in [
@@ -285,17 +290,41 @@ fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
         ("//absent?x", "no such page"),
         ("/stats?mode=busy", "this build does not have the feature log-networks"),
     ] {
-        let page = format!("<title>404 Not Found: {reason}</title>\n");
+        let page = page(&format!("404 Not Found: {reason}"));
         assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), page), "{target}");
     }
-    assert_eq!(count(&service, Counter::Http404), 11);
+    assert_eq!(count(&service, Counter::Http404), 14);
     assert_eq!(count(&service, Counter::FullScraped), 0);
+}
+
+#[test]
+fn a_path_that_no_page_has_is_that_of_an_announce_or_a_scrape_if_it_begins_so() {
+    let mut service = plain();
+    let failure =
+        "d14:failure reason80:Your client forgot to send your torrent's info_hash. Please upgrade your client.e";
+    for path in ["/a", "/ann", "//announce.php", "/announce/0123abc", "/%61/", "/announce%20", "/a+b", "/an/nounce"] {
+        let (status, body) = get(&mut service, CLIENT, &format!("{path}?{IS_HASH}&port=1"));
+        assert_eq!((status.as_str(), body.starts_with("d8:complete")), ("200 OK", true), "{path}");
+        assert_eq!(get(&mut service, CLIENT, path).1, failure, "{path}");
+    }
+    for path in ["/sc", "//scrape.php", "/scrape/x", "/s%63", "/scrape%20", "/scr/ape", "/sca/"] {
+        let (status, body) = get(&mut service, CLIENT, &format!("{path}?{IS_HASH}"));
+        assert_eq!((status.as_str(), body.starts_with("d5:filesd20:")), ("200 OK", true), "{path}");
+        for target in [path.to_owned(), format!("{path}?"), format!("{path}?x=1")] {
+            assert_eq!(get(&mut service, CLIENT, &target).0, BAD_PARAMETER, "{target}");
+        }
+    }
+    let counts = [Counter::TcpAnnounced, Counter::TcpNoInfoHash, Counter::TcpScraped, Counter::FullScraped];
+    assert_eq!(counts.map(|counter| count(&service, counter)), [8, 8, 7, 0]);
+    // What is there goes before, and so does what the build lacks.
+    let target = format!("/absent?{IS_HASH}&port=1");
+    assert_eq!(get(&mut service, CLIENT, &target), ("404 Not Found".into(), page("404 Not Found: no such page")));
 }
 
 #[test]
 fn a_malformed_parameter_is_400() {
     let mut service = plain();
-    let expected = (BAD_PARAMETER.to_owned(), format!("<title>{BAD_PARAMETER}</title>\n"));
+    let expected = (BAD_PARAMETER.to_owned(), page(BAD_PARAMETER));
     for target in [
         "/announce?info_hash=short&port=1",
         "/announce?port=x",

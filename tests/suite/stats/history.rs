@@ -135,7 +135,7 @@ fn over_http(server: SocketAddr, torrent: u8) {
     for target in ["/announce?info_hash=short&port=1", "/stats?mode=nonsense", "/stats?mode=tpbs&format=nonsense"] {
         assert_eq!(get(server, target).status, 400, "{target}");
     }
-    for target in ["/nowhere", "/announced"] {
+    for target in ["/nowhere", "/x/announce"] {
         assert_eq!(get(server, target).status, 404, "{target}");
     }
 }
