@@ -9,11 +9,15 @@ use crate::stats::pages::{Page, Report};
 
 use super::elsewhere;
 
-/// Replies with a page of the statistics, or begins one that takes longer. Two modes are full scrapes.
+/// Replies with a page of the statistics, or begins one that takes longer. Two modes are full scrapes. Who names a
+/// torrent wants to announce or to scrape, and is told that this is not the place.
 pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
-    exchange.check(Access::Statistics)?;
     let mut buffer = [0; MAX_WORD];
     let query = exchange.request.query().unwrap_or(Query::EMPTY);
+    if query.last("info_hash").is_some() {
+        return Err(Error::Parameter);
+    }
+    exchange.check(Access::Statistics)?;
     let mode = query.word("mode", "peer", &mut buffer).ok_or(Error::Parameter)?;
     if let Some(listing) = Listing::of_mode(mode, query)? {
         return elsewhere::answer_listing(listing, exchange);

@@ -277,6 +277,24 @@ fn statistics_are_for_whom_the_build_allows_whatever_the_query_says() {
 }
 
 #[test]
+fn an_announce_to_the_path_of_the_statistics_is_told_so_and_not_shown_a_page() {
+    let mut service = fancy(Vec::new());
+    for (from, query) in [
+        ("::1", format!("{IS_HASH}&port=1&left=0")),
+        ("::1", format!("mode=peer&{IS_HASH}")),
+        ("::1", "mode=tpbs&%69nfo_hash=".into()),
+        ("::2", "info_hash".into()),
+    ] {
+        let expected = (BAD_PARAMETER.into(), page(BAD_PARAMETER));
+        assert_eq!(get(&mut service, from, &format!("/secret/numbers?{query}")), expected, "{query}");
+    }
+    let counters = [Counter::Http400Parameter, Counter::Http403, Counter::TcpAnnounced, Counter::TcpNoInfoHash];
+    assert_eq!(counters.map(|counter| count(&service, counter)), [4, 0, 0, 0]);
+    assert_eq!(get(&mut service, "::1", "/secret/numbers?info=hash").0, "200 OK");
+    assert_eq!(service.shared().tracker.scrape(&HASH), None);
+}
+
+#[test]
 fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
     let mut service = plain();
     let not_found = ("404 Not Found".to_owned(), page("404 Not Found"));

@@ -13,6 +13,7 @@ tests![
     what_has_a_path_of_its_own_goes_before,
     the_root_redirects_to_the_configured_url,
     the_path_of_the_statistics_can_be_chosen,
+    an_announce_to_the_path_of_the_statistics_is_refused,
     errors_keep_the_connection_as_asked,
 ];
 
@@ -136,6 +137,22 @@ fn the_path_of_the_statistics_can_be_chosen() {
         }
         assert_eq!(get(tracker.http(), "/stats").status, 404);
         assert_eq!(get(tracker.http(), "/stats?mode=peer").status, 404);
+    }
+}
+
+fn an_announce_to_the_path_of_the_statistics_is_refused() {
+    for path in ["stats", "numbers", "an/ounce"] {
+        let tracker = Start::loopback().config(&format!("access.stats_path {path}\n")).run();
+        for &server in tracker.https() {
+            let query = announce_target(0, "port=1&left=0&event=started").replacen("/announce", "", 1);
+            for target in [format!("/{path}{query}"), format!("//{path}/{query}"), format!("/{path}{query}&mode=peer")]
+            {
+                let reply = get(server, &target);
+                assert_eq!((reply.status, reply.text()), (400, BAD_PARAMETER.into()), "{target}");
+            }
+            assert_eq!(scraped(server, 0), (0, 0, 0), "nobody was taken in");
+            assert_eq!(get(server, &format!("/{path}")).status, 200);
+        }
     }
 }
 
