@@ -27,6 +27,15 @@ pub enum Version {
     Http11,
 }
 
+/// What a client wants done with a connection once it has its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// To be closed.
+    Close,
+    /// To stay open for another request.
+    KeepAlive,
+}
+
 /// When a request came.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTime {
@@ -113,19 +122,20 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
-    /// Returns whether the connection is to stay open for another request (RFC 9112, section 9.3): not if the client
-    /// says `close`, else if it says `keep-alive`. If it says neither, in HTTP/1.1 it is `persistent_by_default` that
-    /// decides.
-    pub fn keep_alive(&self, persistent_by_default: bool) -> bool {
-        let mut keep_alive = persistent_by_default && self.version >= Version::Http11;
+    /// Returns what the client wants done with the connection once it has its reply; `None` if it does not say. Whatever
+    /// else is in its list, or in several of them, `close` wins (RFC 9112, section 9.3).
+    pub fn persistence(&self) -> Option<Persistence> {
+        let mut persistence = None;
         for token in self.header("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
             let token = token.trim_ascii();
             if token.eq_ignore_ascii_case(b"close") {
-                return false;
+                return Some(Persistence::Close);
             }
-            keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            if token.eq_ignore_ascii_case(b"keep-alive") {
+                persistence = Some(Persistence::KeepAlive);
+            }
         }
-        keep_alive
+        persistence
     }
 
     /// Returns whether a body follows the head (RFC 9112, section 6). It is never read.
@@ -296,21 +306,27 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_word_decides_whether_a_connection_stays_open() {
-        let keeps = |fields: &str, default, version| {
-            with(&format!("GET / HTTP/{version}\r\n{fields}\r\n"), |request| request.keep_alive(default))
-        };
-        for (default, version) in [(false, "1.0"), (false, "1.1"), (true, "1.0"), (true, "1.1")] {
-            let stays = |fields| keeps(fields, default, version);
-            assert!(stays("Connection: keep-alive\r\n") && stays("connection: Upgrade,  Keep-Alive \r\n"));
-            assert!(stays("Connection: x\r\nConnection: keep-alive\r\n"));
-            assert!(!stays("Connection: close\r\n") && !stays("connection: CLOSE\r\n"));
-            assert!(!stays("Connection: keep-alive, close\r\n") && !stays("Connection: close, keep-alive\r\n"));
-            assert!(!stays("Connection: close\r\nConnection: keep-alive\r\n"));
-            // Who says neither leaves it to the version and to what he is.
-            for fields in ["", "Connection: keep-alive2\r\n", "Connection: Upgrade\r\n", "Connection:\r\n"] {
-                assert_eq!(stays(fields), default && version == "1.1", "{fields} {version}");
-            }
+    fn the_client_says_whether_it_keeps_the_connection_and_close_wins() {
+        let persistence =
+            |fields: &str| with(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), |request| request.persistence());
+        for fields in
+            ["Connection: keep-alive\r\n", "connection: Upgrade,  Keep-Alive \r\n", "CONNECTION:KEEP-ALIVE\r\n"]
+        {
+            assert_eq!(persistence(fields), Some(Persistence::KeepAlive), "{fields}");
+        }
+        assert_eq!(persistence("Connection: x\r\nConnection: keep-alive\r\n"), Some(Persistence::KeepAlive));
+        for fields in [
+            "Connection: close\r\n",
+            "Connection: keep-alive, close\r\n",
+            "Connection: Close,keep-alive\r\n",
+            "Connection: x\t, , \tCLOSE\t,\r\n",
+            "Connection: keep-alive\r\nA: b\r\nconnection: close\r\n",
+            "Connection: close\r\nConnection: keep-alive\r\n",
+        ] {
+            assert_eq!(persistence(fields), Some(Persistence::Close), "{fields}");
+        }
+        for fields in ["", "Connection:\r\n", "Connection: keep-alive2, closed, clos e\r\n", "Keep-Alive: close\r\n"] {
+            assert_eq!(persistence(fields), None, "{fields}");
         }
     }
 
@@ -328,7 +344,7 @@ mod tests {
             for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
                 if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::slots()) {
                     prop_assert!(len <= head.len());
-                    let _ = (request.path_is("announce"), request.keep_alive(true), request.has_body());
+                    let _ = (request.path_is("announce"), request.persistence(), request.has_body());
                 }
             }
         }

@@ -18,7 +18,7 @@ use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
 use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
 use super::query::Query;
 use super::reply::{self, Error};
-use super::request::{Request, RequestTime};
+use super::request::{Persistence, Request, RequestTime, Version};
 
 /// One worker's part of the HTTP side.
 pub struct Service<F: HttpFlavour> {
@@ -46,14 +46,11 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Appends the reply to a request that came over a connection from `from` to `out`.
     pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
-        // A client that announces twice an hour has no use for a connection that stays open: it has to ask for one.
-        let is_proxy = self.shared.tracker.flavour().client_address().is_proxy(from);
         let mut exchange = Exchange {
             request,
             connection: from,
             now,
-            // A body is not read, so nothing that comes after it can be understood.
-            keep_alive: request.keep_alive(is_proxy) && !request.has_body(),
+            keep_alive: stays_open(request, || self.shared.tracker.flavour().client_address().is_proxy(from)),
             shared: &self.shared,
             counters: &self.counters,
             rng: &mut self.rng,
@@ -67,6 +64,18 @@ impl<F: HttpFlavour> Service<F> {
     pub fn refuse(&self, error: Error, from: IpAddr, out: &mut Vec<u8>) {
         error.refuse(&self.counters, from, false, out);
     }
+}
+
+/// Returns whether a connection is to stay open for another request, as the client says. Where it says nothing, a
+/// proxy's stays open in HTTP/1.1 (RFC 9112, section 9.3); others are closed, since a client that announces twice an
+/// hour has no use for one that stays.
+fn stays_open(request: &Request<'_>, is_proxy: impl FnOnce() -> bool) -> bool {
+    let stays = match request.persistence() {
+        Some(persistence) => persistence == Persistence::KeepAlive,
+        None => request.version() >= Version::Http11 && is_proxy(),
+    };
+    // A body is not read, so nothing that comes after it can be understood.
+    stays && !request.has_body()
 }
 
 /// Answers with the page that a request asks for. The pages that are asked for most are looked for first.

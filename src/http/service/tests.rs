@@ -379,6 +379,7 @@ fn a_connection_stays_open_when_the_client_asks_and_nothing_forbids() {
         next.keep_alive()
     };
     assert!(!keeps("") && keeps("Connection: Keep-Alive\r\n"));
+    assert!(!keeps("Connection: Keep-Alive, close\r\n"));
     assert!(!keeps("Connection: keep-alive\r\nContent-Length: 3\r\n"));
     assert!(ask(&mut service, CLIENT, "GET /nowhere HTTP/1.0\nConnection: keep-alive\n\n").1.keep_alive());
 }

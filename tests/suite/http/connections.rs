@@ -26,7 +26,16 @@ const KEEP: &str = "Connection: keep-alive\r\n";
 fn a_connection_carries_one_request_unless_the_client_asks_for_more() {
     let tracker = Tracker::start(&[]);
     let target = announce_target(0, "port=1");
-    for headers in ["", "Connection: close\r\n", "Connection: Upgrade\r\n", "Keep-Alive: 300\r\n"] {
+    for headers in [
+        "",
+        "Connection: close\r\n",
+        "Connection: Upgrade\r\n",
+        "Keep-Alive: 300\r\n",
+        "Connection: keep-alive, close\r\n",
+        "Connection: close, TE, Keep-Alive\r\n",
+        "Connection: keep-alive\r\nConnection: Close\r\n",
+        "Connection: CLOSE\r\nX: y\r\nconnection: keep-alive\r\n",
+    ] {
         let twice = request(&target, headers).repeat(2);
         let reply = ask(tracker.http(), twice.as_bytes());
         assert_eq!(reply.header("connection"), Some("close"));
