@@ -3,15 +3,19 @@
 //! It is bencoded by hand, straight to where it is sent from. `bendy`, which encodes everything else, makes some twenty
 //! allocations for it, and half of the work of an announce.
 
+use std::net::IpAddr;
+
 use crate::tracker::ScrapeCounts;
 
 use super::decimal::Decimal;
 use super::reply;
 
-/// The body of a reply to an announce, in compact form (BEP 23, BEP 7).
+/// The body of a reply to an announce, in compact form (BEP 23, BEP 7, BEP 24).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AnnounceReply<'a> {
     pub(super) counts: ScrapeCounts,
+    /// The client's address as the tracker sees it, of a family that it serves.
+    pub(super) external_ip: Option<IpAddr>,
     /// Seconds until the next announce is due.
     pub(super) interval: u32,
     /// Seconds before which another announce is not welcome.
@@ -34,13 +38,27 @@ impl AnnounceReply<'_> {
             Some(peers6) => (b"6:peers6", peers6_len.bytes(), b":", peers6),
             None => Default::default(),
         };
+        let (ipv4, ipv6);
+        let (external_ip_key, external_ip): (&[u8], &[u8]) = match self.external_ip {
+            Some(IpAddr::V4(ip)) => {
+                ipv4 = ip.octets();
+                (b"e11:external ip4:", &ipv4)
+            }
+            Some(IpAddr::V6(ip)) => {
+                ipv6 = ip.octets();
+                (b"e11:external ip16:", &ipv6)
+            }
+            None => (b"e", b""),
+        };
         // Keys stand in the order of their bytes (BEP 3).
-        let body: [&[u8]; 19] = [
+        let body: [&[u8]; 21] = [
             b"d8:completei",
             complete.bytes(),
             b"e10:downloadedi",
             downloaded.bytes(),
-            b"e10:incompletei",
+            external_ip_key,
+            external_ip,
+            b"10:incompletei",
             incomplete.bytes(),
             b"e8:intervali",
             interval.bytes(),
@@ -88,6 +106,7 @@ mod tests {
         let counts = ScrapeCounts { seeders: 1, leechers: 2, downloaded: 3 };
         let mut reply = AnnounceReply {
             counts,
+            external_ip: None,
             interval: 1800,
             min_interval: 900,
             peers: b"",
@@ -103,12 +122,31 @@ mod tests {
         assert_eq!(text(&reply), format!("{start}5:peers6:abcdefe"));
     }
 
+    #[test]
+    fn the_address_of_the_client_is_there_in_compact_form() {
+        let text = |ip: &str| {
+            let external_ip = Some(ip.parse().unwrap());
+            let counts = ScrapeCounts::default();
+            let reply =
+                AnnounceReply { counts, external_ip, interval: 1, min_interval: 1, peers: b"", peers6: Some(b"") };
+            String::from_utf8(body(&reply)).unwrap()
+        };
+        assert!(text("97.98.99.100").contains("e10:downloadedi0e11:external ip4:abcd10:incompletei0e"));
+        let ipv6 = "6162:6364:6566:6768:696a:6b6c:6d6e:6f70";
+        assert!(text(ipv6).contains("e10:downloadedi0e11:external ip16:abcdefghijklmnop10:incompletei0e"));
+    }
+
     /// What `bendy` makes of it, which sees to the order of keys.
     fn encoded(reply: &AnnounceReply<'_>) -> Result<Vec<u8>, Error> {
         let mut encoder = Encoder::new();
         encoder.emit_dict(|mut dict| {
             dict.emit_pair(b"complete", reply.counts.seeders)?;
             dict.emit_pair(b"downloaded", reply.counts.downloaded)?;
+            match reply.external_ip {
+                Some(IpAddr::V4(ip)) => dict.emit_pair_with(b"external ip", |value| value.emit_bytes(&ip.octets()))?,
+                Some(IpAddr::V6(ip)) => dict.emit_pair_with(b"external ip", |value| value.emit_bytes(&ip.octets()))?,
+                None => (),
+            }
             dict.emit_pair(b"incomplete", reply.counts.leechers)?;
             dict.emit_pair(b"interval", reply.interval)?;
             dict.emit_pair(b"min interval", reply.min_interval)?;
@@ -122,11 +160,13 @@ mod tests {
         #[test]
         fn a_reply_is_what_bendy_encodes_and_decodes(
             [seeders, leechers, downloaded, interval, min_interval] in any::<[u32; 5]>(),
+            external_ip: Option<IpAddr>,
             peers in any::<Vec<u8>>(),
             peers6 in option::of(any::<Vec<u8>>()),
         ) {
             let counts = ScrapeCounts { seeders, leechers, downloaded };
-            let reply = AnnounceReply { counts, interval, min_interval, peers: &peers, peers6: peers6.as_deref() };
+            let peers6 = peers6.as_deref();
+            let reply = AnnounceReply { counts, external_ip, interval, min_interval, peers: &peers, peers6 };
             let body = body(&reply);
             prop_assert_eq!(&body, &encoded(&reply).unwrap());
 
@@ -143,11 +183,17 @@ mod tests {
             let mut expected = vec![
                 format!("complete {seeders}"),
                 format!("downloaded {downloaded}"),
+            ];
+            expected.extend(external_ip.map(|ip| match ip {
+                IpAddr::V4(ip) => format!("external ip {}", ip.octets().escape_ascii()),
+                IpAddr::V6(ip) => format!("external ip {}", ip.octets().escape_ascii()),
+            }));
+            expected.extend([
                 format!("incomplete {leechers}"),
                 format!("interval {interval}"),
                 format!("min interval {min_interval}"),
                 format!("peers {}", peers.escape_ascii()),
-            ];
+            ]);
             expected.extend(peers6.iter().map(|peers6| format!("peers6 {}", peers6.escape_ascii())));
             prop_assert_eq!(found, expected);
         }

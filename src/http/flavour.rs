@@ -55,6 +55,9 @@ pub trait HttpFlavour: Flavour {
 /// Says whose announce a request is, and who asks for a page. `connection` is the address at the other end of the
 /// connection.
 pub trait ClientAddress: Send + Sync + 'static {
+    /// True where the query can say so: then the address need not be one that the tracker has seen.
+    const ASKS_QUERY: bool = false;
+
     /// Returns the endpoint of the peer whose announce this is, in a build that keeps the families `F`. `port` is the
     /// one that is announced.
     ///

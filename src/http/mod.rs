@@ -1,4 +1,4 @@
-//! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 48). In the order in which a request passes through:
+//! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 24, 48). In the order in which a request passes through:
 //!
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
 //!   first, and [`byte_stream`] what comes of that; `connection` drives one that has to wait; `worker` is what those of

@@ -145,6 +145,8 @@ pub(super) const PROXY: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 8
 pub(super) struct Named;
 
 impl ClientAddress for Named {
+    const ASKS_QUERY: bool = true;
+
     fn of_announce<F: AddressFamilies>(
         &self,
         connection: IpAddr,

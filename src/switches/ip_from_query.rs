@@ -33,6 +33,8 @@ plugs! {
 }
 
 impl<Below: ClientAddress> ClientAddress for FromQuery<Below> {
+    const ASKS_QUERY: bool = true;
+
     fn of_announce<F: AddressFamilies>(
         &self,
         connection: IpAddr,

@@ -1,4 +1,4 @@
-//! Answers announces (BEP 3, 7, 23).
+//! Answers announces (BEP 3, 7, 23, 24).
 
 use crate::http::announce_query::AnnounceQuery;
 use crate::http::announce_reply::AnnounceReply;
@@ -37,11 +37,24 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
             Error::Announce(reason, shared.tracker.refusal_terms(reason).map(|terms| terms.retry))
         })?;
     let [ipv4, ipv6] = peers.into.written();
+    // What the query says of the client's address is nothing that the tracker has seen.
+    let seen = if F::ClientAddress::ASKS_QUERY {
+        let own = shared.tracker.flavour().client_address().of_announce::<F::Families>(
+            exchange.connection,
+            announce_query.port,
+            request,
+            &Query::EMPTY,
+        );
+        own.ok().map(|endpoint| endpoint.ip())
+    } else {
+        Some(client)
+    };
 
     let intervals = shared.tracker.intervals();
     let interval = intervals.draw(exchange.rng);
     let reply = AnnounceReply {
         counts: outcome.counts,
+        external_ip: seen.filter(|ip| if ip.is_ipv4() { F::Families::IPV4 } else { F::Families::IPV6 }),
         interval,
         min_interval: intervals.min(interval),
         peers: ipv4,

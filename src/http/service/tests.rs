@@ -55,8 +55,8 @@ fn an_announce_is_answered_to_the_byte() {
     let interval: u32 = reply.split("8:intervali").nth(1).unwrap().split('e').next().unwrap().parse().unwrap();
     assert!((1620..=1980).contains(&interval));
     let body = format!(
-        "d8:completei1e10:downloadedi0e10:incompletei1e8:intervali{interval}e12:min intervali{}e\
-         5:peers6:\u{a}\0\0\u{2}\u{1}\u{2}e",
+        "d8:completei1e10:downloadedi0e11:external ip4:\u{a}\0\0\u{1}10:incompletei1e8:intervali{interval}e\
+         12:min intervali{}e5:peers6:\u{a}\0\0\u{2}\u{1}\u{2}e",
         interval / 2
     );
     let len = body.len();
@@ -73,7 +73,7 @@ fn intervals_differ_and_buffers_are_used_again() {
     add_peer(&service, HASH, SEEDER, true);
     let target = format!("/announce/?{IS_HASH}&port=6881");
     let replies: Vec<_> = (0..9).map(|_| get(&mut service, CLIENT, &target).1).collect();
-    assert!(replies.iter().any(|reply| reply[..80] != replies[0][..80]), "{replies:?}");
+    assert!(replies.iter().any(|reply| reply[..100] != replies[0][..100]), "{replies:?}");
     assert!(replies.iter().all(|reply| reply.contains("5:peers6:")));
 }
 
@@ -88,6 +88,7 @@ fn a_peer_comes_completes_and_leaves() {
         ("left=0&event=stopped&numwant=200", "d8:completei1e10:downloadedi1e10:incompletei0e"),
     ] {
         let (status, body) = get(&mut service, CLIENT, &format!("/announce?{IS_HASH}&port=9&{rest}"));
+        let body = body.replacen("11:external ip4:\n\0\0\u{1}", "", 1);
         assert_eq!((status.as_str(), &body[..46]), ("200 OK", expected), "{rest}");
         // A seeder that has uploaded is given no seeders, and who leaves is given nobody.
         assert_eq!(body.ends_with("5:peers0:e"), rest.starts_with("left=0"), "{rest}");
@@ -152,6 +153,25 @@ fn the_build_decides_what_the_address_of_a_client_is() {
     // Off, it is the connection's.
     let (_, body) = get(&mut plain(), CLIENT, &format!("{target}&ip=nonsense"));
     assert!(body.ends_with("5:peers0:e"));
+}
+
+#[test]
+fn the_external_ip_is_the_one_that_the_tracker_sees_whatever_the_query_says() {
+    let mut service = fancy(Vec::new());
+    let target = format!("/announce?{IS_HASH}&port=1&left=1");
+    let mut external = |query: &str, fields: &str| {
+        let (reply, _) = ask(&mut service, "::1", &format!("GET {target}{query} HTTP/1.1\r\n{fields}\r\n"));
+        assert!(reply.contains("10:incompletei"), "{reply}");
+        let ip = reply.split_once("e11:external ip16:").map(|(_, rest)| rest.chars().take(16).collect::<String>());
+        ip.map(|ip| ip.bytes().last().unwrap())
+    };
+    assert_eq!(external("", ""), Some(1));
+    assert_eq!(external("&ip=2001:db8::5", ""), Some(1));
+    assert_eq!(external("", "X-Client: 2001:db8::6\r\n"), Some(6));
+    assert_eq!(external("&ip=2001:db8::5", "X-Client: 2001:db8::6\r\n"), Some(6));
+    // Where the tracker cannot see one that it could hand out, it says nothing.
+    assert_eq!(external("&ip=2001:db8::5", "X-Client: nonsense\r\n"), None);
+    assert_eq!(external("&ip=2001:db8::5", "X-Client: 10.0.0.1\r\n"), None);
 }
 
 #[test]

@@ -1,19 +1,21 @@
 //! What an announce does and how it is answered.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use super::{announce, announce_target, counts, peers};
-use crate::clients::http::{get, get_from};
+use crate::clients::http::{get, get_from, get_with};
 use crate::clients::udp::{self, Client};
-use crate::flavour::{client, has, info_hash};
+use crate::flavour::{client, has, info_hash, only_with, serves};
 use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 
 tests![
     the_reply_is_a_dictionary_that_always_has_peers,
     peers_are_handed_out_with_the_address_they_announced_from,
+    the_external_ip_is_that_of_the_connection_whatever_the_query_says,
+    behind_a_proxy_the_external_ip_is_that_of_the_client,
     the_interval_is_about_half_an_hour_and_the_minimum_is_half_of_it,
     both_protocols_share_one_swarm,
     a_client_gets_as_many_peers_as_it_wants_50_by_default_and_at_most_200,
@@ -36,7 +38,7 @@ fn the_reply_is_a_dictionary_that_always_has_peers() {
         assert_eq!(reply.header("connection"), Some("close"));
         assert_eq!((reply.header("transfer-encoding"), reply.header("content-encoding")), (None, None));
         let answer = reply.bencode();
-        let mut keys = vec!["complete", "downloaded", "incomplete", "interval", "min interval", "peers"];
+        let mut keys = vec!["complete", "downloaded", "external ip", "incomplete", "interval", "min interval", "peers"];
         if has("v6") {
             keys.push("peers6");
         }
@@ -67,6 +69,43 @@ fn peers_are_handed_out_with_the_address_they_announced_from() {
         {
             let handed: HashSet<_> = peers(&from(2, &format!("port=4660&left=0&{rest}"))).into_iter().collect();
             assert_eq!(handed, expected[..many].iter().copied().collect(), "{rest}");
+        }
+    }
+}
+
+/// An address as the reply has it (BEP 24).
+fn compact(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn the_external_ip_is_that_of_the_connection_whatever_the_query_says() {
+    let tracker = Tracker::start(&[]);
+    for &server in tracker.https() {
+        let named = if server.is_ipv4() { "192.0.2.7" } else { "2001:db8::7" };
+        for host in [2, 200] {
+            let from = client(server.ip(), host);
+            for parameters in ["port=1&left=1", &format!("port=2&left=0&ip={named}"), "port=1&event=stopped"] {
+                let answer = get_from(from, server, &announce_target(0, parameters), "").bencode();
+                assert_eq!(answer.text("external ip"), compact(from), "{parameters}");
+            }
+        }
+    }
+}
+
+fn behind_a_proxy_the_external_ip_is_that_of_the_client() {
+    only_with("ip-from-proxy");
+    let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
+    for &server in tracker.https() {
+        for ip in ["192.0.2.7", "::ffff:192.0.2.8", "2001:db8::7"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
+            let reply = get_with(server, &announce_target(0, "port=1"), &format!("X-Forwarded-For: {ip}\r\n"));
+            if serves(ip.to_canonical()) {
+                assert_eq!(reply.bencode().text("external ip"), compact(ip.to_canonical()));
+            } else {
+                reply.failure();
+            }
         }
     }
 }
