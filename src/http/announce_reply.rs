@@ -33,11 +33,10 @@ impl AnnounceReply<'_> {
         let numbers = [counts.seeders, counts.downloaded, counts.leechers, self.interval, self.min_interval];
         let [complete, downloaded, incomplete, interval, min_interval] = numbers.map(Decimal::new);
         let peers_len = Decimal::new(peers.len() as u64);
-        let peers6_len = Decimal::new(self.peers6.map_or(0, <[u8]>::len) as u64);
-        let (peers6_key, peers6_len, colon, peers6): (&[u8], _, &[u8], _) = match self.peers6 {
-            Some(peers6) => (b"6:peers6", peers6_len.bytes(), b":", peers6),
-            None => Default::default(),
-        };
+        let peers6 = self.peers6.unwrap_or_default();
+        let peers6_len = Decimal::new(peers6.len() as u64);
+        // Without IPv6 the reply ends with the IPv4 peers.
+        let (behind_peers, parts): (&[u8], _) = if self.peers6.is_some() { (b"6:peers6", 21) } else { (b"e", 17) };
         let (ipv4, ipv6);
         let (external_ip_key, external_ip): (&[u8], &[u8]) = match self.external_ip {
             Some(IpAddr::V4(ip)) => {
@@ -69,13 +68,13 @@ impl AnnounceReply<'_> {
             peers_len.bytes(),
             b":",
             peers,
-            peers6_key,
-            peers6_len,
-            colon,
+            behind_peers,
+            peers6_len.bytes(),
+            b":",
             peers6,
             b"e",
         ];
-        reply::write_parts(reply::OK, reply::TEXT, keep_alive, &body, out);
+        reply::write_parts(reply::OK, reply::TEXT, keep_alive, body.get(..parts).unwrap_or(&body), out);
     }
 }
 
