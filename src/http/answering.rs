@@ -36,9 +36,9 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         if is_allowed { Ok(()) } else { Err(Error::StatsDenied) }
     }
 
-    /// Begins a reply that is made while it is sent, in the content coding that suits the client best. Its bytes are
-    /// counted as `bytes`.
-    pub fn stream(&mut self, page: impl Stream<F::Families> + 'static, bytes: Counter) -> Next<F> {
+    /// Begins a reply that is made while it is sent, in the content coding that suits the client best, and counts it as
+    /// `begun`. Its bytes are counted as `bytes`. Who wants only the header gets no more, and nothing is counted.
+    pub fn stream(&mut self, page: impl Stream<F::Families> + 'static, begun: Counter, bytes: Counter) -> Next<F> {
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
         let mut encoding = None;
         if let Some((name, encoder)) = negotiate(self.flavour().codings(), self.request.header("accept-encoding")) {
@@ -48,6 +48,10 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         let chunked = self.request.version() >= Version::Http11;
         let keep_alive = self.keep_alive && chunked;
         reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
+        if self.wants_header_only() {
+            return Next::request(keep_alive);
+        }
+        self.counters.count(begun);
         Next::Stream(StreamedBody { stream, chunked, keep_alive, bytes })
     }
 }

@@ -21,7 +21,7 @@ use super::exchange::{Next, StreamedBody};
 use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
 use super::reply::Error;
-use super::request::{MAX_HEAD, Malformed, Request};
+use super::request::{MAX_HEAD, Request};
 use super::takeover::{TakenOver, Takeover};
 use super::walk;
 use super::worker::Worker;
@@ -224,7 +224,7 @@ async fn receive<F: HttpFlavour, C: Clock>(
         let stop = async { if has_begun { pending().await } else { stopping.as_mut().await } };
         match race(race(read(stream, input), deadline.as_mut()), stop).await {
             Ok(Ok(Ok(1..))) => (),
-            Ok(Ok(Ok(0)) | Err(())) if has_begun => return Some(refuse(from, worker, output)),
+            Ok(Ok(Ok(0)) | Err(())) if has_begun => return Some(refuse(Error::Malformed, from, worker, output)),
             _ => return None,
         }
     }
@@ -253,13 +253,13 @@ fn answer<F: HttpFlavour, C: Clock>(
             Some((Reply { next, unread: request.has_body() }, len))
         }
         Ok(None) => None,
-        Err(Malformed) => Some((refuse(from, worker, output), 0)),
+        Err(bad) => Some((refuse(bad.into(), from, worker, output), 0)),
     }
 }
 
-/// Answers what is no request.
-fn refuse<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<F> {
-    worker.service.borrow().refuse(Error::Malformed, from, output);
+/// Answers what is no request that is served.
+fn refuse<F: HttpFlavour, C>(error: Error, from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<F> {
+    worker.service.borrow().refuse(error, from, output);
     Reply { next: Next::Close, unread: true }
 }
 

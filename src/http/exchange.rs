@@ -11,6 +11,7 @@ use crate::tracker::peer::{Peer as _, PeerV4, PeerV6};
 use crate::tracker::{Flavour, PeerBuffer, Tracker};
 
 use super::announce_query::MAX_WANTED;
+use super::method::Method;
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
 use super::stream::Stream;
@@ -124,6 +125,19 @@ impl<F: Flavour> Exchange<'_, F> {
     /// Replies with a whole page.
     pub fn respond(&mut self, content_type: &str, body: &[u8]) -> Next<F> {
         reply::write(reply::OK, content_type, self.keep_alive, body, self.out);
+        Next::request(self.keep_alive)
+    }
+
+    /// Returns whether only the header of the reply is wanted. A page is not made then if that would do or remember
+    /// something, or look at more torrents than a few.
+    pub fn wants_header_only(&self) -> bool {
+        self.request.method() == Method::Head
+    }
+
+    /// Replies with the header of a page that is not made, without the length that it would have (RFC 9110, section
+    /// 9.3.2).
+    pub(super) fn respond_header(&mut self, content_type: &str) -> Next<F> {
+        reply::write_header(content_type, self.keep_alive, self.out);
         Next::request(self.keep_alive)
     }
 

@@ -3,7 +3,7 @@
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
 //!   first, and [`byte_stream`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
 //!   one thread share.
-//! - [`request`], `path`, [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
+//! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
 //! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
 //!   gives back, `answering` what handlers have in common.
 //! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
@@ -25,6 +25,7 @@ pub mod flavour;
 mod incoming;
 mod listener;
 pub mod listing;
+pub mod method;
 mod page_cache;
 mod path;
 pub mod query;

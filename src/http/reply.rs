@@ -12,14 +12,21 @@ use crate::tracker::{AnnounceError, PendingScrape, Retry};
 
 use super::address::BadAddress;
 use super::decimal::Decimal;
+use super::method::BadHead;
 use super::query::BadEscape;
 
 /// Why a request is not served. All of it is for the client to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Error {
-    /// The head is not that of a GET request, or too long, or too slow.
+    /// The head is not that of a request, or too long, or too slow.
     #[error("400 Invalid Request")]
     Malformed,
+    /// The method is known, and served for no page.
+    #[error("405 Method Not Allowed")]
+    MethodNotAllowed,
+    /// The method is not known.
+    #[error("501 Not Implemented")]
+    UnknownMethod,
     /// A parameter is missing or malformed.
     #[error("400 Invalid Parameter")]
     Parameter,
@@ -82,6 +89,7 @@ impl Error {
             Self::Announce(..) => None,
             Self::NoInfoHash => Some(Counter::TcpNoInfoHash),
             Self::Malformed => Some(Counter::Http400Parse),
+            Self::MethodNotAllowed | Self::UnknownMethod => Some(Counter::HttpMethod),
             Self::Parameter => Some(Counter::Http400Parameter),
             Self::StatsDenied => Some(Counter::Http403),
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => Some(Counter::Http404),
@@ -103,6 +111,8 @@ impl Error {
                 };
             }
             Self::Malformed => "400 Invalid Request",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::UnknownMethod => "501 Not Implemented",
             Self::Parameter => "400 Invalid Parameter",
             Self::StatsDenied => "403 Access Denied",
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => "404 Not Found",
@@ -110,12 +120,13 @@ impl Error {
             Self::Busy => "503 Service Unavailable",
             Self::Internal => "500 Internal Server Error",
         };
-        let retry_after = match self {
+        let field = match self {
             Self::Refused(Refusal { retry_after: Some(seconds), .. }) => format!("Retry-After: {seconds}\r\n"),
+            Self::MethodNotAllowed => "Allow: GET, HEAD\r\n".into(),
             _ => String::new(),
         };
         let body = title(self);
-        let fields = format!("{retry_after}Content-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
+        let fields = format!("{field}Content-Type: {HTML}\r\nContent-Length: {}\r\n", body.len());
         head(status, keep_alive, &[fields.as_bytes()], out);
         out.extend_from_slice(body.as_bytes());
     }
@@ -132,6 +143,16 @@ impl From<NoPage> for Error {
         match error {
             NoPage::Unknown => Self::Parameter,
             NoPage::Needs(feature) => Self::NeedsFeature(feature),
+        }
+    }
+}
+
+impl From<BadHead> for Error {
+    fn from(error: BadHead) -> Self {
+        match error {
+            BadHead::Malformed => Self::Malformed,
+            BadHead::MethodNotAllowed => Self::MethodNotAllowed,
+            BadHead::UnknownMethod => Self::UnknownMethod,
         }
     }
 }
@@ -167,6 +188,20 @@ pub(super) fn write_parts(status: &str, content_type: &str, keep_alive: bool, bo
     let fields = [b"Content-Type: ", content_type.as_bytes(), b"\r\nContent-Length: ", len.bytes(), b"\r\n"];
     head(status, keep_alive, &fields, out);
     append(body, out);
+}
+
+/// Appends the head of a reply without the length of its body, which is not sent.
+pub(super) fn write_header(content_type: &str, keep_alive: bool, out: &mut Vec<u8>) {
+    head(OK, keep_alive, &[b"Content-Type: ", content_type.as_bytes(), b"\r\n"], out);
+}
+
+/// Cuts off the body of the reply that begins at `start`.
+pub(super) fn cut_body(start: usize, out: &mut Vec<u8>) {
+    const END: &[u8] = b"\r\n\r\n";
+    let reply = out.get(start..).unwrap_or_default();
+    if let Some(len) = reply.windows(END.len()).position(|bytes| bytes == END) {
+        out.truncate(start + len + END.len());
+    }
 }
 
 /// Appends a reply that redirects the client to `url`.
@@ -323,6 +358,7 @@ mod tests {
     fn an_error_is_a_title() {
         for (error, status, title, count) in [
             (Error::Malformed, "400 Invalid Request", "400 Invalid Request", Counter::Http400Parse),
+            (Error::UnknownMethod, "501 Not Implemented", "501 Not Implemented", Counter::HttpMethod),
             (Error::Parameter, "400 Invalid Parameter", "400 Invalid Parameter", Counter::Http400Parameter),
             (Error::StatsDenied, "403 Access Denied", "403 Access Denied", Counter::Http403),
             (Error::NotFound, "404 Not Found", "404 Not Found", Counter::Http404),
@@ -359,6 +395,16 @@ mod tests {
     }
 
     #[test]
+    fn a_method_that_is_not_allowed_is_told_which_are() {
+        assert_eq!(
+            text(|out| Error::MethodNotAllowed.write(false, out)),
+            "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nContent-Type: text/html\r\nContent-Length: 38\r\n\
+             Connection: close\r\n\r\n<title>405 Method Not Allowed</title>\n"
+        );
+        assert_eq!(Error::MethodNotAllowed.counter(), Some(Counter::HttpMethod));
+    }
+
+    #[test]
     fn a_refusal_says_when_to_come_back_and_is_counted_where_the_switch_says() {
         let refusal = Refusal {
             status: "429 Too Many Requests",
@@ -375,6 +421,28 @@ mod tests {
         let silent = Refusal { retry_after: None, counter: None, ..refusal };
         assert!(!text(|out| Error::from(silent).write(true, out)).contains("Retry-After"));
         assert_eq!(Error::from(silent).counter(), None);
+    }
+
+    #[test]
+    fn a_header_can_stand_alone() {
+        let header = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\n\r\n";
+        assert_eq!(text(|out| write_header(TEXT, true, out)), header);
+        let sized = "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
+        for (before, start) in [("", 0), ("sent\r\n\r\nbefore", 14)] {
+            let mut out = before.as_bytes().to_vec();
+            write(OK, "a/b", false, b"x\r\n\r\nyyyy", &mut out);
+            cut_body(start, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), [before, sized].concat());
+        }
+        // Whatever has no end is left as it is.
+        assert_eq!(
+            text(|out| {
+                out.extend_from_slice(b"abc");
+                cut_body(0, out);
+                cut_body(9, out);
+            }),
+            "abc"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::tracker::Minute;
 
+use super::method::{self, BadHead, Method};
 use super::path::Path;
 use super::query::{Query, split_once};
 
@@ -45,13 +46,10 @@ pub struct RequestTime {
     pub uptime: Duration,
 }
 
-/// What has come is not the head of a GET request, or it is too long, or has too many header fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
-
-/// A GET request. Nothing else is understood, HEAD neither: a tracker has no use for it.
+/// A request.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
+    method: Method,
     path: Path<'a>,
     query: Option<Query<'a>>,
     version: Version,
@@ -73,27 +71,28 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// This is not going to be the head of a GET request, whatever follows.
-    pub fn parse(bytes: &'a [u8], slots: &'a mut HeaderSlots<'a>) -> Result<Option<(Self, usize)>, Malformed> {
-        const METHOD: &[u8] = b"GET ";
+    /// This is not going to be the head of a request that is served, whatever follows.
+    pub fn parse(bytes: &'a [u8], slots: &'a mut HeaderSlots<'a>) -> Result<Option<(Self, usize)>, BadHead> {
         let bounded = bytes.get(..MAX_HEAD).unwrap_or(bytes);
         let blank_len = bounded.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let head = bounded.get(blank_len..).unwrap_or_default();
-        let Some(rest) = head.strip_prefix(METHOD) else {
-            return if METHOD.starts_with(head) { incomplete(bytes) } else { Err(Malformed) };
-        };
+        let Some((method, rest)) = method::split(head)? else { return incomplete(bytes) };
         let Some((line, fields)) = split_once(rest, b'\n') else { return incomplete(bytes) };
         let (target, version) = request_line(line)?;
-        let Status::Complete((fields_len, headers)) = httparse::parse_headers(fields, slots).map_err(|_| Malformed)?
-        else {
-            return incomplete(bytes);
-        };
+        let method = method?;
+        let fields_read = httparse::parse_headers(fields, slots).map_err(|_| BadHead::Malformed)?;
+        let Status::Complete((fields_len, headers)) = fields_read else { return incomplete(bytes) };
         let (path, query) = match split_once(target, b'?') {
             Some((path, query)) => (path, Some(Query::new(query))),
             None => (target, None),
         };
-        let request = Self { path: Path(path.trim_ascii_end()), query, version, headers };
+        let request = Self { method, path: Path(path.trim_ascii_end()), query, version, headers };
         Ok(Some((request, bounded.len() - fields.len() + fields_len)))
+    }
+
+    /// Returns the method.
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// Returns whether the request is for the path `name`, given without slashes around it. Those in the request do not
@@ -150,25 +149,25 @@ impl<'a> Request<'a> {
 /// # Errors
 ///
 /// [`MAX_HEAD`] bytes have come without an end.
-fn incomplete<T>(bytes: &[u8]) -> Result<Option<T>, Malformed> {
-    if bytes.len() < MAX_HEAD { Ok(None) } else { Err(Malformed) }
+fn incomplete<T>(bytes: &[u8]) -> Result<Option<T>, BadHead> {
+    if bytes.len() < MAX_HEAD { Ok(None) } else { Err(BadHead::Malformed) }
 }
 
 /// Takes a request line apart, after its method: the target, as a path with perhaps a query, and the version.
-fn request_line(line: &[u8]) -> Result<(&[u8], Version), Malformed> {
+fn request_line(line: &[u8]) -> Result<(&[u8], Version), BadHead> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let at = line.iter().rposition(|&byte| byte == b' ').ok_or(Malformed)?;
-    let (target, version) = line.split_at_checked(at).ok_or(Malformed)?;
+    let at = line.iter().rposition(|&byte| byte == b' ').ok_or(BadHead::Malformed)?;
+    let (target, version) = line.split_at_checked(at).ok_or(BadHead::Malformed)?;
     let version = match version {
         b" HTTP/1.1" => Version::Http11,
         b" HTTP/1.0" => Version::Http10,
-        _ => return Err(Malformed),
+        _ => return Err(BadHead::Malformed),
     };
     let target = target.trim_ascii();
     // Not `any`: without the early end this is a few vector instructions.
     let control = target.iter().fold(false, |found, byte| found | byte.is_ascii_control());
     if target.is_empty() || control {
-        return Err(Malformed);
+        return Err(BadHead::Malformed);
     }
     Ok((origin_form(target), version))
 }
@@ -207,7 +206,11 @@ mod tests {
     }
 
     fn refused(head: &[u8]) -> bool {
-        Request::parse(head, &mut Request::slots()).is_err()
+        refusal(head) == Some(BadHead::Malformed)
+    }
+
+    fn refusal(head: &[u8]) -> Option<BadHead> {
+        Request::parse(head, &mut Request::slots()).err()
     }
 
     fn with<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -257,13 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_get_request_is_refused_as_soon_as_it_shows() {
+    fn what_is_no_request_is_refused_as_soon_as_it_shows() {
         for head in [
-            &b"POST / HTTP/1.1\r\n"[..],
-            b"HEAD / HTTP/1.1\r\n",
-            b"get / HTTP/1.1\r\n",
-            b"GET\t",
-            b"X",
+            &b"GET\t"[..],
+            b"X(",
+            b"nonsense\r\n",
+            b"POST /\r\n",
+            b"POST / HTTP/2.0\r\n",
+            b"PRI * HTTP/2.0\r\n",
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
             b"\x16\x03\x01\x02",
             b"GET / HTTP/2.0\r\n",
             b"GET / http/1.1\r\n",
@@ -279,6 +284,32 @@ mod tests {
         ] {
             assert!(refused(head), "{}", head.escape_ascii());
         }
+    }
+
+    #[test]
+    fn methods_that_are_not_served_are_told_apart_once_their_line_is_there() {
+        for (method, expected) in [
+            ("POST", BadHead::MethodNotAllowed),
+            ("OPTIONS", BadHead::MethodNotAllowed),
+            ("CONNECT", BadHead::MethodNotAllowed),
+            ("get", BadHead::UnknownMethod),
+            ("PROPFIND", BadHead::UnknownMethod),
+        ] {
+            for target in ["/announce?a=b", "*", "a.example:80"] {
+                let line = format!("\r\n{method} {target} HTTP/1.1\r\n");
+                assert_eq!(refusal(line.as_bytes()), Some(expected), "{line}");
+                assert_eq!(refusal(&[line.as_bytes(), b"no colon"].concat()), Some(expected), "{line}");
+                for end in 0..line.len() {
+                    assert_eq!(refusal(&line.as_bytes()[..end]), None, "{line}: {end}");
+                }
+            }
+            let endless = format!("{method} /{}", "a".repeat(MAX_HEAD));
+            assert!(refused(endless.as_bytes()) && refused(method.repeat(MAX_HEAD).as_bytes()));
+        }
+        let head = "HEAD /scrape?a HTTP/1.1\r\nA: b\r\n\r\n";
+        assert_eq!(with(head, |request| (request.method(), request.path_is("scrape"))), (Method::Head, true));
+        assert_eq!(parsed(&format!("{head}GET")).2, head.len());
+        assert_eq!(with("GET / HTTP/1.0\n\n", |request| request.method()), Method::Get);
     }
 
     #[test]
@@ -340,7 +371,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange(bytes: Vec<u8>, tail: Vec<u8>, line in "GET [ /?a-z%&=]{0,20} HTTP/1.1\r?\n") {
+        fn no_bytes_are_too_strange(bytes: Vec<u8>, tail: Vec<u8>, line in "(GET|HEAD) [ /?a-z%&=]{0,20} HTTP/1.1\r?\n") {
             for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
                 if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::slots()) {
                     prop_assert!(len <= head.len());

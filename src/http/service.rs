@@ -16,6 +16,7 @@ use crate::stats::{Counter, WorkerCounters};
 
 use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
 use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
+use super::method::Method;
 use super::query::Query;
 use super::reply::{self, Error};
 use super::request::{Persistence, Request, RequestTime, Version};
@@ -46,6 +47,7 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Appends the reply to a request that came over a connection from `from` to `out`.
     pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
+        let start = out.len();
         let mut exchange = Exchange {
             request,
             connection: from,
@@ -57,7 +59,15 @@ impl<F: HttpFlavour> Service<F> {
             out,
             peers: &mut self.peers,
         };
-        route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error))
+        let next = route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error));
+        match request.method() {
+            Method::Get => next,
+            Method::Head => {
+                // Whatever else was to follow would be the body.
+                reply::cut_body(start, out);
+                Next::request(next.keep_alive())
+            }
+        }
     }
 
     /// Appends the reply that says what is wrong with what came from `from`, and counts it. The connection is closed.

@@ -194,10 +194,9 @@ impl Route for Pieces {
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
-        exchange.counters.count(Counter::FullScraped);
         let mut stream = self.clone();
         stream.0.push(format!("{listing:?}").into());
-        Ok(exchange.stream(stream, Counter::FullScrapeBytes))
+        Ok(exchange.stream(stream, Counter::FullScraped, Counter::FullScrapeBytes))
     }
 }
 

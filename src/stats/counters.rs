@@ -59,10 +59,12 @@ pub enum Counter {
     Http500,
     /// A page that takes a walk over all torrents, while others wait for theirs.
     Http503,
+    /// A method that is not served: 405 if it is known, 501 if it is not.
+    HttpMethod,
 }
 
 /// Number of variants of [`Counter`].
-pub(crate) const COUNTS: usize = Counter::Http503 as usize + 1;
+pub(crate) const COUNTS: usize = Counter::HttpMethod as usize + 1;
 /// Number of rows that renewals are counted in, one for each minute: as many as the original has, for monitors go by
 /// their position. Where peers live for longer, the last one holds all the rest.
 pub(super) const RENEWAL_ROWS: usize = 45;
@@ -273,7 +275,7 @@ mod tests {
     fn families_are_counted_apart() {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
-        worker_counters.count_from(Counter::Http503, V6);
+        worker_counters.count_from(Counter::HttpMethod, V6);
         worker_counters.count_from(Counter::TcpAccepted, V6);
         worker_counters.count_from(Counter::TcpAccepted, V4);
         worker_counters.count_from(Counter::TcpAccepted, V6);
@@ -286,7 +288,7 @@ mod tests {
         assert_eq!(both(Counter::TcpAccepted), (1, 2));
         assert_eq!(both(Counter::UdpAnnounced), (0, 1));
         assert_eq!(both(Counter::Completed), (0, 1));
-        assert_eq!(both(Counter::Http503), (0, 1), "the last of the row");
+        assert_eq!(both(Counter::HttpMethod), (0, 1), "the last of the row");
         assert_eq!(both(Counter::TcpAnnounced), (0, 0));
         assert_eq!(counters.total(Counter::TcpAccepted), 3);
     }

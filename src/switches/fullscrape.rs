@@ -57,8 +57,7 @@ impl Route for Pages {
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         let permit = exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
-        exchange.counters.count(Counter::FullScraped);
-        Ok(exchange.stream(Page::new(listing, permit), Counter::FullScrapeBytes))
+        Ok(exchange.stream(Page::new(listing, permit), Counter::FullScraped, Counter::FullScrapeBytes))
     }
 }
 

@@ -53,6 +53,7 @@ const FILES: &[&[harness::Test]] = &[
     http::lenient::TESTS,
     http::limits::TESTS,
     http::malformed::TESTS,
+    http::methods::TESTS,
     http::paths::TESTS,
     http::scrape::TESTS,
     process::command_line::TESTS,

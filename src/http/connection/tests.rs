@@ -14,6 +14,8 @@ use crate::stats::Counter;
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
                            Connection: close\r\n\r\n<title>400 Invalid Request</title>\n";
+const NOT_ALLOWED: &str = "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nContent-Type: text/html\r\n\
+                           Content-Length: 38\r\nConnection: close\r\n\r\n<title>405 Method Not Allowed</title>\n";
 const SCRAPED: &str = "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei0eeee";
 const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
 const KEEP: &str = "Connection: keep-alive\r\n\r\n";
@@ -136,7 +138,7 @@ fn the_fast_path_leaves_what_has_to_be_waited_for() {
     assert!(unsent.ends_with(SCRAPED));
     let (sent, left) = fast_path("POST / HTTP/1.1\r\n\r\nbody", 1000);
     let (_, unsent, answered) = left.unwrap();
-    assert_eq!((sent, unsent.as_str(), answered), (nothing(), BAD_REQUEST, true), "a body that is not read");
+    assert_eq!((sent, unsent.as_str(), answered), (nothing(), NOT_ALLOWED, true), "a body that is not read");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(INITIAL_INPUT - 18));
     assert!(fast_path(&long, 1000).1.is_some(), "perhaps more has come");
     assert!(fast_path(&long.replacen('a', "", 1), 1000).1.is_none());
@@ -240,6 +242,40 @@ fn a_proxys_connection_stays_open_until_one_side_closes_it_or_it_is_idle_for_30_
         let reply = driven.read_to_end().await;
         assert!(reply.contains("\r\nConnection: close\r\n"), "the statistics close: {reply}");
         assert_eq!(driven.seconds().await, 0);
+    });
+}
+
+#[test]
+fn only_the_header_of_a_reply_to_head_is_sent_and_the_next_request_is_understood() {
+    run(true, async {
+        let mut driven = Driven::new(fancy(vec![vec![b'x'; 10]; 3]), 10_000);
+        let heads = ["/scrape", "/nowhere", "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&port=1", "/metrics?", "/"];
+        let heads: String = heads.iter().map(|target| format!("HEAD {target} HTTP/1.1\r\n{KEEP}")).collect();
+        driven.send(&format!("{heads}{SCRAPE}{KEEP}HEAD /secret/numbers?mode=top10 HTTP/1.1\r\n{KEEP}{SCRAPE}")).await;
+        let replies = driven.read_to_end().await;
+        let (heads, rest) = replies.split_once(SCRAPED).unwrap();
+        let statuses: Vec<_> = heads.split("HTTP/1.1 ").skip(1).map(|reply| &reply[..3]).collect();
+        assert_eq!(statuses, ["200", "404", "200", "404", "302", "200"], "{heads}");
+        assert_eq!(heads.matches("\r\n\r\n").count(), 6);
+        assert_eq!(heads.matches("\r\n\r\nHTTP/1.1 ").count(), 5, "there is nothing between them: {heads}");
+        assert_eq!(rest, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n");
+        assert_eq!((driven.count(Counter::FullScraped), driven.count(Counter::FullScrapeBytes)), (0, 0));
+        assert_eq!((driven.count(Counter::TcpScraped), driven.count(Counter::TcpAnnounced)), (1, 0));
+    });
+}
+
+#[test]
+fn who_asks_in_another_way_is_told_that_and_the_connection_is_closed() {
+    run(true, async {
+        let not_implemented = "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
+                               Connection: close\r\n\r\n<title>501 Not Implemented</title>\n";
+        for (method, expected) in [("POST", NOT_ALLOWED), ("OPTIONS", NOT_ALLOWED), ("get", not_implemented)] {
+            let mut driven = Driven::new(plain(), 10_000);
+            driven.send(&format!("{method} /announce HTTP/1.1\r\n{KEEP}{SCRAPE}{KEEP}")).await;
+            assert_eq!(driven.read_to_end().await, expected);
+            let counters = [Counter::HttpMethod, Counter::Http400Parse, Counter::TcpScraped];
+            assert_eq!(counters.map(|counter| driven.count(counter)), [1, 0, 0]);
+        }
     });
 }
 
@@ -373,7 +409,7 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
     let body = format!("{SCRAPE}Content-Length: 50000\r\n{KEEP}{}", "x".repeat(50_000));
     for (request, expected) in [
         (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50_000)), BAD_REQUEST),
-        (format!("POST / HTTP/1.1\r\n\r\n{}", "a".repeat(50_000)), BAD_REQUEST),
+        (format!("POST / HTTP/1.1\r\nContent-Length: 50000\r\n\r\n{}", "a".repeat(50_000)), NOT_ALLOWED),
         (body, &format!("\r\nConnection: close\r\n\r\n{SCRAPED}")),
     ] {
         run(false, async {

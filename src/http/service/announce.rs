@@ -5,11 +5,12 @@ use crate::http::announce_reply::AnnounceReply;
 use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
 use crate::http::query::Query;
-use crate::http::reply::Error;
+use crate::http::reply::{self, Error};
 use crate::stats::{Counter, Protocol};
 use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest};
 
-/// Carries out an announce, and replies with the peers that the client is handed.
+/// Carries out an announce, and replies with the peers that the client is handed. Who wants only the header has not
+/// announced anything.
 pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let Exchange { request, shared, counters, .. } = *exchange;
     let query = request.query().unwrap_or(Query::EMPTY);
@@ -21,6 +22,9 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         &query,
     )?;
     let client = endpoint.ip();
+    if exchange.wants_header_only() {
+        return Ok(exchange.respond_header(reply::TEXT));
+    }
     let announce = AnnounceRequest {
         info_hash: announce_query.info_hash,
         endpoint,

@@ -18,6 +18,9 @@ use super::elsewhere;
 pub(super) fn answer<F: HttpFlavour>(query: Query<'_>, exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let client = record(exchange)?;
     let mut scrape_query = ScrapeQuery::read(query)?;
+    if exchange.wants_header_only() {
+        return Ok(exchange.respond_header(reply::TEXT));
+    }
     exchange.shared.tracker.scrape_group(scrape_query.scrapes());
     let next = exchange.respond(reply::TEXT, &reply::scrape_body(scrape_query.scrapes())?);
     exchange.counters.count_from(Counter::TcpScraped, client);
@@ -30,9 +33,11 @@ pub(super) fn answer_full<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Ans
     elsewhere::answer_listing(Listing::Scrape, exchange)
 }
 
-/// Records that a client scraped, and returns its address.
+/// Records that a client scraped, unless it wants only the header, and returns its address.
 fn record<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Result<IpAddr, Error> {
     let (shared, client) = (exchange.shared, exchange.client()?);
-    shared.tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
+    if !exchange.wants_header_only() {
+        shared.tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
+    }
     Ok(client)
 }

@@ -26,6 +26,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: now.minute, uptime: now.uptime };
     match report.page(mode)? {
         Page::Ready(page) => Ok(exchange.respond(reply::TEXT, page.as_bytes())),
+        Page::Walk(_) if exchange.wants_header_only() => Ok(exchange.respond_header(reply::TEXT)),
         Page::Walk(walk) => Ok(Next::Walk(walk)),
     }
 }

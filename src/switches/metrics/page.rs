@@ -36,22 +36,25 @@ pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 6] = [
     ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
 
-/// What went wrong over HTTP: the label of its kind, and the counter.
-pub(super) const HTTP_ERRORS: [(&str, Counter); 7] = [
-    ("malformed", Counter::Http400Parse),
-    ("invalid_parameter", Counter::Http400Parameter),
-    ("access_denied", Counter::Http403),
-    ("not_found", Counter::Http404),
-    ("internal", Counter::Http500),
-    ("busy", Counter::Http503),
-    ("no_info_hash", Counter::TcpNoInfoHash),
+/// The label of a kind of errors, and the counters that are added up to their number.
+type ErrorKind = (&'static str, &'static [Counter]);
+
+/// What went wrong over HTTP.
+pub(super) const HTTP_ERRORS: [ErrorKind; 7] = [
+    ("malformed", &[Counter::Http400Parse, Counter::HttpMethod]),
+    ("invalid_parameter", &[Counter::Http400Parameter]),
+    ("access_denied", &[Counter::Http403]),
+    ("not_found", &[Counter::Http404]),
+    ("internal", &[Counter::Http500]),
+    ("busy", &[Counter::Http503]),
+    ("no_info_hash", &[Counter::TcpNoInfoHash]),
 ];
 
 /// The same over UDP.
-pub(super) const UDP_ERRORS: [(&str, Counter); 3] = [
-    ("dropped", Counter::UdpDropped),
-    ("truncated", Counter::UdpTruncated),
-    ("connection_id_mismatch", Counter::UdpMismatched),
+pub(super) const UDP_ERRORS: [ErrorKind; 3] = [
+    ("dropped", &[Counter::UdpDropped]),
+    ("truncated", &[Counter::UdpTruncated]),
+    ("connection_id_mismatch", &[Counter::UdpMismatched]),
 ];
 
 /// Returns the label of an announce that is refused, over either.
@@ -153,10 +156,12 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
         &self,
         name: &'static str,
         protocol: Protocol,
-        errors: &'static [(&str, Counter)],
+        errors: &'static [ErrorKind],
     ) -> impl Iterator<Item = Row> {
         let labels = move |kind| [("protocol", name), ("kind", kind)];
-        let errors = errors.iter().flat_map(move |&(kind, count)| self.each_family(&labels(kind), count));
+        let errors = errors.iter().flat_map(move |&(kind, counters)| {
+            self.rows(&labels(kind), |family| counters.iter().map(|&counter| self.counters.of(counter, family)).sum())
+        });
         let refusals = AnnounceError::ALL.into_iter().flat_map(move |refusal| {
             let labels = labels(refusal_label(refusal));
             self.rows(&labels, |family| self.counters.refusals(protocol, refusal, family))

@@ -79,10 +79,12 @@ fn samples(page: &str) -> BTreeMap<&str, &str> {
 fn every_counter_is_on_the_page_under_its_own_name() {
     let requests = REQUESTS.iter().flat_map(|(_, _, protocols)| protocols.iter().map(|(_, count)| *count));
     let others = [Counter::FullScraped, Counter::FullScrapeBytes, Counter::Completed];
-    let counts: Vec<_> =
-        requests.chain(HTTP_ERRORS.iter().chain(&UDP_ERRORS).map(|(_, count)| *count)).chain(others).collect();
+    // Several that are added up are one number on the page, of which the first is made up here.
+    let errors = || HTTP_ERRORS.iter().chain(&UDP_ERRORS).map(|(_, counters)| *counters);
+    let counts: Vec<_> = requests.chain(errors().map(|counters| counters[0])).chain(others).collect();
+    let added_up = errors().map(|counters| counters.len() - 1).sum::<usize>();
     // Http400Compact, Http400NotModest and Http402 are always 0.
-    assert_eq!(counts.len(), COUNTS - 3, "somebody counts what is not on the page");
+    assert_eq!(counts.len() + added_up, COUNTS - 3, "somebody counts what is not on the page");
     let counters = Counters::default();
     let worker_counters = counters.for_worker();
     for (n, count) in counts.iter().enumerate() {
@@ -111,6 +113,16 @@ fn every_counter_is_on_the_page_under_its_own_name() {
         announces,
         (1000 + counts.iter().position(|count| *count == Counter::UdpAnnounced).unwrap()).to_string()
     );
+}
+
+#[test]
+fn errors_of_one_kind_are_added_up() {
+    let counters = Counters::default();
+    let worker_counters = counters.for_worker();
+    worker_counters.count_from(Counter::Http400Parse, V4);
+    worker_counters.add(Counter::HttpMethod, 2);
+    let page = page_of(&tracker(Open, Standalone), &counters);
+    assert_eq!(samples(&page)["opentracker_errors_total{protocol=\"http\",kind=\"malformed\",family=\"ipv4\"}"], "3");
 }
 
 #[test]

@@ -49,6 +49,17 @@ pub(crate) fn get_from(ip: IpAddr, tracker: SocketAddr, target: &str, headers: &
     Connection::open_from(ip, tracker).ask_last(request(target, headers).as_bytes())
 }
 
+/// Asks for the header of a page, and reads the reply until the tracker closes: it has no body.
+#[track_caller]
+pub(crate) fn head(tracker: SocketAddr, target: &str) -> Reply {
+    let mut connection = Connection::open(tracker);
+    connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: tracker.example\r\n\r\n"));
+    let reply = connection.reply_to_head();
+    let rest = connection.rest();
+    assert!(rest.is_empty(), "a body: {}", rest.escape_ascii());
+    reply
+}
+
 /// Sends these bytes, and reads the one reply until the tracker closes.
 #[track_caller]
 pub(crate) fn ask(tracker: SocketAddr, bytes: &[u8]) -> Reply {
@@ -113,6 +124,15 @@ impl Connection {
         self.read_until(|buffer| (buffer.len() >= all).then_some(all));
         reply.body = self.buffer[end + 4..all].to_vec();
         self.buffer.drain(..all);
+        reply
+    }
+
+    /// Reads the next reply, which is to HEAD: it has no body, whatever its header says of its length.
+    #[track_caller]
+    pub(crate) fn reply_to_head(&mut self) -> Reply {
+        let end = self.read_until(|buffer| find(buffer, b"\r\n\r\n"));
+        let reply = Reply::of_head(&self.buffer[..end]);
+        self.buffer.drain(..end + 4);
         reply
     }
 

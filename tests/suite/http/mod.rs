@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod lenient;
 pub(crate) mod limits;
 pub(crate) mod malformed;
+pub(crate) mod methods;
 pub(crate) mod paths;
 pub(crate) mod scrape;
 
