@@ -3,11 +3,13 @@
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
 //!   first, and [`byte_stream`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
 //!   one thread share.
-//! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands. [`address`]: addresses in it.
+//! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands; [`address`]: addresses in
+//!   it.
 //! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
 //!   gives back, `answering` what handlers have in common.
 //! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
-//! - [`reply`]: what is sent back, every error included; `announce_reply` is what most clients come for.
+//! - [`reply`]: what is sent back, every error included. `announce_reply` is what most clients come for, and
+//!   `scrape_reply` what others do.
 //! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding. `walk` makes the
 //!   statistics that take longer; `page_cache` keeps them for all who wait. [`takeover`]: when HTTP ends with a reply.
 //! - [`flavour`]: the plug points that a build fills.
@@ -32,6 +34,7 @@ pub mod query;
 pub mod reply;
 pub mod request;
 mod scrape_query;
+mod scrape_reply;
 pub mod service;
 pub mod stream;
 pub mod takeover;

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::stats::pages::NoPage;
 use crate::stats::{Counter, WorkerCounters};
-use crate::tracker::{AnnounceError, PendingScrape, Retry};
+use crate::tracker::{AnnounceError, Retry};
 
 use super::address::BadAddress;
 use super::decimal::Decimal;
@@ -252,27 +252,6 @@ fn title(text: impl Display) -> String {
     format!("<title>{text}</title>\n")
 }
 
-/// Returns the body of a reply to a scrape (BEP 48): zeros for torrents without counts. They must come sorted by their
-/// info hashes, and each once.
-pub(super) fn scrape_body(scrapes: &[PendingScrape]) -> Result<Vec<u8>, Error> {
-    let files = |value: SingleItemEncoder<'_>| {
-        value.emit_dict(|mut dict| {
-            for scrape in scrapes {
-                let counts = scrape.counts.unwrap_or_default();
-                dict.emit_pair_with(&scrape.info_hash.0, |value| {
-                    value.emit_dict(|mut dict| {
-                        dict.emit_pair(b"complete", counts.seeders)?;
-                        dict.emit_pair(b"downloaded", counts.downloaded)?;
-                        dict.emit_pair(b"incomplete", counts.leechers)
-                    })
-                })?;
-            }
-            Ok(())
-        })
-    };
-    bencode(|value| value.emit_dict(|mut dict| dict.emit_pair_with(b"files", files)))
-}
-
 /// Returns the body of a reply to an announce that is refused (BEP 3). When the client may ask again is said twice: in
 /// minutes (BEP 31), and as an interval for clients that read nothing else.
 fn failure_body(reason: &str, retry: Option<Retry>) -> Result<Vec<u8>, Error> {
@@ -289,7 +268,10 @@ fn failure_body(reason: &str, retry: Option<Retry>) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>) -> Result<Vec<u8>, Error> {
+/// Returns what `value` writes.
+pub(super) fn bencode(
+    value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error>,
+) -> Result<Vec<u8>, Error> {
     let mut encoder = Encoder::new();
     encoder.emit_with(value)?;
     Ok(encoder.get_output()?)
@@ -298,31 +280,12 @@ fn bencode(value: impl FnOnce(SingleItemEncoder<'_>) -> Result<(), bendy::encodi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::{InfoHash, ScrapeCounts};
     use std::num::NonZero;
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_scrape_lists_files() {
-        let counts = Some(ScrapeCounts { seeders: 4, leechers: 5, downloaded: 6 });
-        let one = PendingScrape { info_hash: InfoHash([b'1'; 20]), counts };
-        let two = PendingScrape { info_hash: InfoHash([b'2'; 20]), counts: None };
-        let body = scrape_body(&[one, two]).unwrap();
-        let expected = "d5:filesd20:11111111111111111111d8:completei4e10:downloadedi6e10:incompletei5ee\
-                        20:22222222222222222222d8:completei0e10:downloadedi0e10:incompletei0eeee";
-        assert_eq!(String::from_utf8(body).unwrap(), expected);
-        assert_eq!(scrape_body(&[]).unwrap(), b"d5:filesdee");
-    }
-
-    #[test]
-    fn unsorted_keys_are_a_defect_that_is_noticed() {
-        let scrapes = [2, 1].map(|n| PendingScrape { info_hash: InfoHash([n; 20]), counts: None });
-        assert_eq!(scrape_body(&scrapes), Err(Error::Internal));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::http::listing::Listing;
 use crate::http::query::Query;
 use crate::http::reply::{self, Error};
 use crate::http::scrape_query::ScrapeQuery;
+use crate::http::scrape_reply;
 use crate::stats::Counter;
 use crate::tracker::NetworkLog;
 
@@ -22,7 +23,7 @@ pub(super) fn answer<F: HttpFlavour>(query: Query<'_>, exchange: &mut Exchange<'
         return Ok(exchange.respond_header(reply::TEXT));
     }
     exchange.shared.tracker.scrape_group(scrape_query.scrapes());
-    let next = exchange.respond(reply::TEXT, &reply::scrape_body(scrape_query.scrapes())?);
+    let next = exchange.respond(reply::TEXT, &scrape_reply::body(scrape_query.scrapes())?);
     exchange.counters.count_from(Counter::TcpScraped, client);
     Ok(next)
 }
