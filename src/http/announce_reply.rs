@@ -28,6 +28,7 @@ pub(super) struct AnnounceReply<'a> {
 
 impl AnnounceReply<'_> {
     /// Appends the reply, with its head, to `out`.
+    #[inline]
     pub(super) fn write(&self, keep_alive: bool, out: &mut Vec<u8>) {
         let Self { counts, peers, .. } = *self;
         let numbers = [counts.seeders, counts.downloaded, counts.leechers, self.interval, self.min_interval];
@@ -74,7 +75,7 @@ impl AnnounceReply<'_> {
             peers6,
             b"e",
         ];
-        reply::write_parts(reply::OK, reply::TEXT, keep_alive, body.get(..parts).unwrap_or(&body), out);
+        reply::write_text(keep_alive, body.get(..parts).unwrap_or(&body), out);
     }
 }
 

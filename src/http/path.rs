@@ -18,8 +18,8 @@ impl Path<'_> {
         name.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte == Ok(b'/'))
     }
 
-    /// Returns whether the path begins with `start`, given without slashes before it. One with a bad escape anywhere is no
-    /// path, and begins with nothing.
+    /// Returns whether the path begins with `start`, given without slashes before it. One with a bad escape anywhere is
+    /// no path, and begins with nothing.
     pub(super) fn begins_with(self, start: &str) -> bool {
         let mut path = self.decoded();
         start.bytes().all(|byte| path.next() == Some(Ok(byte))) && path.all(|byte| byte.is_ok())

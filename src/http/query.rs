@@ -8,8 +8,8 @@ use crate::tracker::info_hash::hex_value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a [u8]);
 
-/// A key or a value, still encoded. A `+` is a space, and a plus sign is `%2B`: so write the libraries that build queries
-/// as forms do, and no client was found that leaves a plus sign in an info hash as it is.
+/// A key or a value, still encoded. A `+` is a space, and a plus sign is `%2B`: so write the libraries that build
+/// queries as forms do, and no client was found that leaves a plus sign in an info hash as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded<'a>(&'a [u8]);
 

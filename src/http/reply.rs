@@ -179,14 +179,18 @@ const HTML: &str = "text/html";
 
 /// Appends a reply with its body.
 pub(super) fn write(status: &str, content_type: &str, keep_alive: bool, body: &[u8], out: &mut Vec<u8>) {
-    write_parts(status, content_type, keep_alive, &[body], out);
-}
-
-/// Appends a reply whose body stands in several parts.
-pub(super) fn write_parts(status: &str, content_type: &str, keep_alive: bool, body: &[&[u8]], out: &mut Vec<u8>) {
-    let len = Decimal::new(body.iter().map(|part| part.len() as u64).sum::<u64>());
+    let len = Decimal::new(body.len() as u64);
     let fields = [b"Content-Type: ", content_type.as_bytes(), b"\r\nContent-Length: ", len.bytes(), b"\r\n"];
     head(status, keep_alive, &fields, out);
+    out.extend_from_slice(body);
+}
+
+/// Appends a reply that is no error, whose body is [`TEXT`] in several parts. Its head, the same for nearly all that is
+/// sent, is not put together from more parts than it takes.
+pub(super) fn write_text(keep_alive: bool, body: &[&[u8]], out: &mut Vec<u8>) {
+    const START: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
+    let len = Decimal::new(body.iter().map(|part| part.len() as u64).sum::<u64>());
+    append(&[START, len.bytes(), b"\r\n", connection(keep_alive)], out);
     append(body, out);
 }
 
@@ -236,7 +240,12 @@ pub(super) fn write_stream_head(
 fn head(status: &str, keep_alive: bool, fields: &[&[u8]], out: &mut Vec<u8>) {
     append(&[b"HTTP/1.1 ", status.as_bytes(), b"\r\n"], out);
     append(fields, out);
-    out.extend_from_slice(if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" });
+    out.extend_from_slice(connection(keep_alive));
+}
+
+/// Returns the last line of a head, with the empty one behind it.
+fn connection(keep_alive: bool) -> &'static [u8] {
+    if keep_alive { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" }
 }
 
 /// Appends all parts, for which memory is taken once.
@@ -384,6 +393,16 @@ mod tests {
         let silent = Refusal { retry_after: None, counter: None, ..refusal };
         assert!(!text(|out| Error::from(silent).write(true, out)).contains("Retry-After"));
         assert_eq!(Error::from(silent).counter(), None);
+    }
+
+    #[test]
+    fn text_in_parts_is_what_it_would_be_in_one() {
+        for keep_alive in [true, false] {
+            for parts in [&[&b"ab"[..], b"", b"c"][..], &[], &[&[b'x'; 12_345]]] {
+                let in_parts = text(|out| write_text(keep_alive, parts, out));
+                assert_eq!(in_parts, text(|out| write(OK, TEXT, keep_alive, &parts.concat(), out)));
+            }
+        }
     }
 
     #[test]

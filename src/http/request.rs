@@ -101,7 +101,8 @@ impl<'a> Request<'a> {
         self.path.is(name)
     }
 
-    /// Returns whether the path begins with `start`, given without slashes before it. Those in the request do not matter.
+    /// Returns whether the path begins with `start`, given without slashes before it. Those in the request do not
+    /// matter.
     pub fn path_begins_with(&self, start: &str) -> bool {
         self.path.begins_with(start)
     }
@@ -121,8 +122,8 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 
-    /// Returns what the client wants done with the connection once it has its reply; `None` if it does not say. Whatever
-    /// else is in its list, or in several of them, `close` wins (RFC 9112, section 9.3).
+    /// Returns what the client wants done with the connection once it has its reply; `None` if it does not say.
+    /// Whatever else is in its list, or in several of them, `close` wins (RFC 9112, section 9.3).
     pub fn persistence(&self) -> Option<Persistence> {
         let mut persistence = None;
         for token in self.header("connection").flat_map(|value| value.split(|&byte| byte == b',')) {
@@ -371,7 +372,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange(bytes: Vec<u8>, tail: Vec<u8>, line in "(GET|HEAD) [ /?a-z%&=]{0,20} HTTP/1.1\r?\n") {
+        fn no_bytes_are_too_strange(
+            bytes: Vec<u8>, tail: Vec<u8>, line in "(GET|HEAD) [ /?a-z%&=]{0,20} HTTP/1.1\r?\n",
+        ) {
             for head in [bytes.clone(), [line.as_bytes(), &bytes, b"\n\n", &tail].concat()] {
                 if let Ok(Some((request, len))) = Request::parse(&head, &mut Request::slots()) {
                     prop_assert!(len <= head.len());

@@ -6,8 +6,8 @@ use crate::tracker::PendingScrape;
 
 use super::reply::{self, Error};
 
-/// Returns its body (BEP 48), with zeros for torrents without counts. They must come sorted by their info hashes, and each
-/// once.
+/// Returns its body (BEP 48), with zeros for torrents without counts. They must come sorted by their info hashes, and
+/// each once.
 pub(super) fn body(scrapes: &[PendingScrape]) -> Result<Vec<u8>, Error> {
     let files = |value: SingleItemEncoder<'_>| {
         value.emit_dict(|mut dict| {

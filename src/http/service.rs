@@ -47,7 +47,20 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Appends the reply to a request that came over a connection from `from` to `out`.
     pub fn answer(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
-        let start = out.len();
+        match request.method() {
+            Method::Get => self.answer_whole(request, from, now, out),
+            Method::Head => {
+                let start = out.len();
+                let next = self.answer_whole(request, from, now, out);
+                // Whatever else was to follow would be the body.
+                reply::cut_body(start, out);
+                Next::request(next.keep_alive())
+            }
+        }
+    }
+
+    /// The same, with the body even if only the header is wanted.
+    fn answer_whole(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
         let mut exchange = Exchange {
             request,
             connection: from,
@@ -59,15 +72,7 @@ impl<F: HttpFlavour> Service<F> {
             out,
             peers: &mut self.peers,
         };
-        let next = route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error));
-        match request.method() {
-            Method::Get => next,
-            Method::Head => {
-                // Whatever else was to follow would be the body.
-                reply::cut_body(start, out);
-                Next::request(next.keep_alive())
-            }
-        }
+        route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error))
     }
 
     /// Appends the reply that says what is wrong with what came from `from`, and counts it. The connection is closed.
@@ -99,7 +104,7 @@ fn route<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     announce::answer(exchange)
 }
 
-/// Answers a request whose path is not that of announces. Returns `None` if it is one all the same, by its first letters.
+/// Answers a request whose path is not that of announces. Returns `None` if by its first letters it is that of one.
 fn answer_other<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Option<Answer<F>> {
     let (request, shared) = (exchange.request, exchange.shared);
     Some(if request.path_is("scrape") {
