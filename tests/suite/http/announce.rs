@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use super::{announce, announce_target, counts, peers};
-use crate::clients::http::{get, get_from, get_with};
+use crate::clients::http::{get, get_closing, get_from};
 use crate::clients::udp::{self, Client};
 use crate::flavour::{client, has, info_hash, only_with, serves};
 use crate::harness::tests;
@@ -100,7 +100,7 @@ fn behind_a_proxy_the_external_ip_is_that_of_the_client() {
     let tracker = Start::loopback().config("access.proxy 127.0.0.1\naccess.proxy ::1\n").run();
     for &server in tracker.https() {
         for ip in ["192.0.2.7", "::ffff:192.0.2.8", "2001:db8::7"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
-            let reply = get_with(server, &announce_target(0, "port=1"), &format!("X-Forwarded-For: {ip}\r\n"));
+            let reply = get_closing(server, &announce_target(0, "port=1"), &format!("X-Forwarded-For: {ip}\r\n"));
             if serves(ip.to_canonical()) {
                 assert_eq!(reply.bencode().text("external ip"), compact(ip.to_canonical()));
             } else {
