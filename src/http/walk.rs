@@ -107,7 +107,7 @@ mod tests {
                 ("everything", "<count_iterator>5000<".to_owned()),
                 ("top10", format!("\t1\t{:08X}{}\nTop 10 torrents by leechers:\n", 9, "0".repeat(32))),
                 ("top100", format!("\t1\t{:08X}{}\nTop 100 torrents by leechers:\n", 99, "0".repeat(32))),
-                ("s24s", "Networks, limit /16:\n00005000: 10.0.0.0\n".to_owned()),
+                ("s24s", "Networks, limit /24:\n00005000: 10.0.0.0\n".to_owned()),
             ] {
                 turns.set(0);
                 let mut output = b"left over".to_vec();

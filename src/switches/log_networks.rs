@@ -25,6 +25,11 @@ use crate::tracker::{AddressFamilies, Minute, NetworkLog};
 
 use table::Table;
 
+/// The prefixes that IPv4 is counted by, in the order of the page. The last original that had this page listed /24.
+const IPV4: [Prefix; 2] = [Prefix::ipv4(24), Prefix::ipv4(16)];
+/// The prefixes that IPv6 is counted by.
+const IPV6: [Prefix; 2] = [Prefix::ipv6(48), Prefix::ipv6(32)];
+
 /// Requests of a minute that are counted each for itself.
 const MAX_COUNTED_SINGLY: u64 = 65_536;
 /// Of all others of that minute, one in so many is drawn at random, and counted as so many. The standard error of a
@@ -50,8 +55,8 @@ impl<F: AddressFamilies> Networks<F> {
         Self {
             key,
             pace: Pace::default(),
-            ipv4: tables(F::IPV4, Prefix::IPV4),
-            ipv6: tables(F::IPV6, Prefix::IPV6),
+            ipv4: tables(F::IPV4, IPV4),
+            ipv6: tables(F::IPV6, IPV6),
             families: PhantomData,
         }
     }

@@ -14,6 +14,12 @@ pub const MAX_ROWS: usize = 256;
 /// The greatest number that fits into the eight digits of a row. A greater one is shown as this.
 const MAX_SHOWN: u32 = 99_999_999;
 
+/// The prefixes that `mode=s24s` counts IPv4 by, in the order of the page: as in the original.
+const IPV4: [Prefix; 2] = [Prefix::ipv4(28), Prefix::ipv4(24)];
+/// The prefixes that it counts IPv6 by: those of a link and of a site (RFC 6177). The original's /68 is a network that
+/// nobody has.
+const IPV6: [Prefix; 2] = [Prefix::ipv6(64), Prefix::ipv6(48)];
+
 /// A table has an entry for every 16 peers of the tracker, which costs some two bytes a peer at most.
 const PEERS_PER_ENTRY: usize = 16;
 /// Minimum number of networks that a table has room for.
@@ -45,10 +51,15 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The prefixes that IPv4 is counted by, in the order of a page.
-    pub const IPV4: [Self; 2] = [Self { bits: 24, ipv6: false }, Self { bits: 16, ipv6: false }];
-    /// The prefixes that IPv6 is counted by.
-    pub const IPV6: [Self; 2] = [Self { bits: 48, ipv6: true }, Self { bits: 32, ipv6: true }];
+    /// The prefix of IPv4 networks with so many bits in common: 1 to 32.
+    pub const fn ipv4(bits: u32) -> Self {
+        Self { bits, ipv6: false }
+    }
+
+    /// The prefix of IPv6 networks with so many bits in common: 1 to 64.
+    pub const fn ipv6(bits: u32) -> Self {
+        Self { bits, ipv6: true }
+    }
 
     /// Returns the network with a prefix of this length that `network` is in.
     #[inline]
@@ -100,8 +111,8 @@ impl Networks {
     /// Returns empty tables, of a size that fits the store's number of peers.
     pub(super) fn for_store<F: AddressFamilies>(store: &Store<F>) -> Self {
         let capacity = (store.census().peers.peers() / PEERS_PER_ENTRY).clamp(MIN_CAPACITY, MAX_CAPACITY);
-        let ipv4 = F::IPV4.then_some(Prefix::IPV4);
-        let ipv6 = F::IPV6.then_some(Prefix::IPV6);
+        let ipv4 = F::IPV4.then_some(IPV4);
+        let ipv6 = F::IPV6.then_some(IPV6);
         let prefixes = ipv4.into_iter().chain(ipv6).flatten();
         Self { tables: prefixes.map(|prefix| Table::new(prefix, capacity)).collect(), visited: Vec::new() }
     }
@@ -254,32 +265,30 @@ mod tests {
     #[test]
     fn as_long_as_there_is_room_one_walk_counts_all() {
         let addresses: Vec<IpAddr> = (0..5000_u32).map(|n| Ipv4Addr::from_bits(0x0a00_0000 + n * 7).into()).collect();
-        let [by_24, by_16] = Prefix::IPV4;
-        let begin = |address: IpAddr, len: usize| {
+        let [by_28, by_24] = IPV4;
+        let begin = |address: IpAddr, hosts: u32| {
             let IpAddr::V4(address) = address else { panic!("{address}") };
-            let mut bytes = address.octets();
-            bytes[len..].fill(0);
-            IpAddr::from(bytes)
+            IpAddr::from(Ipv4Addr::from_bits(address.to_bits() / hosts * hosts))
         };
-        assert_eq!(counted(by_24, 200, &addresses), (expected(&addresses, |address| begin(address, 3)), 1));
-        assert_eq!(counted(by_16, 1, &addresses), (expected(&addresses, |address| begin(address, 2)), 1));
+        assert_eq!(counted(by_28, 2200, &addresses), (expected(&addresses, |address| begin(address, 16)), 1));
+        assert_eq!(counted(by_24, 140, &addresses), (expected(&addresses, |address| begin(address, 256)), 1));
     }
 
     #[test]
-    fn ipv6_networks_are_told_apart_by_48_and_by_32_bits() {
-        let addresses = ["2001:db8:1:2::3", "2001:db8:1:ffff::", "2001:db8:2::", "2001:db9::"];
+    fn ipv6_networks_are_told_apart_by_64_and_by_48_bits() {
+        let addresses = ["2001:db8:1:2::3", "2001:db8:1:2:8000::", "2001:db8:1:ffff::", "2001:db9::"];
         let addresses = addresses.map(|address| address.parse().unwrap());
         let find = |prefix| {
             let mut page = String::new();
             prefix_page(prefix, &addresses, &mut page);
             page
         };
-        let [by_48, by_32] = Prefix::IPV6;
+        let [by_64, by_48] = IPV6;
         assert_eq!(
-            find(by_48),
-            "Networks, limit /48:\n00000002: 2001:db8:1::\n00000001: 2001:db8:2::\n00000001: 2001:db9::\n\n"
+            find(by_64),
+            "Networks, limit /64:\n00000002: 2001:db8:1:2::\n00000001: 2001:db8:1:ffff::\n00000001: 2001:db9::\n\n"
         );
-        assert_eq!(find(by_32), "Networks, limit /32:\n00000003: 2001:db8::\n00000001: 2001:db9::\n\n");
+        assert_eq!(find(by_48), "Networks, limit /48:\n00000003: 2001:db8:1::\n00000001: 2001:db9::\n\n");
     }
 
     fn prefix_page(prefix: Prefix, addresses: &[IpAddr], page: &mut String) {
@@ -293,7 +302,7 @@ mod tests {
         let network = |n: u32| u64::from(n) << 40;
         let rows = (0..3000_u32).rev().map(|n| (network(n), if n == 2999 { u32::MAX } else { 5 + n / 2000 }));
         let mut page = String::new();
-        Prefix::IPV4[0].write(rows, &mut page);
+        Prefix::ipv4(24).write(rows, &mut page);
         let lines: Vec<_> = page.lines().collect();
         assert_eq!(
             lines[..4],
@@ -316,7 +325,7 @@ mod tests {
                 IpAddr::V6(_) => address,
             };
             let all = expected(&addresses, by_24);
-            let (found, walks) = counted(Prefix::IPV4[0], capacity, &addresses);
+            let (found, walks) = counted(Prefix::ipv4(24), capacity, &addresses);
             prop_assert_eq!(walks, 1 + usize::from(all.len() > capacity));
             for (network, peers) in &all {
                 // As the documentation of `Table` promises.

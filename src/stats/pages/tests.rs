@@ -251,8 +251,8 @@ fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     );
     assert_eq!(fixture.page("top10"), expected);
     assert_eq!(fixture.page("top100"), expected.replace("Top 10 ", "Top 100 "));
-    let networks = "Networks, limit /24:\n00000003: 10.0.0.0\n00000001: 10.0.1.0\n\n\
-                    Networks, limit /16:\n00000004: 10.0.0.0\n\n";
+    let networks = "Networks, limit /28:\n00000003: 10.0.0.0\n00000001: 10.0.1.32\n\n\
+                    Networks, limit /24:\n00000003: 10.0.0.0\n00000001: 10.0.1.0\n\n";
     assert_eq!(fixture.page("s24s"), networks);
 
     // A seeder becomes a leecher. All others have been silent for too long.
@@ -264,7 +264,7 @@ fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     let expected =
         format!("Top 10 torrents by peers:\n{rows}Top 10 torrents by seeds:\nTop 10 torrents by leechers:\n{rows}");
     assert_eq!(fixture.page("top10"), expected);
-    let networks = "Networks, limit /24:\n00000001: 10.0.1.0\n\nNetworks, limit /16:\n00000001: 10.0.0.0\n\n";
+    let networks = "Networks, limit /28:\n00000001: 10.0.1.32\n\nNetworks, limit /24:\n00000001: 10.0.1.0\n\n";
     assert_eq!(fixture.page("s24s"), networks);
 
     // Nobody is left, but the torrent is known for its download; in the end it is forgotten, and the counts stay.
@@ -273,7 +273,7 @@ fn counts_lists_and_networks_follow_a_history_and_stay_right_across_expiry() {
     assert_eq!(counts(&fixture, later), ["1", "1", "0", "0"]);
     let (top, networks) = (
         "Top 10 torrents by peers:\nTop 10 torrents by seeds:\nTop 10 torrents by leechers:\n",
-        "Networks, limit /24:\n\nNetworks, limit /16:\n\n",
+        "Networks, limit /28:\n\nNetworks, limit /24:\n\n",
     );
     assert_eq!((fixture.page("top10").as_str(), fixture.page("s24s").as_str()), (top, networks));
     let end = later + TORRENT_LIFETIME + 1;
@@ -308,17 +308,16 @@ fn a_large_swarm_is_walked_in_steps() {
     }
     let (page, steps) = fixture.page_in_steps("s24s", START);
     assert!(steps > 60_000 / STEP_BUDGET, "{steps}: the lock was held for the whole swarm");
-    assert!(page.starts_with("Networks, limit /24:\n00000256: 10.0.0.0\n00000256: 10.0.1.0\n"), "{page}");
-    assert!(
-        page.ends_with("00000256: 10.0.233.0\n00000096: 10.0.234.0\n\nNetworks, limit /16:\n00060000: 10.0.0.0\n\n")
-    );
+    assert!(page.starts_with("Networks, limit /28:\n00000016: 10.0.0.0\n00000016: 10.0.0.16\n"), "{page}");
+    assert!(page.contains("\n\nNetworks, limit /24:\n00000256: 10.0.0.0\n00000256: 10.0.1.0\n"), "{page}");
+    assert!(page.ends_with("00000256: 10.0.233.0\n00000096: 10.0.234.0\n\n"), "{page}");
 }
 
 #[test]
 fn a_crowd_of_networks_costs_a_second_walk_and_hides_no_large_one() {
     let fixture = Fixture::new();
     for peer in 0..6000 {
-        fixture.announce(peer, 0x0b00_0000 + peer * 256, LEECHES, START);
+        fixture.announce(peer, 0x0b00_0000 + peer * 16, LEECHES, START);
     }
     let few = fixture.page_in_steps("everything", START).1;
     for peer in 0..40 {
@@ -326,9 +325,14 @@ fn a_crowd_of_networks_costs_a_second_walk_and_hides_no_large_one() {
     }
     let (page, steps) = fixture.page_in_steps("s24s", START);
     assert!(steps > 3 * few, "{steps} steps, {few} for one look at each torrent");
-    assert!(page.starts_with("Networks, limit /24:\n00000040: 12.1.2.0\n00000001: "), "{page}");
-    assert!(page.contains("Networks, limit /16:\n00000256: 11.0.0.0\n"), "{page}");
-    assert!(page.ends_with("00000112: 11.23.0.0\n00000040: 12.1.0.0\n\n"), "the other table is not counted twice");
+    assert!(
+        page.starts_with(
+            "Networks, limit /28:\n00000016: 12.1.2.0\n00000016: 12.1.2.16\n00000008: 12.1.2.32\n00000001: "
+        ),
+        "{page}"
+    );
+    assert!(page.contains("Networks, limit /24:\n00000040: 12.1.2.0\n00000016: 11.0.0.0\n"), "{page}");
+    assert!(page.ends_with("00000016: 11.0.254.0\n\n"), "the other table is not counted twice: {page}");
 }
 
 #[test]

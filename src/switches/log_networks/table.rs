@@ -152,7 +152,7 @@ mod tests {
 
     impl Numbered {
         fn new() -> Self {
-            Self { table: Table::new(Prefix::IPV4[0]), rng: Rng::with_seed(1) }
+            Self { table: Table::new(Prefix::ipv4(24)), rng: Rng::with_seed(1) }
         }
 
         fn ask(&mut self, n: u32, now: Minute) {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn threads_count_side_by_side() {
-        let table = Table::new(Prefix::IPV4[0]);
+        let table = Table::new(Prefix::ipv4(24));
         let work = || {
             let (key, mut rng) = (key(), Rng::with_seed(1));
             (0..20_000).for_each(|n| table.count((n % 100) << 40, 1, NOW, &key, &mut rng));

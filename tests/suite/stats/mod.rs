@@ -29,12 +29,9 @@ const MODES: &[&str] = &[
     "everything",
 ];
 
-/// A page about networks: of each family that this build serves, these rows for the longer and the shorter prefix.
-pub(crate) fn networks_page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
-    let parts = loopbacks().iter().flat_map(|loopback| match loopback.is_ipv4() {
-        true => [(24, ipv4[0]), (16, ipv4[1])],
-        false => [(48, ipv6[0]), (32, ipv6[1])],
-    });
+/// A page about networks: of each family that this build serves, the lengths of its prefixes and the rows of each.
+pub(crate) fn networks_page(ipv4: [(u8, &str); 2], ipv6: [(u8, &str); 2]) -> String {
+    let parts = loopbacks().iter().flat_map(|loopback| if loopback.is_ipv4() { ipv4 } else { ipv6 });
     parts.map(|(prefix, rows)| format!("Networks, limit /{prefix}:\n{rows}\n")).collect()
 }
 

@@ -1,11 +1,11 @@
 //! What each page says.
 
 use super::{MODES, networks_page, page};
-use crate::clients::http::{get, get_with};
+use crate::clients::http::{get, get_from, get_with};
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{has, info_hash, upper_hex};
 use crate::harness::tests;
-use crate::http::{announce, scrape_target};
+use crate::http::{announce, announce_target, scrape_target};
 use crate::tracker::Tracker;
 
 tests![
@@ -127,17 +127,20 @@ fn the_largest_torrents_are_listed() {
 
 fn the_networks_with_the_most_peers_are_listed() {
     let tracker = Tracker::start(&[]);
-    let (mut ipv4, mut ipv6) = (String::new(), String::new());
     for (&http, &udp) in tracker.https().iter().zip(tracker.udps()) {
         announce(http, 0, "port=1");
         announce(http, 1, "port=1");
         announce(http, 1, "port=1");
         let client = Client::new(udp);
         client.announce(&Announce::seeder(info_hash(0), 2));
-        let (rows, network) = if http.is_ipv4() { (&mut ipv4, "127.0.0.0") } else { (&mut ipv6, "::") };
-        *rows = format!("00000003: {network}\n");
+        if http.is_ipv4() {
+            // Another /28 of the same /24.
+            get_from([127, 0, 0, 17].into(), http, &announce_target(0, "port=3"), "").bencode();
+        }
     }
-    assert_eq!(page(tracker.http(), "s24s"), networks_page([&ipv4, &ipv4], [&ipv6, &ipv6]));
+    let ipv4 = [(28, "00000003: 127.0.0.0\n00000001: 127.0.0.16\n"), (24, "00000004: 127.0.0.0\n")];
+    let ipv6 = "00000003: ::\n";
+    assert_eq!(page(tracker.http(), "s24s"), networks_page(ipv4, [(64, ipv6), (48, ipv6)]));
 }
 
 fn downloads_are_counted() {

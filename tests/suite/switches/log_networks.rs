@@ -28,6 +28,11 @@ fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
     assert!(reply.text().contains("log-networks") && reply.text().lines().count() == 1, "{}", reply.text());
 }
 
+/// The page with these rows for the longer and the shorter prefix of each family.
+fn busy_page(ipv4: [&str; 2], ipv6: [&str; 2]) -> String {
+    networks_page([(24, ipv4[0]), (16, ipv4[1])], [(48, ipv6[0]), (32, ipv6[1])])
+}
+
 #[track_caller]
 fn busy(server: SocketAddr) -> String {
     let reply = get(server, "/stats?mode=busy");
@@ -39,7 +44,7 @@ fn the_page_is_empty_before_the_first_announce() {
     only_with("log-networks");
     let tracker = Tracker::start(&[]);
     for _ in 0..2 {
-        assert_eq!(busy(tracker.http()), networks_page(["", ""], ["", ""]), "statistics are not counted");
+        assert_eq!(busy(tracker.http()), busy_page(["", ""], ["", ""]), "statistics are not counted");
     }
 }
 
@@ -57,7 +62,7 @@ fn announces_and_scrapes_of_both_protocols_are_counted_by_network() {
     }
     let ipv4 = "00000005: 127.0.0.0\n";
     let ipv6 = "00000005: ::\n";
-    assert_eq!(busy(tracker.http()), networks_page([ipv4, ipv4], [ipv6, ipv6]));
+    assert_eq!(busy(tracker.http()), busy_page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
 fn full_scrapes_are_counted() {
@@ -68,7 +73,7 @@ fn full_scrapes_are_counted() {
         assert_eq!(get(http, "/scrape").status, 200);
     }
     let (ipv4, ipv6) = ("00000001: 127.0.0.0\n", "00000001: ::\n");
-    assert_eq!(busy(tracker.http()), networks_page([ipv4, ipv4], [ipv6, ipv6]));
+    assert_eq!(busy(tracker.http()), busy_page([ipv4, ipv4], [ipv6, ipv6]));
 }
 
 fn the_busiest_network_comes_first() {
@@ -84,7 +89,7 @@ fn the_busiest_network_comes_first() {
         }
     }
     let networks = "00000005: 127.0.1.0\n00000002: 127.1.0.0\n00000001: 127.0.0.0\n";
-    let expected = networks_page([networks, "00000006: 127.0.0.0\n00000002: 127.1.0.0\n"], ["", ""]);
+    let expected = busy_page([networks, "00000006: 127.0.0.0\n00000002: 127.1.0.0\n"], ["", ""]);
     assert_eq!(busy(server), expected);
 }
 
@@ -105,7 +110,7 @@ fn clients_behind_a_proxy_have_networks_of_their_own() {
     let row = |n: usize, network: &str| format!("{}: {network}\n", count(n));
     let ipv4 = [row(2, "192.0.2.0") + &row(1, "192.0.3.0"), row(3, "192.0.0.0")];
     let ipv6 = [row(2, "2001:db8:1::") + &row(1, "2001:db8:2::"), row(3, "2001:db8::")];
-    let expected = networks_page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
+    let expected = busy_page([&ipv4[0], &ipv4[1]], [&ipv6[0], &ipv6[1]]);
     let shown = get_closing(tracker.http(), "/stats?mode=busy", &lines(&tracker.http().ip().to_string()));
     assert_eq!(shown.text(), expected);
 }
