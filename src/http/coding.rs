@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::weights::choices;
+
 /// A coding that a build has (RFC 9110, section 8.4.1).
 pub trait Coding: Send + Sync + 'static {
     /// Returns the names under which clients ask for it, in lower case. The first one is the one that is answered with.
@@ -97,14 +99,13 @@ pub(super) fn negotiate<'f>(
 fn ranked<'l, 'f>(list: &[&'l dyn Coding], accept_encoding: impl Iterator<Item = &'f [u8]>) -> Vec<&'l dyn Coding> {
     let mut weights = vec![None; list.len()];
     let (mut identity, mut others) = (None, None);
-    let members = accept_encoding.flat_map(|field| field.split(|&byte| byte == b','));
-    for (name, weight) in members.filter_map(member) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let known = list.iter().position(|coding| coding.names().iter().any(|known| is(known)));
+    // A coding has no parameters.
+    for choice in choices(accept_encoding).filter(|choice| !choice.has_parameters) {
+        let known = list.iter().position(|coding| coding.names().iter().any(|name| choice.is(name)));
         match known.and_then(|at| weights.get_mut(at)) {
-            Some(known) => *known = Some(weight),
-            None if is("identity") => identity = Some(weight),
-            None if is("*") => others = Some(weight),
+            Some(known) => *known = Some(choice.weight),
+            None if choice.is("identity") => identity = Some(choice.weight),
+            None if choice.is("*") => others = Some(choice.weight),
             None => (),
         }
     }
@@ -113,36 +114,6 @@ fn ranked<'l, 'f>(list: &[&'l dyn Coding], accept_encoding: impl Iterator<Item =
     let mut liked: Vec<_> = weighed.filter(|&(_, weight)| weight > 0 && weight >= identity).collect();
     liked.sort_by_key(|&(_, weight)| Reverse(weight));
     liked.into_iter().map(|(coding, _)| coding).collect()
-}
-
-/// Returns a coding and its weight in thousandths; `None` if the member is malformed.
-fn member(text: &[u8]) -> Option<(&[u8], u16)> {
-    let mut parts = text.splitn(2, |&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let name = parts.next()?;
-    let Some(parameter) = parts.next() else { return Some((name, 1000)) };
-    match parameter {
-        [b'q' | b'Q', b'=', value @ ..] => Some((name, weight(value)?)),
-        _ => None,
-    }
-}
-
-/// Reads a number from 0 to 1 with at most three decimals, in thousandths (RFC 9110, section 12.4.2).
-fn weight(text: &[u8]) -> Option<u16> {
-    let (whole, decimals) = match text {
-        [whole] => (whole, &[][..]),
-        [whole, b'.', decimals @ ..] => (whole, decimals),
-        _ => return None,
-    };
-    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let three = decimals.iter().chain(b"000").take(3);
-    let thousandths = three.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
-    match (whole, thousandths) {
-        (b'0', _) => Some(thousandths),
-        (b'1', 0) => Some(1000),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@
 //! - `announce_query`, `scrape_query`, [`listing`]: what an announce, a scrape or a full scrape asks for.
 //! - [`reply`]: what is sent back, every error included. `announce_reply` is what most clients come for, and
 //!   `scrape_reply` what others do.
-//! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding. `walk` makes the
-//!   statistics that take longer; `page_cache` keeps them for all who wait. [`takeover`]: when HTTP ends with a reply.
+//! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding; [`weights`] is how
+//!   clients say what they would like. `walk` makes the statistics that take longer; `page_cache` keeps them for all who
+//!   wait. [`takeover`]: when HTTP ends with a reply.
 //! - [`flavour`]: the plug points that a build fills.
 
 pub mod address;
@@ -41,6 +42,7 @@ pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 mod walk;
+pub mod weights;
 mod worker;
 pub mod wrapper;
 
