@@ -1,18 +1,16 @@
 //! `metrics`: `GET /metrics` in the text format of OpenMetrics, for Prometheus.
 //!
-//! - [`page`]: what is on it, under which names.
+//! - [`page`]: what is on it, under which names. [`exposition`]: how that is written.
 //! - [`histogram`]: how long requests took, which nobody but this page wants to know.
 //!
-//! Workers count as they do in every build. A page is a registry that is filled with what they have counted so far,
-//! written out, and thrown away.
+//! Workers count as they do in every build. A page is what they have counted so far.
 
+mod exposition;
 mod histogram;
 mod page;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-
-use prometheus_client::encoding::text;
 
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
@@ -60,10 +58,7 @@ impl Route for Exporter {
 impl Exporter {
     /// Returns the page as it is now.
     fn page<F: HttpFlavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> String {
-        let mut page = String::new();
-        // Writing to a string does not fail.
-        let _ = text::encode(&mut page, &Snapshot { tracker, counters, started: self.started }.registry());
-        page
+        Snapshot { tracker, counters, started: self.started }.page()
     }
 }
 

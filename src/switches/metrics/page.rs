@@ -1,24 +1,18 @@
 //! The names on the page and where their numbers come from.
 //!
-//! Names follow the conventions of Prometheus: a unit at the end, and `_total` (which the encoder adds) for what only
+//! Names follow the conventions of Prometheus: a unit at the end, and `_total` (which [`Exposition`] adds) for what only
 //! grows. What a build cannot count because a switch is off (the list, live sync) is not on its page. Of the address
 //! families there are those that it serves; of another one, what was counted all the same, such as a refusal.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
-
 use crate::http::HttpFlavour;
-use crate::http::flavour::{RequestTimes as _, TimesSum};
+use crate::http::flavour::RequestTimes as _;
 use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Tracker, TransportCounts};
+
+use super::exposition::{Exposition, Label, Metric};
 
 const HTTP: &str = "http";
 const UDP: &str = "udp";
@@ -89,66 +83,58 @@ pub(super) struct Snapshot<'a, F: HttpFlavour> {
 }
 
 impl<F: HttpFlavour> Snapshot<'_, F> {
-    /// Returns all that is on the page.
-    pub(super) fn registry(self) -> Registry {
-        let mut page = Registry::default();
-        let started = ConstGauge::new(since_the_epoch(self.started));
-        page.register_with_unit(
-            "process_start_time",
-            "Start of the process since the Unix epoch",
-            Unit::Seconds,
-            started,
-        );
-        let ours = page.sub_registry_with_prefix("opentracker");
-        ours.register("build", "What this tracker was built from and with", Info::new(build(F::FEATURES)));
-        self.torrents(ours);
-        self.requests(ours);
+    /// Returns the page.
+    pub(super) fn page(&self) -> String {
+        let mut page = Exposition::default();
+        let started = Metric::new("process_start_time_seconds", "Start of the process since the Unix epoch");
+        page.gauge(started.in_unit("seconds"), since_the_epoch(self.started));
+        build::<F>(&mut page);
+        self.torrents(&mut page);
+        self.requests(&mut page);
         if let Some(list) = self.tracker.flavour().admission().list() {
-            access_list(&list, ours);
+            access_list(&list, &mut page);
         }
         for transport in self.tracker.flavour().cluster().transports() {
             for (name, help, number) in TRANSPORT {
-                let name = format!("{}_{name}", transport.name);
+                let name = format!("opentracker_{}_{name}", transport.name);
                 let help = help.replace("{title}", transport.title);
-                ours.register(name, help, ConstCounter::new(number(&transport.counts)));
+                page.counter(Metric::new(&name, &help), [(&[][..], number(&transport.counts))]);
             }
         }
         if let Some(times) = self.tracker.flavour().request_times().sum() {
-            ours.register_with_unit(
-                "http_request_duration",
+            let duration = Metric::new(
+                "opentracker_http_request_duration_seconds",
                 "From a whole request to its reply, or to the beginning of one that looks at every torrent, without the network",
-                Unit::Seconds,
-                times,
             );
+            page.histogram(duration.in_unit("seconds"), &times);
         }
-        page
+        page.finish()
     }
 
-    fn torrents(&self, ours: &mut Registry) {
+    fn torrents(&self, page: &mut Exposition) {
         let census = self.tracker.store().census();
-        ours.register("torrents", "Torrents", gauge(census.torrents));
-        ours.register("peers", "Peers of all torrents, seeders included", gauge(census.peers.peers()));
-        ours.register("seeders", "Peers that have everything", gauge(census.peers.seeders));
-        let downloads = self.each_family(&[], Counter::Completed);
-        ours.register("completed_downloads", "Downloads that clients have completed", Rows(downloads));
+        page.gauge(Metric::new("opentracker_torrents", "Torrents"), census.torrents);
+        let peers = Metric::new("opentracker_peers", "Peers of all torrents, seeders included");
+        page.gauge(peers, census.peers.peers());
+        page.gauge(Metric::new("opentracker_seeders", "Peers that have everything"), census.peers.seeders);
+        let downloads = Metric::new("opentracker_completed_downloads", "Downloads that clients have completed");
+        counter(downloads, &self.each_family(&[], Counter::Completed), page);
     }
 
-    fn requests(&self, ours: &mut Registry) {
+    fn requests(&self, page: &mut Exposition) {
         for (name, help, protocols) in REQUESTS {
             let rows =
                 protocols.iter().flat_map(|&(protocol, count)| self.each_family(&[("protocol", protocol)], count));
-            ours.register(name, help, Rows(rows.collect()));
+            counter(Metric::new(&format!("opentracker_{name}"), help), &rows.collect::<Vec<_>>(), page);
         }
         let errors =
             self.errors(HTTP, Protocol::Http, &HTTP_ERRORS).chain(self.errors(UDP, Protocol::Udp, &UDP_ERRORS));
-        ours.register("errors", "Requests and datagrams not served", Rows(errors.collect()));
-        ours.register(
-            "full_scrapes",
-            "Full scrapes begun",
-            ConstCounter::new(self.counters.total(Counter::FullScraped)),
-        );
-        let bytes = ConstCounter::new(self.counters.total(Counter::FullScrapeBytes));
-        ours.register_with_unit("full_scrape", "Bytes of full scrapes as sent", Unit::Bytes, bytes);
+        let requests = Metric::new("opentracker_errors", "Requests and datagrams not served");
+        counter(requests, &errors.collect::<Vec<_>>(), page);
+        let begun = self.counters.total(Counter::FullScraped);
+        page.counter(Metric::new("opentracker_full_scrapes", "Full scrapes begun"), [(&[][..], begun)]);
+        let bytes = Metric::new("opentracker_full_scrape_bytes", "Bytes of full scrapes as sent").in_unit("bytes");
+        page.counter(bytes, [(&[][..], self.counters.total(Counter::FullScrapeBytes))]);
     }
 
     /// Returns the rows of what went wrong over a protocol: its own errors, and announces that were refused.
@@ -170,12 +156,12 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
     }
 
     /// Returns the rows of a counter, with these labels and the family.
-    fn each_family(&self, labels: &[Label], counter: Counter) -> Vec<Row> {
+    fn each_family(&self, labels: &[Label<'static>], counter: Counter) -> Vec<Row> {
         self.rows(labels, |family| self.counters.of(counter, family))
     }
 
     /// Returns a row for each family that is served or has been counted.
-    fn rows(&self, labels: &[Label], value: impl Fn(AddressFamily) -> u64) -> Vec<Row> {
+    fn rows(&self, labels: &[Label<'static>], value: impl Fn(AddressFamily) -> u64) -> Vec<Row> {
         let rows = [("ipv4", AddressFamily::Ipv4, F::Families::IPV4), ("ipv6", AddressFamily::Ipv6, F::Families::IPV6)]
             .map(|(name, family, is_served)| {
                 let value = value(family);
@@ -185,65 +171,35 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
     }
 }
 
-fn access_list(list: &ListStatus, ours: &mut Registry) {
-    ours.register("access_list_torrents", "Torrents on the access list in force", gauge(list.torrents));
-    ours.register_with_unit(
-        "access_list_last_reload_success_timestamp",
+/// Appends a counter with its rows.
+fn counter(metric: Metric<'_>, rows: &[Row], page: &mut Exposition) {
+    page.counter(metric, rows.iter().map(|(labels, value)| (&**labels, *value)));
+}
+
+fn access_list(list: &ListStatus, page: &mut Exposition) {
+    let torrents = Metric::new("opentracker_access_list_torrents", "Torrents on the access list in force");
+    page.gauge(torrents, list.torrents);
+    let read = Metric::new(
+        "opentracker_access_list_last_reload_success_timestamp_seconds",
         "When the access list in force was read since the Unix epoch",
-        Unit::Seconds,
-        ConstGauge::new(since_the_epoch(list.since)),
     );
-    let failures = ConstCounter::new(list.failures);
-    ours.register("access_list_failed_reloads", "Access lists that could not be read on SIGHUP", failures);
+    page.gauge(read.in_unit("seconds"), since_the_epoch(list.since));
+    let failures =
+        Metric::new("opentracker_access_list_failed_reloads", "Access lists that could not be read on SIGHUP");
+    page.counter(failures, [(&[][..], list.failures)]);
 }
 
-/// Returns the labels of the build: version, commit, and one for each of its features.
-fn build(features: &[&str]) -> Vec<(String, &'static str)> {
+/// Appends what the build was made from: version, commit, and a label for each of its features.
+fn build<F: HttpFlavour>(page: &mut Exposition) {
+    let features: Vec<_> = F::FEATURES.iter().map(|feature| feature.replace('-', "_")).collect();
     let source = [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("OPENTRACKER_COMMIT"))];
-    let features = features.iter().map(|feature| (feature.replace('-', "_"), "on"));
-    source.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(features).collect()
-}
-
-fn gauge(number: usize) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX))
+    let labels: Vec<_> = source.into_iter().chain(features.iter().map(|feature| (feature.as_str(), "on"))).collect();
+    page.info(Metric::new("opentracker_build", "What this tracker was built from and with"), &labels);
 }
 
 fn since_the_epoch(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).as_ref().map_or(0.0, Duration::as_secs_f64)
 }
 
-type Label = (&'static str, &'static str);
-
 /// Labels and their value.
-type Row = (Vec<Label>, u64);
-
-/// The counters of one name.
-#[derive(Debug)]
-struct Rows(Vec<Row>);
-
-impl EncodeMetric for Rows {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(labels, value)| {
-            encoder.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)
-        })
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
-    }
-}
-
-impl EncodeMetric for TimesSum {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_histogram::<NoLabelSet>(
-            self.seconds,
-            self.buckets.iter().map(|(_, count)| count).sum(),
-            &self.buckets,
-            None,
-        )
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
-}
+type Row = (Vec<Label<'static>>, u64);
