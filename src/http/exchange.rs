@@ -141,6 +141,12 @@ impl<F: Flavour> Exchange<'_, F> {
         Next::request(self.keep_alive)
     }
 
+    /// Replies with a whole page that is another one for clients whose request field `varies_by` says something else.
+    pub fn respond_negotiated(&mut self, varies_by: &str, content_type: &str, body: &[u8]) -> Next<F> {
+        reply::write_negotiated(varies_by, content_type, self.keep_alive, body, self.out);
+        Next::request(self.keep_alive)
+    }
+
     /// Replies with what is wrong, and counts it.
     pub(super) fn refuse(&mut self, error: Error) -> Next<F> {
         error.refuse(self.counters, self.connection, self.keep_alive, self.out);

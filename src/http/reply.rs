@@ -208,6 +208,13 @@ pub(super) fn cut_body(start: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a reply that depends on the request field `varies_by`.
+pub(super) fn write_negotiated(varies_by: &str, content_type: &str, keep_alive: bool, body: &[u8], out: &mut Vec<u8>) {
+    let fields = format!("Content-Type: {content_type}\r\nVary: {varies_by}\r\nContent-Length: {}\r\n", body.len());
+    head(OK, keep_alive, &[fields.as_bytes()], out);
+    out.extend_from_slice(body);
+}
+
 /// Appends a reply that redirects the client to `url`.
 pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
     let body = title("302 Found");

@@ -1,4 +1,4 @@
-//! `metrics`: `GET /metrics` in the text format of OpenMetrics, for Prometheus.
+//! `metrics`: `GET /metrics` for Prometheus, in OpenMetrics for clients that name it, and in the older text format.
 //!
 //! - [`page`]: what is on it, under which names. [`exposition`]: how that is written.
 //! - [`histogram`]: how long requests took, which nobody but this page wants to know.
@@ -19,11 +19,9 @@ use crate::server::{Plug, StartError, opens_nothing};
 use crate::stats::Counters;
 use crate::tracker::Tracker;
 
+use exposition::Format;
 use histogram::Histogram;
 use page::Snapshot;
-
-/// The type of the page.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The route of the page.
 #[derive(Debug)]
@@ -50,15 +48,16 @@ impl Route for Exporter {
     }
 
     fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
-        let page = self.page(&exchange.shared.tracker, &exchange.shared.counters);
-        Ok(exchange.respond(OPENMETRICS, page.as_bytes()))
+        let format = Format::accepted(exchange.request.header("accept"));
+        let page = self.page(&exchange.shared.tracker, &exchange.shared.counters, format);
+        Ok(exchange.respond_negotiated("Accept", format.content_type(), page.as_bytes()))
     }
 }
 
 impl Exporter {
     /// Returns the page as it is now.
-    fn page<F: HttpFlavour>(&self, tracker: &Tracker<F>, counters: &Counters) -> String {
-        Snapshot { tracker, counters, started: self.started }.page()
+    fn page<F: HttpFlavour>(&self, tracker: &Tracker<F>, counters: &Counters, format: Format) -> String {
+        Snapshot { tracker, counters, started: self.started }.page(format)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Tracker, TransportCounts};
 
-use super::exposition::{Exposition, Label, Metric};
+use super::exposition::{Exposition, Format, Label, Metric};
 
 const HTTP: &str = "http";
 const UDP: &str = "udp";
@@ -84,8 +84,8 @@ pub(super) struct Snapshot<'a, F: HttpFlavour> {
 
 impl<F: HttpFlavour> Snapshot<'_, F> {
     /// Returns the page.
-    pub(super) fn page(&self) -> String {
-        let mut page = Exposition::default();
+    pub(super) fn page(&self, format: Format) -> String {
+        let mut page = Exposition::new(format);
         let started = Metric::new("process_start_time_seconds", "Start of the process since the Unix epoch");
         page.gauge(started.in_unit("seconds"), since_the_epoch(self.started));
         build::<F>(&mut page);

@@ -66,7 +66,7 @@ fn cluster() -> Counted {
 
 fn page_of<A: Admission, C: Cluster>(tracker: &Timed<A, C>, counters: &Counters) -> String {
     let exporter = Exporter { started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_250) };
-    exporter.page(tracker, counters)
+    exporter.page(tracker, counters, Format::OpenMetrics)
 }
 
 /// The samples of a page, each with its value as it is written.

@@ -3,5 +3,5 @@
 pub(crate) mod bencode;
 pub(crate) mod cluster;
 pub(crate) mod http;
-pub(crate) mod openmetrics;
+pub(crate) mod prometheus;
 pub(crate) mod udp;

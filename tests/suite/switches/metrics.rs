@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{access_list, restrict_stats, sync_live};
 use crate::clients::cluster::Member;
-use crate::clients::http::{Connection, ask, get, get_closing, percent, request};
-use crate::clients::openmetrics::{Samples, samples};
+use crate::clients::http::{Connection, ask, get, get_closing, get_with, percent, request};
+use crate::clients::prometheus::{OPENMETRICS, Samples, TEXT, samples};
 use crate::clients::udp::{Announce, COMPLETED, Client, MAGIC, SCRAPE, header};
 use crate::flavour::{FEATURES, IPV4, IPV6, has, hex, info_hash, loopback, only_with, only_without, serves};
 use crate::harness::tests;
@@ -18,6 +18,7 @@ use crate::wait::{MAX_WAIT, wait_until};
 
 tests![
     without_it_its_page_is_not_there_and_says_which_feature_is_missing,
+    the_format_is_openmetrics_for_clients_that_name_it,
     everything_is_counted_by_protocol_and_family,
     the_duration_of_every_request_is_in_the_histogram,
     full_scrapes_and_their_bytes_are_counted,
@@ -45,7 +46,40 @@ fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
 
 #[track_caller]
 fn page(tracker: &Tracker) -> Samples {
-    samples(&get(tracker.http(), "/metrics"))
+    samples(&get_with(tracker.http(), "/metrics", ACCEPT))
+}
+
+/// Asks for OpenMetrics, as Prometheus does.
+const ACCEPT: &str = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;\
+                      version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2\r\n";
+
+fn the_format_is_openmetrics_for_clients_that_name_it() {
+    only_with("metrics");
+    let tracker = Tracker::start(&[]);
+    announce(tracker.http(), 0, "port=1&left=1");
+    let openmetrics = "Accept: application/openmetrics-text\r\n";
+    for (accept, expected) in [
+        ("", TEXT),
+        ("Accept: */*\r\n", TEXT),
+        ("Accept: text/plain\r\n", TEXT),
+        ("Accept: application/openmetrics-text;q=0, */*\r\n", TEXT),
+        ("Accept: application/openmetrics-text;q=0.3, text/plain;q=0.4\r\n", TEXT),
+        ("Accept: Application/OpenMetrics-Text; version=1.0.0; charset=utf-8\r\n", OPENMETRICS),
+        ("Accept: text/plain;version=0.0.4\r\nAccept: application/openmetrics-text\r\n", OPENMETRICS),
+        (openmetrics, OPENMETRICS),
+        (ACCEPT, OPENMETRICS),
+    ] {
+        assert_eq!(get_with(tracker.http(), "/metrics", accept).header("content-type"), Some(expected), "{accept}");
+    }
+    let text = get(tracker.http(), "/metrics");
+    let described = "# TYPE opentracker_announces_total counter\n";
+    let info = "# TYPE opentracker_build_info gauge\nopentracker_build_info{";
+    assert!(text.text().contains(described) && text.text().contains(info), "{}", text.text());
+    let page = get_with(tracker.http(), "/metrics", openmetrics);
+    let (text, page) = (samples(&text), samples(&page));
+    let names = |samples: &Samples| samples.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&text), names(&page), "the samples are the same");
+    assert_eq!(counted(&text, "opentracker_announces"), counted(&page, "opentracker_announces"));
 }
 
 fn family(server: SocketAddr) -> &'static str {
