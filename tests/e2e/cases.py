@@ -1,8 +1,9 @@
 """The cases: who meets whom, over what, at which build of the tracker."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from clients import Aria2, Libtorrent, Transmission
+from clients import Aria2, Aria2Udp, Libtorrent, NpmClient, Rtorrent, Transmission
 from narrow import Narrow
 from stage import StepFailed
 from torrent import Torrent
@@ -20,10 +21,12 @@ class Side:
     protocol: str
     family: str
     has: tuple
+    # It is given a magnet link. aria2 then tells its tracker that nothing is left until it knows the size.
+    magnet: bool = False
 
 
-def side(client, protocol, family, has=None):
-    return Side(client, protocol, family, has or (family,))
+def side(client, protocol, family, has=None, magnet=False):
+    return Side(client, protocol, family, has or (family,), magnet)
 
 
 @dataclass(frozen=True)
@@ -39,33 +42,48 @@ class Meeting:
     def sides(self):
         return (self.seeder, *self.leechers)
 
+    @property
+    def programs(self):
+        return {side.client for side in self.sides}
+
     def play(self, stage, binary):
-        torrent = Torrent.named(self.name)
+        torrent = torrent_for(self)
         tracker_host = stage.network.host("tracker", tracker_families(self.build, self.sides))
         tracker = Tracker(stage, tracker_host, binary, stage.folder / "tracker")
+        self.meet(stage, torrent, tracker)
+        stage.stop([tracker.process])
+
+    def meet(self, stage, torrent, tracker, front=None, among=lambda: None):
+        """The clients ask the tracker, or `front` before it. `among` is called once all are complete."""
 
         def scrape():
             return tracker.scrape("http", self.seeder.family, torrent.info_hash)
 
-        seeder = start(stage, "seeder", self.seeder, tracker, torrent, has_content=True)
+        front = front or tracker
+        seeder = start(stage, "seeder", self.seeder, front, torrent, has_content=True)
         running = [tracker.process, seeder.process]
         # Clients ask again after half an hour: a leecher that comes first would wait that long.
         stage.until_equal("the seeder is announced", scrape, (1, 0, 0), running)
 
         leechers = []
         for number, leecher in enumerate(self.leechers, 1):
-            leechers.append(start(stage, f"leecher{number}", leecher, tracker, torrent))
+            leechers.append(start(stage, f"leecher{number}", leecher, front, torrent))
             running.append(leechers[-1].process)
-        count = len(leechers)
+        count = sum(leecher.client.HAS_PORT for leecher in self.leechers)
         # Each leecher says by itself that it is complete, so this is the end of the transfer too.
         stage.until_equal("the leechers complete", scrape, (1 + count, 0, count), running)
+        for side, leecher in zip(self.leechers, leechers, strict=True):
+            # Nobody tells how far one is that the tracker does not count.
+            if not side.client.HAS_PORT:
+                stage.until(f"{leecher.name} has it all", partial(has_all, leecher, torrent), running)
         self._check_every_scrape(tracker, torrent, (1 + count, 0, count))
+        among()
 
         clients = [seeder, *leechers]
         for client in clients:
             client.leave()
         stage.until_equal("all clients are gone", scrape, (0, 0, count), [tracker.process])
-        stage.stop([*(client.process for client in clients), tracker.process])
+        stage.stop([client.process for client in clients])
         # Only now: a client may write its last pieces when it ends.
         for client in clients:
             compare(client, torrent)
@@ -94,8 +112,12 @@ class Apart:
     def sides(self):
         return self.seeders + self.leechers
 
+    @property
+    def programs(self):
+        return {side.client for side in self.sides}
+
     def play(self, stage, binary):
-        torrent = Torrent.named(self.name)
+        torrent = torrent_for(self)
         host = stage.network.host("tracker", tracker_families(self.build, self.sides))
         trackers = [
             Tracker(stage, host, binary, stage.folder / f"tracker{n}", port_offset=10 * n) for n in (0, 1)
@@ -115,7 +137,8 @@ class Apart:
         ]
         clients = seeders + leechers
         running = [player.process for player in [*clients, *trackers]]
-        apart = [(len(seeders), 0, 0), (0, len(leechers), 0)]
+        magnets = sum(side.magnet for side in self.leechers)
+        apart = [(len(seeders), 0, 0), (magnets, len(leechers) - magnets, 0)]
         stage.until_equal("all clients are announced", scrapes, apart, running)
         stage.pause(APART_SECONDS)
         if (seen := scrapes()) != apart:
@@ -130,6 +153,33 @@ class Apart:
         for leecher in leechers:
             if any(leecher.content()):
                 raise StepFailed(f"{leecher.name} got something without a common tracker")
+
+
+@dataclass(frozen=True)
+class Npm:
+    """A client asks for all that there is to ask, and judges the replies itself."""
+
+    name: str
+    build: str
+    protocol: str
+    family: str
+
+    programs = (NpmClient,)
+
+    @property
+    def sides(self):
+        return (side(NpmClient, self.protocol, self.family),)
+
+    def play(self, stage, binary):
+        tracker_host = stage.network.host("tracker", tracker_families(self.build, self.sides))
+        tracker = Tracker(stage, tracker_host, binary, stage.folder / "tracker")
+        folder = stage.folder / "client"
+        folder.mkdir()
+        host = stage.network.host("client", (self.family,))
+        announce = tracker.announce_url(self.protocol, self.family)
+        client = NpmClient(stage, host, folder, announce, host.addresses[self.family])
+        stage.until("the client has asked for everything", client.process.ended, [tracker.process])
+        stage.stop([client.process, tracker.process])
 
 
 class Player:
@@ -152,15 +202,29 @@ def start(stage, name, side, tracker, torrent, *, has_content=False):
     file = folder / torrent.name
     if has_content:
         file.write_bytes(torrent.content)
-    torrent_file = folder.with_suffix(".torrent")
-    torrent_file.write_bytes(torrent.metainfo(tracker.announce_url(side.protocol, side.family)))
-    client = side.client(stage, host, folder, torrent_file)
+    announce = tracker.announce_url(side.protocol, side.family)
+    if side.magnet:
+        source = torrent.magnet(announce)
+    else:
+        source = folder.with_suffix(".torrent")
+        source.write_bytes(torrent.metainfo(announce))
+    client = side.client(stage, host, folder, source)
     return Player(name, file, client)
 
 
+def torrent_for(case):
+    """The content to exchange. A torrent that is asked for by its magnet link cannot be private: who has
+    the link alone is to be told the rest by strangers."""
+    return Torrent.named(case.name, private=not any(side.magnet for side in case.sides))
+
+
+def has_all(client, torrent):
+    return client.content() == torrent.content
+
+
 def compare(client, torrent):
-    content = client.content()
-    if content != torrent.content:
+    if not has_all(client, torrent):
+        content = client.content()
         raise StepFailed(
             f"{client.name}: its {len(content)} bytes are not the {len(torrent.content)} of the torrent"
         )
@@ -177,6 +241,30 @@ def families(case):
     """The address families that a case needs."""
     used = {family for side in case.sides for family in side.has}
     return used | set(tracker_families(case.build, case.sides))
+
+
+def _magnet(client, protocol):
+    """The leecher tells its tracker that nothing is left, and needs the seeder for all it is to know."""
+    return Meeting(
+        f"magnet-{protocol}-ipv4@default",
+        "default",
+        side(client, protocol, "ipv4"),
+        (side(client, protocol, "ipv4", magnet=True),),
+    )
+
+
+def _no_port(protocol):
+    """The leecher can be reached by nobody, and reaches the seeder itself."""
+    return Meeting(
+        f"no-port-{protocol}-ipv4@default",
+        "default",
+        side(Libtorrent, protocol, "ipv4"),
+        (side(Rtorrent, protocol, "ipv4"),),
+    )
+
+
+def _npm(protocol, family, build):
+    return Npm(f"npm-{protocol}-{family}@{build}", build, protocol, family)
 
 
 def _alike(client, protocol, family, build):
@@ -222,11 +310,24 @@ CASES = [
         tuple(side(client, "http", "ipv4") for client in (Aria2, Transmission, Libtorrent)),
         (side(Aria2, "http", "ipv4"), side(Transmission, "udp", "ipv4"), side(Libtorrent, "udp", "ipv4")),
     ),
+    Apart(
+        "apart-magnet-ipv4@default",
+        "default",
+        (side(Aria2Udp, "udp", "ipv4"),),
+        (side(Aria2Udp, "udp", "ipv4", magnet=True),),
+    ),
+    _magnet(Aria2, "http"),
+    _magnet(Aria2Udp, "udp"),
+    _no_port("http"),
+    _no_port("udp"),
+    _npm("http", "ipv4", "default"),
+    _npm("udp", "ipv4", "default"),
     Narrow("narrow-udp-ipv4@default", "default"),
     _alike(Aria2, "http", "ipv6", "v6"),
     _alike(Transmission, "http", "ipv6", "v6"),
     _alike(Libtorrent, "http", "ipv6", "v6"),
     _alike(Libtorrent, "udp", "ipv6", "v6"),
+    _npm("http", "ipv6", "v6"),
     _alike(Aria2, "http", "ipv4", "dual-stack"),
     _alike(Transmission, "udp", "ipv4", "dual-stack"),
     _alike(Transmission, "http", "ipv6", "dual-stack"),
@@ -234,6 +335,9 @@ CASES = [
     _alike(Libtorrent, "udp", "ipv4", "dual-stack"),
     _alike(Libtorrent, "http", "ipv6", "dual-stack"),
     _alike(Libtorrent, "udp", "ipv6", "dual-stack"),
+    _npm("http", "ipv4", "dual-stack"),
+    _npm("http", "ipv6", "dual-stack"),
+    _npm("udp", "ipv4", "dual-stack"),
     Narrow("narrow-udp-ipv4@dual-stack", "dual-stack"),
     _across("http", "ipv6", "ipv4"),
     _across("http", "ipv4", "ipv6"),

@@ -1,8 +1,8 @@
 """The clients: how each is told to find peers by its tracker alone, and to end politely.
 
-A client's constructor (stage, host, folder, torrent file) starts it on what its folder holds. It
-then stays and seeds. `leave()` makes it tell its tracker that it goes; `process` may be stopped
-when the tracker has heard that.
+A client's constructor (stage, host, folder, torrent file) starts it on what its folder holds. aria2
+takes a magnet link in place of the file. A client then stays and seeds. `leave()` makes it tell its
+tracker that it goes; `process` may be stopped when the tracker has heard that.
 """
 
 import importlib.util
@@ -12,22 +12,32 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 from stage import StepFailed
 
 PORT = 6881
+# Where npm/install puts what it installs.
+NODE_MODULES = Path(__file__).resolve().parents[2] / "target/e2e/npm/node_modules"
 RPC_PORT = 9091
 RPC_SECONDS = 10
 
 
-class Aria2:
+class Client:
+    # Whether its tracker hears of a port, and so hands it out to others and counts it.
+    HAS_PORT = True
+
+
+class Aria2(Client):
     """aria2 1.36 asks no UDP tracker while its DHT is off: HTTP only."""
+
+    DHT = "false"
 
     @staticmethod
     def missing():
         return None if shutil.which("aria2c") else "aria2c (Debian package aria2)"
 
-    def __init__(self, stage, host, folder, torrent_file):
+    def __init__(self, stage, host, folder, torrent):
         self.process = stage.start(
             host,
             [
@@ -35,7 +45,8 @@ class Aria2:
                 "--no-conf",
                 f"--dir={folder}",
                 f"--listen-port={PORT}",
-                "--enable-dht=false",
+                f"--enable-dht={self.DHT}",
+                f"--dht-file-path={folder.with_suffix('.dht')}",
                 "--enable-dht6=false",
                 "--bt-enable-lpd=false",
                 "--enable-peer-exchange=false",
@@ -47,7 +58,7 @@ class Aria2:
                 "--console-log-level=notice",
                 "--show-console-readout=false",
                 "--enable-color=false",
-                torrent_file,
+                torrent,
             ],
             folder,
             # SIGTERM makes aria2 leave without a word to its tracker.
@@ -60,7 +71,13 @@ class Aria2:
         self.process.ask_to_stop()
 
 
-class Transmission:
+class Aria2Udp(Aria2):
+    """With its DHT on, which nobody told of any other node: it finds nobody, and asks UDP trackers."""
+
+    DHT = "true"
+
+
+class Transmission(Client):
     """Transmission 3 asks no UDP tracker over IPv6.
 
     A seeding one lets a newcomer wait for up to 10 seconds.
@@ -109,7 +126,7 @@ class Transmission:
             raise StepFailed(f"{self.process.name} is told to pause: {done.stdout}{done.stderr}")
 
 
-class Libtorrent:
+class Libtorrent(Client):
     """libtorrent (Rasterbar), by the script beside this file."""
 
     @staticmethod
@@ -127,3 +144,56 @@ class Libtorrent:
     def leave(self):
         # As with transmission: when it ends, it drops the last word to a UDP tracker.
         self.process.send(signal.SIGUSR1)
+
+
+class Rtorrent(Client):
+    """rtorrent that listens on no port: it leaves the port out over HTTP, and says 0 over UDP."""
+
+    HAS_PORT = False
+
+    @staticmethod
+    def missing():
+        return None if shutil.which("rtorrent") else "rtorrent (Debian package rtorrent)"
+
+    def __init__(self, stage, host, folder, torrent_file):
+        home = folder.with_suffix(".rtorrent")
+        home.mkdir()
+        commands = home / "commands"
+        commands.write_text(
+            dedent(
+                f"""\
+                system.daemon.set = true
+                directory.default.set = {folder}
+                session.path.set = {home}
+                network.port_open.set = no
+                dht.mode.set = disable
+                protocol.pex.set = no
+                trackers.use_udp.set = yes
+                log.open_file = "log", {folder.with_suffix(".log")}
+                log.add_output = "torrent_info", "log"
+                schedule2 = start, 0, 0, "load.start={torrent_file}"
+                """
+            )
+        )
+        self.process = stage.start(host, ["rtorrent", "-n", "-o", f"import={commands}"], folder)
+
+    def leave(self):
+        self.process.ask_to_stop()
+
+
+class NpmClient:
+    """The client of npm's bittorrent-tracker, by the script in the folder npm.
+
+    It exchanges no content: it asks its tracker for all that there is to ask, and ends.
+    """
+
+    @staticmethod
+    def missing():
+        if not shutil.which("node"):
+            return "node (tests/e2e/npm/install)"
+        is_there = (NODE_MODULES / "bittorrent-tracker").is_dir()
+        return None if is_there else "bittorrent-tracker of npm (tests/e2e/npm/install)"
+
+    def __init__(self, stage, host, folder, announce, address):
+        script = Path(__file__).with_name("npm") / "client.mjs"
+        self.process = stage.start(host, ["node", script, NODE_MODULES, announce, address], folder)

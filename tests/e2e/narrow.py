@@ -28,6 +28,7 @@ class Narrow:
     build: str
     # No clients but those of the test itself.
     sides = ()
+    programs = ()
 
     def play(self, stage, binary):
         info_hash = hashlib.sha1(self.name.encode()).digest()

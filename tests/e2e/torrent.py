@@ -3,6 +3,7 @@
 import hashlib
 import random
 from dataclasses import dataclass
+from urllib.parse import quote
 
 PIECE = 64 * 1024
 # A few MiB, and not a multiple of the piece: the last piece is a short one.
@@ -18,20 +19,19 @@ class Torrent:
     info: bytes
 
     @classmethod
-    def named(cls, name):
+    def named(cls, name, *, private=True):
         content = random.Random(name).randbytes(SIZE)
         pieces = (content[at : at + PIECE] for at in range(0, SIZE, PIECE))
-        info = bencode(
-            {
-                "length": SIZE,
-                "name": name,
-                "piece length": PIECE,
-                "pieces": b"".join(hashlib.sha1(piece).digest() for piece in pieces),
-                # BEP 27: a client must ask nobody but the tracker for peers.
-                "private": 1,
-            }
-        )
-        return cls(name, content, info)
+        info = {
+            "length": SIZE,
+            "name": name,
+            "piece length": PIECE,
+            "pieces": b"".join(hashlib.sha1(piece).digest() for piece in pieces),
+        }
+        if private:
+            # BEP 27: a client must ask nobody but the tracker for peers.
+            info["private"] = 1
+        return cls(name, content, bencode(info))
 
     @property
     def info_hash(self):
@@ -40,6 +40,10 @@ class Torrent:
     def metainfo(self, announce):
         """The .torrent file for one announce URL. The info hash does not depend on it."""
         return b"d" + bencode("announce") + bencode(announce) + bencode("info") + self.info + b"e"
+
+    def magnet(self, announce):
+        """The magnet link (BEP 9) for one announce URL: no size, no names, no hashes of pieces."""
+        return f"magnet:?xt=urn:btih:{self.info_hash.hex()}&tr={quote(announce, safe='')}"
 
 
 def bencode(value):

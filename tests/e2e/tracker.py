@@ -20,19 +20,21 @@ START_SECONDS = 10
 
 
 class Tracker:
-    """Runs on its host from the constructor on, with an empty folder as its root."""
+    """Runs on its host from the constructor on. In the folder that is its root is its configuration alone."""
 
-    def __init__(self, stage, host, binary, folder, port_offset=0, options=()):
+    def __init__(self, stage, host, binary, folder, port_offset=0, options=(), configuration=""):
         self.host = host
         self.http_port = HTTP_PORT + port_offset
         self.udp_port = UDP_PORT + port_offset
         folder.mkdir()
+        file = folder / "configuration"
+        file.write_text(configuration)
         listen = [
             word
             for address in host.addresses.values()
             for word in ("-i", address, "-p", self.http_port, "-P", self.udp_port)
         ]
-        self.process = stage.start(host, [binary, *listen, "-d", folder, *options], folder)
+        self.process = stage.start(host, [binary, "-f", file, *listen, "-d", folder, *options], folder)
         for family in host.addresses:
             stage.until(
                 f"the tracker accepts on {family}",
