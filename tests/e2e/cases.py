@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from clients import Aria2, Aria2Udp, Libtorrent, NpmClient, Rtorrent, Transmission
+from haproxy import BY_CONNECTION, BY_REQUEST, Proxied
 from meeting import Apart, Meeting, side, tracker_families
 from narrow import Narrow
 from tracker import Tracker
@@ -57,6 +58,11 @@ def _no_port(protocol):
 
 def _npm(protocol, family, build):
     return Npm(f"npm-{protocol}-{family}@{build}", build, protocol, family)
+
+
+def _proxied(how, says_who):
+    one = side(Libtorrent, "http", "ipv4")
+    return Proxied(f"haproxy-{how}-ipv4@proxy", "proxy", one, (one,), says_who)
 
 
 def _alike(client, protocol, family, build):
@@ -133,4 +139,6 @@ CASES = [
     Narrow("narrow-udp-ipv4@dual-stack", "dual-stack"),
     _across("http", "ipv6", "ipv4"),
     _across("http", "ipv4", "ipv6"),
+    _proxied("header", BY_REQUEST),
+    _proxied("proxy-protocol", BY_CONNECTION),
 ]

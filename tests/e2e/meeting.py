@@ -51,8 +51,8 @@ class Meeting:
         self.meet(stage, torrent, tracker)
         stage.stop([tracker.process])
 
-    def meet(self, stage, torrent, tracker, front=None, among=lambda: None):
-        """The clients ask the tracker, or `front` before it. `among` is called once all are complete."""
+    def meet(self, stage, torrent, tracker, front=None, among=lambda clients: None):
+        """The clients ask the tracker, or `front` before it. When all are complete, `among` is told of them."""
 
         def scrape():
             return tracker.scrape("http", self.seeder.family, torrent.info_hash)
@@ -75,9 +75,9 @@ class Meeting:
             if not side.client.HAS_PORT:
                 stage.until(f"{leecher.name} has it all", partial(has_all, leecher, torrent), running)
         self._check_every_scrape(tracker, torrent, (1 + count, 0, count))
-        among()
-
         clients = [seeder, *leechers]
+        among(clients)
+
         for client in clients:
             client.leave()
         stage.until_equal("all clients are gone", scrape, (0, 0, count), [tracker.process])
@@ -156,8 +156,9 @@ class Apart:
 class Player:
     """A side in action: a running client and its file."""
 
-    def __init__(self, name, file, client):
+    def __init__(self, name, host, file, client):
         self.name = name
+        self.host = host
         self.process = client.process
         self.leave = client.leave
         self._file = file
@@ -180,7 +181,7 @@ def start(stage, name, side, tracker, torrent, *, has_content=False):
         source = folder.with_suffix(".torrent")
         source.write_bytes(torrent.metainfo(announce))
     client = side.client(stage, host, folder, source)
-    return Player(name, file, client)
+    return Player(name, host, file, client)
 
 
 def torrent_for(case):
