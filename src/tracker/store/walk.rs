@@ -7,7 +7,11 @@ use crate::tracker::clock::Expiry;
 use crate::tracker::families::{AddressFamilies, TorrentPeers};
 use crate::tracker::peer::PeerState;
 
+use super::super::prefetch::prefetch;
 use super::{Cursor, ShardState, Store, Torrent, hash_of};
+
+/// How many torrents ahead of the one that is visited are being fetched.
+const PREFETCHED: usize = 16;
 
 impl<F: AddressFamilies> Store<F> {
     /// Visits at most `most` torrents from `cursor` on. Locks one shard. Returns where to go on; `None` at the end.
@@ -20,7 +24,12 @@ impl<F: AddressFamilies> Store<F> {
         // visited already, or is still to come.
         let end = cursor.end(state.torrents.len());
         let begin = end.saturating_sub(most);
-        (begin..end).rev().filter_map(|at| state.torrents.get(at)).for_each(&mut visit);
+        for at in (begin..end).rev() {
+            if let Some(ahead) = state.torrents.get(at.wrapping_sub(PREFETCHED)) {
+                prefetch(ahead);
+            }
+            state.torrents.get(at).into_iter().for_each(&mut visit);
+        }
         if begin == 0 { self.next_shard(cursor) } else { Some(Cursor { torrent: begin, ..cursor }) }
     }
 
