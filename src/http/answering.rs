@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Next, StreamedBody};
 use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
 use super::reply::{self, Error};
 use super::request::Version;
-use super::stream::{Coded, Stream};
+use super::stream::{Coded, LeaseEnd, Stream};
 
 impl<F: HttpFlavour> Exchange<'_, F> {
     /// Returns the address of the client that asks for a page.
@@ -37,8 +37,15 @@ impl<F: HttpFlavour> Exchange<'_, F> {
     }
 
     /// Begins a reply that is made while it is sent, in the content coding that suits the client best, and counts it as
-    /// `begun`. Its bytes are counted as `bytes`. Who wants only the header gets no more, and nothing is counted.
-    pub fn stream(&mut self, page: impl Stream<F::Families> + 'static, begun: Counter, bytes: Counter) -> Next<F> {
+    /// `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`. Who wants only the header gets no
+    /// more, and nothing is counted.
+    pub fn stream(
+        &mut self,
+        page: impl Stream<F::Families> + 'static,
+        lease_end: LeaseEnd,
+        begun: Counter,
+        bytes: Counter,
+    ) -> Next<F> {
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
         let mut encoding = None;
         if let Some((name, encoder)) = negotiate(self.flavour().codings(), self.request.header("accept-encoding")) {
@@ -52,6 +59,6 @@ impl<F: HttpFlavour> Exchange<'_, F> {
             return Next::request(keep_alive);
         }
         self.counters.count(begun);
-        Next::Stream(StreamedBody { stream, chunked, keep_alive, bytes })
+        Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes })
     }
 }

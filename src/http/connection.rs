@@ -263,12 +263,12 @@ fn refuse<F: HttpFlavour, C>(error: Error, from: IpAddr, worker: &Worker<F, C>, 
     Reply { next: Next::Close, unread: true }
 }
 
-/// Makes and sends a body piece by piece. Others have their turn between two pieces.
+/// Makes and sends a body piece by piece, until its lease ends. Others have their turn between two pieces.
 async fn send_body<F: HttpFlavour, C: Clock>(
     stream: &mut impl ByteStream,
     worker: &Worker<F, C>,
     output: &mut Vec<u8>,
-    StreamedBody { stream: mut pieces, chunked, bytes, .. }: StreamedBody<F>,
+    StreamedBody { stream: mut pieces, chunked, mut lease_end, bytes, .. }: StreamedBody<F>,
 ) -> io::Result<()> {
     let (shared, counters) = {
         let service = worker.service.borrow();
@@ -276,13 +276,17 @@ async fn send_body<F: HttpFlavour, C: Clock>(
     };
     let mut more = true;
     while more {
+        if lease_end.has_come() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
         output.clear();
         output.extend_from_slice(CHUNK_HEAD);
-        more = pieces.next(shared.tracker.store(), worker.now().minute, output);
+        more = pieces.next(shared.tracker.store(), worker.now(), output);
         let len = output.len().saturating_sub(CHUNK_HEAD.len());
         // An empty chunk would be the last one.
         if len > 0 {
-            write(stream, piece(output, len, chunked)).await?;
+            let written = race(write(stream, piece(output, len, chunked)), lease_end.come()).await;
+            written.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
             counters.add(bytes, len as u64);
         }
         yield_now().await;

@@ -6,14 +6,14 @@ const MAX_DIGITS: usize = 20;
 
 /// A number in decimal digits, without leading zeros.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Decimal {
+pub struct Decimal {
     digits: [u8; MAX_DIGITS],
     start: usize,
 }
 
 impl Decimal {
     /// Returns the digits of `number`.
-    pub(super) fn new(number: impl Into<u64>) -> Self {
+    pub fn new(number: impl Into<u64>) -> Self {
         let (mut digits, mut start, mut rest) = ([b'0'; MAX_DIGITS], MAX_DIGITS, number.into());
         for digit in digits.iter_mut().rev() {
             *digit += (rest % 10) as u8;
@@ -27,7 +27,7 @@ impl Decimal {
     }
 
     /// Returns the digits as ASCII.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.digits.get(self.start..).unwrap_or_default()
     }
 }

@@ -14,7 +14,7 @@ use super::announce_query::MAX_WANTED;
 use super::method::Method;
 use super::reply::{self, Error};
 use super::request::{Request, RequestTime};
-use super::stream::Stream;
+use super::stream::{LeaseEnd, Stream};
 use super::takeover::Takeover;
 
 /// What all workers share.
@@ -91,6 +91,8 @@ pub struct StreamedBody<F: Flavour> {
     pub chunked: bool,
     /// Another request may follow once its last chunk is sent.
     pub keep_alive: bool,
+    /// When the client is cut off, whatever is still to come.
+    pub lease_end: LeaseEnd,
     /// Where its bytes are counted, as they are sent.
     pub bytes: Counter,
 }

@@ -22,7 +22,7 @@ mod answering;
 pub mod byte_stream;
 pub mod coding;
 mod connection;
-mod decimal;
+pub mod decimal;
 pub mod exchange;
 pub mod flavour;
 mod incoming;

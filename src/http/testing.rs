@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -33,7 +33,7 @@ use super::query::Query;
 use super::reply::Refusal;
 use super::request::{Request, RequestTime};
 use super::service::Service;
-use super::stream::Stream;
+use super::stream::{Lease, Stream};
 use super::worker::{ConnectionLimit, Worker};
 use super::wrapper::{NoWrapper, Wrappers};
 
@@ -179,9 +179,9 @@ impl StatsAccess for Loopback {
     }
 }
 
-/// Full scrapes that consist of these pieces, and end with their name.
+/// Full scrapes that consist of these pieces, and end with their name; and the lease of the last one.
 #[derive(Clone, Default)]
-pub(super) struct Pieces(pub(super) Vec<Vec<u8>>);
+pub(super) struct Pieces(pub(super) Vec<Vec<u8>>, pub(super) Arc<Mutex<Option<Lease>>>);
 
 impl Route for Pieces {
     type Page = Listing;
@@ -196,12 +196,14 @@ impl Route for Pieces {
         exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
         let mut stream = self.clone();
         stream.0.push(format!("{listing:?}").into());
-        Ok(exchange.stream(stream, Counter::FullScraped, Counter::FullScrapeBytes))
+        let (lease, lease_end) = Lease::new();
+        *self.1.lock().unwrap() = Some(lease);
+        Ok(exchange.stream(stream, lease_end, Counter::FullScraped, Counter::FullScrapeBytes))
     }
 }
 
 impl<F: AddressFamilies> Stream<F> for Pieces {
-    fn next(&mut self, _: &Store<F>, _: Minute, out: &mut Vec<u8>) -> bool {
+    fn next(&mut self, _: &Store<F>, _: RequestTime, out: &mut Vec<u8>) -> bool {
         out.append(&mut self.0.remove(0));
         !self.0.is_empty()
     }
@@ -314,7 +316,7 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
         tracker: TestFlavour::with_plugs(NotThatOne, Standalone),
         client_address: Named,
         stats_access: Loopback,
-        routes: (Pieces(pieces), Numbers),
+        routes: (Pieces(pieces, Arc::default()), Numbers),
         codings: Unchanged,
         scrape_limit: NotNine,
         request_times: Counted::default(),

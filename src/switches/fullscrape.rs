@@ -1,38 +1,44 @@
 //! `fullscrape`: pages that name every torrent, made piece by piece while they are sent, and the state file.
 //!
-//! Shards are walked in the order of a keyed hash, so torrents come in no order: the keys of `files` are not sorted,
-//! as bencode wants them (BEP 3), nor are they in the original. To sort them, all would have to be kept. One that is
-//! moved in its shard between two pieces, because another was forgotten, can be named twice; none is left out.
+//! Torrents are kept in no order. Bencode wants one (BEP 3): such pages are [`sorted`], range by range. The others are
+//! made in a single walk and come as the walk does.
 
+mod range;
 mod row;
+mod seats;
+mod sorted;
 mod statefile;
+mod unsorted;
+
+use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget, ScrapeLimit as _};
-use crate::http::listing::Listing;
-use crate::http::stream::Stream;
+use crate::http::listing::{Listing, TpbsFormat};
 use crate::server::{Beginning, Plug, StartError, opens_nothing};
 use crate::stats::Counter;
-use crate::tracker::store::{Cursor, Store};
-use crate::tracker::{AddressFamilies, Clock as _, Flavour, Minute};
+use crate::tracker::{Clock as _, Flavour};
 
-use row::Row;
+use seats::Seats;
+use sorted::SortedPage;
+use unsorted::UnsortedPage;
 
-/// Torrents in a piece: some 20 KB, copied out under the lock of one shard or several in turn, encoded when none is
-/// held. Between two pieces other connections of the worker have their turn, and for a client that stalls one piece
-/// is kept.
+/// Torrents in a piece: some 20 KB, encoded when no lock is held. Between two pieces other connections of the worker
+/// have their turn, and for a client that stalls one piece is kept.
 const TORRENTS_PER_PIECE: usize = 256;
 
 /// The route of these pages, and what reads the state file.
-#[derive(Debug)]
-pub struct Pages;
+#[derive(Debug, Default)]
+pub struct Pages {
+    seats: Arc<Seats>,
+}
 
 impl Plug for Pages {
     opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
-        Ok(Self)
+        Ok(Self::default())
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
@@ -57,47 +63,20 @@ impl Route for Pages {
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         let permit = exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
-        Ok(exchange.stream(Page::new(listing, permit), Counter::FullScraped, Counter::FullScrapeBytes))
+        let is_sorted = is_sorted(listing);
+        let (seat, lease_end) = self.seats.take(is_sorted, exchange.now.uptime)?;
+        let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);
+        Ok(if is_sorted {
+            exchange.stream(SortedPage::new(seat, permit), lease_end, begun, bytes)
+        } else {
+            exchange.stream(UnsortedPage::new(listing, seat, permit), lease_end, begun, bytes)
+        })
     }
 }
 
-/// A page under way.
-#[derive(Debug)]
-struct Page<P = ()> {
-    listing: Listing,
-    /// Whether a piece has been made.
-    is_begun: bool,
-    /// Where to go on; `None` at the end.
-    cursor: Option<Cursor>,
-    _permit: P,
-}
-
-impl<P> Page<P> {
-    /// Returns a page of which nothing has been made. It holds `permit` until its end.
-    fn new(listing: Listing, permit: P) -> Self {
-        Self { listing, is_begun: false, cursor: Some(Cursor::default()), _permit: permit }
-    }
-}
-
-impl<F: AddressFamilies, P> Stream<F> for Page<P> {
-    fn next(&mut self, store: &Store<F>, now: Minute, out: &mut Vec<u8>) -> bool {
-        let (before, behind) = row::frame(self.listing);
-        if !self.is_begun {
-            self.is_begun = true;
-            out.extend_from_slice(before);
-        }
-        let mut rows = Vec::with_capacity(TORRENTS_PER_PIECE);
-        // Most shards of a small tracker are empty: a piece goes over several.
-        while let Some(from) = self.cursor.filter(|_| rows.len() < TORRENTS_PER_PIECE) {
-            let most = TORRENTS_PER_PIECE - rows.len();
-            self.cursor = store.walk(from, most, |torrent| rows.push(Row::of(torrent, self.listing, now)));
-        }
-        rows.iter().for_each(|row| row.write(self.listing, out));
-        if self.cursor.is_none() {
-            out.extend_from_slice(behind);
-        }
-        self.cursor.is_some()
-    }
+/// Returns whether the torrents of a page have to stand in the order of their info hashes.
+fn is_sorted(listing: Listing) -> bool {
+    matches!(listing, Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod error;
 mod hashed;
 mod index;
 mod pair;
-mod prefetch;
+pub mod prefetch;
 mod publish;
 mod refusal;
 mod scrape;

@@ -5,7 +5,7 @@ const LINE: usize = 64;
 
 /// Begins to fetch all of `value`, and does not wait for it.
 #[inline(always)]
-pub(super) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     let begin = std::ptr::from_ref(value).cast::<u8>();
     (0..size_of::<T>()).step_by(LINE).for_each(|at| prefetch_line(begin.wrapping_add(at)));
     // Where the beginning is somewhere on a cache line, the end may be on one more.

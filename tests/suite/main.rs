@@ -72,6 +72,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::accesslist_white::TESTS,
     switches::dual_stack::TESTS,
     switches::fullscrape::TESTS,
+    switches::fullscrape::many::TESTS,
     switches::gzip::TESTS,
     switches::ip_from_proxy::TESTS,
     switches::ip_from_query::TESTS,

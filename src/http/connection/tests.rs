@@ -383,6 +383,30 @@ fn a_full_scrape_gives_way_to_others_and_to_none_that_stall() {
 }
 
 #[test]
+fn a_full_scrape_is_cut_off_when_its_lease_ends() {
+    // A client that stalls, and one that reads whatever comes.
+    for (buffer, is_read) in [(200, false), (10_000, true)] {
+        run(true, async {
+            let mut driven = Driven::new(fancy(vec![vec![b'x'; 10]; 20]), buffer);
+            driven.send("GET /scrape HTTP/1.1\r\n\r\n").await;
+            let lease = driven.worker.service.borrow().shared().tracker.flavour().routes.0.1.clone();
+            let ended = loop {
+                yield_now().await;
+                if let Some(lease) = lease.lock().unwrap().take() {
+                    break lease;
+                }
+            };
+            drop(ended);
+            if is_read {
+                let reply = driven.read_to_end().await;
+                assert!(reply.contains("\r\n\r\n") && !reply.ends_with("\r\n0\r\n\r\n"), "{reply}");
+            }
+            assert_eq!(driven.seconds().await, 0);
+        });
+    }
+}
+
+#[test]
 fn when_the_worker_stops_what_is_idle_is_closed_and_what_is_begun_is_finished() {
     run(true, async {
         let mut idle = Driven::new(plain(), 1000);

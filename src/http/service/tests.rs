@@ -202,7 +202,8 @@ fn a_scrape_tells_of_torrents_that_are_known_and_served_and_has_zeros_for_others
 fn pieces<F: HttpFlavour>(service: &Service<F>, next: Next<F>) -> Vec<u8> {
     let Next::Stream(mut body) = next else { panic!("no stream") };
     let mut out = Vec::new();
-    while body.stream.next(service.shared().tracker.store(), NOW, &mut out) {}
+    let now = RequestTime { minute: NOW, uptime: Duration::ZERO };
+    while body.stream.next(service.shared().tracker.store(), now, &mut out) {}
     out
 }
 

@@ -2,17 +2,16 @@
 
 use std::io::Write as _;
 
+use crate::http::decimal::Decimal;
 use crate::http::listing::{Listing, TpbsFormat};
-use crate::tracker::SwarmCounts;
 use crate::tracker::store::Torrent;
-use crate::tracker::{AddressFamilies, InfoHash, Minute, TorrentPeers};
+use crate::tracker::{AddressFamilies, InfoHash, Minute, ScrapeCounts, TorrentPeers as _};
 
 /// What a page says of one torrent: a copy, so that its shard can be unlocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) info_hash: InfoHash,
-    pub(super) peers: SwarmCounts,
-    pub(super) downloaded: u32,
+    pub(super) counts: ScrapeCounts,
     /// When a peer was last heard of; right only for a state dump, which alone says it.
     pub(super) touched: Minute,
 }
@@ -23,27 +22,25 @@ impl Row {
         let quiet = if listing == Listing::Statedump { torrent.peers.quiet_for(now) } else { 0 };
         Self {
             info_hash: torrent.info_hash,
-            peers: torrent.peers.counts(),
-            downloaded: torrent.downloaded,
+            counts: torrent.scrape_counts(),
             touched: Minute(now.0.saturating_sub(quiet)),
         }
     }
 
     /// Appends the torrent's part of the page.
     pub(super) fn write(&self, listing: Listing, out: &mut Vec<u8>) {
-        let Self { info_hash, peers: SwarmCounts { seeders, leechers }, downloaded, touched } = self;
+        let Self { info_hash, counts, touched } = self;
+        let ScrapeCounts { seeders, leechers, downloaded } = counts;
         // Writing to a vector does not fail.
         let _ = match listing {
             Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => {
-                out.extend_from_slice(b"20:");
-                out.extend_from_slice(&info_hash.0);
-                write!(out, "d8:completei{seeders}e10:downloadedi{downloaded}e10:incompletei{leechers}ee")
+                bencode(info_hash, *counts, out);
+                Ok(())
             }
             Listing::Tpbs(TpbsFormat::Bin) => {
-                let number = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX).to_be_bytes();
                 out.extend_from_slice(&info_hash.0);
-                out.extend_from_slice(&number(*seeders));
-                out.extend_from_slice(&number(*leechers));
+                out.extend_from_slice(&seeders.to_be_bytes());
+                out.extend_from_slice(&leechers.to_be_bytes());
                 Ok(())
             }
             Listing::Tpbs(TpbsFormat::Url) => {
@@ -66,11 +63,18 @@ impl Row {
     }
 }
 
-/// Returns what stands before the first torrent and behind the last.
-pub(super) fn frame(listing: Listing) -> (&'static [u8], &'static [u8]) {
-    match listing {
-        Listing::Scrape | Listing::Tpbs(TpbsFormat::Ben) => (b"d5:filesd", b"ee"),
-        _ => (b"", b""),
+/// What stands before the first torrent of a bencoded page and behind the last.
+pub(super) const BENCODE_FRAME: (&[u8], &[u8]) = (b"d5:filesd", b"ee");
+
+/// Appends a torrent as it stands on a bencoded page.
+pub(super) fn bencode(info_hash: &InfoHash, counts: ScrapeCounts, out: &mut Vec<u8>) {
+    let ScrapeCounts { seeders, leechers, downloaded } = counts;
+    let [seeders, downloaded, leechers] = [seeders, downloaded, leechers].map(Decimal::new);
+    for part in [b"20:", &info_hash.0[..], b"d8:completei", seeders.bytes(), b"e10:downloadedi"] {
+        out.extend_from_slice(part);
+    }
+    for part in [downloaded.bytes(), b"e10:incompletei", leechers.bytes(), b"ee"] {
+        out.extend_from_slice(part);
     }
 }
 
@@ -101,8 +105,7 @@ mod tests {
     fn written(listing: Listing) -> Vec<u8> {
         let row = Row {
             info_hash: InfoHash(*b"AZaz09$/.=~-_:% \0\x0a\xab\xff"),
-            peers: SwarmCounts { seeders: 12, leechers: 0 },
-            downloaded: u32::MAX,
+            counts: ScrapeCounts { seeders: 12, leechers: 0, downloaded: u32::MAX },
             touched: Minute(29_000_000),
         };
         let mut out = Vec::new();
@@ -127,24 +130,6 @@ mod tests {
             (Listing::Statedump, ":29000000:4294967295\n"),
         ] {
             assert_eq!(String::from_utf8(written(listing)).unwrap(), format!("{HEX}{rest}"));
-        }
-    }
-
-    #[test]
-    fn more_peers_than_a_binary_number_holds_are_the_most_that_it_holds() {
-        let peers = SwarmCounts { seeders: 1 << 40, leechers: u32::MAX as usize };
-        let row = Row { info_hash: InfoHash::default(), peers, downloaded: 0, touched: Minute(0) };
-        let mut out = Vec::new();
-        row.write(Listing::Tpbs(TpbsFormat::Bin), &mut out);
-        assert_eq!(out[20..], [255; 8]);
-    }
-
-    #[test]
-    fn only_bencode_has_a_frame() {
-        assert_eq!(frame(Listing::Scrape), (&b"d5:filesd"[..], &b"ee"[..]));
-        assert_eq!(frame(Listing::Tpbs(TpbsFormat::Ben)), frame(Listing::Scrape));
-        for listing in [Listing::Statedump, Listing::Tpbs(TpbsFormat::Bin), Listing::Tpbs(TpbsFormat::Txtp)] {
-            assert_eq!(frame(listing), (&b""[..], &b""[..]));
         }
     }
 }

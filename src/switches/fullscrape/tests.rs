@@ -1,13 +1,16 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use bendy::decoding::Decoder;
 use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::listing::TpbsFormat;
-use crate::tracker::SwarmCounts;
-use crate::tracker::testing::TestTracker;
-use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, PeerRequest};
+use crate::http::request::RequestTime;
+use crate::http::stream::{LeaseEnd, Stream};
+use crate::switches::fullscrape::row::Row;
+use crate::tracker::testing::{TestFlavour, TestTracker};
+use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Minute, PeerRequest, ScrapeCounts};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 
@@ -33,7 +36,19 @@ pub(super) fn limited(torrents: u64) -> TestTracker {
     TestTracker::plain(limits, NOW)
 }
 
-fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
+pub(super) fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool) {
+    tell(tracker, info_hash, port, now, seeder, Event::Update);
+}
+
+pub(super) fn leave(tracker: &TestTracker, info_hash: InfoHash, port: u16) {
+    tell(tracker, info_hash, port, NOW, true, Event::Stopped);
+}
+
+fn complete(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool) {
+    tell(tracker, info_hash, port, now, seeder, Event::Completed);
+}
+
+fn tell(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seeder: bool, event: Event) {
     let endpoint: SocketAddr = ([10, 0, 0, 1], port).into();
     tracker
         .announce(
@@ -45,30 +60,83 @@ fn announce(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, 
         .unwrap();
 }
 
-fn nth(n: u32) -> InfoHash {
+pub(super) fn nth(n: u32) -> InfoHash {
     let mut hash = [b'%'; 20];
     hash[8..12].copy_from_slice(&n.to_be_bytes());
     InfoHash(hash)
 }
 
-/// The pieces of a page.
+/// The time so many milliseconds after the start.
+pub(super) fn after(millis: u64) -> RequestTime {
+    RequestTime { minute: NOW, uptime: Duration::from_millis(millis) }
+}
+
+pub(super) type Page = Box<dyn Stream<<TestFlavour as Flavour>::Families>>;
+
+/// A page of which nothing has been made.
+pub(super) fn page(listing: Listing, seats: &Arc<Seats>, now: RequestTime) -> (Page, LeaseEnd) {
+    let (seat, lease_end) = seats.take(is_sorted(listing), now.uptime).unwrap();
+    if is_sorted(listing) {
+        (Box::new(SortedPage::new(seat, ())), lease_end)
+    } else {
+        (Box::new(UnsortedPage::new(listing, seat, ())), lease_end)
+    }
+}
+
+/// The pieces of a page, but for empty ones.
 fn pieces(tracker: &TestTracker, listing: Listing) -> Vec<Vec<u8>> {
-    let mut page = Page::new(listing, ());
+    let (mut page, _) = page(listing, &Arc::default(), after(0));
     let mut pieces = Vec::new();
     loop {
         let mut piece = Vec::new();
-        let more = page.next(tracker.store(), NOW, &mut piece);
+        let more = page.next(tracker.store(), after(0), &mut piece);
         pieces.push(piece);
         if !more {
+            pieces.retain(|piece| !piece.is_empty());
             return pieces;
         }
     }
 }
 
-/// Takes a page apart that has exactly these rows, in any order.
+/// What stands before the first torrent and behind the last.
+fn frame(listing: Listing) -> (&'static [u8], &'static [u8]) {
+    if is_sorted(listing) { row::BENCODE_FRAME } else { (b"", b"") }
+}
+
+/// The torrents of a bencoded page, as a strict reader takes it: keys sorted, each once, nothing behind.
+#[track_caller]
+pub(super) fn strictly_read(page: &[u8]) -> Vec<InfoHash> {
+    let (mut decoder, mut torrents) = (Decoder::new(page), Vec::new());
+    {
+        let mut root = decoder.next_object().unwrap().unwrap().try_into_dictionary().unwrap();
+        {
+            let (key, files) = root.next_pair().unwrap().unwrap();
+            assert_eq!(key, b"files");
+            let mut files = files.try_into_dictionary().unwrap();
+            while let Some((hash, counts)) = files.next_pair().unwrap() {
+                torrents.push(InfoHash(hash.try_into().unwrap()));
+                let mut counts = counts.try_into_dictionary().unwrap();
+                for expected in [&b"complete"[..], b"downloaded", b"incomplete"] {
+                    let (key, number) = counts.next_pair().unwrap().unwrap();
+                    assert_eq!(key, expected);
+                    number.try_into_integer().unwrap().parse::<u32>().unwrap();
+                }
+                assert!(counts.next_pair().unwrap().is_none());
+            }
+        }
+        assert!(root.next_pair().unwrap().is_none());
+    }
+    assert!(decoder.next_object().unwrap().is_none());
+    torrents
+}
+
+/// Takes a page apart that has exactly these rows, in any order; bencode in order.
 #[track_caller]
 fn has_rows(page: &[u8], listing: Listing, rows: impl IntoIterator<Item = Row>) {
-    let (before, behind) = row::frame(listing);
+    if is_sorted(listing) {
+        strictly_read(page);
+    }
+    let (before, behind) = frame(listing);
     let mut rest = page.strip_prefix(before).unwrap().strip_suffix(behind).unwrap();
     let written = |row: Row| {
         let mut out = Vec::new();
@@ -87,7 +155,7 @@ fn has_rows(page: &[u8], listing: Listing, rows: impl IntoIterator<Item = Row>) 
 #[test]
 fn an_empty_tracker_has_empty_pages() {
     for listing in LISTINGS {
-        let (before, behind) = row::frame(listing);
+        let (before, behind) = frame(listing);
         assert_eq!(pieces(&tracker(), listing).concat(), [before, behind].concat());
     }
     assert_eq!(pieces(&tracker(), Listing::Scrape).concat(), b"d5:filesdee");
@@ -97,9 +165,9 @@ fn an_empty_tracker_has_empty_pages() {
 fn one_torrent_is_on_each_page_to_the_byte() {
     let tracker = tracker();
     let hash = InfoHash(*b"abcdefghijklmnopqrst");
-    announce(&tracker, hash, 1, NOW, true, Event::Completed);
-    announce(&tracker, hash, 2, NOW, true, Event::Update);
-    announce(&tracker, hash, 3, NOW, false, Event::Update);
+    complete(&tracker, hash, 1, NOW, true);
+    announce(&tracker, hash, 2, NOW, true);
+    announce(&tracker, hash, 3, NOW, false);
     for (listing, expected) in [
         (Listing::Scrape, "d5:filesd20:abcdefghijklmnopqrstd8:completei2e10:downloadedi1e10:incompletei1eeee"),
         (Listing::Tpbs(TpbsFormat::Bin), "abcdefghijklmnopqrst\0\0\0\u{2}\0\0\0\u{1}"),
@@ -116,7 +184,7 @@ fn one_torrent_is_on_each_page_to_the_byte() {
 fn a_piece_is_bounded_and_but_for_the_last_one_full() {
     let tracker = tracker();
     let most = u32::try_from(3 * TORRENTS_PER_PIECE).unwrap() + 5;
-    (0..most).for_each(|n| announce(&tracker, nth(n), 1, NOW, true, Event::Update));
+    (0..most).for_each(|n| announce(&tracker, nth(n), 1, NOW, true));
     let pieces = pieces(&tracker, Listing::Tpbs(TpbsFormat::Bin));
     let torrents: Vec<_> = pieces.iter().map(|piece| piece.len() / 28).collect();
     assert_eq!(torrents, [TORRENTS_PER_PIECE, TORRENTS_PER_PIECE, TORRENTS_PER_PIECE, 5]);
@@ -129,13 +197,16 @@ fn a_piece_is_bounded_and_but_for_the_last_one_full() {
 #[test]
 fn a_dump_says_when_a_torrent_was_last_heard_of() {
     let tracker = tracker();
-    announce(&tracker, nth(1), 1, Minute(NOW.0 - 30), true, Event::Completed);
-    announce(&tracker, nth(1), 2, Minute(NOW.0 - 7), false, Event::Update);
+    complete(&tracker, nth(1), 1, Minute(NOW.0 - 30), true);
+    announce(&tracker, nth(1), 2, Minute(NOW.0 - 7), false);
     tracker.restore(&nth(2), 9, Minute(NOW.0 - 1000), NOW).unwrap();
-    let row =
-        |n, peers, downloaded, quiet| Row { info_hash: nth(n), peers, downloaded, touched: Minute(NOW.0 - quiet) };
+    let row = |n, seeders, leechers, downloaded, quiet| Row {
+        info_hash: nth(n),
+        counts: ScrapeCounts { seeders, leechers, downloaded },
+        touched: Minute(NOW.0 - quiet),
+    };
     let dump = pieces(&tracker, Listing::Statedump).concat();
-    has_rows(&dump, Listing::Statedump, [row(1, Default::default(), 1, 7), row(2, Default::default(), 9, 1000)]);
+    has_rows(&dump, Listing::Statedump, [row(1, 1, 1, 1, 7), row(2, 0, 0, 9, 1000)]);
 
     // What is dumped is what is restored.
     let other = super::tests::tracker();
@@ -149,7 +220,7 @@ fn a_dump_says_when_a_torrent_was_last_heard_of() {
     has_rows(
         &pieces(&other, Listing::Statedump).concat(),
         Listing::Statedump,
-        [row(1, Default::default(), 1, 7), row(2, Default::default(), 9, 1000)],
+        [row(1, 1, 1, 1, 7), row(2, 0, 0, 9, 1000)],
     );
 }
 
@@ -159,13 +230,13 @@ fn a_torrent_that_stays_is_named_while_others_come_and_go() {
     // Pieces end in the middle of shards, which are others when the next piece begins.
     let (staying, going): (Vec<_>, Vec<_>) = (0..40_000).map(nth).partition(|hash| hash.0[11] % 2 == 0);
     for hash in staying.iter().chain(&going) {
-        announce(&tracker, *hash, 1, NOW, true, Event::Update);
+        announce(&tracker, *hash, 1, NOW, true);
     }
-    let (mut page, mut out) = (Page::new(Listing::Tpbs(TpbsFormat::Bin), ()), Vec::new());
+    let ((mut page, _), mut out) = (page(Listing::Tpbs(TpbsFormat::Bin), &Arc::default(), after(0)), Vec::new());
     let mut going = going.into_iter();
-    while page.next(tracker.store(), NOW, &mut out) {
+    while page.next(tracker.store(), after(0), &mut out) {
         for hash in going.by_ref().take(TORRENTS_PER_PIECE / 4) {
-            announce(&tracker, hash, 1, NOW, true, Event::Stopped);
+            leave(&tracker, hash, 1);
         }
     }
     let named: std::collections::BTreeSet<_> = out.chunks(28).map(|row| &row[..20]).collect();
@@ -184,18 +255,19 @@ proptest! {
         for (hash, (seeders, leechers, quiet)) in torrents {
             let touched = Minute(NOW.0 - quiet);
             for port in 1..=seeders {
-                announce(&tracker, InfoHash(hash), port, touched, true, Event::Completed);
+                complete(&tracker, InfoHash(hash), port, touched, true);
             }
             for port in 0..leechers {
-                announce(&tracker, InfoHash(hash), 100 + port, touched, false, Event::Completed);
+                complete(&tracker, InfoHash(hash), 100 + port, touched, false);
             }
-            let peers = SwarmCounts { seeders: seeders.into(), leechers: leechers.into() };
-            rows.push(Row { info_hash: InfoHash(hash), peers, downloaded: seeders.into(), touched });
+            let downloaded = seeders.into();
+            let counts = ScrapeCounts { seeders: seeders.into(), leechers: leechers.into(), downloaded };
+            rows.push(Row { info_hash: InfoHash(hash), counts, touched });
         }
         for n in 0..more {
-            announce(&tracker, nth(n), 1, NOW, false, Event::Update);
-            let peers = SwarmCounts { seeders: 0, leechers: 1 };
-            rows.push(Row { info_hash: nth(n), peers, downloaded: 0, touched: NOW });
+            announce(&tracker, nth(n), 1, NOW, false);
+            let counts = ScrapeCounts { seeders: 0, leechers: 1, downloaded: 0 };
+            rows.push(Row { info_hash: nth(n), counts, touched: NOW });
         }
         for listing in LISTINGS {
             has_rows(&pieces(&tracker, listing).concat(), listing, rows.iter().copied());

@@ -1,5 +1,7 @@
 //! `fullscrape`: every torrent in one reply.
 
+pub(crate) mod many;
+
 use std::fs;
 use std::net::SocketAddr;
 
@@ -62,15 +64,10 @@ fn lines(reply: &Reply) -> Vec<String> {
     lines
 }
 
-/// The torrents of a bencoded page, which come in any order: sorted, so that the strict reader takes them.
+/// The torrents of a bencoded page, as the strictest reader takes it.
 #[track_caller]
 fn files(page: &[u8]) -> Vec<(Vec<u8>, (i64, i64, i64))> {
-    let rows = page.strip_prefix(b"d5:filesd").and_then(|rows| rows.strip_suffix(b"ee")).expect("a dictionary");
-    let len = "20:d8:completei0e10:downloadedi0e10:incompletei0ee".len() + 20;
-    let mut rows: Vec<_> = rows.chunks(len).collect();
-    rows.sort_unstable();
-    let sorted = [b"d5:filesd", &rows.concat()[..], b"ee"].concat();
-    let Some(Value::Dictionary(files)) = Value::of(&sorted).find("files").cloned() else { panic!("no files") };
+    let Some(Value::Dictionary(files)) = Value::of(page).find("files").cloned() else { panic!("no files") };
     files.into_iter().map(|(hash, numbers)| (hash, counts(&numbers))).collect()
 }
 

@@ -1,0 +1,192 @@
+//! What all full scrapes under way share: how many there may be, and the memory of those that are sorted.
+//!
+//! Strangers decide how many there are, and how slowly they read. So there are seats: whoever comes when all are taken
+//! gets that of the client who has kept us waiting for longest, and the latter is cut off; if none keeps us waiting, the
+//! newcomer is told to come again. And whoever sorts has an equal share of the memory: those who hold more when one
+//! more comes lose what they have gathered, as those do who keep us waiting while others gather. They gather it anew.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::http::reply::Refusal;
+use crate::http::stream::{Lease, LeaseEnd};
+use crate::stats::Counter;
+
+use super::range::Range;
+
+/// How much there may be at a time, in torrents of a [`Range`], which take 32 bytes each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Full scrapes, in whatever format.
+    pub(super) pages: usize,
+    /// What all full scrapes may take together.
+    pub(super) torrents: usize,
+    /// What is set aside of that for each page under way: it keeps one piece or two, and memory to compress them.
+    pub(super) torrents_per_page: usize,
+    /// What is left to sort with in any case: shared out among all pages, enough for a run each.
+    pub(super) min_torrents: usize,
+}
+
+/// 12.6 MB, and 460 KB of that for each page. Of the pages 32 at most are compressed, and those that are not take less
+/// than a tenth of that: all together stay below 15 MB.
+const LIMITS: Limits = Limits { pages: 64, torrents: 384 << 10, torrents_per_page: 14 << 10, min_torrents: 64 << 10 };
+
+/// A client that has not taken its last piece for so long keeps us waiting.
+const STALL_TIME: Duration = Duration::from_secs(1);
+
+/// What a client is told who gets no seat.
+const NO_SEAT: Refusal = Refusal {
+    status: "503 Service Unavailable",
+    reason: "too many full scrapes are under way, please try again later",
+    retry_after: Some(30),
+    counter: Some(Counter::Http503),
+};
+
+/// All seats.
+#[derive(Debug)]
+pub(super) struct Seats {
+    state: Mutex<State>,
+    limits: Limits,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: Vec<TakenSeat>,
+    next_id: u64,
+    /// Torrents that each who sorts may gather.
+    share: usize,
+}
+
+/// What is known of a full scrape under way.
+#[derive(Debug)]
+struct TakenSeat {
+    id: u64,
+    /// When its last step was begun, since the process started.
+    last_step: Duration,
+    /// What it has gathered, between two steps.
+    range: Option<Range>,
+    is_sorted: bool,
+    /// Dropped with it: then the client is cut off.
+    _lease: Lease,
+}
+
+impl TakenSeat {
+    /// Returns whether the client keeps it waiting.
+    fn is_stalled(&self, now: Duration) -> bool {
+        // One that gathers does not wait for its client, but for its turn.
+        now.saturating_sub(self.last_step) >= STALL_TIME && self.range.as_ref().is_none_or(Range::is_gathered)
+    }
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self::new(LIMITS)
+    }
+}
+
+impl Seats {
+    /// Returns vacant seats.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { state: Mutex::default(), limits }
+    }
+
+    /// Takes a seat for a page that is sorted or not, and cuts off who stalls for longest if all are taken.
+    ///
+    /// # Errors
+    ///
+    /// All are taken, and nobody stalls.
+    pub(super) fn take(self: &Arc<Self>, is_sorted: bool, now: Duration) -> Result<(Seat, LeaseEnd), Refusal> {
+        let (lease, lease_end) = Lease::new();
+        let mut state = self.lock();
+        let mut lost = Vec::new();
+        if state.taken.len() >= self.limits.pages {
+            let stalled = state.taken.iter().enumerate().filter(|(_, seat)| seat.is_stalled(now));
+            let (longest, _) = stalled.min_by_key(|(_, seat)| seat.last_step).ok_or(NO_SEAT)?;
+            lost.extend(state.taken.swap_remove(longest).range);
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.taken.push(TakenSeat { id, last_step: now, range: None, is_sorted, _lease: lease });
+        lost.extend(state.share_out(now, &self.limits));
+        drop(state);
+        // Not while others wait for the lock.
+        drop(lost);
+        Ok((Seat { seats: Arc::clone(self), id }, lease_end))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A seat that is taken, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    id: u64,
+}
+
+impl Seat {
+    /// Begins a step of the page. Returns what it has gathered; `None` if it has to be gathered, for the first time or
+    /// anew.
+    pub(super) fn step(&self, now: Duration) -> Option<Range> {
+        let mut state = self.seats.lock();
+        let seat = state.find(self.id)?;
+        seat.last_step = now;
+        seat.range.take()
+    }
+
+    /// Ends a step: keeps what the page has gathered, unless that is more than its share by now.
+    pub(super) fn keep(&self, mut range: Range) {
+        let mut state = self.seats.lock();
+        if range.limit(state.share) {
+            if let Some(seat) = state.find(self.id) {
+                seat.range = Some(range);
+            }
+        }
+    }
+
+    /// Returns how many torrents the page may gather in a range that it is about to begin. Others who have more lose
+    /// theirs.
+    pub(super) fn share(&self, now: Duration) -> usize {
+        let mut state = self.seats.lock();
+        let lost = state.share_out(now, &self.seats.limits);
+        let share = state.share;
+        drop(state);
+        drop(lost);
+        share
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.seats.lock();
+        let at = state.taken.iter().position(|seat| seat.id == self.id);
+        let seat = at.map(|at| state.taken.swap_remove(at));
+        drop(state);
+        drop(seat);
+    }
+}
+
+impl State {
+    /// Shares the memory out among those who sort and do not stall. Returns the ranges of those who lose theirs.
+    fn share_out(&mut self, now: Duration, limits: &Limits) -> Vec<Range> {
+        let sorting = self.taken.iter().filter(|seat| seat.is_sorted && !seat.is_stalled(now)).count();
+        let left = limits.torrents.saturating_sub(self.taken.len() * limits.torrents_per_page);
+        let share = left.max(limits.min_torrents) / sorting.max(1);
+        self.share = share;
+        let lost = self.taken.iter_mut().filter_map(|seat| {
+            let is_stalled = seat.is_stalled(now);
+            seat.range.take_if(|range| is_stalled || !range.limit(share))
+        });
+        lost.collect()
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut TakenSeat> {
+        self.taken.iter_mut().find(|seat| seat.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

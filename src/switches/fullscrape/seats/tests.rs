@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::switches::fullscrape::range::{LAST, Room};
+use crate::switches::fullscrape::tests::{NOW, announce, nth, tracker};
+use crate::tracker::testing::TestTracker;
+
+const START: Duration = Duration::from_secs(1000);
+
+fn seats(pages: usize) -> Arc<Seats> {
+    Arc::new(Seats::new(Limits { pages, torrents: 1000, torrents_per_page: 100, min_torrents: 300 }))
+}
+
+/// What a page gathers that has so much room.
+fn gathered(tracker: &TestTracker, share: usize) -> Range {
+    let mut range = Range::new(None, LAST, Room::new(share));
+    while !range.is_gathered() {
+        range.gather(tracker.store());
+    }
+    range
+}
+
+fn full_tracker() -> TestTracker {
+    let tracker = tracker();
+    (0..1000).map(nth).for_each(|hash| announce(&tracker, hash, 1, NOW, true));
+    tracker
+}
+
+#[test]
+fn whoever_keeps_us_waiting_for_longest_gives_way() {
+    let seats = seats(2);
+    let at = |millis| START + Duration::from_millis(millis);
+    let (first, mut first_end) = seats.take(true, START).unwrap();
+    let (second, mut second_end) = seats.take(false, START).unwrap();
+    assert_eq!(seats.take(true, at(999)).unwrap_err(), NO_SEAT);
+    first.step(at(500));
+    let (third, mut third_end) = seats.take(true, at(1000)).unwrap();
+    assert_eq!((first_end.has_come(), second_end.has_come(), third_end.has_come()), (false, true, false));
+    // Its end frees no seat: that is taken.
+    drop(second);
+    assert_eq!(seats.take(true, at(1001)).unwrap_err(), NO_SEAT);
+    first.step(at(2500));
+    third.step(at(2400));
+    let (_fourth, mut fourth_end) = seats.take(true, at(3600)).unwrap();
+    assert_eq!((first_end.has_come(), third_end.has_come(), fourth_end.has_come()), (false, true, false));
+    drop(first);
+    assert!(seats.take(true, at(3600)).is_ok());
+}
+
+#[test]
+fn who_lost_the_seat_gathers_in_vain_and_keeps_nothing() {
+    let (tracker, seats) = (full_tracker(), seats(1));
+    let (first, mut end) = seats.take(true, START).unwrap();
+    let _second = seats.take(true, START + STALL_TIME).unwrap();
+    assert!(end.has_come());
+    first.keep(gathered(&tracker, 100));
+    assert!(first.step(START + STALL_TIME).is_none());
+}
+
+#[test]
+fn shares_are_equal_and_leave_room_for_the_pages_themselves() {
+    let seats = seats(8);
+    let (first, _end) = seats.take(true, START).unwrap();
+    assert_eq!(first.share(START), 900);
+    let (second, _end) = seats.take(true, START).unwrap();
+    assert_eq!((first.share(START), second.share(START)), (400, 400));
+    let unsorted: Vec<_> = (0..4).map(|_| seats.take(false, START).unwrap()).collect();
+    assert_eq!(first.share(START), 200);
+    let more: Vec<_> = (0..2).map(|_| seats.take(true, START).unwrap()).collect();
+    assert_eq!(first.share(START), 300 / 4, "there is a minimum to be shared out");
+    drop((unsorted, more, second));
+    assert_eq!(first.share(START), 900);
+}
+
+#[test]
+fn who_has_more_than_the_share_loses_it_and_who_has_less_does_not() {
+    let (tracker, seats) = (full_tracker(), seats(8));
+    let (first, _end) = seats.take(true, START).unwrap();
+    first.keep(gathered(&tracker, first.share(START)));
+    let range = first.step(START).expect("it is kept");
+    first.keep(range);
+    let (second, _end) = seats.take(true, START).unwrap();
+    assert!(first.step(START).is_none(), "too much for two");
+    second.keep(gathered(&tracker, second.share(START)));
+    let in_step = second.step(START).expect("just enough for two");
+    // Another comes while the second makes a step.
+    let _third = seats.take(true, START).unwrap();
+    second.keep(in_step);
+    assert!(second.step(START).is_none());
+    second.keep(gathered(&tracker, 10));
+    let _fourth = seats.take(true, START).unwrap();
+    assert!(second.step(START).is_some());
+}
+
+#[test]
+fn who_stalls_has_no_share_until_the_client_goes_on() {
+    let (tracker, seats) = (full_tracker(), seats(8));
+    let (first, _end) = seats.take(true, START).unwrap();
+    let (second, _end) = seats.take(true, START).unwrap();
+    first.keep(gathered(&tracker, first.share(START)));
+    second.keep(Range::new(None, LAST, Room::new(300)));
+    // Who gathers waits for nobody but for its turn.
+    let later = START + STALL_TIME;
+    let (third, _end) = seats.take(true, later).unwrap();
+    assert!(first.step(START).is_none());
+    assert_eq!(third.share(later), 700 / 2);
+    assert!(second.step(later).is_some());
+    first.step(later);
+    assert_eq!(first.share(later), 700 / 3);
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Take(bool),
+    Leave(usize),
+    Gather(usize),
+    Step(usize),
+    Wait(u64),
+}
+
+fn actions() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        any::<bool>().prop_map(Action::Take),
+        any::<usize>().prop_map(Action::Leave),
+        any::<usize>().prop_map(Action::Gather),
+        any::<usize>().prop_map(Action::Step),
+        (0..1500_u64).prop_map(Action::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn all_together_never_keep_more_than_there_is(actions in prop::collection::vec(actions(), 1..60)) {
+        let (tracker, seats) = (full_tracker(), seats(6));
+        let (mut pages, mut now) = (Vec::new(), START);
+        for action in actions {
+            let len = pages.len().max(1);
+            let page = |n: usize| pages.get(n % len);
+            match action {
+                Action::Take(is_sorted) => match seats.take(is_sorted, now) {
+                    Ok((seat, end)) => pages.push((seat, end, is_sorted)),
+                    Err(refusal) => prop_assert_eq!(refusal, NO_SEAT),
+                },
+                Action::Leave(n) if !pages.is_empty() => drop(pages.swap_remove(n % len)),
+                Action::Gather(n) => if let Some((seat, _, true)) = page(n) {
+                    let range = seat.step(now).unwrap_or_else(|| gathered(&tracker, seat.share(now)));
+                    seat.keep(range);
+                },
+                Action::Step(n) => if let Some((seat, _, _)) = page(n) {
+                    if let Some(range) = seat.step(now) {
+                        seat.keep(range);
+                    }
+                },
+                Action::Wait(millis) => now += Duration::from_millis(millis),
+                Action::Leave(_) => (),
+            }
+            let state = seats.lock();
+            let kept: usize = state.taken.iter().filter_map(|seat| seat.range.as_ref()).map(Range::taken).sum();
+            let whole = (1000 - 100 * state.taken.len()).max(300);
+            prop_assert!(kept <= whole, "{} of {}", kept, whole);
+            prop_assert!(state.taken.len() <= 6);
+        }
+        let open = pages.iter_mut().filter_map(|(_, end, _)| (!end.has_come()).then_some(())).count();
+        prop_assert_eq!(open, seats.lock().taken.len());
+    }
+}

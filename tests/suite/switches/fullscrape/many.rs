@@ -1,0 +1,146 @@
+//! `fullscrape` with so many torrents that a page is made in several walks, and that clients can stall.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bendy::decoding::Decoder;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::clients::http::{get, get_with, request};
+use crate::clients::udp::{Announce, Client, STOPPED};
+use crate::flavour::{FEATURES, has, only_with, upper_hex};
+use crate::harness::tests;
+use crate::tracker::{Start, Tracker};
+use crate::wait::{MAX_WAIT, wait_until};
+
+tests![
+    with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_change_them,
+    with_it_those_who_stall_do_not_keep_others_out,
+];
+
+/// Torrents that come and go.
+const GOING: u32 = 1000;
+
+/// An info hash of nobody's choice, and another for each number.
+fn nth(n: u32) -> [u8; 20] {
+    let mut hash = [0; 20];
+    fastrand::Rng::with_seed(n.into()).fill(&mut hash[..16]);
+    hash[16..].copy_from_slice(&n.to_be_bytes());
+    hash
+}
+
+/// A tracker that knows so many torrents from its state file, and serves [`GOING`] more.
+fn tracker_of(torrents: u32) -> Tracker {
+    let start = Start::loopback();
+    let minute = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
+    let dump = (0..torrents).fold(String::new(), |mut dump, n| {
+        writeln!(dump, "{}:{minute}:{}", upper_hex(nth(n)), 1 + n % 9).unwrap();
+        dump
+    });
+    fs::write(start.path("dump"), dump).unwrap();
+    if has("accesslist-white") {
+        let list: String = (0..torrents + GOING).map(|n| upper_hex(nth(n)) + "\n").collect();
+        OpenOptions::new().append(true).open(start.path("whitelist")).unwrap().write_all(list.as_bytes()).unwrap();
+    }
+    start.args(["-l", "dump"]).run()
+}
+
+/// The info hashes of a bencoded page, as bendy takes it: it refuses keys that are not sorted, or not each once.
+#[track_caller]
+fn strictly_read(page: &[u8]) -> Vec<[u8; 20]> {
+    let (mut decoder, mut hashes) = (Decoder::new(page), Vec::new());
+    {
+        let mut root = decoder.next_object().unwrap().unwrap().try_into_dictionary().unwrap();
+        {
+            let (key, files) = root.next_pair().unwrap().unwrap();
+            assert_eq!(key, b"files");
+            let mut files = files.try_into_dictionary().unwrap();
+            while let Some((hash, counts)) = files.next_pair().unwrap() {
+                hashes.push(hash.try_into().unwrap());
+                let mut counts = counts.try_into_dictionary().unwrap();
+                for expected in [&b"complete"[..], b"downloaded", b"incomplete"] {
+                    let (key, number) = counts.next_pair().unwrap().unwrap();
+                    assert_eq!(key, expected);
+                    number.try_into_integer().unwrap().parse::<u32>().unwrap();
+                }
+                assert!(counts.next_pair().unwrap().is_none());
+            }
+        }
+        assert!(root.next_pair().unwrap().is_none());
+    }
+    assert!(decoder.next_object().unwrap().is_none());
+    hashes
+}
+
+fn with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_change_them() {
+    only_with("fullscrape");
+    // In every build there is one walk or more; in one build a million torrents take several.
+    let torrents = if *FEATURES == ["fullscrape"] { 1_000_000 } else { 10_000 };
+    let tracker = tracker_of(torrents);
+    let (has_changed, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let change = || {
+        let mut client = Client::new(tracker.udp());
+        client.id = client.connect();
+        for n in (0..u32::MAX).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+            // One that stays gets a peer; others come, and go when as many have come.
+            client.announce(&Announce::leecher(nth(n % torrents), 1 + (n % 7) as u16));
+            let going = Announce::seeder(nth(torrents + n % GOING), 1);
+            client.announce(&if n / GOING % 2 == 0 { going } else { going.event(STOPPED) });
+            has_changed.fetch_or(n > GOING / 2, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(change);
+        wait_until(|| has_changed.load(Ordering::Relaxed).then_some(())).expect("announces");
+        let pages = ["/scrape", "/stats?mode=tpbs"].map(|target| get(tracker.http(), target).content());
+        is_over.store(true, Ordering::Relaxed);
+        let staying: BTreeSet<_> = (0..torrents).map(nth).collect();
+        for page in pages {
+            let named = strictly_read(&page);
+            assert!(named.len() <= (torrents + GOING) as usize);
+            let mut named = named.iter();
+            // Both are sorted.
+            assert!(staying.iter().all(|hash| named.any(|other| other == hash)), "one that stays is not there");
+        }
+    });
+}
+
+fn with_it_those_who_stall_do_not_keep_others_out() {
+    only_with("fullscrape");
+    let tracker = tracker_of(100_000);
+    let stall = |_| {
+        let socket = Socket::new(Domain::for_address(tracker.http()), Type::STREAM, None).unwrap();
+        // The less the system takes in for it, the sooner it stalls.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
+        socket.connect(&SockAddr::from(tracker.http())).unwrap();
+        let mut stream = std::net::TcpStream::from(socket);
+        stream.write_all(request("/scrape", "").as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        stream
+    };
+    let _stalled: Vec<_> = (0..64).map(stall).collect();
+    for target in ["/scrape", "/stats?mode=tpbs&format=txt"] {
+        let page = wait_until(|| {
+            let reply = get_with(tracker.http(), target, "");
+            if reply.status == 200 {
+                return Some(reply);
+            }
+            assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")), "{}", reply.text());
+            assert!(reply.text().contains("too many full scrapes are under way"), "{}", reply.text());
+            None
+        });
+        let page = page.expect("a seat");
+        if target == "/scrape" {
+            assert_eq!(strictly_read(&page.content()).len(), 100_000);
+        } else {
+            assert_eq!(page.content().split(|&byte| byte == b'\n').count(), 100_001);
+        }
+    }
+}
