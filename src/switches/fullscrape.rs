@@ -24,10 +24,6 @@ use seats::Seats;
 use sorted::SortedPage;
 use unsorted::UnsortedPage;
 
-/// Torrents in a piece: some 20 KB, encoded when no lock is held. Between two pieces other connections of the worker
-/// have their turn, and for a client that stalls one piece is kept.
-const TORRENTS_PER_PIECE: usize = 256;
-
 /// The route of these pages, and what reads the state file.
 #[derive(Debug, Default)]
 pub struct Pages {

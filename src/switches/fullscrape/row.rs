@@ -7,6 +7,10 @@ use crate::http::listing::{Listing, TpbsFormat};
 use crate::tracker::store::Torrent;
 use crate::tracker::{AddressFamilies, InfoHash, Minute, ScrapeCounts, TorrentPeers as _};
 
+/// Torrents in a piece: some 20 KB, encoded when no lock is held. Between two pieces other connections of the worker
+/// have their turn, and for a client that stalls one piece is kept.
+pub(super) const TORRENTS_PER_PIECE: usize = 256;
+
 /// What a page says of one torrent: a copy, so that its shard can be unlocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {

@@ -9,9 +9,8 @@ use crate::http::stream::Stream;
 use crate::tracker::store::Store;
 use crate::tracker::{AddressFamilies, InfoHash};
 
-use super::TORRENTS_PER_PIECE;
 use super::range::{LAST, Range, Room, estimated_end, is_behind};
-use super::row;
+use super::row::{self, TORRENTS_PER_PIECE};
 use super::seats::Seat;
 
 /// How much of the room is to be filled, in percent: what is left is for torrents that come, and for chance.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
-use crate::switches::fullscrape::row::Row;
+use crate::switches::fullscrape::row::{Row, TORRENTS_PER_PIECE};
 use crate::tracker::testing::{TestFlavour, TestTracker};
 use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Minute, PeerRequest, ScrapeCounts};
 

@@ -9,8 +9,7 @@ use crate::http::stream::Stream;
 use crate::tracker::AddressFamilies;
 use crate::tracker::store::{Cursor, Store};
 
-use super::TORRENTS_PER_PIECE;
-use super::row::Row;
+use super::row::{Row, TORRENTS_PER_PIECE};
 use super::seats::Seat;
 
 /// A page under way.

@@ -124,10 +124,8 @@ proptest! {
         for action in actions {
             let len = pages.len().max(1);
             match action {
-                Action::Begin => {
-                    if pages.len() < 4 {
-                        pages.push((page(Listing::Scrape, &seats, after(now)), Vec::new()));
-                    }
+                Action::Begin if pages.len() < 4 => {
+                    pages.push((page(Listing::Scrape, &seats, after(now)), Vec::new()));
                 }
                 Action::Read(n, pieces) if !pages.is_empty() => {
                     let ((page, _), out) = &mut pages[n % len];
