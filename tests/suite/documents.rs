@@ -11,6 +11,7 @@ tests![
     features_md_says_what_is_on_by_default_what_implies_what_and_what_excludes_what,
     features_md_has_the_flavours_that_ci_builds,
     the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help,
+    the_files_and_tests_that_documents_name_are_there,
 ];
 
 fn read(file: &str) -> String {
@@ -124,4 +125,28 @@ fn the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help() {
         }
     }
     assert!(seen > 10, "{seen}");
+}
+
+fn the_files_and_tests_that_documents_name_are_there() {
+    let mut seen = 0;
+    for document in
+        ["README.md", "FEATURES.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "src/architecture.md"]
+    {
+        // What stands between two code marks; before an argument, and without what stands for a name.
+        for code in read(document).split('`').skip(1).step_by(2) {
+            let path = code.split(' ').next().unwrap_or_default();
+            if ["src/", "tests/", "ci/"].iter().any(|room| path.starts_with(room)) && !path.contains(['<', '*']) {
+                assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{document} names {path}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+
+    let promises = table(&read(".github/SECURITY.md"), "What is promised");
+    let named: Vec<_> = promises.iter().filter_map(|row| row[1].strip_suffix(')')?.split_once(" (")).collect();
+    assert!(!named.is_empty());
+    for (test, file) in named {
+        assert!(read(file).contains(&format!("fn {test}(")), "{test} in {file}");
+    }
 }
