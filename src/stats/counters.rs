@@ -41,7 +41,7 @@ pub enum Counter {
     Completed,
     /// Redirects of who asks for `/`.
     Http302,
-    /// A head that is not HTTP, or too long, or too slow.
+    /// A head that is not HTTP, or too long, or too slow; what is wrong before it, where a connection is wrapped.
     Http400Parse,
     /// A parameter that is missing or malformed.
     Http400Parameter,
@@ -57,7 +57,7 @@ pub enum Counter {
     Http404,
     /// The tracker made a mistake.
     Http500,
-    /// A page that takes a walk over all torrents, while others wait for theirs.
+    /// A page that takes a walk over all torrents, while others wait for theirs; a full scrape, while there are too many.
     Http503,
     /// A method that is not served: 405 if it is known, 501 if it is not.
     HttpMethod,
