@@ -11,8 +11,8 @@ pub(super) fn is_written_in(text: &str) -> bool {
 
 /// Returns the keyword of a line in this syntax: a keyword, and perhaps white space and a value.
 ///
-/// After a plain name TOML has only `=`, or a dot and later `=`, so no line of TOML is taken for one of these; any other
-/// value may contain `=`, as URLs do, or begin with a dot, as paths do.
+/// After a plain name TOML has only `=`, or a dot and later `=`, so no line of TOML is taken for one of these; any
+/// other value may contain `=`, as URLs do, or begin with a dot, as paths do.
 pub(super) fn keyword(line: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let (keyword, value) = split(line.trim());

@@ -11,8 +11,8 @@
 //! - [`reply`]: what is sent back, every error included. `announce_reply` is what most clients come for, and
 //!   `scrape_reply` what others do.
 //! - [`stream`]: replies that are made while they are sent, and [`coding`], in which content coding; [`weights`] is how
-//!   clients say what they would like. `walk` makes the statistics that take longer; `page_cache` keeps them for all who
-//!   wait. [`takeover`]: when HTTP ends with a reply.
+//!   clients say what they would like. `walk` makes the statistics that take longer; `page_cache` keeps them for all
+//!   who wait. [`takeover`]: when HTTP ends with a reply.
 //! - [`flavour`]: the plug points that a build fills.
 
 pub mod address;

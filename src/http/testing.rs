@@ -141,7 +141,8 @@ pub(super) type Fancy =
 /// The address of a proxy.
 pub(super) const PROXY: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 8));
 
-/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection. [`PROXY`] is one of a proxy.
+/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection. [`PROXY`] is one of a
+/// proxy.
 pub(super) struct Named;
 
 impl ClientAddress for Named {

@@ -174,6 +174,7 @@ fn first_outside(settings: &mut Settings, directory: &Path) -> Option<(&'static 
     });
     first
 }
+
 /// Becomes the user for good, and verifies that there is no way back.
 fn give_up_root(user: &User) -> Result<(), StartError> {
     let step = |step| move |error: nix::Error| StartError::Privileges { step, error: error.into() };

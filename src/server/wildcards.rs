@@ -31,8 +31,8 @@ fn is_wildcard_of_ipv6(address: SocketAddr) -> bool {
     address.is_ipv6() && address.ip().is_unspecified()
 }
 
-/// Returns whether the wildcard of IPv4 is there already or cannot be opened beside a configured address. Two sockets on
-/// port 0 get two ports, so those do not exclude each other.
+/// Returns whether the wildcard of IPv4 is there already or cannot be opened beside a configured address. Two sockets
+/// on port 0 get two ports, so those do not exclude each other.
 fn excludes(configured: SocketAddr, wildcard: SocketAddr) -> bool {
     configured == wildcard || configured.is_ipv4() && configured.port() == wildcard.port() && configured.port() != 0
 }

@@ -57,7 +57,8 @@ pub enum Counter {
     Http404,
     /// The tracker made a mistake.
     Http500,
-    /// A page that takes a walk over all torrents, while others wait for theirs; a full scrape, while there are too many.
+    /// A page that takes a walk over all torrents, while others wait for theirs; a full scrape, while there are too
+    /// many.
     Http503,
     /// A method that is not served: 405 if it is known, 501 if it is not.
     HttpMethod,

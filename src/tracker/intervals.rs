@@ -45,8 +45,8 @@ impl Intervals {
     /// Draws the interval that a client is told.
     #[inline]
     pub fn draw(&self, rng: &mut Rng) -> u32 {
-        // `Rng::u32` of a range that the compiler does not know takes some thirty instructions more. It is exactly fair,
-        // and this to one in a million.
+        // `Rng::u32` of a range that the compiler does not know takes some thirty instructions more. It is exactly
+        // fair, and this to one in a million.
         let choice = (u64::from(rng.u32(..)) * u64::from(self.choices)) >> 32;
         self.shortest + choice as u32
     }

@@ -11,9 +11,9 @@ use super::keyed_hash::HashKey;
 ///
 /// The minute of the last announce is kept modulo 256. When the peer was last published to the cluster is kept in steps
 /// of two minutes, modulo 64 steps. That is enough because a sweep comes every minute and forgets who is silent for
-/// [`Intervals::MAX_PEER_LIFETIME`] at the latest: no peer is older than that when it is looked at, and none was published longer
-/// ago than that lifetime and [`PeerState::REPUBLISH_AFTER`] together. [`Store::sweep`](super::store::Store::sweep)
-/// says what happens when a sweep is late.
+/// [`Intervals::MAX_PEER_LIFETIME`] at the latest: no peer is older than that when it is looked at, and none was
+/// published longer ago than that lifetime and [`PeerState::REPUBLISH_AFTER`] together.
+/// [`Store::sweep`](super::store::Store::sweep) says what happens when a sweep is late.
 ///
 /// | bits | what |
 /// | --- | --- |

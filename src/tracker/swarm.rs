@@ -126,8 +126,8 @@ impl<P: Peer> Swarm<P> {
     }
 
     /// Writes the compact form of a random selection of `wanted` peers to the beginning of `out`, or of all eligible
-    /// ones if there are fewer, and returns the number of bytes. The requester itself is not eligible; which others are,
-    /// and which come first, its preference says.
+    /// ones if there are fewer, and returns the number of bytes. The requester itself is not eligible; which others
+    /// are, and which come first, its preference says.
     ///
     /// `out` takes `P::WIDE - P::COMPACT` bytes more than the peers do; where it is shorter, fewer peers are selected.
     #[inline]

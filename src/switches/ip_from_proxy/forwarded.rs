@@ -6,9 +6,9 @@
 //! and the first entry of the list is its own.
 //!
 //! A request of a blessed proxy without the header is that of somebody on its own host: a health check, an exporter.
-//! Pages are sent to it as to any client at the proxy's address. An announce is refused: a proxy that forgets the header
-//! would make one peer of all its clients. A header that is there and makes no sense is refused for pages too, or what
-//! is for the proxy alone would be shown to whoever asks through it.
+//! Pages are sent to it as to any client at the proxy's address. An announce is refused: a proxy that forgets the
+//! header would make one peer of all its clients. A header that is there and makes no sense is refused for pages too,
+//! or what is for the proxy alone would be shown to whoever asks through it.
 
 use std::net::{IpAddr, SocketAddr};
 

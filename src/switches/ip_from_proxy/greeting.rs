@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol, versions 1 and 2, by which proxies that do not speak HTTP name their client. Here it
-//! is called a greeting, since HTTP has headers too. Sections are those of the protocol's specification,
+//! The header of the PROXY protocol, versions 1 and 2, by which proxies that do not speak HTTP name their client. Here
+//! it is called a greeting, since HTTP has headers too. Sections are those of the protocol's specification,
 //! `proxy-protocol.txt` of haproxy.
 //!
 //! It is strict, as the specification wants it, but for one thing: families that it does not know name nobody, where it
@@ -88,8 +88,8 @@ fn version_1(bytes: &[u8]) -> Result<Option<Greeting>, Malformed> {
     Ok(Some(Greeting { client, len: end + END.len() }))
 }
 
-/// Reads two addresses and two ports, and nothing more. Returns those of the source. The destination is this tracker, by
-/// whatever address.
+/// Reads two addresses and two ports, and nothing more. Returns those of the source. The destination is this tracker,
+/// by whatever address.
 fn source<'a, A: FromStr + Into<IpAddr>>(words: impl Iterator<Item = &'a [u8]>) -> Result<SocketAddr, Malformed> {
     let mut words = words.map(|word| from_utf8(word).map_err(|_| Malformed));
     let mut word = || words.next().ok_or(Malformed)?;
@@ -346,7 +346,9 @@ mod tests {
 
         #[test]
         fn no_bytes_are_too_strange_and_all_are_decided_in_time(
-            mark in prop::sample::select(vec![&b""[..], PREFIX, b"PROXY TCP4 ", b"PROXY UNKNOWN", SIGNATURE, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x02"]),
+            mark in prop::sample::select(vec![
+                &b""[..], PREFIX, b"PROXY TCP4 ", b"PROXY UNKNOWN", SIGNATURE, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x02",
+            ]),
             tail in prop::collection::vec(any::<u8>(), 0..700),
         ) {
             let bytes = [mark, &tail].concat();

@@ -1,8 +1,8 @@
 //! The names on the page and where their numbers come from.
 //!
-//! Names follow the conventions of Prometheus: a unit at the end, and `_total` (which [`Exposition`] adds) for what only
-//! grows. What a build cannot count because a switch is off (the list, live sync) is not on its page. Of the address
-//! families there are those that it serves; of another one, what was counted all the same, such as a refusal.
+//! Names follow the conventions of Prometheus: a unit at the end, and `_total` (which [`Exposition`] adds) for what
+//! only grows. What a build cannot count because a switch is off (the list, live sync) is not on its page. Of the
+//! address families there are those that it serves; of another one, what was counted all the same, such as a refusal.
 
 use std::time::{Duration, SystemTime};
 

@@ -46,8 +46,8 @@ const DELAY: Duration = Duration::from_secs(15);
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
 
-/// This tracker as a member of the cluster that it has joined; none if it stands alone, as no address is configured: the
-/// address chooses the network in which peers are told, and there is no safe guess.
+/// This tracker as a member of the cluster that it has joined; none if it stands alone, as no address is configured:
+/// the address chooses the network in which peers are told, and there is no safe guess.
 pub struct Node(Option<Arc<Shared>>);
 
 /// What the threads share.
