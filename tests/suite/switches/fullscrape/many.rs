@@ -76,6 +76,15 @@ fn strictly_read(page: &[u8]) -> Vec<[u8; 20]> {
     hashes
 }
 
+/// Says that all is over when it is dropped.
+struct IsOver<'a>(&'a AtomicBool);
+
+impl Drop for IsOver<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_change_them() {
     only_with("fullscrape");
     // In every build there is one walk or more; in one build a million torrents take several.
@@ -95,9 +104,11 @@ fn with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_chang
     };
     thread::scope(|scope| {
         scope.spawn(change);
+        // If an assertion fails as well: else the changes, and this test, would never end.
+        let over = IsOver(&is_over);
         wait_until(|| has_changed.load(Ordering::Relaxed).then_some(())).expect("announces");
         let pages = ["/scrape", "/stats?mode=tpbs"].map(|target| get(tracker.http(), target).content());
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let staying: BTreeSet<_> = (0..torrents).map(nth).collect();
         for page in pages {
             let named = strictly_read(&page);
