@@ -2,11 +2,13 @@
 """What a full scrape costs a tracker that is full, and what announces notice of it.
 
     cargo build --release --features gzip
-    ci/bench/fullscrape.py [--binary target/release/opentracker] [--torrents 1000000] [--stalled 50]
+    ci/bench/fullscrape.py [--binary target/release/opentracker] [--torrents 1000000] [--stalled 50] [--at-once 16]
+                           [--state-file]
 
-Fills a tracker over UDP, fetches GET /scrape plain and compressed, again and again, while another process announces,
-one announce at a time, and then opens connections that ask for the page and do not read it. Needs Linux and nothing
-beside Python. Takes about two minutes for a million torrents. The clients take processor time too: on a small machine,
+Fills a tracker over UDP, or with a state file, which is faster and leaves the torrents without peers. Fetches
+GET /scrape plain and compressed, again and again, while another process announces, one announce at a time; reads a page
+as strictly as the strictest reader; fetches several at once; and then opens connections that ask for the page and do not
+read it. Needs Linux and nothing beside Python. Takes about two minutes for a million torrents. The clients take processor time too: on a small machine,
 what an announce waits for is often not the tracker.
 """
 
@@ -22,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 
@@ -39,7 +42,10 @@ def main():
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
-        tracker = Tracker(arguments.binary, directory)
+        state_file = pathlib.Path(directory, "dump") if arguments.state_file else None
+        if state_file:
+            write_state(state_file, arguments.torrents)
+        tracker = Tracker(arguments.binary, directory, *(["-l", "dump"] if state_file else []))
         try:
             measure(tracker, arguments)
         finally:
@@ -51,12 +57,16 @@ def parse_arguments():
     parser.add_argument("--binary", default="target/release/opentracker", type=pathlib.Path)
     parser.add_argument("--torrents", default=1_000_000, type=int)
     parser.add_argument("--stalled", default=50, type=int, help="connections that do not read, of each kind")
+    parser.add_argument("--at-once", default=16, type=int, help="pages that are fetched at once")
+    parser.add_argument("--state-file", action="store_true", help="fill the tracker with a state file")
     return parser.parse_args()
 
 
 def measure(tracker, arguments):
     begun = time.monotonic()
-    fill(tracker, arguments.torrents)
+    if not arguments.state_file:
+        fill(tracker, arguments.torrents)
+    check_filled(tracker, arguments.torrents)
     print(f"{arguments.torrents} torrents in {time.monotonic() - begun:.0f} s, {tracker.rss() / 1e6:.1f} MB resident\n")
 
     print(f"{'':24}{'s/page':>8}{'CPU s':>8}{'MB sent':>9}{'MB page':>9}{'MB growth':>11}   announce, ms: {'median':>6}{'99 %':>8}{'worst':>8}")
@@ -65,6 +75,11 @@ def measure(tracker, arguments):
         row(f"{name}, no full scrape", tracker, protocol, lambda: time.sleep(ROW) or (0, 0))
         for coding in ("identity", "gzip"):
             row(f"{name}, {coding}", tracker, protocol, lambda: fetch(tracker, coding))
+
+    print()
+    row("udp, strictly read", tracker, announce_udp, lambda: read_strictly(tracker, arguments.torrents))
+    for coding in ("identity", "gzip"):
+        at_once(tracker, coding, arguments.at_once)
 
     print(f"\n{'':24}{'connections':>12}{'MB growth':>11}{'cut off after':>15}{'MB growth then':>16}")
     for coding in ("identity", "gzip"):
@@ -117,6 +132,55 @@ def fetch(tracker, coding):
     return sent, page
 
 
+def read_strictly(tracker, torrents):
+    """Reads a full scrape as the strictest reader of bencode: keys sorted, each once, nothing between or behind."""
+    torrent = re.compile(rb"20:(.{20})d8:completei(0|[1-9]\d*)e10:downloadedi(0|[1-9]\d*)e10:incompletei(0|[1-9]\d*)ee", re.S)
+    with socket.create_connection(tracker.tcp, PATIENCE) as client:
+        client.sendall(b"GET /scrape HTTP/1.0\r\n\r\n")
+        rest = client.makefile("rb")
+        while rest.readline() != b"\r\n":
+            pass
+        if (start := rest.read(9)) != b"d5:filesd":
+            sys.exit(f"the page begins with {start}")
+        size, named, before, buffer = len(start), 0, b"", b""
+        while piece := rest.read(1 << 20):
+            size += len(piece)
+            buffer += piece
+            end = 0
+            while match := torrent.match(buffer, end):
+                if match[1] <= before:
+                    sys.exit(f"{match[1].hex()} stands behind {before.hex()}")
+                before, end = match[1], match.end()
+                named += 1
+            buffer = buffer[end:]
+    if buffer != b"ee" or named != torrents:
+        sys.exit(f"the page names {named} torrents, and ends with {buffer[-100:]}")
+    return size, size
+
+
+def at_once(tracker, coding, pages):
+    """Fetches several pages at once."""
+    before = tracker.reset_peak()
+    begun, processor = time.monotonic(), tracker.processor_time()
+    readers = [threading.Thread(target=drain, args=(tracker, coding)) for _ in range(pages)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    seconds, processor = time.monotonic() - begun, tracker.processor_time() - processor
+    growth = tracker.peak() - before
+    print(f"{pages} at once, {coding:<12} {seconds:8.2f} s, {processor:.2f} s of CPU, {growth / 1e6:.2f} MB growth")
+
+
+def drain(tracker, coding):
+    """Reads a page to its end, and does not look at it."""
+    buffer = bytearray(1 << 18)
+    with socket.create_connection(tracker.tcp) as client:
+        client.sendall(b"GET /scrape HTTP/1.0\r\nAccept-Encoding: %b\r\n\r\n" % coding.encode())
+        while client.recv_into(buffer):
+            pass
+
+
 def stall(tracker, coding, connections):
     """Opens connections that ask for everything and read nothing, and waits until they are cut off."""
     files = tracker.open_files()
@@ -154,6 +218,17 @@ def fill(tracker, torrents):
             batch.clear()
         if n % 100_000 == 0:
             client.connect()
+
+
+def write_state(path, torrents):
+    """Writes a state file in which each torrent has been heard of now."""
+    minute = int(time.time()) // 60
+    with path.open("w") as file:
+        for n in range(torrents):
+            file.write(f"{info_hash(n).hex()}:{minute}:{1 + n % 50}\n")
+
+
+def check_filled(tracker, torrents):
     serving = tracker.get("/stats?mode=torr").split(b"\n")[0]
     if int(serving) != torrents:
         sys.exit(f"the tracker has {serving.decode()} torrents, not {torrents}")
@@ -227,9 +302,9 @@ class UdpClient:
 class Tracker:
     """The tracker, on free ports of 127.0.0.1."""
 
-    def __init__(self, binary, directory):
+    def __init__(self, binary, directory, *options):
         log = pathlib.Path(directory, "log")
-        command = [str(binary.resolve()), "-d", directory, "-i", "127.0.0.1", "-p", "0", "-P", "0"]
+        command = [str(binary.resolve()), "-d", directory, "-i", "127.0.0.1", "-p", "0", "-P", "0", *options]
         self.process = subprocess.Popen(command, stderr=log.open("w"))
         deadline = time.monotonic() + PATIENCE
         while "features: " not in log.read_text():

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::stats::Counter;
 
 use super::address::BadAddress;
-use super::coding::{Codings, negotiate};
+use super::coding::{Codings, Encoder, negotiate};
 use super::exchange::{Exchange, Next, StreamedBody};
 use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
 use super::reply::{self, Error};
@@ -37,8 +37,7 @@ impl<F: HttpFlavour> Exchange<'_, F> {
     }
 
     /// Begins a reply that is made while it is sent, in the content coding that suits the client best, and counts it as
-    /// `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`. Who wants only the header gets no
-    /// more, and nothing is counted.
+    /// `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`.
     pub fn stream(
         &mut self,
         page: impl Stream<F::Families> + 'static,
@@ -46,19 +45,34 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         begun: Counter,
         bytes: Counter,
     ) -> Next<F> {
+        let StreamHead { encoder, chunked, keep_alive } = self.write_stream_head();
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
-        let mut encoding = None;
-        if let Some((name, encoder)) = negotiate(self.flavour().codings(), self.request.header("accept-encoding")) {
+        if let Some(encoder) = encoder {
             stream = Box::new(Coded::new(stream, encoder));
-            encoding = Some(name);
-        }
-        let chunked = self.request.version() >= Version::Http11;
-        let keep_alive = self.keep_alive && chunked;
-        reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
-        if self.wants_header_only() {
-            return Next::request(keep_alive);
         }
         self.counters.count(begun);
         Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes })
     }
+
+    /// Replies with the header alone of a reply that would be made while it is sent.
+    pub fn respond_stream_header(&mut self) -> Next<F> {
+        Next::request(self.write_stream_head().keep_alive)
+    }
+
+    /// Writes the head of a reply that is made while it is sent. Returns what it says.
+    fn write_stream_head(&mut self) -> StreamHead {
+        let coding = negotiate(self.flavour().codings(), self.request.header("accept-encoding"));
+        let (encoding, encoder) = coding.unzip();
+        let chunked = self.request.version() >= Version::Http11;
+        let keep_alive = self.keep_alive && chunked;
+        reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
+        StreamHead { encoder, chunked, keep_alive }
+    }
+}
+
+/// What the head of a reply says that is made while it is sent.
+struct StreamHead {
+    encoder: Option<Box<dyn Encoder>>,
+    chunked: bool,
+    keep_alive: bool,
 }

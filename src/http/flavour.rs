@@ -208,7 +208,7 @@ pub struct AbsentRoute {
     pub reason: &'static str,
 }
 
-/// Says who gets a full scrape, and when. RouteTarget when the page is known and nothing of it is sent yet.
+/// Says who gets a full scrape, and when. Asked when the page is known and nothing of it is sent yet.
 pub trait ScrapeLimit: Send + Sync + 'static {
     /// What a full scrape holds until its end, such as one of a bounded number of permits.
     type Permit: 'static;

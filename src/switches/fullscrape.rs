@@ -3,6 +3,7 @@
 //! Torrents are kept in no order. Bencode wants one (BEP 3): such pages are [`sorted`], range by range. The others are
 //! made in a single walk and come as the walk does.
 
+mod bounds;
 mod range;
 mod row;
 mod seats;
@@ -59,6 +60,9 @@ impl Route for Pages {
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         let permit = exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
+        if exchange.wants_header_only() {
+            return Ok(exchange.respond_stream_header());
+        }
         let is_sorted = is_sorted(listing);
         let (seat, lease_end) = self.seats.take(is_sorted, exchange.now.uptime)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);

@@ -8,7 +8,7 @@
 //! Torrents come in any order. They are kept in runs of bounded length, each of which is sorted when it is full, and
 //! which are merged as they are taken out: no single step takes longer the more torrents there are.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
@@ -16,23 +16,21 @@ use crate::tracker::prefetch::prefetch;
 use crate::tracker::store::{Cursor, Store};
 use crate::tracker::{AddressFamilies, InfoHash, ScrapeCounts};
 
+use super::bounds::{Bounds, is_behind, prefix};
+
 /// Torrents that are looked at while a shard is locked: most are none of the range, and cost a comparison.
 const TORRENTS_PER_LOCK: usize = 1024;
 /// Torrents that are looked at in a step.
 const TORRENTS_PER_STEP: usize = 8 * TORRENTS_PER_LOCK;
 /// Torrents in a run: 32 KB, which are sorted in some 30 microseconds.
 const RUN_LEN: usize = 1024;
-/// The same where there is room for [`MANY`]: with fewer runs, they are merged faster.
-const LONG_RUN_LEN: usize = 4096;
-const MANY: usize = 1 << 17;
+/// Runs that may be opened in a step.
+const RUNS_PER_STEP: usize = 2;
 /// Of a run, every so manieth torrent is looked at to find where a range that is full is to end.
 const SAMPLES_PER_RUN: usize = 16;
 
 /// How many torrents ahead of the one that is taken out of a run are being fetched.
 const PREFETCHED: usize = 6;
-
-/// The greatest info hash.
-pub(super) const LAST: InfoHash = InfoHash([u8::MAX; InfoHash::LEN]);
 
 /// How many torrents a range may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +44,18 @@ pub(super) struct Room {
 impl Room {
     /// Returns room for so many torrents, or a few less.
     pub(super) fn new(torrents: usize) -> Self {
-        let run_len = if torrents < MANY { RUN_LEN } else { LONG_RUN_LEN };
-        Self::in_runs(torrents, run_len.min(torrents))
+        Self::in_runs(torrents, RUN_LEN.min(torrents))
     }
 
     /// Returns room for so many torrents in runs of this length.
     fn in_runs(torrents: usize, run_len: usize) -> Self {
         let run_len = run_len.max(2);
         Self { runs: (torrents / run_len).max(1), run_len }
+    }
+
+    /// Returns how many runs there is room for.
+    pub(super) fn runs(self) -> usize {
+        self.runs
     }
 
     /// Returns how many torrents there is room for.
@@ -71,6 +73,9 @@ pub(super) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 32);
 
+/// Some torrents of a range, or memory for them. While they are gathered in it, its memory never grows.
+pub(super) type Run = Vec<Entry>;
+
 /// The torrents of a range: first they are gathered, then taken out in the order of their info hashes.
 #[derive(Debug)]
 pub(super) struct Range {
@@ -79,9 +84,11 @@ pub(super) struct Range {
     /// Where the walk goes on; `None` once all torrents of the range are gathered.
     cursor: Option<Cursor>,
     /// Sorted runs, the greatest info hash first, so that the next one can be taken from the end.
-    runs: Vec<Vec<Entry>>,
+    runs: Vec<Run>,
     /// The run to which torrents are added.
-    open: Vec<Entry>,
+    open: Run,
+    /// Runs that are empty, and used before others take new memory.
+    spare: Vec<Run>,
     /// The next info hash of each run, once all are gathered.
     merge: BinaryHeap<Reverse<Head>>,
     /// Torrents that were found behind the end.
@@ -99,7 +106,8 @@ impl Range {
             room,
             cursor: Some(Cursor::default()),
             runs: Vec::new(),
-            open: Vec::new(),
+            open: Run::new(),
+            spare: Vec::new(),
             merge: BinaryHeap::new(),
             beyond: 0,
             filled: 0,
@@ -133,8 +141,24 @@ impl Range {
     }
 
     /// Returns how many runs have taken their memory.
-    fn taken_runs(&self) -> usize {
-        self.runs.iter().chain([&self.open]).filter(|run| run.capacity() > 0).count()
+    pub(super) fn taken_runs(&self) -> usize {
+        self.runs.iter().chain([&self.open]).chain(&self.spare).filter(|run| run.capacity() > 0).count()
+    }
+
+    /// Takes over empty runs of the kind that it needs, as many as a step may need and there is room for.
+    pub(super) fn take_spare(&mut self, spare: &mut Vec<Run>) {
+        let missing = self.room.runs.saturating_sub(self.taken_runs());
+        let missing = if self.is_gathered() { 0 } else { missing.min(RUNS_PER_STEP.saturating_sub(self.spare.len())) };
+        self.spare.extend(spare.drain(spare.len().saturating_sub(missing)..));
+    }
+
+    /// Returns all its runs, emptied.
+    pub(super) fn into_spare(self) -> impl Iterator<Item = Run> {
+        let taken = self.runs.into_iter().chain([self.open]).chain(self.spare).filter(|run| run.capacity() > 0);
+        taken.map(|mut run| {
+            run.clear();
+            run
+        })
     }
 
     /// Returns for how many torrents it has taken memory.
@@ -173,7 +197,8 @@ impl Range {
             return false;
         }
         if self.open.capacity() == 0 {
-            self.open = Vec::with_capacity(self.room.run_len);
+            self.open = self.spare.pop().unwrap_or_default();
+            self.open.reserve_exact(self.room.run_len);
         }
         self.open.push(entry);
         let is_full = self.open.len() >= self.room.run_len;
@@ -271,69 +296,6 @@ impl Head {
     fn new(info_hash: &InfoHash, run: usize) -> Self {
         let rest = info_hash.0.last_chunk().copied().unwrap_or_default();
         Self { prefix: prefix(info_hash), rest, run }
-    }
-}
-
-/// Between which info hashes a range lies.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    /// The first one behind this; from the least one on if `None`.
-    after: Option<InfoHash>,
-    /// The last one is this.
-    until: InfoHash,
-    /// The prefixes of both: nearly all that is outside is found to be so with them alone.
-    after_prefix: u64,
-    until_prefix: u64,
-}
-
-impl Bounds {
-    fn new(after: Option<InfoHash>, until: InfoHash) -> Self {
-        let after_prefix = after.map_or(0, |after| prefix(&after));
-        Self { after, until, after_prefix, until_prefix: prefix(&until) }
-    }
-
-    /// Returns whether the info hash certainly lies behind: nearly always right.
-    #[inline]
-    fn are_before(&self, info_hash: &InfoHash) -> bool {
-        prefix(info_hash) > self.until_prefix
-    }
-
-    #[inline]
-    fn contain(&self, info_hash: &InfoHash) -> bool {
-        let behind = prefix(info_hash).wrapping_sub(self.after_prefix);
-        behind <= self.until_prefix.wrapping_sub(self.after_prefix)
-            && !is_behind(info_hash, &self.until)
-            && self.after.is_none_or(|after| is_behind(info_hash, &after))
-    }
-}
-
-/// Returns whether one info hash is greater than another: at once, as nearly always the first bytes say so.
-#[inline]
-pub(super) fn is_behind(one: &InfoHash, other: &InfoHash) -> bool {
-    match prefix(one).cmp(&prefix(other)) {
-        Ordering::Equal => one > other,
-        ordering => ordering.is_gt(),
-    }
-}
-
-/// Returns the first eight bytes of an info hash, in the same order.
-#[inline]
-fn prefix(info_hash: &InfoHash) -> u64 {
-    info_hash.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Returns up to where about `wanted` torrents lie behind `after`, if about `left` lie behind it in all and their info
-/// hashes are those of nobody's choice.
-pub(super) fn estimated_end(after: Option<InfoHash>, wanted: usize, left: usize) -> InfoHash {
-    let after = after.map_or(0, |after| prefix(&after));
-    let share = (u64::MAX - after) / (left as u64).max(1);
-    match share.checked_mul(wanted as u64).and_then(|width| after.checked_add(width)) {
-        Some(end) if wanted < left && share > 0 => {
-            let mut until = LAST;
-            until.0.iter_mut().zip(end.to_be_bytes()).for_each(|(place, byte)| *place = byte);
-            until
-        }
-        _ => LAST,
     }
 }
 

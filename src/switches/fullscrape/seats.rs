@@ -12,24 +12,28 @@ use crate::http::reply::Refusal;
 use crate::http::stream::{Lease, LeaseEnd};
 use crate::stats::Counter;
 
-use super::range::Range;
+use super::range::{Range, Room, Run};
 
 /// How much there may be at a time, in torrents of a [`Range`], which take 32 bytes each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Full scrapes, in whatever format.
     pub(super) pages: usize,
+    /// Those of them that are sorted. The more there are, the less of the memory each has and the more walks it takes:
+    /// the work of all together grows with the square of their number.
+    pub(super) sorted_pages: usize,
     /// What all full scrapes may take together.
     pub(super) torrents: usize,
     /// What is set aside of that for each page under way: it keeps one piece or two, and memory to compress them.
     pub(super) torrents_per_page: usize,
-    /// What is left to sort with in any case: shared out among all pages, enough for a run each.
+    /// What is left to sort with in any case: shared out among all that are sorted, enough for a run each.
     pub(super) min_torrents: usize,
 }
 
-/// 12.6 MB, and 460 KB of that for each page. Of the pages 32 at most are compressed, and those that are not take less
-/// than a tenth of that: all together stay below 15 MB.
-const LIMITS: Limits = Limits { pages: 64, torrents: 384 << 10, torrents_per_page: 14 << 10, min_torrents: 64 << 10 };
+/// 7.3 MB, and 460 KB of that for each page. Of the pages 32 at most are compressed; others take less than a tenth of
+/// that. All together, with what the heap does not give back, take 13 MB, measured with 16 pages in each coding.
+const LIMITS: Limits =
+    Limits { pages: 64, sorted_pages: 8, torrents: 224 << 10, torrents_per_page: 14 << 10, min_torrents: 64 << 10 };
 
 /// A client that has not taken its last piece for so long keeps us waiting.
 const STALL_TIME: Duration = Duration::from_secs(1);
@@ -55,6 +59,9 @@ struct State {
     next_id: u64,
     /// Torrents that each who sorts may gather.
     share: usize,
+    /// Runs of ranges that are done with, for those that come. To free them would be of no use: each worker takes
+    /// memory from a heap of its own, which seldom gives back what it had.
+    spare: Vec<Run>,
 }
 
 /// What is known of a full scrape under way.
@@ -90,7 +97,7 @@ impl Seats {
         Self { state: Mutex::default(), limits }
     }
 
-    /// Takes a seat for a page that is sorted or not, and cuts off who stalls for longest if all are taken.
+    /// Takes a seat for a page that is sorted or not, and cuts off who stalls for longest if all such are taken.
     ///
     /// # Errors
     ///
@@ -98,19 +105,20 @@ impl Seats {
     pub(super) fn take(self: &Arc<Self>, is_sorted: bool, now: Duration) -> Result<(Seat, LeaseEnd), Refusal> {
         let (lease, lease_end) = Lease::new();
         let mut state = self.lock();
-        let mut lost = Vec::new();
-        if state.taken.len() >= self.limits.pages {
-            let stalled = state.taken.iter().enumerate().filter(|(_, seat)| seat.is_stalled(now));
+        let sorted = state.taken.iter().filter(|seat| seat.is_sorted).count();
+        let too_many_sorted = is_sorted && sorted >= self.limits.sorted_pages;
+        if too_many_sorted || state.taken.len() >= self.limits.pages {
+            let makes_room = |seat: &TakenSeat| seat.is_stalled(now) && (seat.is_sorted || !too_many_sorted);
+            let stalled = state.taken.iter().enumerate().filter(|(_, seat)| makes_room(seat));
             let (longest, _) = stalled.min_by_key(|(_, seat)| seat.last_step).ok_or(NO_SEAT)?;
-            lost.extend(state.taken.swap_remove(longest).range);
+            let lost = state.taken.swap_remove(longest);
+            state.take_back(lost.range);
         }
         let id = state.next_id;
         state.next_id += 1;
         state.taken.push(TakenSeat { id, last_step: now, range: None, is_sorted, _lease: lease });
-        lost.extend(state.share_out(now, &self.limits));
+        state.share_out(now, &self.limits);
         drop(state);
-        // Not while others wait for the lock.
-        drop(lost);
         Ok((Seat { seats: Arc::clone(self), id }, lease_end))
     }
 
@@ -134,28 +142,32 @@ impl Seat {
         let mut state = self.seats.lock();
         let seat = state.find(self.id)?;
         seat.last_step = now;
-        seat.range.take()
+        let mut range = seat.range.take()?;
+        range.take_spare(&mut state.spare);
+        Some(range)
     }
 
     /// Ends a step: keeps what the page has gathered, unless that is more than its share by now.
     pub(super) fn keep(&self, mut range: Range) {
         let mut state = self.seats.lock();
-        if range.limit(state.share) {
-            if let Some(seat) = state.find(self.id) {
-                seat.range = Some(range);
-            }
+        let is_kept = range.limit(state.share);
+        match state.find(self.id) {
+            Some(seat) if is_kept => seat.range = Some(range),
+            _ => state.take_back([range]),
         }
+    }
+
+    /// Ends a step after which all of the range is named.
+    pub(super) fn give_back(&self, range: Range) {
+        self.seats.lock().take_back([range]);
     }
 
     /// Returns how many torrents the page may gather in a range that it is about to begin. Others who have more lose
     /// theirs.
     pub(super) fn share(&self, now: Duration) -> usize {
         let mut state = self.seats.lock();
-        let lost = state.share_out(now, &self.seats.limits);
-        let share = state.share;
-        drop(state);
-        drop(lost);
-        share
+        state.share_out(now, &self.seats.limits);
+        state.share
     }
 }
 
@@ -163,24 +175,33 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.seats.lock();
         let at = state.taken.iter().position(|seat| seat.id == self.id);
-        let seat = at.map(|at| state.taken.swap_remove(at));
-        drop(state);
-        drop(seat);
+        if let Some(seat) = at.map(|at| state.taken.swap_remove(at)) {
+            state.take_back(seat.range);
+        }
     }
 }
 
 impl State {
-    /// Shares the memory out among those who sort and do not stall. Returns the ranges of those who lose theirs.
-    fn share_out(&mut self, now: Duration, limits: &Limits) -> Vec<Range> {
+    /// Shares the memory out among those who sort and do not stall. Those who have more, or stall, lose their ranges.
+    fn share_out(&mut self, now: Duration, limits: &Limits) {
         let sorting = self.taken.iter().filter(|seat| seat.is_sorted && !seat.is_stalled(now)).count();
         let left = limits.torrents.saturating_sub(self.taken.len() * limits.torrents_per_page);
-        let share = left.max(limits.min_torrents) / sorting.max(1);
+        let whole = left.max(limits.min_torrents);
+        let share = whole / sorting.max(1);
         self.share = share;
         let lost = self.taken.iter_mut().filter_map(|seat| {
             let is_stalled = seat.is_stalled(now);
             seat.range.take_if(|range| is_stalled || !range.limit(share))
         });
-        lost.collect()
+        let lost: Vec<_> = lost.collect();
+        self.take_back(lost);
+        let kept: usize = self.taken.iter().filter_map(|seat| seat.range.as_ref()).map(Range::taken_runs).sum();
+        self.spare.truncate((Room::new(whole).runs()).saturating_sub(kept));
+    }
+
+    /// Keeps the memory of ranges for those that come.
+    fn take_back(&mut self, ranges: impl IntoIterator<Item = Range>) {
+        self.spare.extend(ranges.into_iter().flat_map(Range::into_spare));
     }
 
     fn find(&mut self, id: u64) -> Option<&mut TakenSeat> {

@@ -9,7 +9,8 @@ use crate::http::stream::Stream;
 use crate::tracker::store::Store;
 use crate::tracker::{AddressFamilies, InfoHash};
 
-use super::range::{LAST, Range, Room, estimated_end, is_behind};
+use super::bounds::{LAST, estimated_end, is_behind};
+use super::range::{Range, Room};
 use super::row::{self, TORRENTS_PER_PIECE};
 use super::seats::Seat;
 
@@ -102,6 +103,7 @@ impl<F: AddressFamilies, P> Stream<F> for SortedPage<P> {
             return true;
         }
         let more = self.end(&range);
+        self.seat.give_back(range);
         if !more {
             out.extend_from_slice(row::BENCODE_FRAME.1);
         }

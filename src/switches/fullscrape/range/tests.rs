@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::switches::fullscrape::bounds::{LAST, estimated_end};
 use crate::switches::fullscrape::tests::{NOW, announce, leave, nth, tracker};
 use crate::tracker::testing::TestTracker;
 

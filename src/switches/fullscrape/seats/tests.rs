@@ -1,14 +1,20 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::switches::fullscrape::range::{LAST, Room};
+use crate::switches::fullscrape::bounds::LAST;
 use crate::switches::fullscrape::tests::{NOW, announce, nth, tracker};
 use crate::tracker::testing::TestTracker;
 
 const START: Duration = Duration::from_secs(1000);
 
 fn seats(pages: usize) -> Arc<Seats> {
-    Arc::new(Seats::new(Limits { pages, torrents: 1000, torrents_per_page: 100, min_torrents: 300 }))
+    Arc::new(Seats::new(Limits {
+        pages,
+        sorted_pages: pages,
+        torrents: 1000,
+        torrents_per_page: 100,
+        min_torrents: 300,
+    }))
 }
 
 /// What a page gathers that has so much room.
@@ -45,6 +51,22 @@ fn whoever_keeps_us_waiting_for_longest_gives_way() {
     assert_eq!((first_end.has_come(), third_end.has_come(), fourth_end.has_come()), (false, true, false));
     drop(first);
     assert!(seats.take(true, at(3600)).is_ok());
+}
+
+#[test]
+fn pages_that_are_sorted_have_fewer_seats_and_leave_the_others_theirs() {
+    let limits = Limits { pages: 4, sorted_pages: 1, torrents: 1000, torrents_per_page: 100, min_torrents: 300 };
+    let seats = Arc::new(Seats::new(limits));
+    let at = |millis| START + Duration::from_millis(millis);
+    let (unsorted, mut unsorted_end) = seats.take(false, START).unwrap();
+    let (sorted, mut sorted_end) = seats.take(true, at(100)).unwrap();
+    assert_eq!(seats.take(true, at(1050)).unwrap_err(), NO_SEAT, "who stalls for longer is not sorted");
+    let (_second, _) = seats.take(false, at(1050)).unwrap();
+    assert!(!unsorted_end.has_come() && !sorted_end.has_come());
+    let (third, _) = seats.take(true, at(1100)).unwrap();
+    assert!(!unsorted_end.has_come() && sorted_end.has_come());
+    drop((third, unsorted, sorted));
+    assert!(seats.take(true, at(1100)).is_ok());
 }
 
 #[test]

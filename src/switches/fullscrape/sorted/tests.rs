@@ -11,7 +11,7 @@ use crate::switches::fullscrape::tests::{NOW, Page, after, announce, leave, nth,
 
 /// Seats for pages that may gather so many torrents, if there is but one.
 fn seats(torrents: usize) -> Arc<Seats> {
-    Arc::new(Seats::new(Limits { pages: 4, torrents, torrents_per_page: 0, min_torrents: torrents }))
+    Arc::new(Seats::new(Limits { pages: 4, sorted_pages: 4, torrents, torrents_per_page: 0, min_torrents: torrents }))
 }
 
 /// An info hash of nobody's choice.
