@@ -26,6 +26,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod http;
+pub mod input;
 pub mod server;
 pub mod stats;
 pub mod stop;

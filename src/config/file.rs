@@ -1,8 +1,9 @@
 //! From a configuration file, in either syntax, to settings.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
+
+use crate::input;
 
 use super::build::BuildFacts;
 use super::error::{ConfigError, Fault, Problem};
@@ -15,7 +16,12 @@ use super::{classic, keys, toml};
 /// An operator who names a device or a log by mistake gets an error, not a process without memory.
 pub const MAX_FILE_SIZE: usize = 1 << 20;
 
+/// How long a pipe may take to give all of its configuration: who makes it may have to ask for a password.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// Reads a configuration file into `settings`.
+///
+/// It may come through a pipe, such as `/dev/stdin`, which is waited for no longer than 30 seconds.
 ///
 /// Lists grow and single values are replaced, so that files and options given later override earlier ones.
 ///
@@ -23,9 +29,7 @@ pub const MAX_FILE_SIZE: usize = 1 << 20;
 ///
 /// The first mistake, with its line; `settings` is then unchanged.
 pub fn apply_file(settings: &mut Settings, path: &Path, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes))
+    let bytes = input::read_whole(path, MAX_FILE_SIZE, MAX_WAIT)
         .map_err(|error| Fault::of_file(Problem::Unreadable(error.to_string())).in_file(path))?;
     apply_bytes(settings, path, &bytes, build)
 }

@@ -18,6 +18,7 @@ use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
 use crate::config::{AccessSettings, RefusalOverUdp};
+use crate::input::InputError;
 use crate::server::{StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{InfoHash, RefusalTerms, Retry};
@@ -172,7 +173,7 @@ impl SharedList {
     fn refuse(&self, error: &Error) {
         self.history().failures += 1;
         let reader = match error {
-            Error::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Error::Unreadable(InputError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 format!(" (it is read with the rights of user {})", geteuid())
             }
             _ => String::new(),

@@ -58,6 +58,7 @@ const FILES: &[&[harness::Test]] = &[
     http::scrape::TESTS,
     process::command_line::TESTS,
     process::configuration::TESTS,
+    process::input::TESTS,
     process::intervals::TESTS,
     process::life::TESTS,
     process::listening::TESTS,

@@ -266,7 +266,7 @@ fn files_that_cannot_be_read_are_named_with_the_reason() {
         assert_eq!(error.to_string(), format!("{path} {expected}"));
     };
     says("/nowhere/opentracker.conf", "cannot be read: No such file or directory (os error 2)");
-    says("/", "cannot be read: Is a directory (os error 21)");
+    says("/", "cannot be read: it is a directory, not a regular file");
     says("", "cannot be read: No such file or directory (os error 2)");
     says("/dev/zero", "is larger than 1048576 bytes");
 }

@@ -13,14 +13,14 @@
 //! takes no more memory than that.
 
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use thiserror::Error;
 
+use crate::input::{self, InputError};
 use crate::tracker::InfoHash;
 
 use super::list::{self, List, TooMany};
@@ -67,15 +67,9 @@ impl fmt::Display for BadLine {
 /// Why a file is not a list. For the operator.
 #[derive(Debug, Error)]
 pub(super) enum Error {
-    /// The system's reason.
-    #[error("{0}")]
-    System(#[from] io::Error),
-    /// It is a directory.
-    #[error("it is a directory")]
-    Directory,
-    /// It is something else that has no length.
-    #[error("it is not a regular file")]
-    NotAFile,
+    /// It cannot be opened or read.
+    #[error(transparent)]
+    Unreadable(#[from] InputError),
     /// Somebody is writing it.
     #[error("it changed while it was read")]
     Changed,
@@ -109,20 +103,13 @@ pub(super) enum Error {
 ///
 /// The file is not there or cannot be read, is not whole, or has lines but no hashes.
 pub(super) fn read(path: &Path) -> Result<Contents, Error> {
-    // What is not a file must not make the tracker wait for whoever is at its other end.
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let file = input::open_regular(path)?;
     read_open(&file, BufReader::with_capacity(1 << 16, &file))
 }
 
 /// Reads `file` through `reader`, which reads from that very file.
 fn read_open(file: &File, reader: impl BufRead) -> Result<Contents, Error> {
     let before = file.metadata()?;
-    if before.is_dir() {
-        return Err(Error::Directory);
-    }
-    if !before.is_file() {
-        return Err(Error::NotAFile);
-    }
     // One byte more, which is not there unless the file has grown.
     let contents = parse(reader.take(before.len() + 1), before.len());
     if !is_same(&before, &file.metadata()?) {
@@ -178,6 +165,12 @@ fn parse(mut reader: impl BufRead, len: u64) -> Result<Contents, Error> {
     }
     let list = List::new(hashes).map_err(|TooMany| too_large())?;
     Ok(Contents { list, bytes, good, bad, first_bad })
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
 }
 
 /// What a line says.

@@ -4,12 +4,12 @@
 //! the end is not there after a crash: `mode=statedump` is to be fetched now and then instead, and put in the file's
 //! place when it is complete.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read as _};
 use std::path::Path;
 
 use tracing::{info, warn};
 
+use crate::input::{self, InputError};
 use crate::server::StartError;
 use crate::tracker::clock::TORRENT_LIFETIME;
 use crate::tracker::{AnnounceError, Flavour, InfoHash, Minute, Tracker};
@@ -27,16 +27,16 @@ const MAX_REPORTED: u64 = 10;
 ///
 /// # Errors
 ///
-/// A file that is there and cannot be read.
+/// What is there cannot be read, or is no regular file.
 pub(super) fn restore<F: Flavour>(path: &Path, tracker: &Tracker<F>, now: Minute) -> Result<(), StartError> {
     let name = path.display();
     let unreadable = |error| StartError::File { key: "tracker.statefile", path: path.into(), error };
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+    let file = match input::open_regular(path) {
+        Err(InputError::System(error)) if error.kind() == ErrorKind::NotFound => {
             warn!("tracker.statefile: there is no {name} yet; starting without the download counts of before");
             return Ok(());
         }
-        opened => opened.map_err(unreadable)?,
+        opened => opened.map_err(|error| unreadable(io::Error::other(error)))?,
     };
     let report = |line: u64| warn!("{name}:{line}: skipped, it is not of the form INFO_HASH:MINUTE:DOWNLOADS");
     let LineCounts { restored, old, not_served, no_room, bad } =
@@ -240,8 +240,10 @@ mod tests {
     fn a_file_that_is_not_there_is_no_error_and_one_that_cannot_be_read_is() {
         let tracker = tracker();
         restore(Path::new("/nowhere/at/all"), &tracker, NOW).unwrap();
-        let error = restore(Path::new("/"), &tracker, NOW).unwrap_err().to_string();
-        assert!(error.starts_with("tracker.statefile: cannot read /: "), "{error}");
+        for (path, what) in [("/", "a directory"), ("/dev/zero", "a character device")] {
+            let error = restore(Path::new(path), &tracker, NOW).unwrap_err().to_string();
+            assert_eq!(error, format!("tracker.statefile: cannot read {path}: it is {what}, not a regular file"));
+        }
     }
 
     proptest! {

@@ -237,7 +237,7 @@ fn a_minimal_interval_above_the_interval_is_refused() {
 fn unreadable_files_are_reported() {
     for (path, said) in [
         ("/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file or directory"),
-        ("/", "/ cannot be read: Is a directory"),
+        ("/", "/ cannot be read: it is a directory, not a regular file"),
         ("/dev/zero", "/dev/zero is larger than 1048576 bytes"),
     ] {
         Start::minimal().args(["--check-config", "-f", path]).finish().refuses(2, &[said]);

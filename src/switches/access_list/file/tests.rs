@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -172,8 +172,8 @@ fn a_file_is_read() {
 fn what_cannot_be_a_list_is_named() {
     let error = |path: &Path| read(path).expect_err("no list").to_string();
     assert!(error(Path::new("/nowhere/at/all")).starts_with("No such file"));
-    assert_eq!(error(&std::env::temp_dir()), "it is a directory");
-    assert_eq!(error(Path::new("/dev/null")), "it is not a regular file");
+    assert_eq!(error(&std::env::temp_dir()), "it is a directory, not a regular file");
+    assert_eq!(error(Path::new("/dev/null")), "it is a character device, not a regular file");
 }
 
 /// Gives what is in the file, and does something to it before it gives the end.
