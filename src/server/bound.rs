@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::tracker::AddressFamilies as _;
 
 use super::error::StartError;
+use super::interruptible::Interruptible;
 use super::limits;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
@@ -32,6 +33,8 @@ const EVENT_LOOP_FILES: usize = 4;
 /// A tracker whose sockets are bound and whose plugs are opened; the process still has all its rights.
 pub struct Bound<B: Build> {
     pub(super) settings: Settings,
+    /// Until the tracker answers.
+    pub(super) interruptible: Interruptible,
     pub(super) tcp: Vec<Listener<TcpListener>>,
     pub(super) udp: Vec<Listener<B::Driver>>,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
@@ -53,12 +56,14 @@ pub(super) struct Listener<S> {
 }
 
 impl<B: Build> Bound<B> {
-    /// Opens every address and every plug, finds the user to become, and connects to the service manager.
+    /// Opens every address and every plug, finds the user to become, and connects to the service manager. From here
+    /// until the tracker answers, SIGTERM and SIGINT end the process at once, with exit code 0.
     ///
     /// # Errors
     ///
     /// An address or a plug that cannot be opened; a user that does not exist.
     pub fn open(mut settings: Settings) -> Result<Self, StartError> {
+        let interruptible = Interruptible::begin()?;
         if B::Families::IPV4 && B::Families::IPV6 {
             wildcards::add_ipv4("tcp", &mut settings.listen.tcp);
             wildcards::add_ipv4("udp", &mut settings.listen.udp);
@@ -75,7 +80,7 @@ impl<B: Build> Bound<B> {
         let drive = |socket| UdpSocket::from(socket).try_into();
         let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM, drive)?;
         let opened = B::open(&Opening { settings: &settings })?;
-        Ok(Self { settings, tcp, udp, user, notifier: Notifier::connect(), opened, connections, memory })
+        Ok(Self { settings, interruptible, tcp, udp, user, notifier: Notifier::connect(), opened, connections, memory })
     }
 }
 

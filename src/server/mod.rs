@@ -8,6 +8,7 @@ mod bound;
 mod clock;
 mod error;
 mod inside;
+mod interruptible;
 mod jailed;
 mod limits;
 mod notify;

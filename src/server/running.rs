@@ -51,8 +51,8 @@ impl<B: Build> Jailed<B> {
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
     pub fn start(self) -> Result<Running<B>, StartError> {
         let Self { bound, sight } = self;
-        let Bound { settings, tcp, udp, notifier, opened, connections, memory, .. } = bound;
-        // Before anything that takes time: a signal that nobody listens for ends the process.
+        let Bound { settings, interruptible, tcp, udp, notifier, opened, connections, memory, .. } = bound;
+        // Before anything that takes time: a SIGHUP that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
         let clock = MonotonicClock::start();
@@ -74,6 +74,8 @@ impl<B: Build> Jailed<B> {
             redirect_url: settings.tracker.redirect_url,
         });
 
+        // From the first reply on, the end is an orderly one.
+        drop(interruptible);
         for listener in udp {
             info!("listening on udp {}", listener.address);
             for driver in listener.sockets {

@@ -59,6 +59,7 @@ const FILES: &[&[harness::Test]] = &[
     process::command_line::TESTS,
     process::configuration::TESTS,
     process::input::TESTS,
+    process::interrupted::TESTS,
     process::intervals::TESTS,
     process::life::TESTS,
     process::listening::TESTS,

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -270,6 +271,15 @@ impl Tracker {
         let log = self.log();
         assert_eq!(status.and_then(|status| status.code()), Some(0), "{signal}, {status:?}:\n{log}");
         log
+    }
+
+    /// Sends it a signal that it does not heed yet, upon which it has to end as the system has it, and without a word.
+    pub(crate) fn ends_by(mut self, signal: Signal) {
+        self.signal(signal);
+        let status = self.exit_status();
+        assert_eq!(status.and_then(|status| status.signal()), Some(signal as i32), "{signal}, {status:?}");
+        assert_eq!(self.log(), "");
+        self.abandon();
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

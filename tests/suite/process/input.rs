@@ -22,7 +22,7 @@ tests![
 ];
 
 /// The options of this build that name a file other than the configuration, and their keys.
-fn options() -> Vec<(&'static str, &'static str)> {
+pub(super) fn options() -> Vec<(&'static str, &'static str)> {
     let all = [
         ("fullscrape", "-l", "tracker.statefile"),
         ("accesslist-white", "-w", "access.whitelist"),
@@ -35,7 +35,7 @@ fn options() -> Vec<(&'static str, &'static str)> {
     of_build
 }
 
-fn make_pipe(path: &Path) {
+pub(super) fn make_pipe(path: &Path) {
     mkfifo(path, Mode::from_bits_retain(0o644)).unwrap();
     // For the tracker's user, whatever this process keeps from those that it makes.
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

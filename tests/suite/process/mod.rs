@@ -3,6 +3,7 @@
 pub(crate) mod command_line;
 pub(crate) mod configuration;
 pub(crate) mod input;
+pub(crate) mod interrupted;
 pub(crate) mod intervals;
 pub(crate) mod life;
 pub(crate) mod listening;
