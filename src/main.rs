@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation};
-use opentracker::server::{self, Build as _};
+use opentracker::server::{self, Build as _, Interruptible};
 use opentracker::switches;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -17,6 +17,11 @@ const CANNOT_START: u8 = 1;
 const CANNOT_UNDERSTAND: u8 = 2;
 
 fn main() -> ExitCode {
+    // First of all: the configuration may come through a pipe.
+    let interruptible = match Interruptible::begin() {
+        Ok(interruptible) => interruptible,
+        Err(error) => return fail(&error, CANNOT_START),
+    };
     let invocation = match cli::parse(env::args_os(), &switches::ThisBuild::facts()) {
         Ok(invocation) => invocation,
         Err(error) => return fail(&error, CANNOT_UNDERSTAND),
@@ -27,7 +32,7 @@ fn main() -> ExitCode {
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::Run { settings, log } => {
             start_log(log);
-            match server::run::<switches::ThisBuild>(settings) {
+            match server::run::<switches::ThisBuild>(settings, interruptible) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error, CANNOT_START),
             }

@@ -62,8 +62,8 @@ impl<B: Build> Bound<B> {
     /// # Errors
     ///
     /// An address or a plug that cannot be opened; a user that does not exist.
-    pub fn open(mut settings: Settings) -> Result<Self, StartError> {
-        let interruptible = Interruptible::begin()?;
+    pub fn open(mut settings: Settings, interruptible: Interruptible) -> Result<Self, StartError> {
+        interruptible.start();
         if B::Families::IPV4 && B::Families::IPV6 {
             wildcards::add_ipv4("tcp", &mut settings.listen.tcp);
             wildcards::add_ipv4("udp", &mut settings.listen.udp);

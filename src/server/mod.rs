@@ -23,18 +23,19 @@ use crate::config::Settings;
 pub use bound::Bound;
 pub use clock::MonotonicClock;
 pub use error::StartError;
+pub use interruptible::Interruptible;
 pub use jailed::Jailed;
 pub use plug::{Beginning, Build, Opening, Plug};
 pub(crate) use plug::{opens_nothing, plugs};
 pub use running::Running;
 pub use threads::Threads;
 
-/// Runs a tracker of the build `B` until SIGTERM or SIGINT.
+/// Runs a tracker of the build `B` until SIGTERM or SIGINT, which may come while it starts.
 ///
 /// # Errors
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
-pub fn run<B: Build>(settings: Settings) -> Result<(), StartError> {
-    Bound::<B>::open(settings.resolved(&B::facts()))?.jail()?.start()?.wait();
+pub fn run<B: Build>(settings: Settings, interruptible: Interruptible) -> Result<(), StartError> {
+    Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.start()?.wait();
     Ok(())
 }

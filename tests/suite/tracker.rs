@@ -6,7 +6,6 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -273,13 +272,13 @@ impl Tracker {
         log
     }
 
-    /// Sends it a signal that it does not heed yet, upon which it has to end as the system has it, and without a word.
-    pub(crate) fn ends_by(mut self, signal: Signal) {
-        self.signal(signal);
+    /// Sends a process a signal, upon which the tracker has to end: it itself, or one that starts it. Returns how.
+    pub(crate) fn interrupt(mut self, process: Pid, signal: Signal) -> Exit {
+        assert!(!self.has_ended(), "its process id may be another's by now");
+        signal::kill(process, signal).unwrap();
         let status = self.exit_status();
-        assert_eq!(status.and_then(|status| status.signal()), Some(signal as i32), "{signal}, {status:?}");
-        assert_eq!(self.log(), "");
-        self.abandon();
+        let code = status.unwrap_or_else(|| panic!("{signal}: it runs on:\n{}", self.log())).code();
+        Exit { code, stdout: self.read("stdout"), stderr: self.log(), directory: self.abandon() }
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -6,36 +6,40 @@ use std::io::Write as _;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::input::{make_pipe, options};
-use crate::flavour::only_with;
-use crate::harness::tests;
-use crate::tracker::{Start, Tracker};
+use crate::flavour::{has, only_with};
+use crate::harness::{skip, tests};
+use crate::tracker::{Start, Tracker, only_as_root};
 use crate::wait::wait_until;
 
 tests![
     a_start_that_reads_a_long_state_file_ends,
     a_start_that_reads_a_long_list_ends,
-    a_start_that_waits_for_its_configuration_ends_by_the_signal,
+    a_start_that_waits_for_its_configuration_ends_with_a_code_of_its_own,
+    process_1_of_a_container_ends_too,
 ];
 
 const SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+
+/// Bytes that no machine has read before its test is over.
+const LONGEST: u64 = 1 << 42;
 
 /// Makes a file of so many zero bytes, which takes no room: a single line that is no good.
 fn make_long(path: &Path, bytes: u64) {
     File::create(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// Waits until the tracker has a file of this name open.
-fn wait_until_open(tracker: &mut Tracker, name: &str) {
-    let descriptors = format!("/proc/{}/fd", tracker.pid());
+/// Waits until a process has a file of this name open.
+fn wait_until_open(process: Pid, name: &str) {
+    let descriptors = format!("/proc/{process}/fd");
     let is_open = || {
         let targets = fs::read_dir(&descriptors).into_iter().flatten().flatten();
         let mut targets = targets.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
         targets.any(|target| target.ends_with(name)).then_some(())
     };
-    let opened = wait_until(|| is_open().or(tracker.has_ended().then_some(())));
-    assert!(opened.is_some() && !tracker.has_ended(), "it does not read {name}:\n{}", tracker.log());
+    wait_until(is_open).unwrap_or_else(|| panic!("process {process} does not read {name}"));
 }
 
 /// Interrupts a start that reads `bytes` zero bytes as the file of this option.
@@ -43,35 +47,71 @@ fn interrupt_reading(option: &str, bytes: u64) {
     for signal in SIGNALS {
         let start = Start::loopback();
         make_long(&start.path("long"), bytes);
-        let mut tracker = start.args([option, "long"]).run_unnotified();
-        wait_until_open(&mut tracker, "long");
+        let tracker = start.args([option, "long"]).run_unnotified();
+        wait_until_open(tracker.pid(), "long");
         let log = tracker.stop_by(signal);
         assert!(!log.contains("listening on"), "it had started:\n{log}");
     }
 }
 
+/// A start whose configuration comes through a pipe of this name. What is returned holds the pipe open.
+fn configured_by_pipe(start: Start, name: &str) -> (Start, File) {
+    let path = start.path(name);
+    make_pipe(&path);
+    let mut held = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    held.write_all(b"tracker.user a\n").unwrap();
+    (start.args([OsStr::new("-f"), path.as_os_str()]), held)
+}
+
+/// Returns the process that `unshare` has made, as process 1 of a container.
+fn process_1(tracker: &Tracker) -> Pid {
+    let children = format!("/proc/{0}/task/{0}/children", tracker.pid());
+    let first = wait_until(|| fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok());
+    Pid::from_raw(first.expect("a child"))
+}
+
 fn a_start_that_reads_a_long_state_file_ends() {
     only_with("fullscrape");
-    // No machine is through with it before the test is.
-    interrupt_reading("-l", 1 << 42);
+    interrupt_reading("-l", LONGEST);
 }
 
 fn a_start_that_reads_a_long_list_ends() {
     let list = options().into_iter().find(|(option, _)| *option != "-l");
-    let Some((option, _)) = list else { crate::harness::skip("this build has no access list") };
+    let Some((option, _)) = list else { skip("this build has no access list") };
     // There has to be room for as many hashes as it could have. Were it read to its end, it would be refused.
     interrupt_reading(option, 1 << 32);
 }
 
-fn a_start_that_waits_for_its_configuration_ends_by_the_signal() {
-    for signal in SIGNALS {
-        let start = Start::without_options();
-        let path = start.path("pipe");
-        make_pipe(&path);
-        let mut held = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        held.write_all(b"tracker.user a\n").unwrap();
-        let mut tracker = start.args([OsStr::new("-f"), path.as_os_str()]).run_unnotified();
-        wait_until_open(&mut tracker, "pipe");
-        tracker.ends_by(signal);
+fn a_start_that_waits_for_its_configuration_ends_with_a_code_of_its_own() {
+    for (signal, code) in SIGNALS.into_iter().zip([143, 130]) {
+        for args in [&[][..], &["--check-config"]] {
+            let (start, _held) = configured_by_pipe(Start::without_options().args(args), "pipe");
+            let tracker = start.run_unnotified();
+            wait_until_open(tracker.pid(), "pipe");
+            let process = tracker.pid();
+            let exit = tracker.interrupt(process, signal);
+            assert_eq!((exit.code, &*exit.stdout, &*exit.stderr), (Some(code), "", ""), "{signal}");
+        }
+    }
+}
+
+fn process_1_of_a_container_ends_too() {
+    only_as_root();
+    // The system spares it what signals do by default.
+    let contained = |start: Start| start.wrapped(&["unshare", "--pid", "--fork", "--kill-child"]);
+    for (signal, code) in SIGNALS.into_iter().zip([143, 130]) {
+        let (start, _held) = configured_by_pipe(Start::without_options(), "pipe");
+        let tracker = contained(start).run_unnotified();
+        let process = process_1(&tracker);
+        wait_until_open(process, "pipe");
+        assert_eq!(tracker.interrupt(process, signal).code, Some(code), "{signal}");
+        if has("fullscrape") {
+            let start = Start::loopback().args(["-l", "long"]);
+            make_long(&start.path("long"), LONGEST);
+            let tracker = contained(start).run_unnotified();
+            let process = process_1(&tracker);
+            wait_until_open(process, "long");
+            assert_eq!(tracker.interrupt(process, signal).code, Some(0), "{signal}");
+        }
     }
 }
