@@ -141,10 +141,15 @@ fn choose_current(settings: &mut Settings) -> Result<Result<PathBuf, Unconfined>
         return Ok(Err(Unconfined { why: Reason::AtTheTop, directory: Some(directory) }));
     }
     refuse_paths_of_the_original(settings, &directory)?;
-    let why = match first_outside(settings, &directory) {
+    let mut inside = settings.clone();
+    follow_links_to(&directory, &mut inside);
+    let why = match first_outside(&mut inside, &directory) {
         Some((key, path)) => Reason::Outside { key, path, directory: directory.clone() },
         None => match change_root(&directory) {
-            Ok(()) => return Ok(Ok(directory)),
+            Ok(()) => {
+                *settings = inside;
+                return Ok(Ok(directory));
+            }
             Err(error) => Reason::Forbidden(error),
         },
     };
@@ -162,6 +167,21 @@ fn refuse_paths_of_the_original(settings: &mut Settings, directory: &Path) -> Re
         }
     });
     found.map_or(Ok(()), Err)
+}
+
+/// Rewrites each absolute path that leads into `directory` over a link, as one from `/var/run` leads to `/run`: it names
+/// the directory by the path that has no links in it.
+fn follow_links_to(directory: &Path, settings: &mut Settings) {
+    settings.visit_paths_inside_root(|_, path| {
+        if path.is_relative() || path.starts_with(directory) {
+            return;
+        }
+        // The file itself need not be there, and may be a link.
+        let followed = path.parent().and_then(|parent| parent.canonicalize().ok()).zip(path.file_name());
+        if let Some((parent, name)) = followed.filter(|(parent, _)| parent.starts_with(directory)) {
+            *path = parent.join(name);
+        }
+    });
 }
 
 /// Returns the first configured file that is not in the directory, with its key.

@@ -26,6 +26,7 @@ tests![
     in_the_top_directory_root_is_given_up_without_a_root_directory,
     a_file_outside_the_current_directory_is_read_without_a_root_directory,
     a_link_that_leads_out_of_the_current_directory_is_followed,
+    a_file_named_over_a_link_to_the_current_directory_is_inside_it,
     where_chroot_is_forbidden_only_a_chosen_directory_is_an_error,
     a_relative_path_that_the_original_reads_from_the_top_is_named,
     a_file_that_the_user_may_not_read_is_named_with_the_user,
@@ -238,6 +239,30 @@ fn a_link_that_leads_out_of_the_current_directory_is_followed() {
     let tracker = started_in(&here.0).config(&format!("{key} link\n")).run();
     let why = format!("{key}, link, is outside the current directory, {}", here.0.display());
     assert_not_confined(&tracker, &here.0, &why);
+    tracker.stop();
+}
+
+fn a_file_named_over_a_link_to_the_current_directory_is_inside_it() {
+    only_as_root();
+    let (key, line) = file_key();
+    let here = Directory::new();
+    fs::write(here.0.join("file"), &line).unwrap();
+    let elsewhere = Directory::new();
+    let link = elsewhere.0.join("link");
+    symlink(&here.0, &link).unwrap();
+    let there = format!("cd '{}' && exec \"$0\" \"$@\"", link.display());
+    let start = Start::without_options().listen(loopback()).wrapped(&["sh", "-c", &there]);
+    let mut tracker = start.config(&format!("{key} {}\n", link.join("file").display())).run();
+    assert_rights_of(&tracker, "nobody");
+    assert_eq!(fs::read_link(proc(&tracker, "root")).unwrap(), here.0);
+    if key == "tracker.statefile" {
+        assert_eq!(Client::new(tracker.udp()).counts(info_hash(0)), (0, 7, 0), "the file was read");
+    } else {
+        fs::write(here.0.join("new"), line + &upper_hex(info_hash(1)) + "\n").unwrap();
+        fs::rename(here.0.join("new"), here.0.join("file")).unwrap();
+        tracker.signal(Signal::SIGHUP);
+        tracker.wait_for_log("2 good lines");
+    }
     tracker.stop();
 }
 
