@@ -27,6 +27,7 @@ pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod input;
+pub mod log;
 pub mod server;
 pub mod stats;
 pub mod stop;

@@ -1,10 +1,11 @@
 //! `opentracker`: arguments, then [`server::run`], then an exit code.
 
 use std::env;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation};
+use opentracker::log::{self, Log};
 use opentracker::server::{self, Build as _, Interruptible};
 use opentracker::switches;
 use tracing::Level;
@@ -16,15 +17,17 @@ const CANNOT_START: u8 = 1;
 /// The exit code for arguments or a configuration that make no sense.
 const CANNOT_UNDERSTAND: u8 = 2;
 
+static LOG: Log = Log::new();
+
 fn main() -> ExitCode {
     // First of all: the configuration may come through a pipe.
     let interruptible = match Interruptible::begin() {
         Ok(interruptible) => interruptible,
-        Err(error) => return fail(&error, CANNOT_START),
+        Err(error) => return fail(io::stderr(), &error, CANNOT_START),
     };
     let invocation = match cli::parse(env::args_os(), &switches::ThisBuild::facts()) {
         Ok(invocation) => invocation,
-        Err(error) => return fail(&error, CANNOT_UNDERSTAND),
+        Err(error) => return fail(io::stderr(), &error, CANNOT_UNDERSTAND),
     };
     match invocation {
         Invocation::Help(text) => print(&text),
@@ -32,10 +35,16 @@ fn main() -> ExitCode {
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::Run { settings, log } => {
             start_log(log);
-            match server::run::<switches::ThisBuild>(settings, interruptible) {
+            let code = match server::run::<switches::ThisBuild>(settings, interruptible, &LOG) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error, CANNOT_START),
-            }
+                Err(error) => {
+                    // It may not have been started yet, and without it this would wait for whoever reads.
+                    let _ = LOG.start_thread();
+                    fail(&LOG, &error, CANNOT_START)
+                }
+            };
+            LOG.flush();
+            code
         }
     }
 }
@@ -46,8 +55,8 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "opentracker: {error}");
+fn fail(mut out: impl Write, error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let _ = out.write_all(format!("opentracker: {error}\n").as_bytes());
     ExitCode::from(code)
 }
 
@@ -75,8 +84,9 @@ fn start_log(level: Option<Level>) {
         Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| &LOG)
         .with_ansi(io::stderr().is_terminal())
+        .fmt_fields(log::text_format())
         .with_target(false)
         .with_filter(filter);
     tracing_subscriber::registry().with(lines).init();

@@ -19,6 +19,7 @@ mod threads;
 mod wildcards;
 
 use crate::config::Settings;
+use crate::log::Log;
 
 pub use bound::Bound;
 pub use clock::MonotonicClock;
@@ -35,7 +36,7 @@ pub use threads::Threads;
 /// # Errors
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
-pub fn run<B: Build>(settings: Settings, interruptible: Interruptible) -> Result<(), StartError> {
-    Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.start()?.wait();
+pub fn run<B: Build>(settings: Settings, interruptible: Interruptible, log: &'static Log) -> Result<(), StartError> {
+    Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.start(log)?.wait();
     Ok(())
 }

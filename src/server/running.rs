@@ -13,6 +13,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tracing::info;
 
 use crate::http;
+use crate::log::Log;
 use crate::stats::Counters;
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{Clock as _, Intervals, Tracker};
@@ -44,14 +45,17 @@ pub struct Running<B: Build> {
 }
 
 impl<B: Build> Jailed<B> {
-    /// Plugs in what this build has, and starts the threads.
+    /// Plugs in what this build has, and starts the threads, first that of the log: it never has more rights than those
+    /// that answer strangers.
     ///
     /// # Errors
     ///
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
-    pub fn start(self) -> Result<Running<B>, StartError> {
+    pub fn start(self, log: &'static Log) -> Result<Running<B>, StartError> {
         let Self { bound, sight } = self;
         let Bound { settings, interruptible, tcp, udp, notifier, opened, connections, memory, .. } = bound;
+        // Before the end is an orderly one, which a write that blocks would hold up.
+        log.start_thread().map_err(StartError::system("start a thread"))?;
         // Before anything that takes time: a SIGHUP that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
@@ -91,6 +95,8 @@ impl<B: Build> Jailed<B> {
         }
         threads.sweep(Arc::clone(&tracker), clock)?;
         info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
+        // Whoever hears that the tracker is ready finds in the log where it listens.
+        log.flush();
         notifier.ready();
         Ok(Running { tracker, runtime, signals, threads, notifier })
     }

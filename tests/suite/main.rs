@@ -63,6 +63,7 @@ const FILES: &[&[harness::Test]] = &[
     process::intervals::TESTS,
     process::life::TESTS,
     process::listening::TESTS,
+    process::log::TESTS,
     process::rights::TESTS,
     sources::TESTS,
     stats::history::TESTS,

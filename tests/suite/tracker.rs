@@ -37,6 +37,8 @@ pub(crate) struct Start {
     directory: Directory,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// Where its log goes, if not to the file that [`Tracker::log`] reads.
+    stderr: Option<Stdio>,
     /// How many configuration files there are.
     files: u32,
 }
@@ -44,7 +46,8 @@ pub(crate) struct Start {
 impl Start {
     /// With no options at all.
     pub(crate) fn without_options() -> Self {
-        Self { directory: Directory::new(), command: vec![BINARY.as_str().into()], environment: Vec::new(), files: 0 }
+        let command = vec![BINARY.as_str().into()];
+        Self { directory: Directory::new(), command, environment: Vec::new(), stderr: None, files: 0 }
     }
 
     /// In its own directory, with the configuration that most tests need; without addresses.
@@ -130,6 +133,12 @@ impl Start {
         self
     }
 
+    /// With a log that goes there. What it says is unknown to the [`Tracker`], and so are its addresses.
+    pub(crate) fn logging_to(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
     /// A path in the tracker's directory, seen from outside.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         if name == "." { self.directory.0.clone() } else { self.directory.0.join(name) }
@@ -164,6 +173,7 @@ impl Start {
 
     fn spawn(self, notified: Option<UnixDatagram>) -> Tracker {
         let file = |name: &str| File::create(self.path(name)).unwrap();
+        let log = file("log");
         let (program, args) = self.command.split_first().unwrap();
         let child = Command::new(program)
             .args(args)
@@ -172,7 +182,7 @@ impl Start {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file("stdout"))
-            .stderr(file("log"))
+            .stderr(self.stderr.unwrap_or_else(|| log.into()))
             .spawn()
             .unwrap();
         Tracker { child, ended: None, directory: Some(self.directory), notified, tcp: Vec::new(), udp: Vec::new() }

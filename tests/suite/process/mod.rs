@@ -7,4 +7,5 @@ pub(crate) mod interrupted;
 pub(crate) mod intervals;
 pub(crate) mod life;
 pub(crate) mod listening;
+pub(crate) mod log;
 pub(crate) mod rights;

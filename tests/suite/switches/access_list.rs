@@ -41,12 +41,12 @@ pub(super) fn key() -> Option<&'static str> {
 }
 
 /// The test is for builds with an access list. Returns its key.
-pub(super) fn only_with_an_access_list() -> &'static str {
+pub(crate) fn only_with_an_access_list() -> &'static str {
     key().unwrap_or_else(|| skip("this build has neither accesslist-white nor accesslist-black"))
 }
 
 /// A list for this build that makes it serve the first torrents and refuse the others.
-pub(super) fn list(served: &[u8], refused: &[u8]) -> String {
+pub(crate) fn list(served: &[u8], refused: &[u8]) -> String {
     let listed = if has("accesslist-white") { served } else { refused };
     listed.iter().map(|&n| hex(info_hash(n)) + "\n").collect()
 }
@@ -89,7 +89,7 @@ fn serves(tracker: &Tracker, n: u8) -> bool {
 
 /// [`serves`] over UDP. The reply is a refusal or a complete reply to an announce.
 #[track_caller]
-fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
+pub(crate) fn is_served(client: &Client, info_hash: [u8; 20]) -> bool {
     let transaction = client.next_transaction();
     let reply = client.exchange(&Announce::leecher(info_hash, 1).packet(client.id, transaction));
     if reply.starts_with(&ERROR.to_be_bytes()) {

@@ -1,0 +1,186 @@
+//! The log, and whoever reads it or does not.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use nix::fcntl::OFlag;
+use nix::libc::O_NONBLOCK;
+use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
+
+use crate::clients::http::{Connection, request};
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::{info_hash, loopback};
+use crate::harness::tests;
+use crate::http::{announce_target, counts};
+use crate::switches::access_list::{is_served, list, only_with_an_access_list};
+use crate::tracker::{Start, Tracker, unused_port};
+use crate::wait::wait_until;
+
+tests![
+    a_log_that_nobody_reads_stops_neither_the_workers_nor_the_end,
+    a_start_that_fails_does_not_wait_for_whoever_reads,
+    what_a_reader_who_stalled_has_missed_is_counted,
+    a_log_that_cannot_be_written_is_no_error,
+    nothing_that_is_logged_begins_a_line_or_moves_the_cursor,
+];
+
+/// A tracker whose log goes to a pipe.
+struct Piped {
+    tracker: Tracker,
+    log: BufReader<File>,
+    /// What it has said at the start.
+    said: Vec<String>,
+}
+
+impl Piped {
+    /// Starts it, and reads its log as far as it says at the start.
+    fn start(start: Start) -> Self {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let tracker = start.logging_to(writer).run();
+        let mut piped = Self { tracker, log: BufReader::new(reader.into()), said: Vec::new() };
+        while piped.said.last().is_none_or(|line| !line.contains("features: ")) {
+            let line = piped.next_line();
+            piped.said.push(line);
+        }
+        piped
+    }
+
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.log.read_line(&mut line).unwrap() > 0, "the log has ended");
+        line
+    }
+
+    fn listens_on(&self, protocol: &str) -> SocketAddr {
+        let mark = format!("listening on {protocol} ");
+        let address = self.said.iter().find_map(|line| line.split_once(&mark)).unwrap().1;
+        address.trim_end().parse().unwrap()
+    }
+}
+
+/// Fills a pipe, as if its reader had stalled long ago.
+fn fill(reader: &File) {
+    // Opened anew, so that the tracker's end still waits for room.
+    let end = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut pipe = File::options().write(true).custom_flags(O_NONBLOCK).open(end).unwrap();
+    for piece in [&[b'\n'; 4096][..], b"\n"] {
+        while match pipe.write(piece) {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        } {}
+    }
+}
+
+fn a_log_that_nobody_reads_stops_neither_the_workers_nor_the_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let piped = Piped::start(Start::loopback().config("limits.connections 1\nlisten.tcp_workers 1\n"));
+        let (client, http) = (Client::new(piped.listens_on("udp")), piped.listens_on("tcp"));
+        fill(piped.log.get_ref());
+        let mut first = Connection::open(http);
+        first.send("G");
+        let mut second = Connection::open(http);
+        second.send(request(&announce_target(0, "port=1"), ""));
+        assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).leechers, 1);
+        // The worker says that no more connections may be open.
+        drop(first);
+        assert_eq!(counts(&second.last_reply().bencode()), (0, 0, 2));
+        assert_eq!(client.announce(&Announce::leecher(info_hash(0), 3)).leechers, 3);
+        piped.tracker.stop_by(signal);
+    }
+}
+
+fn a_start_that_fails_does_not_wait_for_whoever_reads() {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let reader = File::from(reader);
+    fill(&reader);
+    assert_eq!(Start::minimal().args(["-P", "0", "-d", "/nowhere"]).logging_to(writer).finish().code, Some(1));
+}
+
+fn what_a_reader_who_stalled_has_missed_is_counted() {
+    let key = only_with_an_access_list();
+    // A long name makes long lines.
+    let name = format!("{0}/{0}/{0}/{0}/list", "d".repeat(200));
+    let lists = [list(&[1], &[2]), list(&[2], &[1])].map(|list| format!("{list}no\nno\nno\n"));
+    let start = Start::loopback();
+    let path = start.path(&name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, &lists[0]).unwrap();
+    let config = format!("{key} {name}\nlisten.udp_connection_id_minutes 1440\n");
+    let mut piped = Piped::start(start.config(&config));
+    let of_the_list = |line: &String| line.contains("/list: ");
+    let lines_of_each = piped.said.iter().filter(|line| of_the_list(line)).count();
+    let client = Client::new(piped.listens_on("udp"));
+    fill(piped.log.get_ref());
+    let mut expected = 0;
+    let mut read_again = |list: &str, served| {
+        fs::write(path.with_extension("new"), list).unwrap();
+        fs::rename(path.with_extension("new"), &path).unwrap();
+        piped.tracker.signal(Signal::SIGHUP);
+        assert!(wait_until(|| (is_served(&client, info_hash(1)) == served).then_some(())).is_some());
+        expected += lines_of_each;
+    };
+    // 1 KB a line: twice what may wait.
+    for _ in 0..512_usize.div_ceil(2 * lines_of_each) {
+        read_again(&lists[1], false);
+        read_again(&lists[0], true);
+    }
+    let mut arrived = 0;
+    let missing: usize = loop {
+        let line = piped.next_line();
+        arrived += usize::from(of_the_list(&line));
+        if let Some((_, said)) = line.trim_end().split_once("  WARN ") {
+            if let Some(missing) = said.strip_suffix(" lines of the log were dropped") {
+                break missing.parse().unwrap();
+            }
+        }
+    };
+    assert!(arrived > 0 && missing > 0);
+    assert_eq!(arrived + missing, expected, "of each list {lines_of_each}");
+    // It flows again.
+    fs::write(&path, "").unwrap();
+    piped.tracker.signal(Signal::SIGHUP);
+    while !piped.next_line().contains("the list in force stays") {}
+    piped.tracker.stop();
+}
+
+fn a_log_that_cannot_be_written_is_no_error() {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let broken = || -> OwnedFd { pipe2(OFlag::O_CLOEXEC).unwrap().1 };
+    let port = unused_port();
+    let start = || {
+        let (ip, port) = (loopback().to_string(), port.to_string());
+        Start::minimal().args(["-i", &ip, "-P", &port, "--log", "debug"])
+    };
+    let closed = ["sh", "-c", "exec \"$0\" \"$@\" 2>&-"];
+    for start in [start().logging_to(full()), start().logging_to(broken()), start().wrapped(&closed)] {
+        let tracker = start.run();
+        let client = Client::new(SocketAddr::new(loopback(), port));
+        assert_eq!(client.announce(&Announce::leecher(info_hash(0), 1)).leechers, 1);
+        tracker.signal(Signal::SIGHUP);
+        assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).leechers, 2);
+        tracker.stop();
+    }
+    for (args, code) in [(["-d", "/nowhere"], 1), (["-p", "http"], 2)] {
+        let refusing = || Start::minimal().args(args).args(["-P", "0"]);
+        for start in [refusing().logging_to(full()), refusing().logging_to(broken()), refusing().wrapped(&closed)] {
+            assert_eq!(start.finish().code, Some(code));
+        }
+    }
+}
+
+fn nothing_that_is_logged_begins_a_line_or_moves_the_cursor() {
+    let name = "/nowhere/\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[2J\u{9b}1m";
+    let mut tracker = Start::loopback().env("NOTIFY_SOCKET", name).run_unnotified();
+    tracker.wait_for_log("features: ");
+    let log = tracker.stop();
+    assert!(
+        log.contains("NOTIFY_SOCKET=/nowhere/\\n2026-01-01T00:00:00Z  INFO forged\\r\\u{1b}[2J\\u{9b}1m: "),
+        "{log}"
+    );
+    assert!(!log.lines().any(|line| line.contains(char::is_control) || line.starts_with("2026-01-01T00:00:00Z")));
+}
