@@ -13,7 +13,10 @@ use tracing::field::Field;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+mod complaints;
 mod delivery;
+
+pub use complaints::Complaints;
 
 use delivery::Delivery;
 

@@ -4,12 +4,10 @@
 //! - [`trust`]: decides whose packets are believed.
 //! - [`inbox`]: takes over the changes of packets that are believed.
 //! - [`counts`]: the counters of a transport.
-//! - [`complaints`]: logs what is wrong, once.
 //!
 //! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
 //! and threads that send and receive.
 
-pub mod complaints;
 pub mod counts;
 pub mod inbox;
 pub mod outbox;

@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::log::Complaints;
 use crate::stats::Counter;
 use crate::stop::StopToken;
 use crate::tracker::Clock;
@@ -26,9 +27,6 @@ use super::wrapper::Wrappers;
 
 /// How long to wait before the next attempt when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Failures that are less than this apart are logged once.
-const EPISODE: Duration = Duration::from_secs(60);
 
 /// Maximum number of bytes that the system holds for a client and has not sent yet: enough to keep it busy.
 const MAX_UNSENT: u32 = 128 * 1024;
@@ -86,7 +84,7 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
 ) {
-    let mut last_failure: Option<Instant> = None;
+    let complaints = Complaints::default();
     let mut fast_path = FastPath::new();
     for accepted in 1_usize.. {
         if accepted % MAX_AT_ONCE == 0 {
@@ -101,10 +99,7 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
             Ok(ControlFlow::Break(())) => return,
             Err(error) if concerns_one_connection(&error) => (),
             Err(error) => {
-                if last_failure.is_none_or(|last| last.elapsed() >= EPISODE) {
-                    tracing::warn!("no TCP connection can be accepted for now, trying again: {error}");
-                }
-                last_failure = Some(Instant::now());
+                complaints.say(|| tracing::warn!("no TCP connection can be accepted for now, trying again: {error}"));
                 sleep(PAUSE).await;
             }
         }

@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{self, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::log::Complaints;
 use crate::tracker::Clock;
 
 use super::exchange::Next;
@@ -15,9 +16,6 @@ use super::flavour::{HttpFlavour, RequestTimes, WorkerTimes as _};
 use super::page_cache::PageCache;
 use super::request::{Request, RequestTime};
 use super::service::Service;
-
-/// Times without a free permit that are less than this apart are logged once.
-const EPISODE: Duration = Duration::from_secs(60);
 
 /// Bounds how many connections all workers may have open together, and how many may walk over all torrents at a time:
 /// one.
@@ -27,7 +25,7 @@ pub struct ConnectionLimit {
     /// Locked by the connection that walks.
     page_cache: sync::Mutex<PageCache>,
     max: usize,
-    last_full: Mutex<Option<Instant>>,
+    full: Complaints,
 }
 
 impl ConnectionLimit {
@@ -38,7 +36,7 @@ impl ConnectionLimit {
             free: Arc::new(Semaphore::new(max)),
             page_cache: sync::Mutex::default(),
             max,
-            last_full: Mutex::default(),
+            full: Complaints::default(),
         })
     }
 
@@ -47,19 +45,13 @@ impl ConnectionLimit {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
         }
-        self.log_full();
-        Arc::clone(&self.free).acquire_owned().await.ok()
-    }
-
-    /// Logs that connections have to wait.
-    fn log_full(&self) {
-        let last = self.last_full.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-        if last.is_none_or(|last| last.elapsed() >= EPISODE) {
+        self.full.say(|| {
             tracing::warn!(
                 "all {} TCP connections are in use: others wait until one is closed (limits.connections, ulimit -n)",
                 self.max
             );
-        }
+        });
+        Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
 

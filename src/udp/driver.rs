@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::log::Complaints;
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
@@ -51,20 +52,16 @@ pub trait Driver: Send + 'static {
 /// Answers what `driver` brings, until [`stop`](StopToken::stop) is called and the driver woken.
 pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
     let mut batch = driver.batch();
-    let mut complained = false;
+    let complaints = Complaints::default();
     while !stop.is_stopped() {
         match driver.receive(&mut batch) {
             Ok(()) => {
-                complained = false;
                 driver.answer(&mut batch, |questions| service.answer(questions, clock.now()));
                 driver.send(&mut batch);
             }
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(error) => {
-                if !complained {
-                    warn!("cannot receive over UDP: {error}; trying again");
-                    complained = true;
-                }
+                complaints.say(|| warn!("cannot receive over UDP: {error}; trying again"));
                 stop.sleep(PAUSE);
             }
         }

@@ -15,6 +15,8 @@ use nix::sys::socket::{
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::debug;
 
+use crate::log::Complaints;
+
 use super::driver::Driver;
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
 use super::service::{Question, REPLY_BUFFER_LEN};
@@ -44,6 +46,7 @@ pub struct Socket {
     ipv6: bool,
     /// Bound to all addresses: then a reply's source has to be chosen, or clients would not know it for theirs.
     wildcard: bool,
+    unsent: Complaints,
 }
 
 /// Memory for the datagrams that a socket receives and sends at once.
@@ -100,7 +103,7 @@ impl TryFrom<UdpSocket> for Socket {
             // does not know the option does without.
             let _ = setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_DO);
         }
-        Ok(Self { socket: Arc::new(socket), ipv6: local.is_ipv6(), wildcard })
+        Ok(Self { socket: Arc::new(socket), ipv6: local.is_ipv6(), wildcard, unsent: Complaints::default() })
     }
 }
 
@@ -235,7 +238,7 @@ impl Socket {
                 Err(Errno::EMSGSIZE) if !self.ipv6 && cut(&mut slices, replies, sent) => {}
                 Err(error) => {
                     // A client that no route leads to, or that a firewall forbids: the others are answered.
-                    debug!("cannot send a reply: {error}");
+                    self.unsent.say(|| debug!("cannot send a reply: {error}"));
                     sent += 1;
                 }
             }

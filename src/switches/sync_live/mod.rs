@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use crate::cluster::complaints::Complaints;
 use crate::cluster::counts::{TransportCounter, TransportCounters};
 use crate::cluster::outbox::{Outbox, OutgoingPacket};
 use crate::cluster::trust::Trust;
 use crate::config::{ConfigError, Settings};
+use crate::log::Complaints;
 use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Cluster, Flavour, Origin, TransportStatus};
@@ -168,14 +168,13 @@ impl Shared {
 
     /// Sends what becomes full or due until `stop` is told.
     fn send(&self, stop: &StopToken) {
-        let mut complaints = Complaints::default();
+        let complaints = Complaints::default();
         while !stop.is_stopped() {
             let packet = self.outbox.next(TICK);
             self.counters.add(TransportCounter::PacketsLost, self.outbox.take_lost());
             let Some(packet) = packet else { continue };
-            match self.send_packet(&packet) {
-                Ok(()) => complaints.end(),
-                Err(error) => complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost")),
+            if let Err(error) = self.send_packet(&packet) {
+                complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
             }
         }
     }
@@ -196,14 +195,13 @@ impl Shared {
     /// Takes over what is received until `stop` is told.
     fn receive<F: Flavour>(&self, receiver: &Receiver<'_, F>, clock: impl Clock, stop: &StopToken) {
         let mut buffer = Buffer::default();
-        let mut complaints = Complaints::default();
+        let (complaints, refusals) = (Complaints::default(), Complaints::default());
         while !stop.is_stopped() {
             match self.link.receive(&mut buffer) {
                 Ok(None) => {}
                 Ok(Some((datagram, from))) => {
-                    complaints.end();
                     if let Err(error) = self.inbox.take(datagram, from, clock.now(), receiver) {
-                        debug!("a live sync packet from {from} is refused: {error}");
+                        refusals.say(|| debug!("a live sync packet from {from} is refused: {error}"));
                     }
                 }
                 Err(error) => {
