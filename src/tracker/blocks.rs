@@ -83,6 +83,16 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         Some(removed)
     }
 
+    /// Gives back what an emptied vector still holds, and the list of blocks if less than a quarter of it is in use. What
+    /// a block stands on is at most a page or two: one for each shard would keep as many pages of an emptied heap.
+    pub(super) fn shrink(&mut self) {
+        if self.len == 0 {
+            *self = Self::default();
+        } else if self.rest.len() * 4 < self.rest.capacity() {
+            self.rest.shrink_to(self.rest.len() * 2);
+        }
+    }
+
     /// Replaces all elements by `len` default ones. Blocks of full length are kept as far as they are needed.
     pub(super) fn reset(&mut self, len: usize) {
         if self.first.len() != len.min(BLOCK) {
@@ -147,6 +157,22 @@ mod tests {
                 prop_assert_eq!(blocks.get(at), Some(&*n));
                 prop_assert_eq!(blocks.get_mut(at), Some(n));
             }
+        }
+
+        #[test]
+        fn it_gives_memory_back(longest in 0..300_u16, left in 0..300_usize) {
+            let mut blocks = Blocks::<_, BLOCK>::default();
+            (0..longest).for_each(|n| blocks.push(n));
+            while blocks.len() > left {
+                blocks.swap_remove(0);
+            }
+            let kept: Vec<_> = blocks.iter().copied().collect();
+            blocks.shrink();
+            prop_assert!(blocks.iter().eq(&kept));
+            prop_assert!(!kept.is_empty() || blocks.first.is_empty() && blocks.rest.capacity() == 0);
+            prop_assert!(blocks.rest.capacity() <= 4 * blocks.rest.len());
+            blocks.push(7);
+            prop_assert_eq!(blocks.get(kept.len()), Some(&7));
         }
 
         #[test]

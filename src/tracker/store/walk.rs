@@ -106,6 +106,7 @@ impl<F: AddressFamilies> Store<F> {
         }
         let ShardState { index, torrents, .. } = state;
         index.shrink(|at| hash_of(torrents, &self.key, at));
+        torrents.shrink();
         self.next_shard(cursor)
     }
 
