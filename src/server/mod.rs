@@ -7,6 +7,7 @@
 mod bound;
 mod clock;
 mod error;
+mod heap;
 mod inside;
 mod interruptible;
 mod jailed;
@@ -37,6 +38,7 @@ pub use threads::Threads;
 ///
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
 pub fn run<B: Build>(settings: Settings, interruptible: Interruptible, log: &'static Log) -> Result<(), StartError> {
+    heap::return_large_pieces();
     Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.start(log)?.wait();
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::udp;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
+use super::heap;
 
 /// Makes an event loop that runs in the thread that drives it.
 pub(super) fn new_runtime() -> Result<Runtime, StartError> {
@@ -69,7 +70,7 @@ impl Threads {
         })
     }
 
-    /// Starts the thread that forgets, once a minute, who has been silent for too long.
+    /// Starts the thread that forgets, once a minute, who has been silent for too long, and gives back the memory.
     pub(super) fn sweep<F: Flavour>(
         &mut self,
         tracker: Arc<Tracker<F>>,
@@ -78,6 +79,7 @@ impl Threads {
         self.spawn("sweep", move |stop| {
             while !stop.sleep(clock.until_next_minute()) {
                 tracker.sweep(clock.now(), thread::yield_now);
+                heap::return_vacant_pages();
             }
         })
     }
