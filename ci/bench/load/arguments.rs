@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Task {
     /// Every peer of the population announces once.
     Fill,
+    /// Every peer of the population leaves: with the event `stopped`.
+    Leave,
     /// Connects, announces and scrapes in turn, drawn at random.
     Mix,
     /// HTTP announces, a connection each.
@@ -56,6 +58,7 @@ impl Arguments {
         let mut words = words.into_iter();
         let task = match words.next().as_deref() {
             Some("fill") => Task::Fill,
+            Some("leave") => Task::Leave,
             Some("mix") => Task::Mix,
             Some("hashes") => Task::Hashes,
             Some("close") => Task::Close,

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 
 use crate::Pace;
-use crate::request::{self, Reply, Request};
+use crate::request::{self, NO_EVENT, Reply, Request, STOPPED};
 use crate::tally::Tally;
 use opentracker_bench::arguments::{Arguments, Task};
 use opentracker_bench::population::{Peer, Population};
@@ -60,7 +60,7 @@ struct Slot {
 
 /// Where requests come from.
 enum Source {
-    All { peers: Box<dyn Iterator<Item = Peer>>, wanted: i32, exhausted: bool },
+    All { peers: Box<dyn Iterator<Item = Peer>>, event: u32, wanted: i32, exhausted: bool },
     Mix { population: Population, connects: f64, scrapes: f64, wanted: i32 },
 }
 
@@ -73,8 +73,10 @@ impl Client {
         let connection_id = connect(&socket)?;
         socket.set_nonblocking(true)?;
         let wanted = arguments.wanted;
+        let all = |event| Source::All { peers: Box::new(population.all(n)), event, wanted, exhausted: false };
         let source = match arguments.task {
-            Task::Fill => Source::All { peers: Box::new(population.all(n)), wanted, exhausted: false },
+            Task::Fill => all(NO_EVENT),
+            Task::Leave => all(STOPPED),
             _ => Source::Mix { population, connects: arguments.connects, scrapes: arguments.scrapes, wanted },
         };
         let now = Instant::now();
@@ -236,8 +238,8 @@ impl Source {
     fn write(&mut self, request: &mut Request, ids: (u64, u32), socket: u64, rng: &mut Rng) -> bool {
         let (connection_id, transaction_id) = ids;
         match self {
-            Self::All { peers, wanted, exhausted } => match peers.next() {
-                Some(peer) => request.announce(connection_id, transaction_id, peer, *wanted),
+            Self::All { peers, event, wanted, exhausted } => match peers.next() {
+                Some(peer) => request.announce(connection_id, transaction_id, peer, *event, *wanted),
                 None => *exhausted = true,
             },
             Self::Mix { population, connects, scrapes, wanted } => {
@@ -249,7 +251,7 @@ impl Source {
                     request.scrape(connection_id, transaction_id, torrents);
                 } else {
                     let Some(peer) = population.peer(socket, rng) else { return false };
-                    request.announce(connection_id, transaction_id, peer, *wanted);
+                    request.announce(connection_id, transaction_id, peer, NO_EVENT, *wanted);
                 }
             }
         }

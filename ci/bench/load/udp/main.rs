@@ -4,6 +4,7 @@
 //! udp_load mix --to 127.0.0.1:6969 --seconds 5              # as fast as it answers: 8 sockets, 32 in flight each
 //! udp_load mix --to 127.0.0.1:6969 --seconds 5 --rate 50000 # at a fixed rate, with latencies
 //! udp_load fill --to 127.0.0.1:6969 --torrents 1000 --peers 10
+//! udp_load leave --to 127.0.0.1:6969 --torrents 1000 --peers 10  # those peers stop
 //! udp_load hashes --torrents 1000                           # what it will ask for: a list for trackers that need one
 //! ```
 //!
@@ -33,7 +34,7 @@ const SWEEP: Duration = Duration::from_millis(10);
 fn main() -> ExitCode {
     let done = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| match arguments.task {
         Task::Hashes => print_hashes(&arguments).map_err(|error| error.to_string()),
-        Task::Fill | Task::Mix => load(&arguments).map_err(|error| error.to_string()),
+        Task::Fill | Task::Leave | Task::Mix => load(&arguments).map_err(|error| error.to_string()),
         Task::Close | Task::KeepAlive => Err("that is http_load's".into()),
     });
     match done {

@@ -12,6 +12,11 @@ const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
 const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
+/// The event of most announces.
+pub(crate) const NO_EVENT: u32 = 0;
+/// The event of a peer that leaves.
+pub(crate) const STOPPED: u32 = 3;
+
 const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 
 /// A datagram to a tracker, kept so that it can be sent again.
@@ -45,7 +50,7 @@ impl Request {
         self.begin(PROTOCOL_ID, CONNECT, transaction_id);
     }
 
-    pub(crate) fn announce(&mut self, connection_id: u64, transaction_id: u32, peer: Peer, wanted: i32) {
+    pub(crate) fn announce(&mut self, connection_id: u64, transaction_id: u32, peer: Peer, event: u32, wanted: i32) {
         self.begin(connection_id, ANNOUNCE, transaction_id);
         self.push(&info_hash(peer.torrent));
         self.push(b"-BENCH0-");
@@ -54,7 +59,7 @@ impl Request {
         for amount in [downloaded, left, uploaded] {
             self.push(&amount.to_be_bytes());
         }
-        let [event, address, key] = [0_u32; 3];
+        let [address, key] = [0_u32; 2];
         for field in [event, address, key] {
             self.push(&field.to_be_bytes());
         }
@@ -104,8 +109,9 @@ mod tests {
         let mut request = Request::EMPTY;
         request.connect(7);
         assert_eq!(request.bytes().len(), 16);
-        request.announce(1, 7, Peer { torrent: 0, port: 1, is_seeder: true }, 30);
+        request.announce(1, 7, Peer { torrent: 0, port: 1, is_seeder: true }, STOPPED, 30);
         assert_eq!(request.bytes().len(), 98);
+        assert_eq!(request.bytes()[80..84], [0, 0, 0, 3]);
         assert_eq!(request.bytes()[92..], [0, 0, 0, 30, 0, 1]);
         request.scrape(1, 7, 0..);
         assert_eq!(request.bytes().len(), MAX_REQUEST);
