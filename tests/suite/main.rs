@@ -64,6 +64,7 @@ const FILES: &[&[harness::Test]] = &[
     process::life::TESTS,
     process::listening::TESTS,
     process::log::TESTS,
+    process::memory::TESTS,
     process::rights::TESTS,
     sources::TESTS,
     stats::history::TESTS,

@@ -8,4 +8,5 @@ pub(crate) mod intervals;
 pub(crate) mod life;
 pub(crate) mod listening;
 pub(crate) mod log;
+pub(crate) mod memory;
 pub(crate) mod rights;
