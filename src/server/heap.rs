@@ -11,7 +11,7 @@ const RETURNED: i32 = 128 * 1024;
 /// Has what is large go back as soon as it is freed, for good. To be called before anything large is allocated.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library's own, which Rust does not call safe")]
-pub(super) fn return_large_pieces() {
+pub fn return_large_pieces() {
     use nix::libc::{M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, mallopt};
     // SAFETY: sets two numbers of the allocator, under its lock. It takes any number, and refuses what it cannot use.
     unsafe {
@@ -24,13 +24,13 @@ pub(super) fn return_large_pieces() {
 /// if little has been freed, and for a millisecond for each 20 MB or so.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library's own, which Rust does not call safe")]
-pub(super) fn return_vacant_pages() {
+pub fn return_vacant_pages() {
     // SAFETY: works on what is not in use, under the allocator's locks, from any thread.
     unsafe { nix::libc::malloc_trim(0) };
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn return_large_pieces() {}
+pub fn return_large_pieces() {}
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn return_vacant_pages() {}
+pub fn return_vacant_pages() {}

@@ -7,7 +7,7 @@
 mod bound;
 mod clock;
 mod error;
-mod heap;
+pub mod heap;
 mod inside;
 mod interruptible;
 mod jailed;

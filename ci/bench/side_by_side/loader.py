@@ -24,9 +24,18 @@ def mix(server, seconds, **options):
 
 def fill(server, torrents, peers, **options):
     """Every peer announces once."""
-    result = load("fill", server, 60 + torrents * peers / 10_000, torrents=torrents, peers=peers, wanted=1, **options)
+    return everybody("fill", server, torrents, peers, **options)
+
+
+def leave(server, torrents, peers, **options):
+    """Every peer of such a fill stops."""
+    return everybody("leave", server, torrents, peers, **options)
+
+
+def everybody(task, server, torrents, peers, **options):
+    result = load(task, server, 60 + torrents * peers / 10_000, torrents=torrents, peers=peers, wanted=1, **options)
     if result["announces"] < torrents * peers or result["errors"]:
-        raise processes.Failed(f"{server.side.name} cannot be filled: {result}")
+        raise processes.Failed(f"{server.side.name} does not take all of a {task}: {result}")
     return result
 
 

@@ -1,4 +1,5 @@
-"""What a torrent and a peer take: resident memory of the whole process, full, less the same process idle."""
+"""What a torrent and a peer take: resident memory of the whole process, full, less the same process idle. And what it
+keeps of that when all have left."""
 
 import time
 import urllib.request
@@ -9,11 +10,15 @@ from .sides import running
 SIDES = ["ours", "dual", "original", "aquatic", "uring"]
 # Torrents, and peers of each.
 SHAPES = {"memory_1": (1_000_000, 1), "memory_10": (100_000, 10), "memory_2000": (500, 2_000)}
+# What comes and leaves again, and seconds that a tracker has to return its memory: more than a sweep a minute takes.
+GONE = (2_000_000, 1)
+PATIENCE = 130
 
 
 def measure(sides, options, results, say):
     present = results.present(SIDES, sides)
     results.command("memory", "udp_load fill --to {address} --torrents {torrents} --peers {peers}")
+    results.command("memory kept", "udp_load fill, then udp_load leave, with the same options")
     for key in present:
         with running(sides[key]) as server:
             time.sleep(0.5)
@@ -32,6 +37,26 @@ def measure(sides, options, results, say):
             each = (full - idle) / (torrents * peers)
             results.add(shape, key, each)
             say(f"   {sides[key].name:<28}{torrents:>9} x {peers:<5} {each:8.1f} bytes each")
+        gone(sides[key], key, options, results, say)
+
+
+def gone(side, key, options, results, say):
+    """What the process keeps when everybody has left, as of the time when it keeps least."""
+    torrents, peers = GONE
+    torrents //= 10 if options.quick else 1
+    with running(side, loader.hashes(torrents)) as server:
+        idle = server.resident()
+        loader.fill(server, torrents, peers)
+        full = server.resident()
+        loader.leave(server, torrents, peers)
+        kept = server.resident()
+        deadline = time.monotonic() + (2 if options.quick else PATIENCE)
+        while time.monotonic() < deadline:
+            time.sleep(1)
+            kept = min(kept, server.resident())
+    results.add("memory_come", key, (full - idle) / 1e6)
+    results.add("memory_kept", key, (kept - idle) / 1e6)
+    say(f"   {side.name:<28}{torrents:>9} came and left: {(kept - idle) / 1e6:.1f} of {(full - idle) / 1e6:.1f} MB kept")
 
 
 def verify(server, torrents, peers):

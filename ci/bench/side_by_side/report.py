@@ -101,6 +101,9 @@ def rows(results):
     yield "bytes per peer, 2,000 to a torrent", "memory_2000", 1, (
         "at most 10", [("", most("memory_2000", 10, "bytes"))])
     yield "idle, MB", "memory_idle", 1, ("at most 4", [("", most("memory_idle", 4, "MB"))])
+    yield "2,000,000 torrents that come and leave, MB", "memory_come", 1, None
+    yield f"{same}kept of it two minutes later, MB", "memory_kept", 1, (
+        "at most 8", [("", most("memory_kept", 8, "MB"))])
     for coding, title in (("identity", "plain"), ("gzip", "compressed")):
         yield f"full scrape of {pages:,} torrents (feature `gzip`), {title}: seconds", f"pages_{coding}", 2, None
         yield f"{same}CPU seconds", f"pages_{coding}_cpu", 2, None
