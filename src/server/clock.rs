@@ -2,42 +2,74 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::tracker::{Clock, Minute};
 
-/// Begins with the wall clock and goes on with the monotonic one: whoever sets the wall clock right while the tracker
-/// runs makes no peer older or younger.
+/// Begins with the wall clock and goes on with the time since the machine was started, in which it may have slept.
+/// Whoever sets the wall clock right while the tracker runs makes no peer older or younger; a peer that was silent while
+/// the machine slept is as old as its silence.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock {
     started: Instant,
     /// The wall clock's time then, since the Unix epoch.
     epoch: Duration,
+    /// What is read for the time that passes.
+    clock: ClockId,
+    /// What it said then.
+    origin: Duration,
 }
 
 impl MonotonicClock {
     /// Reads the wall clock, for the only time.
     pub fn start() -> Self {
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), epoch }
+        // A system without the one has the other, which does not count sleep.
+        let read = |clock| Some((clock, read(clock)?));
+        let read = read(ClockId::CLOCK_BOOTTIME).or_else(|| read(ClockId::CLOCK_MONOTONIC));
+        let (clock, origin) = read.unwrap_or((ClockId::CLOCK_MONOTONIC, Duration::ZERO));
+        Self { started: Instant::now(), epoch, clock, origin }
     }
 
-    /// Returns when the clock was started.
+    /// Returns when the clock was started, on the clock that stands still while the machine sleeps.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// Returns how long it takes until the next minute begins.
+    /// Returns how long it takes until the next minute begins, if the machine does not sleep.
     pub fn until_next_minute(&self) -> Duration {
-        let now = self.epoch + self.started.elapsed();
-        Duration::from_secs(60) - Duration::new(now.as_secs() % 60, now.subsec_nanos())
+        rest_of_minute(self.since_epoch())
+    }
+
+    /// Returns the time since the Unix epoch.
+    fn since_epoch(&self) -> Duration {
+        // It could be read at the start, so it can be now.
+        self.since_epoch_at(read(self.clock).unwrap_or_default())
+    }
+
+    fn since_epoch_at(&self, reading: Duration) -> Duration {
+        self.epoch.saturating_add(reading.saturating_sub(self.origin))
     }
 }
 
 impl Clock for MonotonicClock {
     fn now(self) -> Minute {
-        let minutes = (self.epoch + self.started.elapsed()).as_secs() / 60;
-        // Enough until the year 10136.
-        Minute(u32::try_from(minutes).unwrap_or(u32::MAX))
+        minute_at(self.since_epoch())
     }
+}
+
+fn read(clock: ClockId) -> Option<Duration> {
+    clock_gettime(clock).ok().map(Duration::from)
+}
+
+/// Returns the minute at a time since the Unix epoch. There are enough of them until the year 10136; from then on it is
+/// the last one for ever.
+fn minute_at(since_epoch: Duration) -> Minute {
+    Minute(u32::try_from(since_epoch.as_secs() / 60).unwrap_or(u32::MAX))
+}
+
+fn rest_of_minute(since_epoch: Duration) -> Duration {
+    Duration::from_secs(60) - Duration::new(since_epoch.as_secs() % 60, since_epoch.subsec_nanos())
 }
 
 #[cfg(test)]
@@ -45,10 +77,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minutes_are_those_of_the_unix_epoch() {
-        let clock = MonotonicClock { started: Instant::now(), epoch: Duration::from_secs(60 * 29_000_000 + 30) };
-        assert_eq!(clock.now(), Minute(29_000_000));
-        let rest = clock.until_next_minute();
-        assert!(rest <= Duration::from_secs(30) && rest > Duration::from_secs(0));
+    fn minutes_are_those_of_the_unix_epoch_to_the_last_one() {
+        const LAST: u64 = u32::MAX as u64;
+        for (seconds, minute, rest) in [
+            (0, 0, 60),
+            (59, 0, 1),
+            (60 * 29_000_000 + 30, 29_000_000, 30),
+            (60 * LAST - 1, u32::MAX - 1, 1),
+            (60 * LAST, u32::MAX, 60),
+            (60 * LAST + 60, u32::MAX, 60),
+            (u64::MAX, u32::MAX, 60 - u64::MAX % 60),
+        ] {
+            let time = Duration::from_secs(seconds);
+            assert_eq!(
+                (minute_at(time), rest_of_minute(time)),
+                (Minute(minute), Duration::from_secs(rest)),
+                "{seconds}"
+            );
+        }
+        assert_eq!(rest_of_minute(Duration::new(59, 999_999_999)), Duration::from_nanos(1));
+    }
+
+    #[test]
+    fn the_clock_begins_with_the_wall_clock_and_counts_all_time_that_passes() {
+        let clock = MonotonicClock::start();
+        assert_eq!(clock.clock, ClockId::CLOCK_BOOTTIME, "every Linux that Rust supports has it");
+        let day = Duration::from_secs(24 * 60 * 60);
+        let clock = MonotonicClock { epoch: 20_000 * day, origin: 3 * day, ..clock };
+        for (reading, expected) in [(3 * day, 20_000 * day), (4 * day, 20_001 * day), (Duration::ZERO, 20_000 * day)] {
+            assert_eq!(clock.since_epoch_at(reading), expected);
+        }
+        assert!(clock.since_epoch_at(Duration::MAX) > clock.epoch, "the end of time is no wrap");
     }
 }

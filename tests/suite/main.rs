@@ -56,6 +56,7 @@ const FILES: &[&[harness::Test]] = &[
     http::methods::TESTS,
     http::paths::TESTS,
     http::scrape::TESTS,
+    process::clocks::TESTS,
     process::command_line::TESTS,
     process::configuration::TESTS,
     process::input::TESTS,

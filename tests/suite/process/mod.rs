@@ -1,5 +1,6 @@
 //! What the operator sees: options, files, signals, rights.
 
+pub(crate) mod clocks;
 pub(crate) mod command_line;
 pub(crate) mod configuration;
 pub(crate) mod input;
