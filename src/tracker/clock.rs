@@ -45,3 +45,74 @@ impl Expiry {
 /// Minutes after its last announce for which a torrent without peers is kept, if it was ever completed; others are
 /// forgotten at once.
 pub const TORRENT_LIFETIME: u32 = 24 * 60;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use fastrand::Rng;
+    use proptest::prelude::*;
+
+    use super::super::model::config;
+    use super::super::testing::TestTracker;
+    use super::super::{AnnounceRequest, Event, InfoHash, Intervals, Ipv4Only, PeerRequest};
+    use super::*;
+
+    const LAST: Minute = Minute(u32::MAX);
+
+    fn announce(tracker: &TestTracker<Ipv4Only>, peer: u8, event: Event, now: Minute) {
+        let endpoint = SocketAddr::from((Ipv4Addr::new(192, 0, 2, peer), 6881));
+        let seeder = event == Event::Completed;
+        let request = AnnounceRequest { info_hash: InfoHash([7; 20]), endpoint, seeder, uploaded: false, event };
+        tracker.announce(&request, now, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+    }
+
+    fn peers(tracker: &TestTracker<Ipv4Only>) -> usize {
+        tracker.store().census().peers.peers()
+    }
+
+    #[test]
+    fn at_the_last_minute_nothing_wraps_or_panics() {
+        assert_eq!((LAST + 1, LAST + u32::MAX, Minute(0) + 7), (LAST, LAST, Minute(7)));
+        assert_eq!((LAST.since(Minute(0)), Minute(0).since(LAST), LAST.since(LAST)), (u32::MAX, 0, 0));
+        let expiry = |now| Expiry { now, peer_lifetime: 45 };
+        assert_eq!(expiry(LAST).last_heard_of(), Minute(u32::MAX - 46));
+        assert_eq!(expiry(Minute(3)).last_heard_of(), Minute(0), "nobody was heard of before the first minute");
+        // Time stands still from then on.
+        let tracker = TestTracker::plain(super::super::Capacity::NONE, LAST);
+        announce(&tracker, 1, Event::Completed, LAST);
+        announce(&tracker, 1, Event::Update, LAST + 1);
+        tracker.sweep(LAST, || ());
+        assert_eq!(peers(&tracker), 1);
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        /// The first minutes of the epoch, the last ones, and some between.
+        #[test]
+        fn whenever_it_is_a_silent_peer_is_kept_for_its_lifetime_and_not_longer(
+            start in prop_oneof![0..300_u32, Just(29_000_000), u32::MAX - 1600..=u32::MAX - 1541],
+            interval in prop_oneof![Just(300), Just(1800), Just(3600)],
+            comes in prop::collection::vec(0..100_u32, 1..5),
+        ) {
+            let intervals = Intervals::new(interval, None);
+            let tracker = TestTracker::with_intervals(intervals, Minute(start));
+            let (first, last) = (comes.iter().min().copied().unwrap_or(0), comes.iter().max().copied().unwrap_or(0));
+            // Every minute till the last of them is gone, then now and then till the torrent is, of which a download
+            // was completed.
+            let (gone, forgotten) = (last + intervals.peer_lifetime() + 1, last + TORRENT_LIFETIME + 1);
+            for minute in (0..=gone).chain((gone..forgotten).step_by(100)).chain([forgotten - 1, forgotten]) {
+                let now = Minute(start) + minute;
+                for (peer, _) in (1..).zip(&comes).filter(|(_, came)| **came == minute) {
+                    announce(&tracker, peer, Event::Completed, now);
+                }
+                tracker.sweep(now, || ());
+                let known = comes.iter().filter(|came| (**came..=**came + intervals.peer_lifetime()).contains(&minute));
+                prop_assert_eq!(peers(&tracker), known.count(), "{} after {}", minute, start);
+                let remembered = (first..=last + TORRENT_LIFETIME).contains(&minute);
+                prop_assert_eq!(tracker.store().census().torrents, usize::from(remembered), "{} after {}", minute, start);
+            }
+        }
+    }
+}
