@@ -55,12 +55,12 @@ fn parse(criterion: &mut Criterion) {
 }
 
 fn connection_ids(criterion: &mut Criterion) {
-    let ids = ConnectionIds::new((1, 2), NonZero::new(2).expect("2"));
+    let slot = ConnectionIds::new((1, 2), NonZero::new(2).expect("2")).slot(NOW);
     let address = asked::client(1).ip();
-    let id = ids.issue(address, NOW);
+    let id = slot.issue(address);
     let mut group = criterion.benchmark_group("connection-id");
-    group.bench_function("issue", |bencher| bencher.iter(|| ids.issue(black_box(address), NOW)));
-    group.bench_function("accept", |bencher| bencher.iter(|| ids.accepts(black_box(id), address, NOW)));
+    group.bench_function("issue", |bencher| bencher.iter(|| slot.issue(black_box(address))));
+    group.bench_function("accept", |bencher| bencher.iter(|| slot.accepts(black_box(id), address)));
     group.finish();
 }
 

@@ -83,7 +83,7 @@ impl<B: Build> Jailed<B> {
         for listener in udp {
             info!("listening on udp {}", listener.address);
             for driver in listener.sockets {
-                let service = udp::Service::new(Arc::clone(&tracker), ids, counters.for_worker(), new_rng()?);
+                let service = udp::Service::new(Arc::clone(&tracker), ids.clone(), counters.for_worker(), new_rng()?);
                 threads.answer_udp(driver, service, clock)?;
             }
         }

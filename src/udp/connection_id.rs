@@ -8,48 +8,97 @@ use siphasher::sip::SipHasher24;
 
 use crate::tracker::Minute;
 
-/// Issues and checks connection ids. An id is a keyed hash of the client's address and of a slot of time (a number of
-/// minutes), so nothing is stored for a client that has connected.
-#[derive(Debug, Clone, Copy)]
+/// Issues and checks connection ids. An id is a hash of the client's address under the key of a slot of time (a number
+/// of minutes), so nothing is stored for a client that has connected. The keys are derived from one secret.
+///
+/// The secret and the keys are never printed: neither this nor [`Slot`] implements `Debug`.
+#[derive(Clone)]
 pub struct ConnectionIds {
-    key: (u64, u64),
+    secret: Key,
     slot_minutes: u32,
+    /// The slot that was asked for last.
+    slot: Slot,
 }
 
+/// The ids of one slot of time, and of the one before.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    number: u32,
+    key: Key,
+    previous_key: Key,
+}
+
+#[derive(Clone, Copy)]
+struct Key(u64, u64);
+
 impl ConnectionIds {
-    /// Makes an issuer whose ids are accepted for one to two times `slot_minutes`. `key` is secret and random: whoever
-    /// knows it can announce from addresses that are not his own.
-    pub fn new(key: (u64, u64), slot_minutes: NonZeroU16) -> Self {
-        Self { key, slot_minutes: slot_minutes.get().into() }
+    /// Makes an issuer whose ids are accepted for one to two times `slot_minutes`. `secret` is random: whoever knows it
+    /// can announce from addresses that are not his own.
+    pub fn new(secret: (u64, u64), slot_minutes: NonZeroU16) -> Self {
+        let secret = Key(secret.0, secret.1);
+        Self { secret, slot_minutes: slot_minutes.get().into(), slot: secret.slot(0) }
     }
 
-    /// Returns the id for a client that connects `now`.
-    pub fn issue(&self, address: IpAddr, now: Minute) -> u64 {
-        self.id(address, self.slot(now))
+    /// Returns the present slot. Derives its keys if it has just begun.
+    #[inline]
+    pub fn slot(&mut self, now: Minute) -> Slot {
+        let number = now.0 / self.slot_minutes;
+        if self.slot.number != number {
+            self.slot = self.secret.slot(number);
+        }
+        self.slot
+    }
+}
+
+impl Slot {
+    /// Returns the id for a client that connects.
+    #[inline]
+    pub fn issue(&self, address: IpAddr) -> u64 {
+        self.key.id(address)
     }
 
-    /// Returns whether `id` was issued to this address, in the present slot of time or the previous one.
-    pub fn accepts(&self, id: u64, address: IpAddr, now: Minute) -> bool {
-        let slot = self.slot(now);
-        id == self.id(address, slot) || id == self.id(address, slot.wrapping_sub(1))
+    /// Returns whether `id` was issued to this address, in this slot of time or the previous one.
+    ///
+    /// How long it takes does not depend on how many bits of a guess are right: ids are compared as numbers of 64 bits,
+    /// by one instruction (on 32-bit machines by some without a jump). It shows only in which of the two slots a right
+    /// one was issued.
+    #[inline]
+    pub fn accepts(&self, id: u64, address: IpAddr) -> bool {
+        let equal = |issued: u64| issued ^ id == 0;
+        equal(self.key.id(address)) || equal(self.previous_key.id(address))
+    }
+}
+
+impl Key {
+    /// Derives the keys of a slot and of the one before.
+    #[cold]
+    fn slot(self, number: u32) -> Slot {
+        Slot { number, key: self.derive(number), previous_key: self.derive(number.wrapping_sub(1)) }
     }
 
-    fn slot(&self, now: Minute) -> u32 {
-        now.0 / self.slot_minutes
+    /// Derives the key of a slot. Who knows that key learns nothing of this one, nor of any other slot's.
+    fn derive(self, slot: u32) -> Self {
+        let half = |half: u64| self.hash(|hasher| hasher.write_u64(u64::from(slot) << 1 | half));
+        Self(half(0), half(1))
     }
 
-    fn id(&self, address: IpAddr, slot: u32) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
+    #[inline]
+    fn id(self, address: IpAddr) -> u64 {
         // Numbers, not slices of bytes: the compiler knows how long they are.
-        match address {
-            IpAddr::V4(v4) => hasher.write_u64(u64::from(slot) << 32 | u64::from(v4.to_bits())),
+        self.hash(|hasher| match address {
+            IpAddr::V4(v4) => hasher.write_u32(v4.to_bits()),
             IpAddr::V6(v6) => {
                 let [high, low] = halves(v6.to_bits());
                 hasher.write_u64(high);
                 hasher.write_u64(low);
-                hasher.write_u32(slot);
             }
-        }
+        })
+    }
+
+    #[inline]
+    fn hash(self, write: impl FnOnce(&mut SipHasher24)) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
+        write(&mut hasher);
         hasher.finish()
     }
 }
@@ -62,6 +111,7 @@ fn halves(bits: u128) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn ids(key: u64, minutes: u16) -> ConnectionIds {
         ConnectionIds::new((key, 1), NonZeroU16::new(minutes).unwrap())
@@ -69,16 +119,27 @@ mod tests {
 
     #[test]
     fn an_id_is_accepted_for_one_slot_and_refused_after_two() {
-        for minutes in [1, 2, 5, 60] {
-            let ids = ids(7, minutes);
-            for start in 1000..1000 + 2 * u32::from(minutes) {
+        for minutes in [1, 2, 5, 60, u16::MAX] {
+            let (mut ids, minutes) = (ids(7, minutes), u32::from(minutes));
+            let few = minutes.min(60);
+            for start in (0..2 * few).flat_map(|n| [1000 + 2 * minutes + n, u32::MAX - 3 * minutes - n]) {
                 let client = "192.0.2.1".parse().unwrap();
-                let id = ids.issue(client, Minute(start));
-                for age in 0..=u32::from(minutes) {
-                    assert!(ids.accepts(id, client, Minute(start + age)), "{minutes} {start} {age}");
+                let id = ids.slot(Minute(start)).issue(client);
+                for age in (0..=few).chain([minutes]) {
+                    assert!(ids.slot(Minute(start + age)).accepts(id, client), "{minutes} {start} {age}");
                 }
-                assert!(!ids.accepts(id, client, Minute(start + 2 * u32::from(minutes))));
-                assert!(!ids.accepts(id, client, Minute(start - 2 * u32::from(minutes))));
+                assert!(!ids.slot(Minute(start + 2 * minutes)).accepts(id, client));
+                assert!(!ids.slot(Minute(start - 2 * minutes)).accepts(id, client));
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_is_good_from_the_first_minute_to_the_last() {
+        for now in [0, 1, 59, 60, u32::MAX - 1, u32::MAX] {
+            for minutes in [1, 60, u16::MAX] {
+                let (slot, client) = (ids(7, minutes).slot(Minute(now)), "2001:db8::1".parse().unwrap());
+                assert!(slot.accepts(slot.issue(client), client), "{now} {minutes}");
             }
         }
     }
@@ -86,12 +147,32 @@ mod tests {
     #[test]
     fn an_id_is_of_use_to_one_address_at_one_tracker_only() {
         let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        let slot = |key| ids(key, 2).slot(Minute(50));
         for issued_to in addresses {
-            let id = ids(7, 2).issue(issued_to, Minute(50));
+            let id = slot(7).issue(issued_to);
             for address in addresses {
-                assert_eq!(ids(7, 2).accepts(id, address, Minute(50)), address == issued_to);
-                assert!(!ids(8, 2).accepts(id, address, Minute(50)), "another key");
+                assert_eq!(slot(7).accepts(id, address), address == issued_to);
+                assert!(!slot(8).accepts(id, address), "another key");
             }
         }
+    }
+
+    #[test]
+    fn an_id_with_any_wrong_bit_is_refused() {
+        let (slot, client) = (ids(7, 2).slot(Minute(50)), "192.0.2.1".parse().unwrap());
+        let id = slot.issue(client);
+        assert!((0..64).all(|bit| !slot.accepts(id ^ 1 << bit, client)));
+    }
+
+    #[test]
+    fn each_slot_has_a_key_of_its_own_that_is_derived_from_the_secret() {
+        let mut halves = BTreeSet::new();
+        for (key, number) in [7, 8].into_iter().flat_map(|key| (0..1000).map(move |number| (key, number))) {
+            let Slot { key: Key(a, b), .. } = Key(key, 1).slot(number);
+            halves.extend([a, b, key, 1]);
+        }
+        assert_eq!(halves.len(), 2 * 2 * 1000 + 3, "no half of a key is one of another's, or of a secret");
+        let (one, next) = (Key(7, 1).slot(41), Key(7, 1).slot(42));
+        assert_eq!((one.key.0, one.key.1), (next.previous_key.0, next.previous_key.1));
     }
 }

@@ -11,7 +11,7 @@ use crate::tracker::{
     PendingScrape, RefusalTerms, ScrapeCounts, Tracker,
 };
 
-use super::connection_id::ConnectionIds;
+use super::connection_id::{ConnectionIds, Slot};
 use super::packet::{self, ANNOUNCE_REPLY_LEN, Action, AnnounceBody, Hashes, PEER_LEN, REPLY_HEADER_LEN, UdpRequest};
 
 /// Most IPv4 peers in one reply. They make it 1220 bytes long, which fits every path that carries IPv6; for a narrower
@@ -76,13 +76,14 @@ impl<F: Flavour> Service<F> {
     /// A datagram without a valid connection id has not proved that it comes from its sender's address. It gets no
     /// reply longer than itself, so that the tracker cannot be used as an amplifier.
     pub fn answer(&mut self, questions: &mut [Question<'_>], now: Minute) {
+        let slot = self.ids.slot(now);
         let mut questions = questions.iter_mut();
         let mut announces = [const { PendingAnnounce::VACANT }; GROUP];
         let mut lens = [const { None }; GROUP];
         loop {
             let mut many = 0;
             for (announce, len) in announces.iter_mut().zip(&mut lens) {
-                let mut asked = questions.by_ref().filter_map(|question| self.answer_or_announce(question, now));
+                let mut asked = questions.by_ref().filter_map(|question| self.answer_or_announce(question, &slot, now));
                 let Some((pending, reply_len)) = asked.next() else { break };
                 *announce = pending;
                 *len = Some(reply_len);
@@ -105,10 +106,11 @@ impl<F: Flavour> Service<F> {
     fn answer_or_announce<'a>(
         &mut self,
         question: &'a mut Question<'_>,
+        slot: &Slot,
         now: Minute,
     ) -> Option<(PendingAnnounce<'a>, &'a mut usize)> {
         let Question { datagram, from, reply, reply_len } = question;
-        let Self { ids, worker_counters, .. } = self;
+        let Self { worker_counters, .. } = self;
         let client = from.ip();
         worker_counters.count_from(Counter::UdpReceived, client);
         // Nobody can receive on port 0: a reply would get no further than the next router.
@@ -120,8 +122,8 @@ impl<F: Flavour> Service<F> {
         };
         *reply_len = if action == Action::Connect {
             worker_counters.count_from(Counter::UdpConnected, client);
-            packet::write_connect(reply, transaction_id, ids.issue(client, now))
-        } else if !ids.accepts(connection_id, client, now) {
+            packet::write_connect(reply, transaction_id, slot.issue(client))
+        } else if !slot.accepts(connection_id, client) {
             worker_counters.count_from(Counter::UdpMismatched, client);
             let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
             packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
