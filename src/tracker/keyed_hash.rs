@@ -10,7 +10,9 @@ use std::ops::RangeInclusive;
 use super::InfoHash;
 
 /// The secret key of one process: 48 random bytes. Two processes place the same torrent differently.
-#[derive(Debug, Clone, Copy)]
+///
+/// It is never printed: it does not implement `Debug`.
+#[derive(Clone, Copy)]
 pub struct HashKey {
     sip: (u64, u64),
     fold: [u64; 4],
@@ -72,6 +74,7 @@ fn fold(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::is_printable;
     use super::*;
 
     #[test]
@@ -82,6 +85,11 @@ mod tests {
         assert_ne!(one.hash_info_hash(&hash), two.hash_info_hash(&hash));
         assert_ne!(one.hash_endpoint(0, 99), two.hash_endpoint(0, 99));
         assert_ne!(one.id(), two.id());
+    }
+
+    #[test]
+    fn no_key_can_be_printed() {
+        assert!(!is_printable!(HashKey) && is_printable!(InfoHash));
     }
 
     #[test]

@@ -57,6 +57,25 @@ impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
     }
 }
 
+/// Tells whether a type implements `Debug`, by which secrets would get into logs.
+macro_rules! is_printable {
+    ($type:ty) => {{
+        struct Probe<T>(std::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "a type has the one or the other")]
+        trait Otherwise {
+            const PRINTS: bool = false;
+        }
+        impl<T> Otherwise for Probe<T> {}
+        // Where it applies, it is preferred to the trait's.
+        #[allow(dead_code, reason = "a type has the one or the other")]
+        impl<T: std::fmt::Debug> Probe<T> {
+            const PRINTS: bool = true;
+        }
+        Probe::<$type>::PRINTS
+    }};
+}
+pub(crate) use is_printable;
+
 /// Returns the key of every tracker of a test.
 pub(crate) fn key() -> HashKey {
     HashKey::from_bytes(&std::array::from_fn(|i| (i * 53 + 7) as u8))

@@ -111,6 +111,7 @@ fn halves(bits: u128) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::testing::is_printable;
     use std::collections::BTreeSet;
 
     fn ids(key: u64, minutes: u16) -> ConnectionIds {
@@ -162,6 +163,11 @@ mod tests {
         let (slot, client) = (ids(7, 2).slot(Minute(50)), "192.0.2.1".parse().unwrap());
         let id = slot.issue(client);
         assert!((0..64).all(|bit| !slot.accepts(id ^ 1 << bit, client)));
+    }
+
+    #[test]
+    fn neither_the_secret_nor_a_key_can_be_printed() {
+        assert!(!is_printable!(ConnectionIds) && !is_printable!(Slot) && !is_printable!(Key));
     }
 
     #[test]
