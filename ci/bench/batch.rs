@@ -83,7 +83,7 @@ fn measure(torrents: u32, peers: u32, datagrams: usize, rounds: u32) -> f64 {
 fn answer(service: &mut Service<Plain>, batch: &[Datagram], replies: &mut [[u8; REPLY_BUFFER_LEN]]) {
     let mut questions: Vec<_> =
         batch.iter().zip(replies).map(|((datagram, from), reply)| Question::new(datagram, *from, reply)).collect();
-    service.answer(&mut questions, NOW);
+    service.answer(&mut questions, NOW.into());
     black_box(questions);
 }
 

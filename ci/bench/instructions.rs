@@ -102,7 +102,7 @@ impl Udp {
             .zip(&mut self.replies)
             .map(|((datagram, from), reply)| Question::new(datagram, *from, reply))
             .collect();
-        self.service.answer(&mut questions, NOW);
+        self.service.answer(&mut questions, NOW.into());
         &self.replies[0]
     }
 }

@@ -114,7 +114,7 @@ fn work(mut service: Service<Plain>, datagrams: &Datagrams, begin: &Barrier, sec
                 .zip(&mut replies)
                 .map(|((datagram, n), reply)| Question::new(datagram, asked::client(*n), reply))
                 .collect();
-            service.answer(&mut questions, NOW);
+            service.answer(&mut questions, NOW.into());
             let answered = |question: &Question<'_>| question.answer().starts_with(&[0, 0, 0, 1]);
             assert!(questions.iter().all(answered), "announces are answered");
         }
@@ -160,7 +160,7 @@ fn full(shape: Shape) -> Arc<Tracker<Plain>> {
     let mut reply = [0; REPLY_BUFFER_LEN];
     for n in 0..PEERS {
         let datagram = announce(shape, n);
-        service.answer(&mut [Question::new(&datagram, asked::client(n), &mut reply)], NOW);
+        service.answer(&mut [Question::new(&datagram, asked::client(n), &mut reply)], NOW.into());
     }
     assert_eq!(tracker.store().census().peers.peers(), PEERS as usize);
     tracker

@@ -17,7 +17,7 @@ use crate::tracker::store::Store;
 use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
     AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Minute, Open, PeerRequest,
-    Standalone, Tracker,
+    Second, Standalone, Tracker,
 };
 
 use super::address::{BadAddress, address};
@@ -367,8 +367,8 @@ impl Incoming for DuplexStream {
 pub(super) struct Still;
 
 impl Clock for Still {
-    fn now(self) -> Minute {
-        NOW
+    fn second(self) -> Second {
+        NOW.into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::tracker::{Clock, Minute};
+use crate::tracker::{Clock, Second};
 
 /// Begins with the wall clock and goes on with the time since the machine was started, in which it may have slept.
 /// Whoever sets the wall clock right while the tracker runs makes no peer older or younger; a peer that was silent while
@@ -53,19 +53,13 @@ impl MonotonicClock {
 }
 
 impl Clock for MonotonicClock {
-    fn now(self) -> Minute {
-        minute_at(self.since_epoch())
+    fn second(self) -> Second {
+        Second(self.since_epoch().as_secs())
     }
 }
 
 fn read(clock: ClockId) -> Option<Duration> {
     clock_gettime(clock).ok().map(Duration::from)
-}
-
-/// Returns the minute at a time since the Unix epoch. There are enough of them until the year 10136; from then on it is
-/// the last one for ever.
-fn minute_at(since_epoch: Duration) -> Minute {
-    Minute(u32::try_from(since_epoch.as_secs() / 60).unwrap_or(u32::MAX))
 }
 
 fn rest_of_minute(since_epoch: Duration) -> Duration {
@@ -77,23 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minutes_are_those_of_the_unix_epoch_to_the_last_one() {
-        const LAST: u64 = u32::MAX as u64;
-        for (seconds, minute, rest) in [
-            (0, 0, 60),
-            (59, 0, 1),
-            (60 * 29_000_000 + 30, 29_000_000, 30),
-            (60 * LAST - 1, u32::MAX - 1, 1),
-            (60 * LAST, u32::MAX, 60),
-            (60 * LAST + 60, u32::MAX, 60),
-            (u64::MAX, u32::MAX, 60 - u64::MAX % 60),
-        ] {
-            let time = Duration::from_secs(seconds);
-            assert_eq!(
-                (minute_at(time), rest_of_minute(time)),
-                (Minute(minute), Duration::from_secs(rest)),
-                "{seconds}"
-            );
+    fn the_rest_of_a_minute_is_never_nothing() {
+        for (time, rest) in [(0, 60), (1, 59), (59, 1), (60, 60), (u64::MAX, 60 - u64::MAX % 60)] {
+            assert_eq!(rest_of_minute(Duration::from_secs(time)), Duration::from_secs(rest), "{time}");
         }
         assert_eq!(rest_of_minute(Duration::new(59, 999_999_999)), Duration::from_nanos(1));
     }

@@ -20,10 +20,35 @@ impl Add<u32> for Minute {
     }
 }
 
-/// Tells the front ends the minute that they pass to the tracker.
+/// Seconds since the Unix epoch, on the same clock as [`Minute`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Second(pub u64);
+
+impl Second {
+    /// Returns the minute that the second is of. There are enough of them until the year 10136; from then on it is the
+    /// last one for ever.
+    #[inline]
+    pub fn minute(self) -> Minute {
+        Minute(u32::try_from(self.0 / 60).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Minute> for Second {
+    /// Returns the first second of the minute.
+    fn from(minute: Minute) -> Self {
+        Self(u64::from(minute.0) * 60)
+    }
+}
+
+/// Tells the front ends the time that they pass on.
 pub trait Clock: Copy + Send + Sync + 'static {
-    /// Returns the present minute: never less than one that was returned before, whatever happens to the wall clock.
-    fn now(self) -> Minute;
+    /// Returns the present second: never less than one that was returned before, whatever happens to the wall clock.
+    fn second(self) -> Second;
+
+    /// Returns the present minute.
+    fn now(self) -> Minute {
+        self.second().minute()
+    }
 }
 
 /// Which peers have expired: those that were last heard of more than `peer_lifetime` minutes before `now`.
@@ -69,6 +94,24 @@ mod tests {
 
     fn peers(tracker: &TestTracker<Ipv4Only>) -> usize {
         tracker.store().census().peers.peers()
+    }
+
+    #[test]
+    fn seconds_are_of_their_minute_to_the_last_one() {
+        const FIRST_OF_LAST: u64 = 60 * u32::MAX as u64;
+        for (second, minute) in [
+            (0, 0),
+            (59, 0),
+            (60, 1),
+            (60 * 29_000_000 + 30, 29_000_000),
+            (FIRST_OF_LAST - 1, u32::MAX - 1),
+            (FIRST_OF_LAST, u32::MAX),
+            (FIRST_OF_LAST + 60, u32::MAX),
+            (u64::MAX, u32::MAX),
+        ] {
+            assert_eq!(Second(second).minute(), Minute(minute), "{second}");
+        }
+        assert_eq!((Second::from(Minute(0)), Second::from(LAST)), (Second(0), Second(FIRST_OF_LAST)));
     }
 
     #[test]

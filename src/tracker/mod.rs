@@ -46,7 +46,7 @@ pub mod table;
 pub use absorb::AbsorbError;
 pub use announce::{AnnounceOutcome, AnnounceRequest, Event, PendingAnnounce};
 pub use capacity::Capacity;
-pub use clock::{Clock, Minute};
+pub use clock::{Clock, Minute, Second};
 pub use counts::{ScrapeCounts, SwarmCounts};
 pub use error::AnnounceError;
 pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};

@@ -56,7 +56,7 @@ pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: imp
     while !stop.is_stopped() {
         match driver.receive(&mut batch) {
             Ok(()) => {
-                driver.answer(&mut batch, |questions| service.answer(questions, clock.now()));
+                driver.answer(&mut batch, |questions| service.answer(questions, clock.second()));
                 driver.send(&mut batch);
             }
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::tracker::flavour::Standalone;
     use crate::tracker::testing::{NotThatOne, TestTracker};
-    use crate::tracker::{Capacity, Ipv4Only, Minute};
+    use crate::tracker::{Capacity, Ipv4Only, Minute, Second};
 
     const NOW: Minute = Minute(1000);
 
@@ -202,8 +202,8 @@ mod tests {
     struct Fixed;
 
     impl Clock for Fixed {
-        fn now(self) -> Minute {
-            NOW
+        fn second(self) -> Second {
+            NOW.into()
         }
     }
 

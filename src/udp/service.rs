@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::{
     AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
-    PendingScrape, RefusalTerms, ScrapeCounts, Tracker,
+    PendingScrape, RefusalTerms, ScrapeCounts, Second, Tracker,
 };
 
 use super::connection_id::{ConnectionIds, Slot};
@@ -75,7 +75,8 @@ impl<F: Flavour> Service<F> {
     ///
     /// A datagram without a valid connection id has not proved that it comes from its sender's address. It gets no
     /// reply longer than itself, so that the tracker cannot be used as an amplifier.
-    pub fn answer(&mut self, questions: &mut [Question<'_>], now: Minute) {
+    pub fn answer(&mut self, questions: &mut [Question<'_>], second: Second) {
+        let now = second.minute();
         let slot = self.ids.slot(now);
         let mut questions = questions.iter_mut();
         let mut announces = [const { PendingAnnounce::VACANT }; GROUP];

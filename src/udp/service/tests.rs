@@ -29,7 +29,7 @@ fn client(n: u8) -> SocketAddr {
 fn ask<F: Flavour>(service: &mut Service<F>, datagram: &[u8], from: SocketAddr) -> Vec<u8> {
     let mut reply = [0xff; REPLY_BUFFER_LEN];
     let mut questions = [Question::new(datagram, from, &mut reply)];
-    service.answer(&mut questions, NOW);
+    service.answer(&mut questions, NOW.into());
     questions[0].answer().to_vec()
 }
 
@@ -83,7 +83,7 @@ fn each_of_many_gets_its_own_reply() {
         .zip(&mut buffers)
         .map(|((datagram, from), buffer)| Question::new(datagram, *from, buffer))
         .collect();
-    service.answer(&mut questions, NOW);
+    service.answer(&mut questions, NOW.into());
     let replies: Vec<_> = questions.iter().map(Question::answer).collect();
     let begins: Vec<_> = replies.iter().map(|reply| reply.get(..8).unwrap_or_default()).collect();
     let header = |action, transaction_id| [0, 0, 0, action, 0, 0, 0, transaction_id];
@@ -112,7 +112,7 @@ fn in_short_memory_a_reply_has_fewer_peers_or_there_is_none() {
             .zip(&mut memory)
             .map(|(datagram, reply)| Question::new(datagram, client(6), &mut reply[..lent]))
             .collect();
-        service.answer(&mut questions, NOW);
+        service.answer(&mut questions, NOW.into());
         // Peers are written in steps of eight bytes.
         let peers = lent.saturating_sub(ANNOUNCE_REPLY_LEN + PeerBuffer::SPARE) / PEER_LEN;
         let announced = if lent < ANNOUNCE_REPLY_LEN { 0 } else { ANNOUNCE_REPLY_LEN + peers.min(5) * PEER_LEN };
