@@ -149,7 +149,7 @@ impl Default for GeneralSettings {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitSettings {
     /// Torrents held at most; 0 leaves it to the memory.
     pub torrents: u64,
@@ -157,4 +157,12 @@ pub struct LimitSettings {
     pub peers: u64,
     /// TCP connections held open at most; 0 leaves it to the memory and the limit of open files.
     pub connections: u64,
+    /// Errors a second to an address that has not proved itself over UDP; 0 is no limit.
+    pub udp_errors_per_address: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { torrents: 0, peers: 0, connections: 0, udp_errors_per_address: 1000 }
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::TcpListener;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::log::Log;
 use crate::stats::Counters;
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{Clock as _, Intervals, Tracker};
-use crate::udp::{self, ConnectionIds};
+use crate::udp::{self, ConnectionIds, ErrorLimit};
 
 use super::bound::{Bound, Listener};
 use super::clock::MonotonicClock;
@@ -61,6 +62,8 @@ impl<B: Build> Jailed<B> {
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
         let clock = MonotonicClock::start();
         let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
+        let error_limit = NonZero::new(settings.limits.udp_errors_per_address);
+        let error_limit = error_limit.map(|each| Ok(Arc::new(ErrorLimit::new(random_words()?, each)))).transpose()?;
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
         let capacity = limits::capacity::<B::Families>(&settings.limits, memory);
         let intervals = Intervals::new(settings.tracker.interval, settings.tracker.min_interval);
@@ -84,7 +87,7 @@ impl<B: Build> Jailed<B> {
             info!("listening on udp {}", listener.address);
             for driver in listener.sockets {
                 let service = udp::Service::new(Arc::clone(&tracker), ids.clone(), counters.for_worker(), new_rng()?);
-                threads.answer_udp(driver, service, clock)?;
+                threads.answer_udp(driver, service.with_error_limit(error_limit.clone()), clock)?;
             }
         }
         let connection_limit = http::ConnectionLimit::new(connections);

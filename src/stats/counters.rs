@@ -33,6 +33,8 @@ pub enum Counter {
     UdpScraped,
     /// Datagrams with a wrong or expired connection id.
     UdpMismatched,
+    /// Those of them that get no answer, because their address has had enough.
+    UdpWithheld,
     /// Datagrams that get no answer: malformed, or from port 0.
     UdpDropped,
     /// Announces over UDP that are too short.

@@ -12,6 +12,7 @@ use crate::tracker::{
 };
 
 use super::connection_id::{ConnectionIds, Slot};
+use super::error_limit::ErrorLimit;
 use super::packet::{self, ANNOUNCE_REPLY_LEN, Action, AnnounceBody, Hashes, PEER_LEN, REPLY_HEADER_LEN, UdpRequest};
 
 /// Most IPv4 peers in one reply. They make it 1220 bytes long, which fits every path that carries IPv6; for a narrower
@@ -61,6 +62,8 @@ impl<'a> Question<'a> {
 pub struct Service<F: Flavour> {
     tracker: Arc<Tracker<F>>,
     ids: ConnectionIds,
+    /// Of the errors to those who have not proved themselves; `None`: there is no limit.
+    error_limit: Option<Arc<ErrorLimit>>,
     worker_counters: Arc<WorkerCounters>,
     rng: Rng,
 }
@@ -68,13 +71,20 @@ pub struct Service<F: Flavour> {
 impl<F: Flavour> Service<F> {
     /// Makes the service of one worker, which alone writes `worker_counters`.
     pub fn new(tracker: Arc<Tracker<F>>, ids: ConnectionIds, worker_counters: Arc<WorkerCounters>, rng: Rng) -> Self {
-        Self { tracker, ids, worker_counters, rng }
+        Self { tracker, ids, error_limit: None, worker_counters, rng }
+    }
+
+    /// Limits the errors to those who have not proved themselves, as all workers that have the same limit send them.
+    #[must_use]
+    pub fn with_error_limit(self, limit: Option<Arc<ErrorLimit>>) -> Self {
+        Self { error_limit: limit, ..self }
     }
 
     /// Writes the reply to each question into the question's memory, and sets its length.
     ///
     /// A datagram without a valid connection id has not proved that it comes from its sender's address. It gets no
-    /// reply longer than itself, so that the tracker cannot be used as an amplifier.
+    /// reply longer than itself, so that the tracker cannot be used as an amplifier; and there is a limit to the errors
+    /// that are sent to one address, so that it cannot be used to flood another.
     pub fn answer(&mut self, questions: &mut [Question<'_>], second: Second) {
         let now = second.minute();
         let slot = self.ids.slot(now);
@@ -84,7 +94,8 @@ impl<F: Flavour> Service<F> {
         loop {
             let mut many = 0;
             for (announce, len) in announces.iter_mut().zip(&mut lens) {
-                let mut asked = questions.by_ref().filter_map(|question| self.answer_or_announce(question, &slot, now));
+                let mut asked =
+                    questions.by_ref().filter_map(|question| self.answer_or_announce(question, &slot, second));
                 let Some((pending, reply_len)) = asked.next() else { break };
                 *announce = pending;
                 *len = Some(reply_len);
@@ -108,7 +119,7 @@ impl<F: Flavour> Service<F> {
         &mut self,
         question: &'a mut Question<'_>,
         slot: &Slot,
-        now: Minute,
+        second: Second,
     ) -> Option<(PendingAnnounce<'a>, &'a mut usize)> {
         let Question { datagram, from, reply, reply_len } = question;
         let Self { worker_counters, .. } = self;
@@ -125,15 +136,13 @@ impl<F: Flavour> Service<F> {
             worker_counters.count_from(Counter::UdpConnected, client);
             packet::write_connect(reply, transaction_id, slot.issue(client))
         } else if !slot.accepts(connection_id, client) {
-            worker_counters.count_from(Counter::UdpMismatched, client);
-            let room = datagram.len().saturating_sub(REPLY_HEADER_LEN);
-            packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
+            self.refuse_unproved(datagram.len(), client, second, transaction_id, reply)
         } else {
             match action {
                 Action::Announce(body) => {
                     return Some((prepare_announce(&body, *from, transaction_id, reply), reply_len));
                 }
-                Action::Scrape(hashes) => self.scrape(hashes, client, now, transaction_id, reply),
+                Action::Scrape(hashes) => self.scrape(hashes, client, second.minute(), transaction_id, reply),
                 Action::Truncated | Action::Connect => {
                     worker_counters.count_from(Counter::UdpTruncated, client);
                     packet::write_error(reply, transaction_id, TRUNCATED)
@@ -141,6 +150,26 @@ impl<F: Flavour> Service<F> {
             }
         };
         None
+    }
+
+    /// Answers a datagram of `len` bytes with a wrong connection id by an error that is no longer, unless the address has
+    /// been sent enough of them. Returns its length.
+    #[cold]
+    fn refuse_unproved(
+        &self,
+        len: usize,
+        client: IpAddr,
+        second: Second,
+        transaction_id: u32,
+        reply: &mut [u8],
+    ) -> usize {
+        self.worker_counters.count_from(Counter::UdpMismatched, client);
+        if self.error_limit.as_ref().is_some_and(|limit| !limit.allows(client, second)) {
+            self.worker_counters.count_from(Counter::UdpWithheld, client);
+            return 0;
+        }
+        let room = len.saturating_sub(REPLY_HEADER_LEN);
+        packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
     }
 
     /// Completes the reply to an announce that has been run. Returns its length.

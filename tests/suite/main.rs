@@ -94,6 +94,7 @@ const FILES: &[&[harness::Test]] = &[
     udp::peers::TESTS,
     udp::capacity::TESTS,
     udp::sockets::TESTS,
+    udp::unproved::TESTS,
 ];
 
 fn main() -> ExitCode {

@@ -64,5 +64,23 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &[],
         },
+        KeySpec {
+            name: "limits.udp_errors_per_address",
+            original: None,
+            takes: ValueType::Number {
+                min: 0,
+                max: u32::MAX as u64,
+                set: |s, number| {
+                    s.limits.udp_errors_per_address = number.try_into()?;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("1000", None),
+            example: "100",
+            summary: "Errors a second to an IPv4 address or IPv6 /64 that sends wrong connection ids",
+            explanation: "0 is no limit. Clients behind one address all need that error after a restart of the tracker.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
     ],
 };

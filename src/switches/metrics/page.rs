@@ -21,12 +21,13 @@ const UDP: &str = "udp";
 type CounterByProtocol = &'static [(&'static str, Counter)];
 
 /// Requests of each family: the name, what is counted, and where.
-pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 6] = [
+pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 7] = [
     ("announces", "Announces answered", &[(HTTP, Counter::TcpAnnounced), (UDP, Counter::UdpAnnounced)]),
     ("scrapes", "Scrapes answered", &[(HTTP, Counter::TcpScraped), (UDP, Counter::UdpScraped)]),
     ("connects", "Connection ids given", &[(UDP, Counter::UdpConnected)]),
     ("connections", "TCP connections accepted", &[(HTTP, Counter::TcpAccepted)]),
     ("datagrams", "UDP datagrams received", &[(UDP, Counter::UdpReceived)]),
+    ("errors_withheld", "Errors not sent because of limits.udp_errors_per_address", &[(UDP, Counter::UdpWithheld)]),
     ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
 

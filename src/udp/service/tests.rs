@@ -1,3 +1,5 @@
+mod unproved;
+
 use super::*;
 use crate::stats::{AddressFamily, Counters};
 use crate::tracker::flavour::Standalone;
@@ -198,19 +200,6 @@ fn a_scrape_tells_nothing_of_what_is_not_served() {
 }
 
 #[test]
-fn a_wrong_connection_id_is_an_error_that_is_no_longer_than_the_question() {
-    let mut service = service();
-    for (action, body) in [(1, announce_body(&leecher(), 0)), (2, vec![7; 20]), (2, vec![]), (1, vec![7; 3])] {
-        let datagram = request(ids().slot(NOW).issue(client(2).ip()), action, 77, &body);
-        let reply = ask(&mut service, &datagram, client(1));
-        assert_eq!(reply[..8], [0, 0, 0, 3, 0, 0, 0, 77]);
-        assert!(reply.len() <= datagram.len());
-        assert!(MISMATCH.as_bytes().starts_with(&reply[8..]) && reply.len() > 8);
-    }
-    assert_eq!(service.tracker.store().census().torrents, 0);
-}
-
-#[test]
 fn what_comes_from_port_0_is_dropped() {
     let from = SocketAddr::from(([192, 0, 2, 1], 0));
     assert_eq!(ask(&mut service(), &request(PROTOCOL_ID, 0, 5, &[]), from), []);
@@ -249,16 +238,6 @@ fn what_is_not_served_is_counted_by_its_reason() {
 }
 
 proptest! {
-    #[test]
-    fn nobody_unproved_gets_more_than_he_sent(body in prop::collection::vec(any::<u8>(), 0..2000), action in 0..4_u32,
-                                              id in prop_oneof![Just(PROTOCOL_ID), any::<u64>()]) {
-        let mut service = service();
-        for datagram in [request(id, action, 1, &body), body] {
-            let reply = ask(&mut service, &datagram, client(1));
-            prop_assert!(reply.len() <= datagram.len());
-        }
-    }
-
     #[test]
     fn whoever_has_proved_himself_may_send_anything(body in prop::collection::vec(any::<u8>(), 0..2000),
                                                     action in 0..4_u32) {

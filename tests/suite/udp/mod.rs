@@ -5,3 +5,4 @@ pub(crate) mod exchange;
 pub(crate) mod hostile;
 pub(crate) mod peers;
 pub(crate) mod sockets;
+pub(crate) mod unproved;
