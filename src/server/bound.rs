@@ -15,6 +15,7 @@ use crate::tracker::AddressFamilies as _;
 use super::error::StartError;
 use super::interruptible::Interruptible;
 use super::limits;
+use super::memory;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
 use super::wildcards;
@@ -74,7 +75,7 @@ impl<B: Build> Bound<B> {
         // An HTTP worker accepts one connection before it waits for a permit.
         let http_files = tcp_workers * (EVENT_LOOP_FILES + 2 * settings.listen.tcp.len());
         let files = EVENT_LOOP_FILES + http_files + udp_workers * settings.listen.udp.len();
-        let memory = limits::memory();
+        let memory = memory::usable();
         let connections = limits::connections(&settings.limits, files, memory);
         let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM, |socket| Ok(socket.into()))?;
         let drive = |socket| UdpSocket::from(socket).try_into();

@@ -1,10 +1,6 @@
 //! The bounds on what strangers can make the tracker hold, from the settings or from what the machine has.
 
-use std::fs;
-use std::path::Path;
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::sysinfo::sysinfo;
 use tracing::warn;
 
 use crate::config;
@@ -21,22 +17,6 @@ const IPV6_PEER: u64 = 64;
 const CONNECTION: u64 = 16 << 10;
 /// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
 const OTHER_FILES: u64 = 32;
-
-/// Returns the memory that this process may use, in bytes: the machine's, or what its control group leaves it. Read while the
-/// file system is still in sight.
-pub(super) fn memory() -> u64 {
-    let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total());
-    control_group().map_or(machine, |limit| limit.min(machine))
-}
-
-/// Returns `memory.max` of the process's own group, in version 2 of control groups; `None` if it sets no limit. In a
-/// container, the own group is the root.
-fn control_group() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let file = Path::new("/sys/fs/cgroup").join(own).join("memory.max");
-    fs::read_to_string(file).ok()?.trim().parse().ok()
-}
 
 /// Returns how many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
 pub(super) fn capacity<F: AddressFamilies>(limits: &config::LimitSettings, memory: u64) -> Capacity {

@@ -12,6 +12,7 @@ mod inside;
 mod interruptible;
 mod jailed;
 mod limits;
+mod memory;
 mod notify;
 mod plug;
 mod running;

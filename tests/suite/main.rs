@@ -59,6 +59,7 @@ const FILES: &[&[harness::Test]] = &[
     process::clocks::TESTS,
     process::command_line::TESTS,
     process::configuration::TESTS,
+    process::control_group::TESTS,
     process::input::TESTS,
     process::interrupted::TESTS,
     process::intervals::TESTS,

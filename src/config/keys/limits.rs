@@ -5,7 +5,7 @@ use super::value_type::ValueType;
 
 pub(super) static SECTION: Section = Section {
     name: "limits",
-    note: "The memory is the machine's, or what the process's control group may use, whichever is less.",
+    note: "The memory is the machine's, or what the process's control group and its parents may use, whichever is least.",
     keys: &[
         KeySpec {
             name: "limits.torrents",
