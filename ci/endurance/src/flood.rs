@@ -130,3 +130,54 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{TRACKER, stranger};
+
+    /// Runs a flood of two connections against a server that takes what comes, as often as each is looked at.
+    fn against(manner: Manner, looks: usize, mut serve: impl FnMut(Vec<TcpStream>) -> Vec<TcpStream>) -> Outcome {
+        let listener = TcpListener::bind((TRACKER, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let served = RefCell::new((0, Vec::new(), &mut serve));
+        run(manner, 2, stranger(9), listener.local_addr().unwrap(), || {
+            let mut served = served.borrow_mut();
+            served.0 += 1;
+            let mut streams = std::mem::take(&mut served.1);
+            streams.extend(listener.incoming().map_while(Result::ok));
+            served.1 = (served.2)(streams);
+            served.0 > looks
+        })
+    }
+
+    #[test]
+    fn what_is_closed_comes_again() {
+        let outcome = against(Manner::Silent, 4, |_| Vec::new());
+        assert!(outcome.opened > 2 && outcome.closed == outcome.opened - 2, "{outcome:?}");
+    }
+
+    #[test]
+    fn each_manner_says_what_it_says() {
+        let day = Duration::from_secs(86_400);
+        let says = |manner| {
+            let mut said = Vec::new();
+            let outcome = against(manner, 3, |mut streams| {
+                for stream in &mut streams {
+                    stream.set_nonblocking(true).unwrap();
+                    let _ = stream.read_to_end(&mut said);
+                }
+                streams
+            });
+            assert_eq!((outcome.opened, outcome.closed), (2, 0));
+            String::from_utf8(said).unwrap()
+        };
+        assert_eq!(says(Manner::Silent), "");
+        assert_eq!(says(Manner::Trickling(day)), "GG");
+        assert_eq!(says(Manner::KeptAlive(day)).matches("Connection: keep-alive").count(), 2);
+        assert_eq!(says(Manner::Reading(1)).matches("GET /scrape HTTP").count(), 2);
+    }
+}
