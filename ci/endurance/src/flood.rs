@@ -126,7 +126,8 @@ impl Connection {
                 let announce = Announce { info_hash: info_hash(b"kept", 1), port: 9, left: 1, event: Event::None };
                 announce.http("keep-alive").into_bytes()
             }
-            Manner::Reading(_) => get("/scrape").into_bytes(),
+            // Who is told to come later stays.
+            Manner::Reading(_) => get("/scrape").replace("close", "keep-alive").into_bytes(),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Tracker {
     pub udp: SocketAddr,
     pub tcp: SocketAddr,
     pub at_start: Use,
+    /// Bytes of the log that the start takes.
+    said_at_start: usize,
 }
 
 /// What it uses.
@@ -65,7 +67,7 @@ impl Tracker {
         let child = command.stderr(File::create(directory.join("log"))?).spawn()?;
         let nowhere = SocketAddr::from((TRACKER, 0));
         let at_start = Use { memory: 0, peak: 0, threads: 0, files: 0 };
-        let mut tracker = Self { child, directory, udp: nowhere, tcp: nowhere, at_start };
+        let mut tracker = Self { child, directory, udp: nowhere, tcp: nowhere, at_start, said_at_start: 0 };
         let begun = Instant::now();
         while !tracker.log().contains("features: ") {
             if tracker.ended()?.is_some() || begun.elapsed() > PATIENCE {
@@ -77,6 +79,7 @@ impl Tracker {
         // The first datagram is answered: all threads are there.
         crate::udp::Client::connect(crate::GOOD, tracker.udp)?;
         tracker.at_start = tracker.uses()?;
+        tracker.said_at_start = tracker.log().len();
         Ok(tracker)
     }
 
@@ -115,7 +118,8 @@ impl Tracker {
         })
     }
 
-    /// Ends it with SIGTERM, upon which it has to end with code 0 in its own time. Returns its log.
+    /// Ends it with SIGTERM, upon which it has to end with code 0 in its own time. Returns its log since the
+    /// start.
     pub fn stop(mut self) -> Result<String> {
         if let Some(status) = self.ended()? {
             return Err(format!("it ended by itself: {}", told(status)).into());
@@ -129,7 +133,11 @@ impl Tracker {
                 None => sleep(Duration::from_millis(5)),
             }
         };
-        if status.success() { Ok(self.log()) } else { Err(format!("after SIGTERM: {}", told(status)).into()) }
+        if status.success() {
+            Ok(self.log().split_off(self.said_at_start))
+        } else {
+            Err(format!("after SIGTERM: {}", told(status)).into())
+        }
     }
 
     fn pid(&self) -> Pid {

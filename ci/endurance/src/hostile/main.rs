@@ -25,9 +25,8 @@ const GROUP: u64 = 64 << 20;
 const BEFORE: Duration = Duration::from_millis(500);
 const AFTER: Duration = Duration::from_secs(4);
 
-/// What every one of these attacks may have said in the log: that there is no room for it. A tracker that is built with
-/// a list says that it has none.
-const SAID: &[&str] = &["connection", "torrents", "peers", "full scrape", "UDP", "is not configured"];
+/// What every one of these attacks may have said in the log: that there is no room for it.
+const SAID: &[&str] = &["connection", "torrents", "peers", "full scrape", "UDP"];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {

@@ -229,7 +229,7 @@ fn logged(log: &str, minutes: f64) -> Vec<String> {
     let others = log.lines().count() - lists;
     println!("{:<12} {lists} lines of lists, {others} others", "log");
     #[allow(clippy::cast_precision_loss, reason = "a number of lines")]
-    if others as f64 > 40.0 + 10.0 * minutes {
+    if others as f64 > 10.0 + 10.0 * minutes {
         failures.push(format!("{others} lines in the log that are not of lists"));
     }
     failures
