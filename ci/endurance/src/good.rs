@@ -13,9 +13,12 @@ use crate::{GOOD, Result, info_hash, median, tcp, udp};
 const EVERY: Duration = Duration::from_millis(100);
 /// An answer that comes later is none.
 const LOST: Duration = Duration::from_secs(10);
-/// One announce of so many is for a torrent that nobody knows; the others are for a few that it is in already.
+/// One announce of so many is for a torrent that nobody knows; the others are for a few that it is in from the start.
 const NEW: u64 = 10;
 const KNOWN: u64 = 20;
+/// Of its peers, one for each protocol.
+const UDP_PORT: u16 = 7001;
+const HTTP_PORT: u16 = 7002;
 
 pub struct Good {
     stop: Arc<AtomicBool>,
@@ -40,9 +43,14 @@ pub struct Record {
 }
 
 impl Good {
-    /// Starts it. It is known to the tracker when this returns.
+    /// Starts it. It is in its torrents when this returns.
     pub fn start(udp: SocketAddr, tcp: SocketAddr) -> Result<Self> {
-        let client = udp::Client::connect(GOOD, udp)?;
+        let mut client = udp::Client::connect(GOOD, udp)?;
+        for n in 0..KNOWN {
+            let announce =
+                Announce { info_hash: info_hash(b"good", n), port: UDP_PORT, left: 1, event: Event::Started };
+            client.ask(|id, transaction| announce.udp(id, transaction))?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let (for_udp, for_http) = (Arc::clone(&stop), Arc::clone(&stop));
         let udp = thread::spawn(move || announce_over_udp(client, &for_udp));
@@ -110,7 +118,7 @@ fn announce_over_udp(client: udp::Client, stop: &AtomicBool) -> Record {
             return record;
         }
         if ends.is_none() && now >= due {
-            let (announce, is_new) = announce(n.into(), 7001);
+            let (announce, is_new) = announce(n.into(), UDP_PORT);
             client.post(&announce.udp(client.id, n));
             waiting.insert(n, (now, is_new));
             record.asked += 1;
@@ -135,7 +143,7 @@ fn announce_over_http(tracker: SocketAddr, stop: &AtomicBool) -> Record {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let (announce, is_new) = announce(n, 7002);
+        let (announce, is_new) = announce(n, HTTP_PORT);
         let shared = Arc::clone(&record);
         shared.lock().unwrap_or_else(PoisonError::into_inner).asked += 1;
         // A thread each: those that wait do not keep the next one from asking.
