@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ const CLIENT_RATE: u32 = 500;
 const CHURN_RATE: u32 = 2000;
 const DATAGRAM_RATE: u32 = 2000;
 const REQUEST_RATE: u32 = 50;
+/// Requests after which a client has come to each of its peers four times: from then on about as many come as go.
+const CLIENT_WARM: u64 = 64_000;
 /// Torrents that come and go: so many are there at a time.
 const CHURNING: u64 = 20_000;
 /// Garbage begins anew after so much of it: what it leaves behind is as much in the end as it was soon.
@@ -34,14 +36,19 @@ const RELOADED: Duration = Duration::from_secs(10);
 const PAGE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The parts that are warm sooner or later: the clients, the churn, and both sorts of garbage.
+pub(crate) const WARM: usize = CLIENTS as usize + 3;
+/// Clients whose state is known.
+pub(crate) const CLIENTS: u8 = 4;
+
 /// What all parts know.
 #[derive(Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) stop: &'a AtomicBool,
-    /// Until then nobody waits between two requests, so that what is to be measured begins as it goes on.
-    pub(crate) warm: Instant,
+    /// How many parts have done so much without a pause that all they do from now on leaves about as much behind.
+    pub(crate) warm: &'a AtomicUsize,
 }
 
 impl Load<'_> {
@@ -49,9 +56,12 @@ impl Load<'_> {
         self.stop.load(Ordering::Relaxed) || interrupted()
     }
 
-    /// Waits as long as it takes to do `n` things at this rate.
-    fn pace(&self, n: u64, rate: u32) {
-        if n.is_multiple_of(64) && Instant::now() >= self.warm {
+    /// Waits as long as it takes to do things at this rate, of which this is the n-th, once `warm` are done.
+    fn pace(&self, n: u64, rate: u32, warm: u64) {
+        if n == warm {
+            self.warm.fetch_add(1, Ordering::Relaxed);
+        }
+        if n > warm && n.is_multiple_of(64) {
             sleep(Duration::from_secs(64) / rate);
         }
     }
@@ -66,6 +76,7 @@ impl Load<'_> {
         let mut requests = 0;
         while !self.is_over() {
             requests += 1;
+            self.pace(requests, CLIENT_RATE, CLIENT_WARM);
             if renewed.elapsed() > Duration::from_secs(1800) {
                 client.renew()?;
                 renewed = Instant::now();
@@ -86,7 +97,6 @@ impl Load<'_> {
             {
                 return Err("an announce is refused".into());
             }
-            self.pace(requests, CLIENT_RATE);
         }
         Ok((model, requests))
     }
@@ -116,9 +126,7 @@ impl Load<'_> {
                 say(old, Event::Stopped)?;
             }
             n += 1;
-            if n > CHURNING {
-                self.pace(n, CHURN_RATE);
-            }
+            self.pace(n, CHURN_RATE, 2 * CHURNING);
         }
         (n.saturating_sub(CHURNING)..n).try_for_each(|old| say(old, Event::Stopped))?;
         client.sync()?;
@@ -135,7 +143,7 @@ impl Load<'_> {
             if n % DATAGRAMS == 0 {
                 garbage = Garbage::new(1);
             }
-            self.pace(n, DATAGRAM_RATE);
+            self.pace(n, DATAGRAM_RATE, DATAGRAMS);
         }
         Ok(n)
     }
@@ -151,7 +159,7 @@ impl Load<'_> {
             if n % REQUESTS == 0 {
                 garbage = Garbage::new(2);
             }
-            self.pace(n, REQUEST_RATE);
+            self.pace(n, REQUEST_RATE, REQUESTS);
         }
         Ok(n)
     }

@@ -7,7 +7,7 @@ mod model;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,17 @@ use opentracker_endurance::requests::scrape;
 use opentracker_endurance::tracker::{Tracker, Use, unexpected};
 use opentracker_endurance::{GOOD, Result, interrupted, raise_open_files, stranger, udp};
 
-use load::Load;
+use load::{CLIENTS, Load, WARM};
 use memory::Samples;
 use model::{Counts, Model, TORRENTS, full_scrape, torrent};
 
-const CLIENTS: u8 = 4;
 /// The name of the list in the tracker's directory.
 const LIST: &str = "blacklist.txt";
 const CONFIG: &str = "[access]\nblacklist = \"blacklist.txt\"\n\n[limits]\ntorrents = 1_000_000\npeers = 1_000_000\n";
 /// How long what the load held may take to be let go of.
 const CALM: Duration = Duration::from_secs(40);
+/// How long it may take until the load leaves about as much behind as it takes away.
+const WARM_UP: Duration = Duration::from_secs(120);
 /// A full scrape that slow readers and others keep from having a seat waits for one.
 const PAGES: u32 = 20;
 
@@ -65,9 +66,8 @@ fn run(binary: &std::path::Path, minutes: f64) -> Result<Vec<String>> {
     let tracker = Tracker::start(binary, CONFIG, None, list)?;
     let time = Duration::from_secs_f64(minutes * 60.0);
     let stop = AtomicBool::new(false);
-    let begun = Instant::now();
-    let load =
-        Load { udp: tracker.udp, tcp: tracker.tcp, stop: &stop, warm: begun + (time / 4).min(Duration::from_secs(10)) };
+    let warm = AtomicUsize::new(0);
+    let load = Load { udp: tracker.udp, tcp: tracker.tcp, stop: &stop, warm: &warm };
     let good = Good::start(tracker.udp, tracker.tcp)?;
     let mut samples = Samples::default();
     let mut failures = Vec::new();
@@ -88,6 +88,16 @@ fn run(binary: &std::path::Path, minutes: f64) -> Result<Vec<String>> {
         let slow = slow.map(|(manner, count)| {
             scope.spawn(move || flood::run(manner, count, stranger(500), load.tcp, || load.is_over()).opened)
         });
+        let began = Instant::now();
+        while warm.load(Ordering::Relaxed) < WARM
+            && began.elapsed() < WARM_UP
+            && tracker.uses().is_ok()
+            && !load.is_over()
+        {
+            sleep(Duration::from_millis(10));
+        }
+        println!("{:<12} {:.0?}", "warm after", began.elapsed());
+        let begun = Instant::now();
         while begun.elapsed() < time && !load.is_over() {
             match tracker.uses() {
                 Ok(uses) => samples.add(begun.elapsed(), uses.memory),
