@@ -22,6 +22,8 @@ const HTTP_PORT: u16 = 7002;
 
 pub struct Good {
     stop: Arc<AtomicBool>,
+    /// Whether the last new torrent was taken, over UDP and over HTTP.
+    takes_new: [Arc<AtomicBool>; 2],
     udp: JoinHandle<Record>,
     http: JoinHandle<Record>,
 }
@@ -33,8 +35,7 @@ pub struct Record {
     pub answered: u64,
     /// Answered with an error.
     pub refused: u64,
-    /// Whether the last new torrent was taken.
-    pub takes_new: bool,
+    takes_new: Arc<AtomicBool>,
     /// Microseconds that each answer took.
     latencies: Vec<u64>,
     /// The longest time without an answer.
@@ -53,9 +54,17 @@ impl Good {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (for_udp, for_http) = (Arc::clone(&stop), Arc::clone(&stop));
-        let udp = thread::spawn(move || announce_over_udp(client, &for_udp));
-        let http = thread::spawn(move || announce_over_http(tcp, &for_http));
-        Ok(Self { stop, udp, http })
+        let records = [(); 2].map(|()| Record::new());
+        let takes_new = records.each_ref().map(|record| Arc::clone(&record.takes_new));
+        let [udp_record, http_record] = records;
+        let udp = thread::spawn(move || announce_over_udp(client, &for_udp, udp_record));
+        let http = thread::spawn(move || announce_over_http(tcp, &for_http, http_record));
+        Ok(Self { stop, takes_new, udp, http })
+    }
+
+    /// Whether its last new torrent was taken, over both protocols.
+    pub fn takes_new(&self) -> bool {
+        self.takes_new.iter().all(|taken| taken.load(Ordering::Relaxed))
     }
 
     /// Stops it, and returns its records over UDP and over HTTP.
@@ -69,7 +78,13 @@ impl Good {
 impl Record {
     fn new() -> Self {
         let (latencies, last) = (Vec::new(), Instant::now());
-        Self { asked: 0, answered: 0, refused: 0, takes_new: true, latencies, silence: Duration::ZERO, last }
+        let takes_new = Arc::new(AtomicBool::new(true));
+        Self { asked: 0, answered: 0, refused: 0, takes_new, latencies, silence: Duration::ZERO, last }
+    }
+
+    /// Whether the last new torrent was taken.
+    pub fn takes_new(&self) -> bool {
+        self.takes_new.load(Ordering::Relaxed)
     }
 
     fn answer(&mut self, asked: Instant, is_new: bool, served: bool) {
@@ -78,7 +93,7 @@ impl Record {
         self.refused += u64::from(!served);
         self.latencies.push(u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX));
         if is_new {
-            self.takes_new = served;
+            self.takes_new.store(served, Ordering::Relaxed);
         }
         self.silence = self.silence.max(now - self.last);
         self.last = now;
@@ -102,8 +117,7 @@ fn announce(n: u64, port: u16) -> (Announce, bool) {
     (Announce { info_hash, port, left: n % 2, event: Event::None }, is_new)
 }
 
-fn announce_over_udp(client: udp::Client, stop: &AtomicBool) -> Record {
-    let mut record = Record::new();
+fn announce_over_udp(client: udp::Client, stop: &AtomicBool, mut record: Record) -> Record {
     let mut waiting = BTreeMap::new();
     let mut due = Instant::now();
     let mut n = 0_u32;
@@ -135,8 +149,8 @@ fn announce_over_udp(client: udp::Client, stop: &AtomicBool) -> Record {
     }
 }
 
-fn announce_over_http(tracker: SocketAddr, stop: &AtomicBool) -> Record {
-    let record = Arc::new(Mutex::new(Record::new()));
+fn announce_over_http(tracker: SocketAddr, stop: &AtomicBool, record: Record) -> Record {
+    let record = Arc::new(Mutex::new(record));
     let mut asking = Vec::new();
     let mut due = Instant::now();
     for n in 0.. {

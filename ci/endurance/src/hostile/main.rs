@@ -21,9 +21,11 @@ use report::Row;
 
 /// What the control group may use.
 const GROUP: u64 = 64 << 20;
-/// How long the good client is alone with the tracker before an attack, and after it.
+/// How long the good client is alone with the tracker before an attack, and after it: longer, if new torrents of it are
+/// not served yet.
 const BEFORE: Duration = Duration::from_millis(500);
-const AFTER: Duration = Duration::from_secs(4);
+const AFTER: Duration = Duration::from_secs(2);
+const MAX_AFTER: Duration = Duration::from_secs(30);
 
 /// What every one of these attacks may have said in the log: that there is no room for it.
 const SAID: &[&str] = &["connection", "torrents", "peers", "full scrape", "UDP"];
@@ -82,7 +84,12 @@ fn run(case: &Case, arguments: &Arguments, group: Option<&Group>) -> Result<Row>
     sleep(BEFORE);
     let begun = Instant::now();
     let sent = attack::run(case.attack, &tracker, begun + arguments.at_most);
+    let over = Instant::now();
     sleep(AFTER);
+    while !good.takes_new() && over.elapsed() < MAX_AFTER && !interrupted() {
+        sleep(Duration::from_millis(100));
+    }
+    let after = over.elapsed();
     let records = good.stop()?;
     let uses = tracker.uses();
     let bound = if group.is_some() { GROUP } else { case.limits(false).bytes() + tracker.at_start.memory };
@@ -97,5 +104,5 @@ fn run(case: &Case, arguments: &Arguments, group: Option<&Group>) -> Result<Row>
         Err(error) => failures.push(error.to_string()),
     }
     let peak = uses.map_or(0, |uses| uses.peak);
-    Ok(Row::new(sent, begun.elapsed() - AFTER, records, peak, bound, failures))
+    Ok(Row::new(sent, [over - begun, after], records, [peak, bound], failures))
 }

@@ -14,10 +14,11 @@ case                             sent  seconds   UDP answered      median   wors
 /// What was seen in a case.
 pub(crate) struct Row {
     sent: u64,
-    time: Duration,
+    /// Of the attack, and of the good client alone afterwards.
+    time: [Duration; 2],
     records: [Record; 2],
-    peak: u64,
-    bound: u64,
+    /// The most memory, and how much it may be.
+    memory: [u64; 2],
     pub(crate) failures: Vec<String>,
 }
 
@@ -25,10 +26,9 @@ impl Row {
     /// Adds what the good client and the memory say to the failures.
     pub(crate) fn new(
         sent: u64,
-        time: Duration,
+        time: [Duration; 2],
         records: [Record; 2],
-        peak: u64,
-        bound: u64,
+        memory: [u64; 2],
         mut failures: Vec<String>,
     ) -> Self {
         for (protocol, record) in ["UDP", "HTTP"].iter().zip(&records) {
@@ -38,26 +38,31 @@ impl Row {
                 let Record { asked, answered, .. } = record;
                 failures.push(format!("the good client is answered over {protocol} {answered} times of {asked}"));
             }
-            if !record.takes_new {
+            if !record.takes_new() {
                 let refused = record.refused;
-                failures.push(format!("new torrents are refused over {protocol} ({refused} times) when all is over"));
+                failures.push(format!(
+                    "new torrents are refused over {protocol} ({refused} times), {:.0?} after all is over",
+                    time[1]
+                ));
             }
         }
+        let [peak, bound] = memory;
         if peak > bound {
             failures.push(format!("it takes {} MiB of {}", mib(peak), mib(bound)));
         }
-        Self { sent, time, records, peak, bound, failures }
+        Self { sent, time, records, memory, failures }
     }
 
     pub(crate) fn line(&self, name: &str) -> String {
         use std::fmt::Write as _;
-        let mut line = format!("{name:<26} {:>10} {:>8.1}", self.sent, self.time.as_secs_f64());
+        let mut line = format!("{name:<26} {:>10} {:>8.1}", self.sent, self.time[0].as_secs_f64());
         for record in &self.records {
             let [median, worst] = record.milliseconds();
             let _ = write!(line, "  {:>6} of {:>6} {median:>9.2} {worst:>7.0}", record.answered, record.asked);
         }
         let verdict = if self.failures.is_empty() { "passed" } else { "FAILED" };
-        let _ = write!(line, "  {:>6} {:>6}  {verdict}", mib(self.peak), mib(self.bound));
+        let [peak, bound] = self.memory.map(mib);
+        let _ = write!(line, "  {peak:>6} {bound:>6}  {verdict}, {:.0?} later", self.time[1]);
         line
     }
 }
