@@ -89,6 +89,7 @@ class WhatAnArrowIs(unittest.TestCase):
             "#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests { use super::super::peer::Peer; }",
             "#[cfg(test)] mod tests;",
             "#[cfg(all(test, feature = \"some\"))] fn f() { super::peer::new(); }",
+            "#[cfg(any(test, fuzzing))] pub mod tests;",
             "#[cfg(test)] const MANY: [super::peer::Peer; 2] = [super::peer::Peer, super::peer::Peer];",
         ):
             with self.subTest(line):

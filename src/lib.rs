@@ -4,9 +4,13 @@
 //!
 //! What follows is the plan of the house.
 #![doc = include_str!("architecture.md")]
-#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made"))]
 #![cfg_attr(
-    test,
+    any(test, fuzzing),
+    allow(clippy::cast_possible_truncation, reason = "tests cast small numbers that they made")
+)]
+#![cfg_attr(fuzzing, allow(dead_code, unused_imports, reason = "fuzzers use some of what tests use"))]
+#![cfg_attr(
+    any(test, fuzzing),
     allow(
         clippy::expect_used,
         clippy::indexing_slicing,
@@ -25,6 +29,8 @@ compile_error!(
 pub mod cli;
 pub mod cluster;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod input;
 pub mod log;

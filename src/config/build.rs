@@ -49,7 +49,7 @@ impl BuildFacts<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<'a> BuildFacts<'a> {
     /// The facts of a build with these features, in which no switch requires a setting.
     pub(crate) fn with_features(features: &'a [&'a str]) -> Self {

@@ -19,6 +19,8 @@ mod check;
 mod classic;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod paths;
 mod sample;

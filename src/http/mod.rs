@@ -25,6 +25,8 @@ mod connection;
 pub mod decimal;
 pub mod exchange;
 pub mod flavour;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod incoming;
 mod listener;
 pub mod listing;
@@ -39,7 +41,7 @@ mod scrape_reply;
 pub mod service;
 pub mod stream;
 pub mod takeover;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 mod walk;
 pub mod weights;

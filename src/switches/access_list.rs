@@ -23,6 +23,8 @@ use crate::server::{StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{InfoHash, RefusalTerms, Retry};
 
+#[cfg(any(test, fuzzing))]
+pub(super) use file::fuzz;
 use file::{Contents, Error};
 use list::List;
 

@@ -23,6 +23,8 @@ use crate::tracker::{Clock as _, Flavour};
 
 use seats::Seats;
 use sorted::SortedPage;
+#[cfg(any(test, fuzzing))]
+pub(super) use statefile::fuzz;
 use unsorted::UnsortedPage;
 
 /// The route of these pages, and what reads the state file.

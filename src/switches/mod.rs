@@ -35,6 +35,8 @@ mod accesslist_white;
 mod dual_stack;
 #[cfg(feature = "fullscrape")]
 mod fullscrape;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 #[cfg(feature = "gzip")]
 mod gzip;
 #[cfg(feature = "ip-from-proxy")]
@@ -152,4 +154,22 @@ pub const FEATURES: &[&str] = &[
     "ip-from-proxy",
     #[cfg(feature = "metrics")]
     "metrics",
+];
+
+// What fuzzers run.
+
+/// The targets of the switches of this build: see `fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) const FUZZ_TARGETS: &[crate::fuzz::Target] = &[
+    ("http", fuzz::any_connection),
+    #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+    ("access_list", access_list::fuzz::any_list),
+    #[cfg(feature = "sync-live")]
+    ("sync", sync_live::fuzz::any_packet),
+    #[cfg(feature = "fullscrape")]
+    ("state_file", fullscrape::fuzz::any_state),
+    #[cfg(feature = "ip-from-proxy")]
+    ("proxy_header", ip_from_proxy::fuzz::any_header),
+    #[cfg(feature = "ip-from-proxy")]
+    ("proxy_protocol", ip_from_proxy::fuzz::any_greeting),
 ];

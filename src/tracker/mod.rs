@@ -12,9 +12,9 @@
 //! - `publish`: publishes changes to the cluster.
 //! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape and sweep, over a store and a flavour.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod model;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 
 mod absorb;

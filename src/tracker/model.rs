@@ -1,11 +1,13 @@
 //! Tests of the whole tracker: its answers are compared with those of a naive model over random histories.
 
+#[cfg(test)]
 pub(crate) mod walks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fastrand::Rng;
+#[cfg(test)]
 use proptest::prelude::*;
 
 use super::announce::AnnounceOutcome;
@@ -28,6 +30,7 @@ pub(crate) enum Step {
     Wait { minutes: u32 },
 }
 
+#[cfg(test)]
 pub(crate) fn steps(peers: u16) -> impl Strategy<Value = Vec<Step>> {
     let event = prop_oneof![7 => Just(Event::Update), 2 => Just(Event::Completed), 2 => Just(Event::Stopped)];
     let announce =
@@ -49,8 +52,9 @@ pub(crate) fn steps(peers: u16) -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
+/// What the model knows of a torrent.
 #[derive(Default)]
-struct ModelTorrent {
+pub(crate) struct ModelTorrent {
     peers: BTreeMap<SocketAddr, ModelPeer>,
     downloaded: u32,
     touched: u32,
@@ -63,18 +67,19 @@ struct ModelPeer {
 }
 
 impl ModelTorrent {
-    fn counts(&self) -> SwarmCounts {
+    pub(crate) fn counts(&self) -> SwarmCounts {
         let seeders = self.peers.values().filter(|peer| peer.seeder).count();
         SwarmCounts { seeders, leechers: self.peers.len() - seeders }
     }
 
-    fn scrape_counts(&self) -> ScrapeCounts {
+    pub(crate) fn scrape_counts(&self) -> ScrapeCounts {
         let SwarmCounts { seeders, leechers } = self.counts();
         ScrapeCounts { seeders: seeders as u32, leechers: leechers as u32, downloaded: self.downloaded }
     }
 }
 
 /// Intervals with lifetimes of peers from the shortest to the longest.
+#[cfg(test)]
 pub(crate) fn intervals() -> impl Strategy<Value = Intervals> {
     prop::sample::select(vec![300, 1800, 1801, 2400, 3600]).prop_map(|interval| Intervals::new(interval, None))
 }
@@ -124,7 +129,8 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(
     }
 }
 
-fn model_announce(
+/// Has a client announce itself to the model. Returns what the tracker has to say.
+pub(crate) fn model_announce(
     model: &mut BTreeMap<u8, ModelTorrent>,
     name: u8,
     announce: &AnnounceRequest,
@@ -157,7 +163,8 @@ fn model_announce(
     outcome
 }
 
-fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32, peer_lifetime: u32) {
+/// Forgets who has been silent for too long.
+pub(crate) fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32, peer_lifetime: u32) {
     model.retain(|_, torrent| {
         let had_peers = !torrent.peers.is_empty();
         torrent.peers.retain(|_, peer| now - peer.seen <= peer_lifetime);
@@ -170,7 +177,7 @@ fn model_sweep(model: &mut BTreeMap<u8, ModelTorrent>, now: u32, peer_lifetime: 
 }
 
 /// Checks that as many peers are handed out as are wanted and eligible, none of them twice, and not the requester.
-fn check_selection(
+pub(crate) fn check_selection(
     torrent: Option<&ModelTorrent>,
     announce: &AnnounceRequest,
     wanted: usize,
@@ -228,6 +235,7 @@ fn compare<F: AddressFamilies>(tracker: &TestTracker<F>, model: &BTreeMap<u8, Mo
 }
 
 /// Histories are long: a fifth of the usual number of them. What fails is printed whole, so no file keeps it.
+#[cfg(test)]
 pub(crate) fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.div_ceil(5), failure_persistence: None, ..usual }
@@ -241,6 +249,7 @@ fn v6(n: u16) -> SocketAddr {
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), 1000 + n % 7).into()
 }
 
+#[cfg(test)]
 proptest! {
     #![proptest_config(config())]
 

@@ -7,6 +7,8 @@
 pub mod connection_id;
 pub mod driver;
 pub mod error_limit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod packet;
 pub mod service;
 pub mod socket;

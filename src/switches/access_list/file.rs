@@ -211,5 +211,7 @@ impl BadLine {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::switches) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -130,6 +130,9 @@ fn number(digits: &[u8]) -> Option<u32> {
     Some(digits.iter().fold(0, |number: u32, digit| number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::switches) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -5,6 +5,8 @@
 //! - [`proxy_protocol`]: what proxies that do not speak HTTP say before all else; [`greeting`] reads it.
 
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod greeting;
 mod proxy_protocol;
 

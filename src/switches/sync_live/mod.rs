@@ -9,6 +9,8 @@
 //! lost is made up for when the peer is told again, and a peer whose leaving is lost is forgotten like one that leaves
 //! without a word.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod inbox;
 mod link;
 mod packet;
