@@ -1,0 +1,1 @@
+../../../src/switches/access_list.rs
