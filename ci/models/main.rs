@@ -1,6 +1,7 @@
 //! Threads of the tracker in many orders: its own files, compiled against a `std` whose locks, atomics and threads are
 //! shuttle's. That runs one thread at a time and chooses at each of them who goes on, so that a run of a second holds
-//! more orders than a year of luck; it says when nobody can go on.
+//! more orders than a year of luck; it says when nobody can go on. What only a weaker order of memory than SeqCst allows
+//! it does not see.
 //!
 //! `ci/models/run` runs all; a failure ends the program, and prints what `shuttle::replay` needs to see it again.
 #![allow(dead_code, unused_imports, missing_docs, reason = "only some of each file is looked at")]
@@ -35,6 +36,63 @@ mod server {
     }
 }
 
+mod stats {
+    pub enum Counter {
+        Http503,
+    }
+
+    /// A page that takes a walk of three steps, and says when that began.
+    pub mod pages {
+        use std::sync::Arc;
+        use std::time::Duration;
+
+        use shuttle::sync::atomic::{AtomicBool, Ordering};
+        use tokio::time::Instant;
+
+        use crate::tracker::Minute;
+
+        shuttle::lazy_static! {
+            static ref UNDER_WAY: AtomicBool = AtomicBool::new(false);
+        }
+
+        pub struct Report<'a> {
+            pub tracker: &'a Arc<()>,
+            pub counters: &'a Arc<()>,
+            pub now: Minute,
+            pub uptime: Duration,
+        }
+
+        pub struct Walk {
+            mode: &'static str,
+            began: Option<Instant>,
+            steps: usize,
+        }
+
+        impl Walk {
+            pub fn new(mode: &'static str) -> Self {
+                Self { mode, began: None, steps: 0 }
+            }
+
+            pub fn mode(&self) -> &'static str {
+                self.mode
+            }
+
+            pub fn step(&mut self, _: &Report<'_>) -> Option<String> {
+                let began = *self.began.get_or_insert_with(|| {
+                    assert!(!UNDER_WAY.swap(true, Ordering::SeqCst), "two walk at a time");
+                    Instant::now()
+                });
+                self.steps += 1;
+                if self.steps < 3 {
+                    return None;
+                }
+                UNDER_WAY.store(false, Ordering::SeqCst);
+                Some(format!("{} {}", self.mode, began.0))
+            }
+        }
+    }
+}
+
 /// The files of the access list stand here by links, so that each finds the others; what is private to switches is seen here.
 mod switches {
     pub mod access_list;
@@ -42,8 +100,9 @@ mod switches {
 }
 
 mod groups;
+mod http;
 
-const MODELS: [(&str, fn()); 6] = [
+const MODELS: [(&str, fn()); 7] = [
     ("groups_that_meet_in_opposite_orders_end", groups::groups_that_meet_in_opposite_orders_end),
     ("groups_in_a_circle_end", groups::groups_in_a_circle_end),
     ("a_group_that_names_a_torrent_twice_ends", groups::a_group_that_names_a_torrent_twice_ends),
@@ -58,6 +117,10 @@ const MODELS: [(&str, fn()); 6] = [
     (
         "what_a_file_holds_when_it_is_asked_for_last_is_in_force_in_the_end",
         switches::lists::what_a_file_holds_when_it_is_asked_for_last_is_in_force_in_the_end,
+    ),
+    (
+        "whoever_asks_is_given_a_page_of_one_walk_that_began_later",
+        http::pages::whoever_asks_is_given_a_page_of_one_walk_that_began_later,
     ),
 ];
 

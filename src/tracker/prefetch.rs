@@ -39,3 +39,40 @@ fn prefetch_line(address: *const u8) {
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[repr(align(128))]
+    struct Aligned([u8; 200]);
+
+    /// Fetches a value at the beginning of an allocation, where it ends another, and on the stack.
+    fn fetch<T: Copy + PartialEq + std::fmt::Debug>(value: T) {
+        prefetch(&value);
+        let many = vec![value; 3].into_boxed_slice();
+        many.iter().for_each(prefetch);
+        assert_eq!(many[..], [value; 3]);
+    }
+
+    #[test]
+    fn values_of_every_size_stay_as_they_are() {
+        fetch(());
+        fetch(7_u8);
+        fetch([7_u8; 63]);
+        fetch([7_u8; 64]);
+        fetch([7_u8; 65]);
+        fetch([7_u64; 100]);
+        fetch(Aligned([7; 200]));
+    }
+
+    #[test]
+    fn no_more_values_are_fetched_than_there_are() {
+        for len in 0..40 {
+            let values = vec![[7_u8; 20]; len].into_boxed_slice();
+            (0..=len + 1).for_each(|most| prefetch_first(&values, most));
+            assert_eq!(values.concat(), vec![7; 20 * len]);
+        }
+    }
+}
