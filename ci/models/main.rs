@@ -8,12 +8,12 @@
 
 extern crate shuttle_std as std;
 
+#[path = "../../src/config/settings.rs"]
+mod config;
 #[path = "../../src/input.rs"]
 mod input;
 #[path = "../../src/tracker/mod.rs"]
 mod tracker;
-#[path = "../../src/config/settings.rs"]
-mod config;
 
 /// What an access list needs of the server: its threads, which tests of this crate start.
 mod server {
