@@ -1,0 +1,211 @@
+use std::cell::RefCell;
+use std::future::pending;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::http::flavour::NoRoute;
+use crate::http::testing::{Plain, Still, plain, run, with, worker};
+use crate::http::worker::ConnectionLimit;
+use crate::http::wrapper::{NoWrapper, Wrapper};
+
+type Connection = io::Result<(DuplexStream, SocketAddr)>;
+
+/// A stage with nothing to do for anybody.
+struct Idle;
+
+impl Wrapper for Idle {
+    const HAS_LAST_WORD: bool = false;
+
+    type Stream<S: ByteStream + 'static> = S;
+
+    fn wraps(&self, _: SocketAddr) -> bool {
+        false
+    }
+
+    async fn wrap<S: ByteStream + 'static>(
+        &self,
+        _: S,
+        _: SocketAddr,
+        _: &mut Vec<u8>,
+    ) -> io::Result<(S, SocketAddr)> {
+        unreachable!("nobody is wrapped")
+    }
+}
+
+const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
+
+fn listener() -> (Listener, SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    (Listener::new(listener).unwrap(), address)
+}
+
+fn connection() -> (DuplexStream, Connection) {
+    let (client, server) = duplex(1000);
+    (client, Ok((server, "127.0.0.1:1".parse().unwrap())))
+}
+
+async fn reply(mut client: impl AsyncReadExt + AsyncWriteExt + Unpin) -> String {
+    client.write_all(REQUEST).await.unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+/// Has connections accepted, from the last one on.
+fn accept_in_background(worker: &Rc<Worker<Plain, Still>>, connections: Vec<Connection>) {
+    let (worker, connections) = (Rc::clone(worker), RefCell::new(connections));
+    spawn_local(async move {
+        let accept = async || {
+            let next = connections.borrow_mut().pop();
+            match next {
+                Some(connection) => connection,
+                None => pending().await,
+            }
+        };
+        accept_all(&worker, accept).await;
+    });
+}
+
+#[test]
+fn accepted_sockets_have_what_the_listener_was_given() {
+    run(false, async {
+        let (listener, address) = listener();
+        tune(listener.socket());
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(WRITE_TIME));
+    });
+}
+
+#[test]
+fn a_connection_is_accepted_with_its_first_bytes() {
+    run(false, async {
+        loop {
+            let (listener, address) = listener();
+            tune(listener.socket());
+            let start = Instant::now();
+            let _silent = TcpStream::connect(address).await.unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            // Else the machine was too busy: by now the silent one is accepted as well.
+            if start.elapsed() < Duration::from_millis(500) {
+                let (mut accepted, from) = listener.accept().await.unwrap();
+                assert_eq!(from, client.local_addr().unwrap());
+                assert_eq!(accepted.receive(&mut [0; 100]).unwrap(), REQUEST.len());
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn no_failure_ends_the_accepting() {
+    run(true, async {
+        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let (client, accepted) = connection();
+        let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
+        let aborted = Err(ErrorKind::ConnectionAborted.into());
+        accept_in_background(&worker, vec![accepted, full(), aborted, full(), full()]);
+        let start = Instant::now();
+        assert!(reply(client).await.starts_with("HTTP/1.1 404"));
+        assert_eq!(start.elapsed().as_millis() / 100, 3, "a pause after each time that there was no room");
+        assert_eq!(worker.service.borrow().shared().counters.total(Counter::TcpAccepted), 1);
+    });
+}
+
+#[test]
+fn when_as_many_are_open_as_may_be_others_wait_for_one() {
+    run(true, async {
+        let connection_limit = ConnectionLimit::new(1);
+        let (one, two) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
+        let (idle, accepted) = connection();
+        accept_in_background(&one, vec![accepted]);
+        yield_now().await;
+        let (waiting, accepted) = connection();
+        accept_in_background(&two, vec![accepted]);
+        let start = Instant::now();
+        assert!(reply(waiting).await.starts_with("HTTP/1.1 404"));
+        assert_eq!(start.elapsed().as_secs(), 30, "until the idle one was closed");
+        drop(idle);
+        one.all_closed().await;
+        two.all_closed().await;
+    });
+}
+
+#[test]
+fn who_is_answered_at_once_takes_no_permit() {
+    takes_no_permit(NoWrapper);
+    takes_no_permit(Idle);
+}
+
+fn takes_no_permit(wrappers: impl Wrappers) {
+    run(false, async {
+        let worker = worker(with(NoRoute, wrappers), &ConnectionLimit::new(1));
+        let (listener, address) = listener();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        let (incoming, from) = listener.accept().await.unwrap();
+        assert!(take_in(&worker, incoming, from, &mut FastPath::new()).await.unwrap().is_continue());
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 404"));
+        worker.all_closed().await;
+        assert!(!worker.is_full());
+
+        let _permit = worker.permit().await;
+        let (mut client, accepted) = connection();
+        client.write_all(REQUEST).await.unwrap();
+        let mut fast_path = FastPath::new();
+        let second = take_in(&worker, accepted.unwrap().0, address, &mut fast_path);
+        let waited = timeout(Duration::ZERO, second).await;
+        assert!(waited.is_err(), "but waits where there is none");
+        assert_eq!(worker.service.borrow().shared().counters.total(Counter::Http404), 1);
+    });
+}
+
+#[test]
+fn a_listener_serves_until_it_is_told_to_stop() {
+    run(false, async {
+        let (listener, address) = listener();
+        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let stop = StopToken::default();
+        let served = spawn_local(serve(listener, Rc::clone(&worker), stop.clone()));
+        for _ in 0..3 {
+            let reply = reply(TcpStream::connect(address).await.unwrap()).await;
+            assert!(reply.starts_with("HTTP/1.1 404"));
+        }
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(b"GET /nowhere HTTP/1.1\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
+        idle.readable().await.unwrap();
+        stop.stop();
+        served.await.unwrap();
+        let mut reply = String::new();
+        idle.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.contains("\r\nConnection: keep-alive\r\n"), "and yet it is closed");
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    });
+}
+
+#[test]
+fn a_request_that_is_never_finished_does_not_hold_up_the_end() {
+    run(true, async {
+        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let (mut client, accepted) = connection();
+        accept_in_background(&worker, vec![accepted]);
+        client.write_all(b"GET /").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        let stop = StopToken::default();
+        stop.stop();
+        serve(listener().0, worker, stop).await;
+        assert_eq!(start.elapsed(), FINISH_TIME);
+    });
+}
