@@ -19,7 +19,6 @@ use crate::tracker::{Clock, Flavour};
 use super::byte_stream::ByteStream;
 use super::exchange::{Next, StreamedBody};
 use super::flavour::HttpFlavour;
-use super::incoming::Incoming;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Request};
 use super::takeover::{TakenOver, Takeover};
@@ -41,25 +40,25 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const MAX_LINGER: u64 = 64 * 1024;
 
 /// Bytes that are set aside for a head at first: most announces take less than half of it.
-const INITIAL_INPUT: usize = 1024;
+pub(super) const INITIAL_INPUT: usize = 1024;
 
 /// Maximum number of bytes that a connection keeps for replies while it waits for a request: enough for most of them.
-const MAX_KEPT_OUTPUT: usize = 2048;
+pub(super) const MAX_KEPT_OUTPUT: usize = 2048;
 
 /// What follows a reply, or the beginning of one, that has been written to the output.
-struct Reply<F: Flavour> {
-    next: Next<F>,
+pub(super) struct Reply<F: Flavour> {
+    pub(super) next: Next<F>,
     /// The client may send more, which is not going to be read.
-    unread: bool,
+    pub(super) unread: bool,
 }
 
 /// How far a connection has got that is to be driven on.
 pub(super) struct OpenConnection<F: Flavour> {
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     /// The reply to the request that was answered, if one was.
-    reply: Option<Reply<F>>,
+    pub(super) reply: Option<Reply<F>>,
     /// When the time for the first head ends, if it has begun.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl<F: Flavour> OpenConnection<F> {
@@ -74,11 +73,11 @@ impl<F: Flavour> OpenConnection<F> {
     }
 }
 
-struct Buffers {
+pub(super) struct Buffers {
     /// Received and not yet answered.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Not yet sent.
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 /// What ends the wait for a request. Both are made once for a connection: to move a deadline, or to go on waiting,
@@ -86,60 +85,6 @@ struct Buffers {
 struct Deadlines<'a, S> {
     deadline: Pin<&'a mut Sleep>,
     stopping: Pin<&'a mut S>,
-}
-
-/// Answers connections before the event loop knows of them where that is possible, one after the other.
-pub(super) struct FastPath {
-    input: [u8; INITIAL_INPUT],
-    output: Vec<u8>,
-}
-
-impl FastPath {
-    pub(super) fn new() -> Self {
-        Self { input: [0; INITIAL_INPUT], output: Vec::new() }
-    }
-
-    /// Reads a request and sends its reply as far as that takes no waiting. Returns `None` if the connection is done
-    /// with and is to be closed, else how far it has got.
-    pub(super) fn answer<F: HttpFlavour, C: Clock>(
-        &mut self,
-        incoming: &mut impl Incoming,
-        from: IpAddr,
-        worker: &Worker<F, C>,
-    ) -> Option<OpenConnection<F>> {
-        let received = match at_once(incoming.receive(&mut self.input)) {
-            Ok(Some(0)) | Err(_) => return None,
-            Ok(received) => self.input.get(..received.unwrap_or(0)).unwrap_or_default(),
-        };
-        self.output.clear();
-        self.output.shrink_to(MAX_KEPT_OUTPUT);
-        let Some((reply, head_len)) = answer(from, worker, received, &mut self.output) else {
-            let buffers = Buffers { input: received.to_vec(), output: Vec::new() };
-            return Some(OpenConnection { buffers, reply: None, deadline: None });
-        };
-        let input = received.get(head_len..).unwrap_or_default();
-        let more = reply.unread || !reply.next.is_close();
-        // A connection that stays has its reply sent once it has a permit: else more would be served than may be open.
-        let stays = more || !input.is_empty() || received.len() == INITIAL_INPUT;
-        let sent = if stays || self.output.is_empty() { None } else { at_once(incoming.send(&self.output)).ok()? };
-        let output = self.output.get(sent.unwrap_or(0)..).unwrap_or_default();
-        // Else it is closed without another look: what comes from now on would be a second request of a client that did
-        // not ask to keep the connection.
-        if stays || !output.is_empty() {
-            let buffers = Buffers { input: input.to_vec(), output: output.to_vec() };
-            return Some(OpenConnection { buffers, reply: Some(reply), deadline: None });
-        }
-        None
-    }
-}
-
-/// Returns how many bytes were received or sent; `None` if that would have to be waited for.
-fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
-    match result {
-        Ok(len) => Ok(Some(len)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Drives a connection to its end: answers one request, or several if the client asks for that, and closes it.
@@ -240,7 +185,7 @@ async fn read(stream: &mut impl ByteStream, input: &mut Vec<u8>) -> io::Result<u
 
 /// Answers the request at the beginning of `input`. Returns what follows, with the length of the head in bytes; `None`
 /// if the head is not complete.
-fn answer<F: HttpFlavour, C: Clock>(
+pub(super) fn answer<F: HttpFlavour, C: Clock>(
     from: IpAddr,
     worker: &Worker<F, C>,
     input: &[u8],
@@ -385,4 +330,4 @@ pub(super) async fn race<A, B>(one: impl Future<Output = A>, other: impl Future<
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

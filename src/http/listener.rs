@@ -19,7 +19,8 @@ use crate::stop::StopToken;
 use crate::tracker::Clock;
 
 use super::byte_stream::ByteStream;
-use super::connection::{FastPath, HEAD_TIME, OpenConnection, WRITE_TIME, drive, race};
+use super::connection::{HEAD_TIME, OpenConnection, WRITE_TIME, drive, race};
+use super::fast_path::FastPath;
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
 use super::worker::Worker;

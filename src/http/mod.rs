@@ -1,7 +1,8 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 24, 48). In the order in which a request passes through:
 //!
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
-//!   first, and [`byte_stream`] what comes of that; `connection` drives one that has to wait; `worker` is what those of
+//!   first, and [`byte_stream`] what comes of that; `fast_path` answers it
+//!   if that takes no waiting, `connection` drives it if it does; `worker` is what those of
 //!   one thread share.
 //! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands; [`address`]: addresses in
 //!   it.
@@ -24,6 +25,7 @@ pub mod coding;
 mod connection;
 pub mod decimal;
 pub mod exchange;
+mod fast_path;
 pub mod flavour;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
