@@ -18,12 +18,13 @@ use crate::tracker::{Clock, Flavour};
 
 use super::byte_stream::ByteStream;
 use super::exchange::{Next, StreamedBody};
-use super::flavour::HttpFlavour;
+use super::flavour::{ClientAddress as _, HttpFlavour};
+use super::places::Turn;
 use super::reply::Error;
 use super::request::{MAX_HEAD, Request};
 use super::takeover::{TakenOver, Takeover};
 use super::walk;
-use super::worker::Worker;
+use super::worker::{ConnectionPermit, Worker};
 use super::wrapper::Wrappers;
 
 /// How long a head may take: from the accept, or from the previous reply, to its end. What a connection is wrapped in
@@ -50,6 +51,8 @@ pub(super) struct Reply<F: Flavour> {
     pub(super) next: Next<F>,
     /// The client may send more, which is not going to be read.
     pub(super) unread: bool,
+    /// Whose reply it is, if it is one that is still to be made.
+    pub(super) client: Option<IpAddr>,
 }
 
 /// How far a connection has got that is to be driven on.
@@ -71,6 +74,20 @@ impl<F: Flavour> OpenConnection<F> {
     pub(super) fn behind(input: Vec<u8>, deadline: Instant) -> Self {
         Self { buffers: Buffers { input, output: Vec::new() }, reply: None, deadline: Some(deadline) }
     }
+
+    /// Returns whose turn it is.
+    pub(super) fn turn(&self) -> Turn {
+        match &self.reply {
+            Some(Reply { client: Some(_), .. }) => Turn::Ours,
+            Some(_) => Turn::Take,
+            None => Turn::Ask,
+        }
+    }
+
+    /// Returns how many bytes have come that are not answered yet.
+    pub(super) fn said(&self) -> usize {
+        self.buffers.input.len()
+    }
 }
 
 pub(super) struct Buffers {
@@ -91,32 +108,37 @@ struct Deadlines<'a, S> {
 pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     mut stream: impl ByteStream,
     from: IpAddr,
-    worker: &Worker<F, C>,
+    permit: &ConnectionPermit<F, C>,
     connection: OpenConnection<F>,
 ) {
+    let worker = &*permit.worker;
     let OpenConnection { mut buffers, mut reply, deadline } = connection;
     let deadline = deadline.unwrap_or_else(|| Instant::now() + HEAD_TIME);
     let (deadline, stopping) = (pin!(sleep_until(deadline)), pin!(worker.stopping()));
     let mut deadlines = Deadlines { deadline, stopping };
     loop {
-        let Reply { next, unread } = match reply.take() {
+        let Reply { next, unread, client } = match reply.take() {
             Some(reply) => reply,
-            None => match receive(&mut stream, from, worker, &mut buffers, &mut deadlines).await {
+            None => match receive(&mut stream, from, permit, &mut buffers, &mut deadlines).await {
                 Some(reply) => reply,
                 None => return,
             },
         };
         let Buffers { input, output } = &mut buffers;
-        if write(&mut stream, output).await.is_err() {
+        if client.is_some() {
+            permit.lend(client);
+            permit.works();
+        }
+        if write(&mut stream, output, permit).await.is_err() {
             return;
         }
         let keep_alive = next.keep_alive();
         let sent = match next {
             Next::Close | Next::KeepAlive => Ok(()),
-            Next::Stream(body) => send_body(&mut stream, worker, output, body).await,
+            Next::Stream(body) => send_body(&mut stream, permit, output, body).await,
             Next::Walk(walk) => {
                 walk::make(walk, from, worker, output).await;
-                write(&mut stream, output).await
+                write(&mut stream, output, permit).await
             }
             Next::TakeOver(takeover) => {
                 drop(buffers.output);
@@ -126,10 +148,15 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
         if sent.is_err() {
             return;
         }
+        if client.is_some() {
+            permit.lend(None);
+        }
+        let now = Instant::now();
+        permit.awaits_request(now, input.len());
         if !keep_alive || worker.is_stopping() {
             return close(stream, unread || !input.is_empty(), F::Wrappers::HAS_LAST_WORD).await;
         }
-        deadlines.deadline.as_mut().reset(Instant::now() + HEAD_TIME);
+        deadlines.deadline.as_mut().reset(now + HEAD_TIME);
         output.clear();
         if input.is_empty() {
             input.shrink_to(INITIAL_INPUT);
@@ -154,10 +181,11 @@ async fn hand_over<F: HttpFlavour, C: Clock>(
 async fn receive<F: HttpFlavour, C: Clock>(
     stream: &mut impl ByteStream,
     from: IpAddr,
-    worker: &Worker<F, C>,
+    permit: &ConnectionPermit<F, C>,
     Buffers { input, output }: &mut Buffers,
     Deadlines { deadline, stopping }: &mut Deadlines<'_, impl Future<Output = ()>>,
 ) -> Option<Reply<F>> {
+    let worker = &*permit.worker;
     loop {
         let has_begun = !input.is_empty();
         if has_begun {
@@ -165,6 +193,7 @@ async fn receive<F: HttpFlavour, C: Clock>(
                 input.drain(..head_len);
                 return Some(reply);
             }
+            permit.has_come(input.len());
         }
         let stop = async { if has_begun { pending().await } else { stopping.as_mut().await } };
         match race(race(read(stream, input), deadline.as_mut()), stop).await {
@@ -195,26 +224,35 @@ pub(super) fn answer<F: HttpFlavour, C: Clock>(
     match Request::parse(input, &mut slots) {
         Ok(Some((request, len))) => {
             let next = worker.answer(&request, from, output);
-            Some((Reply { next, unread: request.has_body() }, len))
+            let client = if next.is_whole() { None } else { Some(client(from, worker, &request)) };
+            Some((Reply { next, unread: request.has_body(), client }, len))
         }
         Ok(None) => None,
         Err(bad) => Some((refuse(bad.into(), from, worker, output), 0)),
     }
 }
 
+/// Returns who has sent a request that has been answered.
+#[cold]
+fn client<F: HttpFlavour, C>(from: IpAddr, worker: &Worker<F, C>, request: &Request<'_>) -> IpAddr {
+    let service = worker.service.borrow();
+    service.shared().tracker.flavour().client_address().of_page(from, request).unwrap_or(from)
+}
+
 /// Answers what is no request that is served.
 fn refuse<F: HttpFlavour, C>(error: Error, from: IpAddr, worker: &Worker<F, C>, output: &mut Vec<u8>) -> Reply<F> {
     worker.service.borrow().refuse(error, from, output);
-    Reply { next: Next::Close, unread: true }
+    Reply { next: Next::Close, unread: true, client: None }
 }
 
 /// Makes and sends a body piece by piece, until its lease ends. Others have their turn between two pieces.
 async fn send_body<F: HttpFlavour, C: Clock>(
     stream: &mut impl ByteStream,
-    worker: &Worker<F, C>,
+    permit: &ConnectionPermit<F, C>,
     output: &mut Vec<u8>,
     StreamedBody { stream: mut pieces, chunked, mut lease_end, bytes, .. }: StreamedBody<F>,
 ) -> io::Result<()> {
+    let worker = &*permit.worker;
     let (shared, counters) = {
         let service = worker.service.borrow();
         (service.shared().clone(), service.counters().clone())
@@ -230,13 +268,13 @@ async fn send_body<F: HttpFlavour, C: Clock>(
         let len = output.len().saturating_sub(CHUNK_HEAD.len());
         // An empty chunk would be the last one.
         if len > 0 {
-            let written = race(write(stream, piece(output, len, chunked)), lease_end.come()).await;
+            let written = race(write(stream, piece(output, len, chunked), permit), lease_end.come()).await;
             written.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
             counters.add(bytes, len as u64);
         }
         yield_now().await;
     }
-    if chunked { write(stream, b"0\r\n\r\n").await } else { Ok(()) }
+    if chunked { write(stream, b"0\r\n\r\n", permit).await } else { Ok(()) }
 }
 
 /// What stands before a piece until its length is known. Leading zeros are part of the grammar
@@ -257,7 +295,11 @@ fn piece(output: &mut Vec<u8>, len: usize, chunked: bool) -> &[u8] {
 }
 
 /// Writes all of `bytes`, and sees that they go out.
-async fn write(stream: &mut impl ByteStream, bytes: &[u8]) -> io::Result<()> {
+async fn write<F: HttpFlavour, C: Clock>(
+    stream: &mut impl ByteStream,
+    bytes: &[u8],
+    permit: &ConnectionPermit<F, C>,
+) -> io::Result<()> {
     let rest = bytes.get(write_at_once(stream, bytes).await?..).unwrap_or_default();
     // Only who has to wait needs a timer.
     if rest.is_empty() && flush_at_once(stream).await? {
@@ -267,7 +309,10 @@ async fn write(stream: &mut impl ByteStream, bytes: &[u8]) -> io::Result<()> {
         stream.write_all(rest).await?;
         stream.flush().await
     };
-    timeout(WRITE_TIME, wait).await?
+    permit.awaits_reader();
+    timeout(WRITE_TIME, wait).await??;
+    permit.works();
+    Ok(())
 }
 
 /// Writes as much as there is room for. Returns how many bytes that is.

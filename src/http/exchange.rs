@@ -112,6 +112,11 @@ impl<F: Flavour> Next<F> {
         }
     }
 
+    /// Returns whether the whole reply is there.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Close | Self::KeepAlive)
+    }
+
     /// Returns whether nothing is left to be done but to close the connection.
     pub(super) fn is_close(&self) -> bool {
         matches!(self, Self::Close)

@@ -3,12 +3,22 @@
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
+use crate::stats::Counter;
 use crate::tracker::Clock;
 
 use super::connection::{Buffers, INITIAL_INPUT, MAX_KEPT_OUTPUT, OpenConnection, answer};
 use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
+use super::reply::Refusal;
 use super::worker::Worker;
+
+/// What a client is told for whose connection there is no room.
+const NO_ROOM: Refusal = Refusal {
+    status: "503 Service Unavailable",
+    reason: "too many connections are open, please try again later",
+    retry_after: Some(30),
+    counter: Some(Counter::Http503),
+};
 
 /// Answers connections before the event loop knows of them where that is possible, one after the other.
 pub(super) struct FastPath {
@@ -52,6 +62,19 @@ impl FastPath {
             return Some(OpenConnection { buffers, reply: Some(reply), deadline: None });
         }
         None
+    }
+
+    /// Tells a client that there is no room for its connection, as far as that takes no waiting.
+    pub(super) fn refuse<F: HttpFlavour, C>(
+        &mut self,
+        incoming: &mut impl Incoming,
+        from: IpAddr,
+        worker: &Worker<F, C>,
+    ) {
+        self.output.clear();
+        worker.service.borrow().refuse(NO_ROOM.into(), from, &mut self.output);
+        // Whatever comes of it, the connection is closed.
+        let _ = incoming.send(&self.output);
     }
 }
 

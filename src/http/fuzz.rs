@@ -10,12 +10,12 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::spawn_local;
 
+use super::connection_limit::ConnectionLimit;
 use super::flavour::HttpFlavour;
 use super::incoming::Incoming;
 use super::listener::accept_all;
 use super::service::Service;
 use super::testing::{run, worker};
-use super::worker::ConnectionLimit;
 
 /// A connection over which some bytes have come when it is accepted.
 struct Arrived {
@@ -73,7 +73,7 @@ pub(crate) fn converse<F: HttpFlavour>(
             sent: Rc::clone(&sent),
             room,
         });
-        let worker = worker(service, &ConnectionLimit::new(1));
+        let worker = worker(service, &ConnectionLimit::new(1, usize::MAX));
         let accepting = Rc::clone(&worker);
         spawn_local(async move {
             accept_all(&accepting, async || match arrived.take() {

@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::connection::{HEAD_TIME, OpenConnection, WRITE_TIME, drive, race};
 use super::fast_path::FastPath;
 use super::flavour::HttpFlavour;
 use super::incoming::{Incoming, Listener};
+use super::stream::LeaseEnd;
 use super::worker::Worker;
 use super::wrapper::Wrappers;
 
@@ -80,7 +80,7 @@ fn tune(listener: &TcpListener) {
 /// Maximum number of connections that are answered one after the other before those that wait have a turn.
 const MAX_AT_ONCE: usize = 16;
 
-/// Accepts connections and has them answered. Returns only when there will never be a permit again.
+/// Accepts connections and has them answered, without end.
 pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     worker: &Rc<Worker<F, C>>,
     mut accept: impl AsyncFnMut() -> io::Result<(I, SocketAddr)>,
@@ -96,8 +96,7 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
             Err(error) => Err(error),
         };
         match taken_in {
-            Ok(ControlFlow::Continue(())) => (),
-            Ok(ControlFlow::Break(())) => return,
+            Ok(()) => (),
             Err(error) if concerns_one_connection(&error) => (),
             Err(error) => {
                 complaints.say(|| tracing::warn!("no TCP connection can be accepted for now, trying again: {error}"));
@@ -107,9 +106,8 @@ pub(super) async fn accept_all<F: HttpFlavour, C: Clock, I: Incoming>(
     }
 }
 
-/// Answers a connection at once if it can, else in a task of its own. Only a connection that stays takes a permit, but
-/// while there is none, no connection is answered. One that is wrapped stays, since it may have to be waited for more
-/// than once. Breaks when there will never be a permit again.
+/// Answers a connection at once if it can, else in a task of its own. Only a connection that stays takes a permit, for
+/// which another may have to make room. One that is wrapped stays, since it may have to be waited for more than once.
 ///
 /// # Errors
 ///
@@ -119,37 +117,37 @@ async fn take_in<F: HttpFlavour, C: Clock, I: Incoming>(
     mut incoming: I,
     from: SocketAddr,
     fast_path: &mut FastPath,
-) -> io::Result<ControlFlow<()>> {
+) -> io::Result<()> {
     worker.service.borrow().counters().count_from(Counter::TcpAccepted, from.ip());
-    let mut permit = None;
-    if worker.is_full() {
-        permit = worker.permit().await;
-    }
     let is_wrapped = F::Wrappers::WRAPS && worker.service.borrow().shared().tracker.flavour().wrappers().wraps(from);
     let connection = if is_wrapped {
         OpenConnection::new()
     } else {
-        let Some(connection) = fast_path.answer(&mut incoming, from.ip(), worker) else {
-            return Ok(ControlFlow::Continue(()));
-        };
+        let Some(connection) = fast_path.answer(&mut incoming, from.ip(), worker) else { return Ok(()) };
         connection
     };
-    if permit.is_none() {
-        permit = worker.permit().await;
-    }
-    let Some(permit) = permit else { return Ok(ControlFlow::Break(())) };
+    let Ok((permit, lease_end)) = worker.permit(from.ip(), connection.turn(), connection.said()).await else {
+        fast_path.refuse(&mut incoming, from.ip(), worker);
+        return Ok(());
+    };
     let stream = incoming.into_stream()?;
     // With the constant, a build without wrappers has none of this.
     if F::Wrappers::WRAPS && is_wrapped {
-        spawn_local(async move {
+        spawn_local(hold(lease_end, async move {
             if let Some((stream, client, connection)) = pass(stream, from, &permit.worker).await {
-                drive(stream, client.ip(), &permit.worker, connection).await;
+                permit.settle(client.ip());
+                drive(stream, client.ip(), &permit, connection).await;
             }
-        });
+        }));
     } else {
-        spawn_local(async move { drive(stream, from.ip(), &permit.worker, connection).await });
+        spawn_local(hold(lease_end, async move { drive(stream, from.ip(), &permit, connection).await }));
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(())
+}
+
+/// Lets a connection go on until it ends, or has to make room for another.
+async fn hold(mut lease_end: LeaseEnd, connection: impl Future<Output = ()>) {
+    let _ = race(connection, lease_end.come()).await;
 }
 
 /// Takes a connection through what this build wraps connections in, in the time that its first head has too. Returns

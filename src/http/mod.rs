@@ -3,7 +3,8 @@
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
 //!   first, and [`byte_stream`] what comes of that; `fast_path` answers it
 //!   if that takes no waiting, `connection` drives it if it does; `worker` is what those of
-//!   one thread share.
+//!   one thread share. `connection_limit` is what all share: `places` says who makes room, and [`holder`] whom places
+//!   are counted for.
 //! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands; [`address`]: addresses in
 //!   it.
 //! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
@@ -23,18 +24,21 @@ mod answering;
 pub mod byte_stream;
 pub mod coding;
 mod connection;
+mod connection_limit;
 pub mod decimal;
 pub mod exchange;
 mod fast_path;
 pub mod flavour;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub mod holder;
 mod incoming;
 mod listener;
 pub mod listing;
 pub mod method;
 mod page_cache;
 mod path;
+mod places;
 pub mod query;
 pub mod reply;
 pub mod request;
@@ -50,9 +54,10 @@ pub mod weights;
 mod worker;
 pub mod wrapper;
 
+pub use connection_limit::ConnectionLimit;
 pub use exchange::Shared;
 pub use flavour::HttpFlavour;
 pub use incoming::Listener;
 pub use listener::serve;
 pub use service::Service;
-pub use worker::{ConnectionLimit, Worker};
+pub use worker::Worker;

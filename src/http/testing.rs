@@ -22,6 +22,7 @@ use crate::tracker::{
 
 use super::address::{BadAddress, address};
 use super::coding::{Coding, Codings, Encoder, NoCoding};
+use super::connection_limit::ConnectionLimit;
 use super::exchange::{Answer, Exchange, Shared};
 use super::flavour::{
     AbsentRoute, Access, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, RouteTarget,
@@ -29,12 +30,13 @@ use super::flavour::{
 };
 use super::incoming::Incoming;
 use super::listing::Listing;
+use super::places::Turn;
 use super::query::Query;
 use super::reply::Refusal;
 use super::request::{Request, RequestTime};
 use super::service::Service;
 use super::stream::{Lease, Stream};
-use super::worker::{ConnectionLimit, Worker};
+use super::worker::{ConnectionPermit, Worker};
 use super::wrapper::{NoWrapper, Wrappers};
 
 /// The minute of all these tests.
@@ -378,6 +380,11 @@ pub(super) fn worker<F: HttpFlavour>(
     connection_limit: &Arc<ConnectionLimit>,
 ) -> Rc<Worker<F, Still>> {
     Rc::new(Worker::new(service, Still, Instant::now(), Arc::clone(connection_limit)))
+}
+
+/// A permit for a connection from `from`, over which nothing has come.
+pub(super) async fn permit<F: HttpFlavour>(worker: &Rc<Worker<F, Still>>, from: IpAddr) -> ConnectionPermit<F, Still> {
+    worker.permit(from, Turn::Ask, 0).await.ok().expect("room").0
 }
 
 /// Runs a test as a worker is run. With `paused`, time passes at once whenever everything waits for it; that suits

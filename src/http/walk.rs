@@ -68,9 +68,9 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
+    use crate::http::connection_limit::ConnectionLimit;
     use crate::http::page_cache::PageCache;
     use crate::http::testing::{NOW, Plain, Still, add_peer, plain, run, worker};
-    use crate::http::worker::ConnectionLimit;
     use crate::stats::Counter;
     use crate::stats::pages::Page;
     use crate::tracker::InfoHash;
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_page_is_sent_whole_and_gives_way_to_others_while_it_is_made() {
         run(true, async {
-            let worker = worker(plain(), &ConnectionLimit::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
             for n in 0..5000_u32 {
                 let mut info_hash = InfoHash::default();
                 info_hash.0[..4].copy_from_slice(&n.to_be_bytes());
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn all_who_wait_are_given_what_comes_of_one_walk() {
         run(true, async {
-            let worker = worker(plain(), &ConnectionLimit::new(9));
+            let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
             let started = Instant::now();
             let walk_start = |cache: &PageCache| cache.since(started, "everything").unwrap().walk_start;
             let lock = worker.lock_page_cache().await;
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn all_workers_walk_one_at_a_time_and_nobody_waits_for_ever() {
         run(true, async {
-            let connection_limit = ConnectionLimit::new(9);
+            let connection_limit = ConnectionLimit::new(9, usize::MAX);
             let (one, other) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
             for (seconds, is_made) in [(10, true), (40, false)] {
                 let lock = one.lock_page_cache().await;

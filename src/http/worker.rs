@@ -4,56 +4,22 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{self, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{MutexGuard, Notify};
+use tokio::time;
 
-use crate::log::Complaints;
 use crate::tracker::Clock;
 
+use super::connection_limit::{ConnectionLimit, Newcomer, Place};
 use super::exchange::Next;
-use super::flavour::{HttpFlavour, RequestTimes, WorkerTimes as _};
+use super::flavour::{ClientAddress as _, HttpFlavour, RequestTimes, WorkerTimes as _};
+use super::holder::Holder;
 use super::page_cache::PageCache;
+use super::places::{NoRoom, Turn};
 use super::request::{Request, RequestTime};
 use super::service::Service;
-
-/// Bounds how many connections all workers may have open together, and how many may walk over all torrents at a time:
-/// one.
-#[derive(Debug)]
-pub struct ConnectionLimit {
-    free: Arc<Semaphore>,
-    /// Locked by the connection that walks.
-    page_cache: sync::Mutex<PageCache>,
-    max: usize,
-    full: Complaints,
-}
-
-impl ConnectionLimit {
-    /// Returns a limit of `max` connections.
-    pub fn new(max: usize) -> Arc<Self> {
-        let max = max.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            free: Arc::new(Semaphore::new(max)),
-            page_cache: sync::Mutex::default(),
-            max,
-            full: Complaints::default(),
-        })
-    }
-
-    /// Waits for a permit. Returns `None` when there will never be one.
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(permit);
-        }
-        self.full.say(|| {
-            tracing::warn!(
-                "all {} TCP connections are in use: others wait until one is closed (limits.connections, ulimit -n)",
-                self.max
-            );
-        });
-        Arc::clone(&self.free).acquire_owned().await.ok()
-    }
-}
+use super::stream::LeaseEnd;
 
 /// What the listeners and connections of one thread share. Nothing in it is locked, because nothing of it leaves the
 /// thread.
@@ -101,21 +67,41 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         next
     }
 
-    /// Returns whether as many connections are open as may be. Reads what all workers share and writes nothing to it.
-    pub(super) fn is_full(&self) -> bool {
-        self.connection_limit.free.available_permits() == 0
+    /// Gives a connection from `from` a place, on which it is the turn of `turn` and `said` bytes of a request have come.
+    /// If there is none, another connection makes room. The connection is to be cut off when its lease ends.
+    ///
+    /// # Errors
+    ///
+    /// All others have more right to a place.
+    pub(super) async fn permit(
+        self: &Rc<Self>,
+        from: IpAddr,
+        turn: Turn,
+        said: usize,
+    ) -> Result<(ConnectionPermit<F, C>, LeaseEnd), NoRoom> {
+        let holder = self.holder(from);
+        let newcomer = Newcomer { holder, turn, said, now: self.uptime(time::Instant::now()) };
+        let (place, lease_end) = self.connection_limit.place(newcomer).await?;
+        self.open.set(self.open.get() + 1);
+        let is_proxy = Cell::new(holder.is_none());
+        Ok((ConnectionPermit { worker: Rc::clone(self), place, is_proxy }, lease_end))
     }
 
-    /// Waits until one more connection may be open. Returns `None` when none ever may.
-    pub(super) async fn permit(self: &Rc<Self>) -> Option<ConnectionPermit<F, C>> {
-        let permit = self.connection_limit.take().await?;
-        self.open.set(self.open.get() + 1);
-        Some(ConnectionPermit { worker: Rc::clone(self), _permit: permit })
+    /// Returns for whom the places of connections with an address are counted; `None` if it is a proxy.
+    fn holder(&self, connection: IpAddr) -> Option<Holder> {
+        let service = self.service.borrow();
+        let is_proxy = service.shared().tracker.flavour().client_address().is_proxy(connection);
+        (!is_proxy).then(|| connection.into())
+    }
+
+    /// Returns the time since the process started, by the clock of connections.
+    fn uptime(&self, now: time::Instant) -> Duration {
+        now.saturating_duration_since(time::Instant::from_std(self.started))
     }
 
     /// Locks the page cache. Whoever has it locked may walk over all torrents, and nobody else.
     pub(super) async fn lock_page_cache(&self) -> MutexGuard<'_, PageCache> {
-        self.connection_limit.page_cache.lock().await
+        self.connection_limit.lock_page_cache().await
     }
 
     /// Has each connection closed as soon as no request is under way on it.
@@ -144,10 +130,49 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     }
 }
 
-/// Lets one connection be open, until this is dropped.
+/// Lets one connection be open, until this is dropped; says what goes on over it.
 pub(super) struct ConnectionPermit<F: HttpFlavour, C> {
     pub(super) worker: Rc<Worker<F, C>>,
-    _permit: OwnedSemaphorePermit,
+    place: Place,
+    /// Each request may be that of another client.
+    is_proxy: Cell<bool>,
+}
+
+impl<F: HttpFlavour, C: Clock> ConnectionPermit<F, C> {
+    /// Says that from `now` on a request is waited for, of which `said` bytes have come.
+    pub(super) fn awaits_request(&self, now: time::Instant, said: usize) {
+        self.place.activity().set(Turn::Ask, self.worker.uptime(now), said);
+    }
+
+    /// Says that more of the request has come that is waited for.
+    pub(super) fn has_come(&self, said: usize) {
+        self.place.activity().set_said(said);
+    }
+
+    /// Says that the client does not take what is sent to it.
+    pub(super) fn awaits_reader(&self) {
+        self.place.activity().set(Turn::Take, self.worker.uptime(time::Instant::now()), 0);
+    }
+
+    /// Says that the client waits for us.
+    pub(super) fn works(&self) {
+        self.place.activity().set(Turn::Ours, self.worker.uptime(time::Instant::now()), 0);
+    }
+
+    /// Counts the place for the client that a wrapper has found at the end of the connection.
+    pub(super) fn settle(&self, client: IpAddr) {
+        let holder = self.worker.holder(client);
+        self.is_proxy.set(holder.is_none());
+        self.place.hand_over(holder, self.worker.uptime(time::Instant::now()));
+    }
+
+    /// Counts the place of a proxy's connection for the client whose long reply it is to bring, and with `None` for
+    /// nobody again. That of any other connection stays whose it is.
+    pub(super) fn lend(&self, client: Option<IpAddr>) {
+        if self.is_proxy.get() {
+            self.place.hand_over(client.map(Holder::from), self.worker.uptime(time::Instant::now()));
+        }
+    }
 }
 
 impl<F: HttpFlavour, C> Drop for ConnectionPermit<F, C> {

@@ -8,9 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::*;
+use crate::http::connection_limit::ConnectionLimit;
 use crate::http::service::Service;
-use crate::http::testing::{PROXY, Still, fancy, plain, run, worker};
-use crate::http::worker::ConnectionLimit;
+use crate::http::testing::{PROXY, Still, fancy, permit, plain, run, worker};
 use crate::stats::Counter;
 
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
@@ -37,9 +37,12 @@ impl<F: HttpFlavour> Driven<F> {
 
     fn from(address: IpAddr, service: Service<F>, buffer: usize) -> Self {
         let (client, server) = duplex(buffer);
-        let worker = worker(service, &ConnectionLimit::new(1));
+        let worker = worker(service, &ConnectionLimit::new(1, usize::MAX));
         let driver = Rc::clone(&worker);
-        let end = spawn_local(async move { drive(server, address, &driver, OpenConnection::new()).await });
+        let end = spawn_local(async move {
+            let permit = permit(&driver, address).await;
+            drive(server, address, &permit, OpenConnection::new()).await;
+        });
         Self { client, worker, end, start: Instant::now() }
     }
 
@@ -288,8 +291,10 @@ fn who_sends_more_than_is_read_still_gets_the_reply() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, from) = listener.accept().await.unwrap();
-            let worker = worker(plain(), &ConnectionLimit::new(1));
-            let end = spawn_local(async move { drive(server, from.ip(), &worker, OpenConnection::new()).await });
+            let worker = worker(plain(), &ConnectionLimit::new(1, usize::MAX));
+            let end = spawn_local(async move {
+                drive(server, from.ip(), &permit(&worker, from.ip()).await, OpenConnection::new()).await;
+            });
             client.write_all(request.as_bytes()).await.unwrap();
             // The client reads only when it has written everything; the reply must be there still.
             client.readable().await.unwrap();

@@ -7,8 +7,8 @@ use tokio::task::spawn_local;
 use super::*;
 use crate::http::connection::drive;
 use crate::http::connection::tests::{KEEP, NOT_ALLOWED, SCRAPE, SCRAPED};
-use crate::http::testing::{plain, run, worker};
-use crate::http::worker::ConnectionLimit;
+use crate::http::connection_limit::ConnectionLimit;
+use crate::http::testing::{permit, plain, run, worker};
 
 /// A connection over which `input` has come, and whose system has room for `room` bytes to be sent.
 struct FakeIncoming<'a> {
@@ -39,7 +39,7 @@ impl Incoming for FakeIncoming<'_> {
 
 /// What the fast path sends, and what it leaves: to be answered, to be sent, and whether a request was answered.
 fn fast_path(input: &str, room: usize) -> (String, Option<(String, String, bool)>) {
-    let worker = worker(plain(), &ConnectionLimit::new(1));
+    let worker = worker(plain(), &ConnectionLimit::new(1, usize::MAX));
     let mut incoming = FakeIncoming { input: input.as_bytes(), room, sent: Vec::new() };
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let left = FastPath::new().answer(&mut incoming, "::1".parse().unwrap(), &worker).map(|connection| {
@@ -85,13 +85,16 @@ fn the_fast_path_leaves_what_has_to_be_waited_for() {
 #[test]
 fn what_the_fast_path_could_not_send_is_sent_before_all_else() {
     run(true, async {
-        let worker = worker(plain(), &ConnectionLimit::new(1));
+        let worker = worker(plain(), &ConnectionLimit::new(1, usize::MAX));
         let requests = format!("{SCRAPE}{KEEP}{SCRAPE}\r\n");
         let mut incoming = FakeIncoming { input: requests.as_bytes(), room: 7, sent: Vec::new() };
         let connection = FastPath::new().answer(&mut incoming, "::1".parse().unwrap(), &worker).unwrap();
         let (mut client, server) = duplex(1000);
         let driver = Rc::clone(&worker);
-        spawn_local(async move { drive(server, "::1".parse().unwrap(), &driver, connection).await });
+        spawn_local(async move {
+            let from = "::1".parse().unwrap();
+            drive(server, from, &permit(&driver, from).await, connection).await;
+        });
         let mut replies = String::from_utf8(incoming.sent).unwrap();
         client.read_to_string(&mut replies).await.unwrap();
         assert!(replies.starts_with("HTTP/1.1 200 OK"));

@@ -1,13 +1,15 @@
 use std::cell::RefCell;
 use std::future::pending;
+use std::pin::pin;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::http::connection_limit::ConnectionLimit;
 use crate::http::flavour::NoRoute;
-use crate::http::testing::{Plain, Still, plain, run, with, worker};
-use crate::http::worker::ConnectionLimit;
+use crate::http::places::Turn;
+use crate::http::testing::{Plain, Still, fancy, plain, run, with, worker};
 use crate::http::wrapper::{NoWrapper, Wrapper};
 
 type Connection = io::Result<(DuplexStream, SocketAddr)>;
@@ -24,12 +26,7 @@ impl Wrapper for Idle {
         false
     }
 
-    async fn wrap<S: ByteStream + 'static>(
-        &self,
-        _: S,
-        _: SocketAddr,
-        _: &mut Vec<u8>,
-    ) -> io::Result<(S, SocketAddr)> {
+    async fn wrap<S: ByteStream + 'static>(&self, _: S, _: SocketAddr, _: &mut Vec<u8>) -> io::Result<(S, SocketAddr)> {
         unreachable!("nobody is wrapped")
     }
 }
@@ -109,7 +106,7 @@ fn a_connection_is_accepted_with_its_first_bytes() {
 #[test]
 fn no_failure_ends_the_accepting() {
     run(true, async {
-        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
         let (client, accepted) = connection();
         let full = || Err(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
         let aborted = Err(ErrorKind::ConnectionAborted.into());
@@ -122,52 +119,84 @@ fn no_failure_ends_the_accepting() {
 }
 
 #[test]
-fn when_as_many_are_open_as_may_be_others_wait_for_one() {
+fn when_as_many_are_open_as_may_be_one_makes_room_for_another() {
     run(true, async {
-        let connection_limit = ConnectionLimit::new(1);
+        let connection_limit = ConnectionLimit::new(1, usize::MAX);
         let (one, two) = (worker(plain(), &connection_limit), worker(plain(), &connection_limit));
-        let (idle, accepted) = connection();
+        let (mut idle, accepted) = connection();
         accept_in_background(&one, vec![accepted]);
         yield_now().await;
         let (waiting, accepted) = connection();
         accept_in_background(&two, vec![accepted]);
         let start = Instant::now();
         assert!(reply(waiting).await.starts_with("HTTP/1.1 404"));
-        assert_eq!(start.elapsed().as_secs(), 30, "until the idle one was closed");
-        drop(idle);
+        assert_eq!(start.elapsed().as_secs(), 0);
+        let mut nothing = String::new();
+        idle.read_to_string(&mut nothing).await.unwrap();
+        assert_eq!((start.elapsed().as_secs(), nothing.as_str()), (0, ""), "the idle one was closed");
         one.all_closed().await;
         two.all_closed().await;
     });
 }
 
 #[test]
-fn who_is_answered_at_once_takes_no_permit() {
+fn who_is_answered_at_once_takes_no_permit_and_needs_none() {
     takes_no_permit(NoWrapper);
     takes_no_permit(Idle);
 }
 
 fn takes_no_permit(wrappers: impl Wrappers) {
     run(false, async {
-        let worker = worker(with(NoRoute, wrappers), &ConnectionLimit::new(1));
+        let worker = worker(with(NoRoute, wrappers), &ConnectionLimit::new(1, usize::MAX));
         let (listener, address) = listener();
+        let (_permit, mut lease_end) = worker.permit(address.ip(), Turn::Ask, 0).await.unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(REQUEST).await.unwrap();
         let (incoming, from) = listener.accept().await.unwrap();
-        assert!(take_in(&worker, incoming, from, &mut FastPath::new()).await.unwrap().is_continue());
+        take_in(&worker, incoming, from, &mut FastPath::new()).await.unwrap();
         let mut reply = String::new();
         client.read_to_string(&mut reply).await.unwrap();
         assert!(reply.starts_with("HTTP/1.1 404"));
-        worker.all_closed().await;
-        assert!(!worker.is_full());
+        assert!(!lease_end.has_come());
+    });
+}
 
-        let _permit = worker.permit().await;
-        let (mut client, accepted) = connection();
-        client.write_all(REQUEST).await.unwrap();
+#[test]
+fn who_stays_waits_until_the_one_that_makes_room_is_gone() {
+    run(true, async {
+        let worker = worker(plain(), &ConnectionLimit::new(1, usize::MAX));
+        let (permit, mut lease_end) = worker.permit([127, 0, 0, 1].into(), Turn::Ask, 0).await.unwrap();
+        let (_client, accepted) = connection();
+        let (incoming, from) = accepted.unwrap();
         let mut fast_path = FastPath::new();
-        let second = take_in(&worker, accepted.unwrap().0, address, &mut fast_path);
-        let waited = timeout(Duration::ZERO, second).await;
-        assert!(waited.is_err(), "but waits where there is none");
-        assert_eq!(worker.service.borrow().shared().counters.total(Counter::Http404), 1);
+        let mut taken_in = pin!(take_in(&worker, incoming, from, &mut fast_path));
+        assert!(timeout(Duration::from_secs(1), taken_in.as_mut()).await.is_err());
+        assert!(lease_end.has_come());
+        drop(permit);
+        taken_in.await.unwrap();
+    });
+}
+
+#[test]
+fn who_would_only_wait_for_us_gives_way_to_all_for_whom_we_work_and_is_told_to_come_again() {
+    run(false, async {
+        let worker = worker(fancy(vec![vec![b'x'; 10]; 3]), &ConnectionLimit::new(1, usize::MAX));
+        let (listener, address) = listener();
+        for (other, is_refused) in [(Turn::Ours, true), (Turn::Take, false), (Turn::Ask, false)] {
+            let (permit, mut lease_end) = worker.permit(address.ip(), other, 0).await.unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"GET /scrape HTTP/1.1\r\n\r\n").await.unwrap();
+            let (incoming, from) = listener.accept().await.unwrap();
+            spawn_local(async move {
+                lease_end.come().await;
+                drop(permit);
+            });
+            take_in(&worker, incoming, from, &mut FastPath::new()).await.unwrap();
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).await.unwrap();
+            let expected = if is_refused { "HTTP/1.1 503 Service Unavailable\r\n" } else { "HTTP/1.1 200 OK\r\n" };
+            assert!(reply.starts_with(expected), "{other:?}: {reply}");
+        }
     });
 }
 
@@ -175,7 +204,7 @@ fn takes_no_permit(wrappers: impl Wrappers) {
 fn a_listener_serves_until_it_is_told_to_stop() {
     run(false, async {
         let (listener, address) = listener();
-        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
         let stop = StopToken::default();
         let served = spawn_local(serve(listener, Rc::clone(&worker), stop.clone()));
         for _ in 0..3 {
@@ -197,7 +226,7 @@ fn a_listener_serves_until_it_is_told_to_stop() {
 #[test]
 fn a_request_that_is_never_finished_does_not_hold_up_the_end() {
     run(true, async {
-        let worker = worker(plain(), &ConnectionLimit::new(9));
+        let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
         let (mut client, accepted) = connection();
         accept_in_background(&worker, vec![accepted]);
         client.write_all(b"GET /").await.unwrap();

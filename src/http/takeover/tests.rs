@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::http::connection::{OpenConnection, drive, race};
+use crate::http::connection_limit::ConnectionLimit;
 use crate::http::exchange::{Answer, Exchange, Next};
 use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget};
 use crate::http::reply::Error;
-use crate::http::testing::{NOW, run, with, worker};
-use crate::http::worker::ConnectionLimit;
+use crate::http::testing::{NOW, permit, run, with, worker};
 use crate::http::wrapper::NoWrapper;
 
 /// How long a client of [`Echo`] may say nothing.
@@ -67,10 +67,11 @@ type Worker = crate::http::worker::Worker<crate::http::testing::TestWith<Echo, N
 /// A connection to a worker that has the page, and the end of what drives it.
 fn connect() -> (DuplexStream, Rc<Worker>, JoinHandle<()>) {
     let (client, server) = duplex(1000);
-    let worker = worker(with(Echo, NoWrapper), &ConnectionLimit::new(1));
+    let worker = worker(with(Echo, NoWrapper), &ConnectionLimit::new(1, usize::MAX));
     let driver = Rc::clone(&worker);
     let end = spawn_local(async move {
-        drive(server, "::1".parse().unwrap(), &driver, OpenConnection::new()).await;
+        let from = "::1".parse().unwrap();
+        drive(server, from, &permit(&driver, from).await, OpenConnection::new()).await;
     });
     (client, worker, end)
 }

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::http::connection::HEAD_TIME;
+use crate::http::connection_limit::ConnectionLimit;
 use crate::http::listener::accept_all;
 use crate::http::testing::{Numbers, TestWith, run, with, worker};
-use crate::http::worker::{ConnectionLimit, Worker};
+use crate::http::worker::Worker;
 use crate::stats::{AddressFamily, Counter, Protocol};
 use crate::tracker::AnnounceError;
 
@@ -106,7 +107,7 @@ fn accept_from<W: Wrappers>(from: &'static str, worker: &Rc<Wrapped<W>>) -> Dupl
 }
 
 fn wrapped<W: Wrappers>(wrappers: W) -> Rc<Wrapped<W>> {
-    worker(with(Numbers, wrappers), &ConnectionLimit::new(1))
+    worker(with(Numbers, wrappers), &ConnectionLimit::new(1, usize::MAX))
 }
 
 async fn all(mut client: DuplexStream) -> String {
