@@ -157,12 +157,14 @@ pub struct LimitSettings {
     pub peers: u64,
     /// TCP connections held open at most; 0 leaves it to the memory and the limit of open files.
     pub connections: u64,
+    /// TCP connections held open at most for one IPv4 address or IPv6 network of 64 bits; 0 is no limit.
+    pub connections_per_address: u64,
     /// Errors a second to an address that has not proved itself over UDP; 0 is no limit.
     pub udp_errors_per_address: u32,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { torrents: 0, peers: 0, connections: 0, udp_errors_per_address: 1000 }
+        Self { torrents: 0, peers: 0, connections: 0, connections_per_address: 0, udp_errors_per_address: 1000 }
     }
 }

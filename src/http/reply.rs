@@ -51,9 +51,6 @@ pub enum Error {
     /// A page that a switch does not send now, or not to this client.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// A page that takes a walk over all torrents, while others are waiting for theirs.
-    #[error("503 Service Unavailable: others wait for such a page, please try again later")]
-    Busy,
     /// The tracker made a mistake.
     #[error("500 Internal Server Error")]
     Internal,
@@ -95,7 +92,6 @@ impl Error {
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => Some(Counter::Http404),
             Self::Internal => Some(Counter::Http500),
             Self::Refused(refusal) => refusal.counter,
-            Self::Busy => Some(Counter::Http503),
         }
     }
 
@@ -117,7 +113,6 @@ impl Error {
             Self::StatsDenied => "403 Access Denied",
             Self::NotFound | Self::Absent(_) | Self::NeedsFeature(_) => "404 Not Found",
             Self::Refused(refusal) => refusal.status,
-            Self::Busy => "503 Service Unavailable",
             Self::Internal => "500 Internal Server Error",
         };
         let field = match self {

@@ -11,17 +11,26 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
+use crate::stats::Counter;
 use crate::stats::pages::{Report, Walk};
 use crate::tracker::Clock;
 
 use super::flavour::HttpFlavour;
 use super::page_cache::CachedPage;
-use super::reply::{self, Error};
+use super::reply::{self, Refusal};
 use super::request::RequestTime;
 use super::worker::Worker;
 
 /// How long a request waits until it may walk, or has the page of another walk, before it is answered with 503.
 pub(super) const WAIT_TIME: Duration = Duration::from_secs(30);
+
+/// What a client is told who has waited in vain.
+const NOT_YET: Refusal = Refusal {
+    status: "503 Service Unavailable",
+    reason: "others wait for such a page, please try again later",
+    retry_after: Some(30),
+    counter: Some(Counter::Http503),
+};
 
 /// Makes a page, or waits until somebody else has, and replaces what is in `output` by the whole reply to `from`. The
 /// worker's other connections have their turns between two steps.
@@ -34,7 +43,7 @@ pub(super) async fn make<F: HttpFlavour, C: Clock>(
     let (asked, mode) = (Instant::now(), walk.mode());
     output.clear();
     let Ok(mut cache) = timeout(WAIT_TIME, worker.lock_page_cache()).await else {
-        return worker.service.borrow().refuse(Error::Busy, from, output);
+        return worker.service.borrow().refuse(NOT_YET.into(), from, output);
     };
     if let Some(CachedPage { page, .. }) = cache.since(asked, mode) {
         return reply::write(reply::OK, reply::TEXT, false, page.as_bytes(), output);
@@ -71,7 +80,6 @@ mod tests {
     use crate::http::connection_limit::ConnectionLimit;
     use crate::http::page_cache::PageCache;
     use crate::http::testing::{NOW, Plain, Still, add_peer, plain, run, worker};
-    use crate::stats::Counter;
     use crate::stats::pages::Page;
     use crate::tracker::InfoHash;
 
@@ -170,7 +178,7 @@ mod tests {
                     let mut output = Vec::new();
                     make(walk(&waiter, "top10"), CLIENT, &waiter, &mut output).await;
                     let is_made = output.starts_with(b"HTTP/1.1 200 OK");
-                    assert!(is_made || output.starts_with(b"HTTP/1.1 503 Service Unavailable"));
+                    assert!(is_made || output.starts_with(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 30\r\n"));
                     (is_made, start.elapsed().as_secs())
                 });
                 sleep(Duration::from_secs(seconds)).await;

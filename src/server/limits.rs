@@ -45,3 +45,9 @@ pub(super) fn connections(limits: &config::LimitSettings, worker_files: usize, m
         if limits.connections == 0 { room.min((memory / 8 / CONNECTION).max(1)) } else { limits.connections.min(room) };
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
+
+/// Returns how many connections to hold open for one address.
+pub(super) fn connections_per_address(limits: &config::LimitSettings) -> usize {
+    let chosen = if limits.connections_per_address == 0 { u64::MAX } else { limits.connections_per_address };
+    usize::try_from(chosen).unwrap_or(usize::MAX)
+}

@@ -90,7 +90,8 @@ impl<B: Build> Jailed<B> {
                 threads.answer_udp(driver, service.with_error_limit(error_limit.clone()), clock)?;
             }
         }
-        let connection_limit = http::ConnectionLimit::new(connections, usize::MAX);
+        let connection_limit =
+            http::ConnectionLimit::new(connections, limits::connections_per_address(&settings.limits));
         tcp.iter().for_each(|listener| info!("listening on tcp {}", listener.address));
         for listeners in by_worker(tcp) {
             let service = http::Service::new(Arc::clone(&http), counters.for_worker(), new_rng()?);

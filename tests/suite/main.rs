@@ -55,6 +55,7 @@ const FILES: &[&[harness::Test]] = &[
     http::malformed::TESTS,
     http::methods::TESTS,
     http::paths::TESTS,
+    http::pressure::TESTS,
     http::scrape::TESTS,
     process::clocks::TESTS,
     process::command_line::TESTS,

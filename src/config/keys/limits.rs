@@ -60,7 +60,25 @@ pub(super) static SECTION: Section = Section {
             ),
             example: "10_000",
             summary: "TCP connections held open at most",
-            explanation: "",
+            explanation: "When all are in use, the one that says least makes room, first of the address that holds most.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "limits.connections_per_address",
+            original: None,
+            takes: ValueType::Number {
+                min: 0,
+                max: u64::MAX,
+                set: |s, number| {
+                    s.limits.connections_per_address = number;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("0", Some("no limit but limits.connections")),
+            example: "100",
+            summary: "TCP connections held open for one address (IPv6: /64) at most",
+            explanation: "For one more, the one that says least makes room. A proxy's count for the clients it names.",
             reload: Reload::NotRead,
             needs: &[],
         },

@@ -120,7 +120,9 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         }
         "tracker.interval" => number(300..=3600),
         "tracker.min_interval" => number(60..=3600),
-        "limits.torrents" | "limits.peers" | "limits.connections" => number(0..=i64::MAX.unsigned_abs()),
+        "limits.torrents" | "limits.peers" | "limits.connections" | "limits.connections_per_address" => {
+            number(0..=i64::MAX.unsigned_abs())
+        }
         "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
         "access.proxy_protocol" => any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed(),
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),

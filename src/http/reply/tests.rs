@@ -57,12 +57,6 @@ fn an_error_is_a_title() {
             Counter::Http404,
         ),
         (Error::Internal, "500 Internal Server Error", "500 Internal Server Error", Counter::Http500),
-        (
-            Error::Busy,
-            "503 Service Unavailable",
-            "503 Service Unavailable: others wait for such a page, please try again later",
-            Counter::Http503,
-        ),
     ] {
         let len = title.len() + "<title></title>\n".len();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! An HTTP client that sends exactly the bytes it is given.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
@@ -92,6 +92,15 @@ impl Connection {
         Self::of(socket.into())
     }
 
+    /// A connection of which the system takes in little, so that the tracker soon waits for the client to read.
+    #[track_caller]
+    pub(crate) fn open_narrow(tracker: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(tracker), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect_timeout(&tracker.into(), MAX_WAIT).unwrap();
+        Self::of(socket.into())
+    }
+
     fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(MAX_WAIT)).unwrap();
         stream.set_write_timeout(Some(MAX_WAIT)).unwrap();
@@ -163,6 +172,29 @@ impl Connection {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Whether the tracker has closed, as far as is known by now; not if something is still to be read before.
+    #[track_caller]
+    pub(crate) fn is_closed(&self) -> bool {
+        match self.peek() {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether something has come that is not read yet.
+    #[track_caller]
+    pub(crate) fn has_something(&self) -> bool {
+        self.peek().is_ok_and(|len| len > 0)
+    }
+
+    #[track_caller]
+    fn peek(&self) -> io::Result<usize> {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = retry_interrupted(|| self.stream.peek(&mut [0]));
+        self.stream.set_nonblocking(false).unwrap();
+        peeked
+    }
+
     #[track_caller]
     fn read_until(&mut self, ready: impl Fn(&[u8]) -> Option<usize>) -> usize {
         loop {
@@ -171,6 +203,14 @@ impl Connection {
             }
             assert!(self.read_more() > 0, "closed after {}", self.buffer.escape_ascii());
         }
+    }
+
+    /// Reads some bytes, whatever they are. Returns how many.
+    #[track_caller]
+    pub(crate) fn skip_some(&mut self) -> usize {
+        let len = self.read_more();
+        self.buffer.clear();
+        len
     }
 
     #[track_caller]

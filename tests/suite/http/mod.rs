@@ -7,6 +7,7 @@ pub(crate) mod limits;
 pub(crate) mod malformed;
 pub(crate) mod methods;
 pub(crate) mod paths;
+pub(crate) mod pressure;
 pub(crate) mod scrape;
 
 use std::net::SocketAddr;

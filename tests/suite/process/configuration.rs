@@ -38,6 +38,7 @@ const KEYS: &[(&str, &str)] = &[
     ("limits.torrents", "1000"),
     ("limits.peers", "1000"),
     ("limits.connections", "1000"),
+    ("limits.connections_per_address", "100"),
 ];
 
 fn check(text: &str) -> Exit {

@@ -84,10 +84,13 @@ fn a_log_that_nobody_reads_stops_neither_the_workers_nor_the_end() {
         let mut first = Connection::open(http);
         first.send("G");
         let mut second = Connection::open(http);
-        second.send(request(&announce_target(0, "port=1"), ""));
+        let announce = request(&announce_target(0, "port=1"), "");
+        let (one, other) = announce.split_at(20);
+        second.send(one);
         assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).leechers, 1);
-        // The worker says that no more connections may be open.
-        drop(first);
+        // The worker says that all connections are in use, and the first one has to make room.
+        assert_eq!(first.rest(), b"");
+        second.send(other);
         assert_eq!(counts(&second.last_reply().bencode()), (0, 0, 2));
         assert_eq!(client.announce(&Announce::leecher(info_hash(0), 3)).leechers, 3);
         piped.tracker.stop_by(signal);
