@@ -61,12 +61,13 @@ impl Route for Pages {
     }
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
-        let permit = exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
+        let client = exchange.client()?;
+        let permit = exchange.flavour().scrape_limit().admit(client, exchange.now)?;
         if exchange.wants_header_only() {
             return Ok(exchange.respond_stream_header());
         }
         let is_sorted = is_sorted(listing);
-        let (seat, lease_end) = self.seats.take(is_sorted, exchange.now.uptime)?;
+        let (seat, lease_end) = self.seats.take(is_sorted, client.into(), exchange.now.uptime)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);
         Ok(if is_sorted {
             exchange.stream(SortedPage::new(seat, permit), lease_end, begun, bytes)

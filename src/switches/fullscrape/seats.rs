@@ -1,13 +1,15 @@
 //! What all full scrapes under way share: how many there may be, and the memory of those that are sorted.
 //!
 //! Strangers decide how many there are, and how slowly they read. So there are seats: whoever comes when all are taken
-//! gets that of the client who has kept us waiting for longest, and the latter is cut off; if none keeps us waiting, the
-//! newcomer is told to come again. And whoever sorts has an equal share of the memory: those who hold more when one
+//! gets that of another, who is cut off: of one who keeps us waiting, or whose address would still have as many as the
+//! newcomer's. First goes the address that has most. If there is none, the newcomer is told to come again. And whoever sorts has an equal share of the memory: those who hold more when one
 //! more comes lose what they have gathered, as those do who keep us waiting while others gather. They gather it anew.
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::http::holder::Holder;
 use crate::http::reply::Refusal;
 use crate::http::stream::{Lease, LeaseEnd};
 use crate::stats::Counter;
@@ -68,6 +70,8 @@ struct State {
 #[derive(Debug)]
 struct TakenSeat {
     id: u64,
+    /// Whose it is.
+    holder: Holder,
     /// When its last step was begun, since the process started.
     last_step: Duration,
     /// What it has gathered, between two steps.
@@ -97,26 +101,29 @@ impl Seats {
         Self { state: Mutex::default(), limits }
     }
 
-    /// Takes a seat for a page that is sorted or not, and cuts off who stalls for longest if all such are taken.
+    /// Takes a seat for a page that is sorted or not. If all such are taken, somebody is cut off.
     ///
     /// # Errors
     ///
-    /// All are taken, and nobody stalls.
-    pub(super) fn take(self: &Arc<Self>, is_sorted: bool, now: Duration) -> Result<(Seat, LeaseEnd), Refusal> {
+    /// All are taken, nobody stalls, and no other address has more.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        is_sorted: bool,
+        holder: Holder,
+        now: Duration,
+    ) -> Result<(Seat, LeaseEnd), Refusal> {
         let (lease, lease_end) = Lease::new();
         let mut state = self.lock();
         let sorted = state.taken.iter().filter(|seat| seat.is_sorted).count();
         let too_many_sorted = is_sorted && sorted >= self.limits.sorted_pages;
         if too_many_sorted || state.taken.len() >= self.limits.pages {
-            let makes_room = |seat: &TakenSeat| seat.is_stalled(now) && (seat.is_sorted || !too_many_sorted);
-            let stalled = state.taken.iter().enumerate().filter(|(_, seat)| makes_room(seat));
-            let (longest, _) = stalled.min_by_key(|(_, seat)| seat.last_step).ok_or(NO_SEAT)?;
-            let lost = state.taken.swap_remove(longest);
+            let lost = state.worst(too_many_sorted, holder, now).ok_or(NO_SEAT)?;
+            let lost = state.taken.swap_remove(lost);
             state.take_back(lost.range);
         }
         let id = state.next_id;
         state.next_id += 1;
-        state.taken.push(TakenSeat { id, last_step: now, range: None, is_sorted, _lease: lease });
+        state.taken.push(TakenSeat { id, holder, last_step: now, range: None, is_sorted, _lease: lease });
         state.share_out(now, &self.limits);
         drop(state);
         Ok((Seat { seats: Arc::clone(self), id }, lease_end))
@@ -182,6 +189,21 @@ impl Drop for Seat {
 }
 
 impl State {
+    /// Returns the place in the list of the seat that a newcomer gets, of all or of those that are sorted: that of a
+    /// client who stalls, or of an address that would still have as many as the newcomer's. An address that has most
+    /// goes first; of one, who stalls for longest, and at last who came last.
+    fn worst(&self, only_sorted: bool, newcomer: Holder, now: Duration) -> Option<usize> {
+        let seats = || self.taken.iter().enumerate().filter(|(_, seat)| seat.is_sorted || !only_sorted);
+        let held = |holder| seats().filter(|(_, seat)| seat.holder == holder).count();
+        let after = held(newcomer) + 1;
+        let candidates = seats().filter_map(|(at, seat)| {
+            let (held, is_stalled) = (held(seat.holder), seat.is_stalled(now));
+            let stalled_since = is_stalled.then_some(Reverse(seat.last_step));
+            (is_stalled || held > after).then_some(((held, stalled_since, seat.id), at))
+        });
+        candidates.max().map(|(_, at)| at)
+    }
+
     /// Shares the memory out among those who sort and do not stall. Those who have more, or stall, lose their ranges.
     fn share_out(&mut self, now: Duration, limits: &Limits) {
         let sorting = self.taken.iter().filter(|seat| seat.is_sorted && !seat.is_stalled(now)).count();

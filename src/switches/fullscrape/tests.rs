@@ -6,6 +6,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::holder::Holder;
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
 use crate::switches::fullscrape::row::{Row, TORRENTS_PER_PIECE};
@@ -60,6 +61,11 @@ fn tell(tracker: &TestTracker, info_hash: InfoHash, port: u16, now: Minute, seed
         .unwrap();
 }
 
+/// Whom seats are counted for, another for each number.
+pub(super) fn holder(n: u8) -> Holder {
+    std::net::IpAddr::from([192, 0, 2, n]).into()
+}
+
 pub(super) fn nth(n: u32) -> InfoHash {
     let mut hash = [b'%'; 20];
     hash[8..12].copy_from_slice(&n.to_be_bytes());
@@ -75,7 +81,7 @@ pub(super) type Page = Box<dyn Stream<<TestFlavour as Flavour>::Families>>;
 
 /// A page of which nothing has been made.
 pub(super) fn page(listing: Listing, seats: &Arc<Seats>, now: RequestTime) -> (Page, LeaseEnd) {
-    let (seat, lease_end) = seats.take(is_sorted(listing), now.uptime).unwrap();
+    let (seat, lease_end) = seats.take(is_sorted(listing), holder(1), now.uptime).unwrap();
     if is_sorted(listing) {
         (Box::new(SortedPage::new(seat, ())), lease_end)
     } else {

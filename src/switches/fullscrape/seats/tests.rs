@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::switches::fullscrape::bounds::LAST;
-use crate::switches::fullscrape::tests::{NOW, announce, nth, tracker};
+use crate::switches::fullscrape::tests::{NOW, announce, holder, nth, tracker};
 use crate::tracker::testing::TestTracker;
 
 const START: Duration = Duration::from_secs(1000);
@@ -36,21 +36,21 @@ fn full_tracker() -> TestTracker {
 fn whoever_keeps_us_waiting_for_longest_gives_way() {
     let seats = seats(2);
     let at = |millis| START + Duration::from_millis(millis);
-    let (first, mut first_end) = seats.take(true, START).unwrap();
-    let (second, mut second_end) = seats.take(false, START).unwrap();
-    assert_eq!(seats.take(true, at(999)).unwrap_err(), NO_SEAT);
+    let (first, mut first_end) = seats.take(true, holder(1), START).unwrap();
+    let (second, mut second_end) = seats.take(false, holder(1), START).unwrap();
+    assert_eq!(seats.take(true, holder(1), at(999)).unwrap_err(), NO_SEAT);
     first.step(at(500));
-    let (third, mut third_end) = seats.take(true, at(1000)).unwrap();
+    let (third, mut third_end) = seats.take(true, holder(1), at(1000)).unwrap();
     assert_eq!((first_end.has_come(), second_end.has_come(), third_end.has_come()), (false, true, false));
     // Its end frees no seat: that is taken.
     drop(second);
-    assert_eq!(seats.take(true, at(1001)).unwrap_err(), NO_SEAT);
+    assert_eq!(seats.take(true, holder(1), at(1001)).unwrap_err(), NO_SEAT);
     first.step(at(2500));
     third.step(at(2400));
-    let (_fourth, mut fourth_end) = seats.take(true, at(3600)).unwrap();
+    let (_fourth, mut fourth_end) = seats.take(true, holder(1), at(3600)).unwrap();
     assert_eq!((first_end.has_come(), third_end.has_come(), fourth_end.has_come()), (false, true, false));
     drop(first);
-    assert!(seats.take(true, at(3600)).is_ok());
+    assert!(seats.take(true, holder(1), at(3600)).is_ok());
 }
 
 #[test]
@@ -58,22 +58,46 @@ fn pages_that_are_sorted_have_fewer_seats_and_leave_the_others_theirs() {
     let limits = Limits { pages: 4, sorted_pages: 1, torrents: 1000, torrents_per_page: 100, min_torrents: 300 };
     let seats = Arc::new(Seats::new(limits));
     let at = |millis| START + Duration::from_millis(millis);
-    let (unsorted, mut unsorted_end) = seats.take(false, START).unwrap();
-    let (sorted, mut sorted_end) = seats.take(true, at(100)).unwrap();
-    assert_eq!(seats.take(true, at(1050)).unwrap_err(), NO_SEAT, "who stalls for longer is not sorted");
-    let (_second, _) = seats.take(false, at(1050)).unwrap();
+    let (unsorted, mut unsorted_end) = seats.take(false, holder(1), START).unwrap();
+    let (sorted, mut sorted_end) = seats.take(true, holder(1), at(100)).unwrap();
+    assert_eq!(seats.take(true, holder(1), at(1050)).unwrap_err(), NO_SEAT, "who stalls for longer is not sorted");
+    let (_second, _) = seats.take(false, holder(1), at(1050)).unwrap();
     assert!(!unsorted_end.has_come() && !sorted_end.has_come());
-    let (third, _) = seats.take(true, at(1100)).unwrap();
+    let (third, _) = seats.take(true, holder(1), at(1100)).unwrap();
     assert!(!unsorted_end.has_come() && sorted_end.has_come());
     drop((third, unsorted, sorted));
-    assert!(seats.take(true, at(1100)).is_ok());
+    assert!(seats.take(true, holder(1), at(1100)).is_ok());
+}
+
+#[test]
+fn the_address_that_has_most_gives_way_even_if_it_does_not_stall() {
+    let seats = seats(4);
+    let later = START + STALL_TIME;
+    let mut of_one: Vec<_> = (0..4).map(|_| seats.take(true, holder(1), later).unwrap()).collect();
+    assert_eq!(seats.take(true, holder(1), later).unwrap_err(), NO_SEAT, "not for another of its own");
+    let ends =
+        |seats: &mut Vec<(Seat, LeaseEnd)>| -> Vec<_> { seats.iter_mut().map(|(_, end)| end.has_come()).collect() };
+    let (_first, mut first_end) = seats.take(true, holder(2), later).unwrap();
+    assert_eq!(ends(&mut of_one), [false, false, false, true], "the one that came last");
+    let (_second, mut second_end) = seats.take(false, holder(2), later).unwrap();
+    assert_eq!(ends(&mut of_one), [false, false, true, true]);
+    assert_eq!(seats.take(true, holder(2), later).unwrap_err(), NO_SEAT, "it would have more than the other");
+    // Of those who stall too, the address that has most goes first, and of that one who stalls for longest.
+    of_one[0].0.step(later + Duration::from_millis(1));
+    of_one[1].0.step(later + Duration::from_millis(2));
+    let stalled = later + STALL_TIME + Duration::from_millis(9);
+    let (_third, mut third_end) = seats.take(true, holder(3), stalled).unwrap();
+    assert_eq!((first_end.has_come(), second_end.has_come()), (false, true), "both addresses had two");
+    let (_fourth, _end) = seats.take(true, holder(3), stalled).unwrap();
+    assert_eq!(ends(&mut of_one), [true, false, true, true]);
+    assert!(!first_end.has_come() && !third_end.has_come(), "each has one");
 }
 
 #[test]
 fn who_lost_the_seat_gathers_in_vain_and_keeps_nothing() {
     let (tracker, seats) = (full_tracker(), seats(1));
-    let (first, mut end) = seats.take(true, START).unwrap();
-    let _second = seats.take(true, START + STALL_TIME).unwrap();
+    let (first, mut end) = seats.take(true, holder(1), START).unwrap();
+    let _second = seats.take(true, holder(1), START + STALL_TIME).unwrap();
     assert!(end.has_come());
     first.keep(gathered(&tracker, 100));
     assert!(first.step(START + STALL_TIME).is_none());
@@ -82,13 +106,13 @@ fn who_lost_the_seat_gathers_in_vain_and_keeps_nothing() {
 #[test]
 fn shares_are_equal_and_leave_room_for_the_pages_themselves() {
     let seats = seats(8);
-    let (first, _end) = seats.take(true, START).unwrap();
+    let (first, _end) = seats.take(true, holder(1), START).unwrap();
     assert_eq!(first.share(START), 900);
-    let (second, _end) = seats.take(true, START).unwrap();
+    let (second, _end) = seats.take(true, holder(1), START).unwrap();
     assert_eq!((first.share(START), second.share(START)), (400, 400));
-    let unsorted: Vec<_> = (0..4).map(|_| seats.take(false, START).unwrap()).collect();
+    let unsorted: Vec<_> = (0..4).map(|_| seats.take(false, holder(1), START).unwrap()).collect();
     assert_eq!(first.share(START), 200);
-    let more: Vec<_> = (0..2).map(|_| seats.take(true, START).unwrap()).collect();
+    let more: Vec<_> = (0..2).map(|_| seats.take(true, holder(1), START).unwrap()).collect();
     assert_eq!(first.share(START), 300 / 4, "there is a minimum to be shared out");
     drop((unsorted, more, second));
     assert_eq!(first.share(START), 900);
@@ -97,33 +121,33 @@ fn shares_are_equal_and_leave_room_for_the_pages_themselves() {
 #[test]
 fn who_has_more_than_the_share_loses_it_and_who_has_less_does_not() {
     let (tracker, seats) = (full_tracker(), seats(8));
-    let (first, _end) = seats.take(true, START).unwrap();
+    let (first, _end) = seats.take(true, holder(1), START).unwrap();
     first.keep(gathered(&tracker, first.share(START)));
     let range = first.step(START).expect("it is kept");
     first.keep(range);
-    let (second, _end) = seats.take(true, START).unwrap();
+    let (second, _end) = seats.take(true, holder(1), START).unwrap();
     assert!(first.step(START).is_none(), "too much for two");
     second.keep(gathered(&tracker, second.share(START)));
     let in_step = second.step(START).expect("just enough for two");
     // Another comes while the second makes a step.
-    let _third = seats.take(true, START).unwrap();
+    let _third = seats.take(true, holder(1), START).unwrap();
     second.keep(in_step);
     assert!(second.step(START).is_none());
     second.keep(gathered(&tracker, 10));
-    let _fourth = seats.take(true, START).unwrap();
+    let _fourth = seats.take(true, holder(1), START).unwrap();
     assert!(second.step(START).is_some());
 }
 
 #[test]
 fn who_stalls_has_no_share_until_the_client_goes_on() {
     let (tracker, seats) = (full_tracker(), seats(8));
-    let (first, _end) = seats.take(true, START).unwrap();
-    let (second, _end) = seats.take(true, START).unwrap();
+    let (first, _end) = seats.take(true, holder(1), START).unwrap();
+    let (second, _end) = seats.take(true, holder(1), START).unwrap();
     first.keep(gathered(&tracker, first.share(START)));
     second.keep(Range::new(None, LAST, Room::new(300)));
     // Who gathers waits for nobody but for its turn.
     let later = START + STALL_TIME;
-    let (third, _end) = seats.take(true, later).unwrap();
+    let (third, _end) = seats.take(true, holder(1), later).unwrap();
     assert!(first.step(START).is_none());
     assert_eq!(third.share(later), 700 / 2);
     assert!(second.step(later).is_some());
@@ -160,7 +184,7 @@ proptest! {
             let len = pages.len().max(1);
             let page = |n: usize| pages.get(n % len);
             match action {
-                Action::Take(is_sorted) => match seats.take(is_sorted, now) {
+                Action::Take(is_sorted) => match seats.take(is_sorted, holder(1), now) {
                     Ok((seat, end)) => pages.push((seat, end, is_sorted)),
                     Err(refusal) => prop_assert_eq!(refusal, NO_SEAT),
                 },

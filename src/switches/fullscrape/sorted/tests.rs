@@ -7,7 +7,9 @@ use super::*;
 use crate::http::listing::Listing;
 use crate::http::stream::LeaseEnd;
 use crate::switches::fullscrape::seats::{Limits, Seats};
-use crate::switches::fullscrape::tests::{NOW, Page, after, announce, leave, nth, page, strictly_read, tracker};
+use crate::switches::fullscrape::tests::{
+    NOW, Page, after, announce, holder, leave, nth, page, strictly_read, tracker,
+};
 
 /// Seats for pages that may gather so many torrents, if there is but one.
 fn seats(torrents: usize) -> Arc<Seats> {
@@ -62,7 +64,7 @@ fn ranges_follow_the_number_of_torrents() {
     let walks = |torrents: u32, room: usize, hash_of: fn(u32) -> InfoHash| {
         let (tracker, seats) = (tracker(), seats(room));
         (0..torrents).for_each(|n| announce(&tracker, hash_of(n), 1, NOW, true));
-        let (seat, _end) = seats.take(true, after(0).uptime).unwrap();
+        let (seat, _end) = seats.take(true, holder(1), after(0).uptime).unwrap();
         let (mut page, mut out, mut ranges) = (SortedPage::new(seat, ()), Vec::new(), BTreeSet::new());
         while page.next(tracker.store(), after(0), &mut out) {
             let range = page.seat.step(after(0).uptime);
@@ -147,7 +149,7 @@ proptest! {
             // Whoever stalls can lose the seat to one of them, and is cut off.
             pages.retain_mut(|((_, lease_end), _)| !lease_end.has_come());
             let Some(((page, _), out)) = pages.first_mut() else { break };
-            let guests: Vec<_> = (0..turn % 3).map_while(|_| seats.take(true, after(now).uptime).ok()).collect();
+            let guests: Vec<_> = (0..turn % 3).map_while(|_| seats.take(true, holder(1), after(now).uptime).ok()).collect();
             let more = page.next(tracker.store(), after(now), out);
             drop(guests);
             if more {

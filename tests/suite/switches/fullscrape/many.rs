@@ -4,22 +4,26 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bendy::decoding::Decoder;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::clients::http::{get, get_with, request};
+use crate::clients::http::{get, get_from, get_with, request};
 use crate::clients::udp::{Announce, Client, STOPPED};
-use crate::flavour::{FEATURES, has, only_with, upper_hex};
-use crate::harness::tests;
+use crate::flavour::{FEATURES, client, has, loopback, only_with, upper_hex};
+use crate::harness::{skip, tests};
+use crate::http::pressure::assert_served;
 use crate::tracker::{Start, Tracker};
 use crate::wait::{MAX_WAIT, wait_until};
 
 tests![
     with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_change_them,
     with_it_those_who_stall_do_not_keep_others_out,
+    with_it_readers_who_are_slow_make_room_for_others,
+    with_it_one_address_does_not_keep_others_from_the_page,
 ];
 
 /// Torrents that come and go.
@@ -35,7 +39,11 @@ fn nth(n: u32) -> [u8; 20] {
 
 /// A tracker that knows so many torrents from its state file, and serves [`GOING`] more.
 fn tracker_of(torrents: u32) -> Tracker {
-    let start = Start::loopback();
+    started_with(Start::loopback(), torrents)
+}
+
+/// The same, of one that is configured already.
+fn started_with(start: Start, torrents: u32) -> Tracker {
     let minute = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
     let dump = (0..torrents).fold(String::new(), |mut dump, n| {
         writeln!(dump, "{}:{minute}:{}", upper_hex(nth(n)), 1 + n % 9).unwrap();
@@ -120,26 +128,30 @@ fn with_it_a_strict_reader_takes_the_page_of_many_torrents_while_announces_chang
     });
 }
 
+/// Asks for a page from an address, and takes no more of it than the status.
+#[track_caller]
+fn begin(tracker: &Tracker, from: IpAddr, target: &str) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(tracker.http()), Type::STREAM, None).unwrap();
+    // The less the system takes in for it, the sooner it stalls.
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
+    socket.bind(&SockAddr::from(SocketAddr::new(from, 0))).unwrap();
+    socket.connect(&SockAddr::from(tracker.http())).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(request(target, "").as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    stream
+}
+
 fn with_it_those_who_stall_do_not_keep_others_out() {
     only_with("fullscrape");
     let tracker = tracker_of(100_000);
-    let stall = |target: &str| {
-        let socket = Socket::new(Domain::for_address(tracker.http()), Type::STREAM, None).unwrap();
-        // The less the system takes in for it, the sooner it stalls.
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
-        socket.connect(&SockAddr::from(tracker.http())).unwrap();
-        let mut stream = std::net::TcpStream::from(socket);
-        stream.write_all(request(target, "").as_bytes()).unwrap();
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).unwrap();
-        assert_eq!(&status, b"HTTP/1.1 200");
-        stream
-    };
     let (sorted, unsorted) = ("/scrape", "/stats?mode=tpbs&format=txt");
     // As many of each as there may be.
     let targets = [(sorted, 8), (unsorted, 56)].map(|(target, many)| vec![target; many]).concat();
-    let _stalled: Vec<_> = targets.into_iter().map(stall).collect();
+    let _stalled: Vec<_> = targets.into_iter().map(|target| begin(&tracker, loopback(), target)).collect();
     for target in [sorted, unsorted] {
         let page = wait_until(|| {
             let reply = get_with(tracker.http(), target, "");
@@ -157,4 +169,61 @@ fn with_it_those_who_stall_do_not_keep_others_out() {
             assert_eq!(page.content().split(|&byte| byte == b'\n').count(), 100_001);
         }
     }
+}
+
+const UNSORTED: &str = "/stats?mode=tpbs&format=txt";
+
+fn with_it_readers_who_are_slow_make_room_for_others() {
+    only_with("fullscrape");
+    let start = Start::loopback().config("limits.connections 20\nlisten.tcp_workers 2\n");
+    let tracker = started_with(start, 100_000);
+    let server = tracker.http();
+    let mut readers: Vec<_> = (0..20).map(|_| begin(&tracker, client(server.ip(), 7), UNSORTED)).collect();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let over = IsOver(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // So slowly that none comes to its end, and each goes on now and then.
+                for reader in &mut readers {
+                    let _ = reader.read(&mut [0; 512]);
+                }
+                thread::yield_now();
+            }
+        });
+        for _ in 0..5 {
+            assert_served(server, client(server.ip(), 9));
+        }
+        drop(over);
+    });
+}
+
+fn with_it_one_address_does_not_keep_others_from_the_page() {
+    only_with("fullscrape");
+    if !loopback().is_ipv4() {
+        skip("there is one IPv6 loopback address");
+    }
+    let tracker = tracker_of(100_000);
+    let server = tracker.http();
+    let (has_all, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (hog, other) = (client(server.ip(), 7), client(server.ip(), 9));
+    thread::scope(|scope| {
+        let over = IsOver(&is_over);
+        scope.spawn(|| {
+            // All go on all the time, so that none stalls.
+            let mut readers: Vec<_> = (0..64).map(|_| begin(&tracker, hog, UNSORTED)).collect();
+            has_all.store(true, Ordering::Relaxed);
+            while !is_over.load(Ordering::Relaxed) {
+                for reader in &mut readers {
+                    reader.set_nonblocking(true).unwrap();
+                    let _ = reader.read(&mut [0; 4096]);
+                }
+            }
+        });
+        wait_until(|| has_all.load(Ordering::Relaxed).then_some(())).expect("all seats");
+        let reply = get_from(other, server, UNSORTED, "");
+        drop(over);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.content().split(|&byte| byte == b'\n').count(), 100_001);
+    });
 }
