@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::tracker::{Clock, Flavour};
@@ -24,7 +23,7 @@ use super::reply::Error;
 use super::request::{MAX_HEAD, Request};
 use super::takeover::{TakenOver, Takeover};
 use super::walk;
-use super::worker::{ConnectionPermit, Worker};
+use super::worker::{ConnectionPermit, Worker, give_way};
 use super::wrapper::Wrappers;
 
 /// How long a head may take: from the accept, or from the previous reply, to its end. What a connection is wrapped in
@@ -272,7 +271,7 @@ async fn send_body<F: HttpFlavour, C: Clock>(
             written.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
             counters.add(bytes, len as u64);
         }
-        yield_now().await;
+        give_way().await;
     }
     if chunked { write(stream, b"0\r\n\r\n", permit).await } else { Ok(()) }
 }

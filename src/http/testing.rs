@@ -384,7 +384,7 @@ pub(super) fn worker<F: HttpFlavour>(
 
 /// A permit for a connection from `from`, over which nothing has come.
 pub(super) async fn permit<F: HttpFlavour>(worker: &Rc<Worker<F, Still>>, from: IpAddr) -> ConnectionPermit<F, Still> {
-    worker.permit(from, Turn::Ask, 0).await.ok().expect("room").0
+    worker.permit(from, Turn::Ask, 0).await.unwrap().0
 }
 
 /// Runs a test as a worker is run. With `paused`, time passes at once whenever everything waits for it; that suits

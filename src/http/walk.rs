@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use crate::stats::Counter;
@@ -19,7 +18,7 @@ use super::flavour::HttpFlavour;
 use super::page_cache::CachedPage;
 use super::reply::{self, Refusal};
 use super::request::RequestTime;
-use super::worker::Worker;
+use super::worker::{Worker, give_way};
 
 /// How long a request waits until it may walk, or has the page of another walk, before it is answered with 503.
 pub(super) const WAIT_TIME: Duration = Duration::from_secs(30);
@@ -63,7 +62,7 @@ async fn finish<F: HttpFlavour, C: Clock>(mut walk: Walk, worker: &Worker<F, C>)
         if let Some(page) = walk.step(&report) {
             return page;
         }
-        yield_now().await;
+        give_way().await;
     }
 }
 
@@ -73,7 +72,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::rc::Rc;
 
-    use tokio::task::spawn_local;
+    use tokio::task::{spawn_local, yield_now};
     use tokio::time::{Instant, sleep};
 
     use super::*;

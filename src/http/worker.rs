@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{MutexGuard, Notify};
+use tokio::task::yield_now;
 use tokio::time;
 
 use crate::tracker::Clock;
@@ -128,6 +130,13 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
             self.changed.notified().await;
         }
     }
+}
+
+/// Gives way between two steps of a long reply: to other threads, so that UDP workers do not wait until the system takes
+/// the processor from this one, and then to the worker's other connections.
+pub(super) async fn give_way() {
+    thread::yield_now();
+    yield_now().await;
 }
 
 /// Lets one connection be open, until this is dropped; says what goes on over it.

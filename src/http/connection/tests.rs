@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::io::{DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::*;
 use crate::http::connection_limit::ConnectionLimit;
@@ -16,7 +16,7 @@ use crate::stats::Counter;
 const BAD_REQUEST: &str = "HTTP/1.1 400 Invalid Request\r\nContent-Type: text/html\r\nContent-Length: 35\r\n\
                            Connection: close\r\n\r\n<title>400 Invalid Request</title>\n";
 pub(in crate::http) const NOT_ALLOWED: &str = "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nContent-Type: text/html\r\n\
-                           Content-Length: 38\r\nConnection: close\r\n\r\n<title>405 Method Not Allowed</title>\n";
+     Content-Length: 38\r\nConnection: close\r\n\r\n<title>405 Method Not Allowed</title>\n";
 pub(in crate::http) const SCRAPED: &str =
     "d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei0e10:downloadedi0e10:incompletei0eeee";
 pub(in crate::http) const SCRAPE: &str = "GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n";
