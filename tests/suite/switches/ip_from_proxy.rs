@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use super::fullscrape::many::started_with as tracker_of_many;
 use super::refuses_key;
 use crate::clients::http::{Connection, Reply, get_closing, get_from, request};
-use crate::flavour::{client, has, only_with, only_without, serves};
-use crate::harness::tests;
+use crate::flavour::{client, has, loopback, only_with, only_without, serves};
+use crate::harness::{skip, tests};
+use crate::http::pressure::narrow;
 use crate::http::{announce_target, counts, peers, scrape_target};
 use crate::tracker::{Start, Tracker};
+use crate::wait::wait_until;
 
 tests![
     without_it_its_keys_are_refused,
@@ -19,6 +22,8 @@ tests![
     the_header_may_have_another_name,
     the_address_in_the_query_overrides_the_header,
     a_proxys_connection_stays_open_without_being_asked,
+    under_pressure_a_proxys_connections_do_not_count_as_those_of_one_address,
+    a_proxys_connections_count_for_the_clients_whose_replies_they_bring,
 ];
 
 /// Some of the loopback addresses are proxies: 127.0.0.1 and ::1, but not 127.0.0.9.
@@ -262,5 +267,60 @@ fn a_proxys_connection_stays_open_without_being_asked() {
             let reply = get_from(client(server.ip(), 9), server, &scrape_target([0]), "X-Forwarded-For: 127.0.0.1\r\n");
             assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
         }
+    }
+}
+
+/// A proxy keeps more than its share of connections, and loses none while others make room.
+fn under_pressure_a_proxys_connections_do_not_count_as_those_of_one_address() {
+    only_with("ip-from-proxy");
+    if !loopback().is_ipv4() {
+        skip("there is one IPv6 loopback address");
+    }
+    let mut tracker = narrow(PROXIES).run();
+    let server = tracker.http();
+    let ask = request(&announce_target(0, "port=1"), "X-Forwarded-For: 192.0.2.1\r\n");
+    let mut pooled: Vec<_> = (0..15).map(|_| Connection::open(server)).collect();
+    for connection in &mut pooled {
+        connection.send(&ask);
+        connection.reply().bencode();
+    }
+    let silent: Vec<_> = (10..50)
+        .map(|n| {
+            let mut connection = Connection::open_from(client(server.ip(), n), server);
+            connection.try_send(b"G");
+            connection
+        })
+        .collect();
+    tracker.wait_for_log("TCP connections are in use");
+    let open = || silent.iter().filter(|connection| !connection.is_closed()).count();
+    assert!(wait_until(|| (open() <= 5).then_some(())).is_some(), "{} are open", open());
+    for connection in &mut pooled {
+        connection.send(&ask);
+        connection.reply().bencode();
+    }
+}
+
+/// A client that has many pages brought to it makes room, and not others whose pages the same proxy brings.
+fn a_proxys_connections_count_for_the_clients_whose_replies_they_bring() {
+    only_with("ip-from-proxy");
+    only_with("fullscrape");
+    let config = format!("{PROXIES}limits.connections_per_address 2\n");
+    let tracker = tracker_of_many(Start::loopback().config(&config), 20_000);
+    let server = tracker.http();
+    let bring = |client: &str| {
+        let mut connection = Connection::open_narrow(server);
+        connection.send(request("/stats?mode=tpbs&format=txt", &format!("X-Forwarded-For: {client}\r\n")));
+        assert!(wait_until(|| connection.has_something().then_some(())).is_some());
+        connection
+    };
+    let of_other = bring("192.0.2.9");
+    let mut of_one: Vec<_> = (0..5).map(|_| bring("192.0.2.1")).collect();
+    let mut cut_off = of_one.drain(..3);
+    // What was on its way before comes still.
+    assert!(cut_off.all(|mut connection| wait_until(|| (connection.skip_some() == 0).then_some(())).is_some()));
+    drop(cut_off);
+    for mut connection in of_one.into_iter().chain([of_other]) {
+        let begun = (0..20).all(|_| connection.skip_some() > 0);
+        assert!(begun && !connection.is_closed());
     }
 }
