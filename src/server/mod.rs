@@ -17,6 +17,7 @@ mod notify;
 mod plug;
 mod running;
 mod sight;
+mod sweeping;
 mod threads;
 mod wildcards;
 

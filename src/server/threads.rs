@@ -17,7 +17,7 @@ use crate::udp;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
-use super::heap;
+use super::sweeping;
 
 /// Makes an event loop that runs in the thread that drives it.
 pub(super) fn new_runtime() -> Result<Runtime, StartError> {
@@ -70,18 +70,14 @@ impl Threads {
         })
     }
 
-    /// Starts the thread that forgets, once a minute, who has been silent for too long, and gives back the memory.
+    /// Starts the thread that forgets, once a minute, who has been silent for too long, makes room when it runs short, and
+    /// gives back the memory.
     pub(super) fn sweep<F: Flavour>(
         &mut self,
         tracker: Arc<Tracker<F>>,
         clock: MonotonicClock,
     ) -> Result<(), StartError> {
-        self.spawn("sweep", move |stop| {
-            while !stop.sleep(clock.until_next_minute()) {
-                tracker.sweep(clock.now(), thread::yield_now);
-                heap::return_vacant_pages();
-            }
-        })
+        self.spawn("sweep", move |stop| sweeping::run(&tracker, clock, &stop))
     }
 
     /// Starts a thread, whose `work` is handed the stop token and has to return soon after that is stopped.

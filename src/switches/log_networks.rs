@@ -63,6 +63,8 @@ impl<F: AddressFamilies> Networks<F> {
 }
 
 impl<F: AddressFamilies> NetworkLog for Networks<F> {
+    const COUNTS: bool = true;
+
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
         let Some(requests) = self.pace.requests(now, rng) else { return };
         let network = network_of(address);

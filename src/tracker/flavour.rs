@@ -187,6 +187,9 @@ impl Cluster for Standalone {
 
 /// Counts the networks that ask.
 pub trait NetworkLog: Send + Sync + 'static {
+    /// True where an operator has asked to hear of networks: then the log names one that holds too much.
+    const COUNTS: bool;
+
     /// Records that a client at `address` announced or scraped. Called for every request, by many threads.
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
@@ -199,6 +202,8 @@ pub trait NetworkLog: Send + Sync + 'static {
 pub struct Unlogged;
 
 impl NetworkLog for Unlogged {
+    const COUNTS: bool = false;
+
     fn record(&self, _: IpAddr, _: Minute, _: &mut Rng) {}
 
     fn busy(&self, _: Minute) -> Option<String> {

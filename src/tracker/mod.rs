@@ -7,10 +7,12 @@
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
 //! - [`families`]: which address families a torrent keeps.
-//! - [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
+//! - [`shortage`], [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
+//! - [`room`]: makes room before it is needed.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: publishes changes to the cluster.
-//! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape and sweep, over a store and a flavour.
+//! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape, sweep and make room, over a store and a
+//!   flavour.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
@@ -38,7 +40,9 @@ pub mod info_hash;
 pub mod intervals;
 pub mod keyed_hash;
 pub mod peer;
+pub mod room;
 pub mod select;
+pub mod shortage;
 pub mod store;
 pub mod swarm;
 pub mod table;
@@ -58,10 +62,11 @@ pub use refusal::{RefusalTerms, Retry};
 pub use scrape::PendingScrape;
 pub use store::GROUP;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use keyed_hash::HashKey;
 use peer::PeerState;
+use room::Taken;
 use store::{Cursor, Full, Store, Torrent};
 
 /// Torrents and peers that a sweep looks at before it unlocks their shard: it holds the lock for some microseconds, or
@@ -74,13 +79,22 @@ pub struct Tracker<F: Flavour> {
     intervals: Intervals,
     /// The minute of the last sweep, or of the start.
     last_sweep: AtomicU32,
+    taken: TakenCounts,
     flavour: F,
+}
+
+/// What has been taken since the start to make room.
+#[derive(Debug, Default)]
+struct TakenCounts {
+    torrents: AtomicU64,
+    peers: AtomicU64,
 }
 
 impl<F: Flavour> Tracker<F> {
     /// Makes an empty tracker.
     pub fn new(key: HashKey, capacity: Capacity, intervals: Intervals, now: Minute, flavour: F) -> Self {
-        Self { store: Store::new(key, capacity), intervals, last_sweep: AtomicU32::new(now.0), flavour }
+        let (store, last_sweep) = (Store::new(key, capacity), AtomicU32::new(now.0));
+        Self { store, intervals, last_sweep, taken: TakenCounts::default(), flavour }
     }
 
     /// Returns what this build plugs in.
@@ -124,6 +138,33 @@ impl<F: Flavour> Tracker<F> {
             cursor = self.store.sweep(from, self.intervals.expiry(now), SWEEP_PORTION, all_expired, keep);
             pause();
         }
+    }
+
+    /// Makes a tenth of `limits.torrents` and of `limits.peers` free, as far as anybody holds too much, and returns what
+    /// has been taken: see [`room`]. To be called when room has run short ([`Self::wants_room`]), by the thread that
+    /// sweeps. Locks one shard at a time, for a bounded number of peers, and calls `go_on` after each time: if that
+    /// returns false, it ends.
+    pub fn make_room(&self, now: Minute, go_on: impl FnMut() -> bool) -> Taken {
+        self.store.shortage().hear();
+        let taken = room::make(&self.store, now, go_on);
+        self.taken.torrents.fetch_add(taken.torrents + taken.empty_torrents, Ordering::Relaxed);
+        self.taken.peers.fetch_add(taken.peers, Ordering::Relaxed);
+        taken
+    }
+
+    /// Returns whether an announce has found, since room was last made, that it runs short.
+    pub fn wants_room(&self) -> bool {
+        self.store.shortage().is_called()
+    }
+
+    /// Returns whether no more than a twentieth of the room for torrents or for peers is left.
+    pub fn is_short_of_room(&self) -> bool {
+        self.store.torrent_allowance().is_short() || self.store.peer_allowance().is_short()
+    }
+
+    /// Returns how many torrents, and how many peers of others, have been taken since the start to make room.
+    pub fn taken(&self) -> (u64, u64) {
+        (self.taken.torrents.load(Ordering::Relaxed), self.taken.peers.load(Ordering::Relaxed))
     }
 
     /// Stores a torrent from before a restart, with its completed downloads and the minute in which it was last heard

@@ -44,6 +44,8 @@ fn publish(cluster: &impl Cluster, change: &Change) -> bool {
 
 /// Records every client with both.
 impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
+    const COUNTS: bool = A::COUNTS || B::COUNTS;
+
     #[inline]
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
         self.0.record(address, now, rng);
@@ -214,6 +216,8 @@ mod tests {
     struct Log(Mutex<Vec<IpAddr>>, Option<&'static str>);
 
     impl NetworkLog for Log {
+        const COUNTS: bool = true;
+
         fn record(&self, address: IpAddr, _: Minute, _: &mut Rng) {
             self.0.lock().unwrap().push(address);
         }
@@ -229,6 +233,9 @@ mod tests {
         assert_eq!(page(Some("1"), Some("2")).as_deref(), Some("1"));
         assert_eq!(page(None, Some("2")).as_deref(), Some("2"));
         assert_eq!((page(None, None), (Unlogged, Unlogged).busy(NOW)), (None, None));
+        const {
+            assert!(<(Log, Unlogged)>::COUNTS && <(Unlogged, Log)>::COUNTS && !<(Unlogged, Unlogged)>::COUNTS);
+        }
         let log = (Log::default(), (Unlogged, Log::default()));
         let address = IpAddr::from([10, 0, 0, 1]);
         log.record(address, NOW, &mut Rng::with_seed(1));

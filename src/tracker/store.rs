@@ -4,10 +4,11 @@
 //! what they take, where a hash table of the torrents themselves would stand half empty half of the time, and a sweep
 //! or a full scrape walks them by position and can stop anywhere.
 
+mod take;
 mod walk;
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::InfoHash;
 use super::blocks::Blocks;
@@ -19,6 +20,9 @@ use super::index::Index;
 use super::keyed_hash::HashKey;
 use super::prefetch::prefetch;
 use super::select::{Plan, Preference};
+use super::shortage::Shortage;
+
+pub use take::{Fate, Position};
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
 /// by hashing ten thousand of them anew, not ten million.
@@ -80,6 +84,7 @@ pub struct Store<F: AddressFamilies> {
     key: HashKey,
     torrent_allowance: SharedAllowance,
     peer_allowance: SharedAllowance,
+    shortage: Arc<Shortage>,
     shards: Box<[Shard<F>]>,
 }
 
@@ -125,6 +130,8 @@ pub struct Cursor {
     shard: usize,
     /// Torrents from this position on have been looked at; 0 stands for a shard that has not been begun.
     torrent: usize,
+    /// How many torrents the shard had when it was begun: of use to [`Store::take_torrents`] alone.
+    began_with: usize,
     /// The torrent that has been looked at in part, and where to go on in it. It may have moved since.
     partial: Option<(InfoHash, u64)>,
 }
@@ -148,10 +155,13 @@ impl<F: AddressFamilies> Store<F> {
                 peer_allowance: Allowance::default(),
             }))
         };
+        let shortage = Arc::<Shortage>::default();
+        let allowance = |limit| SharedAllowance::new(limit, SHARDS, Arc::clone(&shortage));
         Self {
             key,
-            torrent_allowance: SharedAllowance::new(capacity.torrents, SHARDS),
-            peer_allowance: SharedAllowance::new(capacity.peers, SHARDS),
+            torrent_allowance: allowance(capacity.torrents),
+            peer_allowance: allowance(capacity.peers),
+            shortage,
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
     }
@@ -159,6 +169,21 @@ impl<F: AddressFamilies> Store<F> {
     /// Returns a number derived from the key: see [`HashKey::id`].
     pub fn id(&self) -> u32 {
         self.key.id()
+    }
+
+    /// Returns what says that room has run short.
+    pub fn shortage(&self) -> &Arc<Shortage> {
+        &self.shortage
+    }
+
+    /// Returns how many more torrents there may be.
+    pub fn torrent_allowance(&self) -> &SharedAllowance {
+        &self.torrent_allowance
+    }
+
+    /// Returns how many more peers there may be.
+    pub fn peer_allowance(&self) -> &SharedAllowance {
+        &self.peer_allowance
     }
 
     /// Hashes an info hash, and begins to fetch the shard that the hash names.

@@ -67,6 +67,12 @@ impl<F: Flavour> Report<'_, F> {
             });
             page.nested(2, "mutex_stall", |page| page.line(3, "count", MUTEX_STALLS));
         });
+        // Here the original's page ends.
+        let (torrents, peers) = self.tracker.taken();
+        page.nested(1, "taken_for_room", |page| {
+            page.line(2, "torrents", torrents);
+            page.line(2, "peers", peers);
+        });
         page.0 + "</stats>"
     }
 }

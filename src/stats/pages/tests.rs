@@ -212,6 +212,10 @@ opentracker {}
       <count>0</count>
     </mutex_stall>
   </debug>
+  <taken_for_room>
+    <torrents>0</torrents>
+    <peers>0</peers>
+  </taken_for_room>
 </stats>"#,
         fixture.tracker.id(),
         env!("CARGO_PKG_VERSION"),

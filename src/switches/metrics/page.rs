@@ -120,6 +120,11 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
         page.gauge(Metric::new("opentracker_seeders", "Peers that have everything"), census.peers.seeders);
         let downloads = Metric::new("opentracker_completed_downloads", "Downloads that clients have completed");
         counter(downloads, &self.each_family(&[], Counter::Completed), page);
+        let (torrents, peers) = self.tracker.taken();
+        let taken = Metric::new("opentracker_taken_torrents", "Torrents forgotten to make room");
+        page.counter(taken, [(&[][..], torrents)]);
+        let taken = Metric::new("opentracker_taken_peers", "Peers of other torrents forgotten to make room");
+        page.counter(taken, [(&[][..], peers)]);
     }
 
     fn requests(&self, page: &mut Exposition) {

@@ -111,7 +111,7 @@ impl<F: AddressFamilies> Store<F> {
     }
 
     /// Returns the beginning of the next shard; `None` behind the last.
-    fn next_shard(&self, cursor: Cursor) -> Option<Cursor> {
+    pub(super) fn next_shard(&self, cursor: Cursor) -> Option<Cursor> {
         let shard = cursor.shard + 1;
         (shard < self.shards.len()).then_some(Cursor { shard, ..Cursor::default() })
     }
@@ -119,7 +119,7 @@ impl<F: AddressFamilies> Store<F> {
 
 impl Cursor {
     /// Returns the position before which a shard of so many torrents is still to be looked at.
-    fn end(&self, torrents: usize) -> usize {
+    pub(super) fn end(&self, torrents: usize) -> usize {
         if self.torrent == 0 { torrents } else { self.torrent.min(torrents) }
     }
 }

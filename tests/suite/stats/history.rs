@@ -32,6 +32,8 @@ struct Everything {
     /// From code 302 to code 500.
     errors: [u64; 9],
     stalls: u64,
+    /// Torrents, peers.
+    taken_for_room: [u64; 2],
 }
 
 #[track_caller]
@@ -53,6 +55,7 @@ fn everything(server: SocketAddr) -> Everything {
         renewals: (0..45).map(|_| next()).sum(),
         errors: std::array::from_fn(|_| next()),
         stalls: next(),
+        taken_for_room: std::array::from_fn(|_| next()),
     };
     assert_eq!(numbers.next(), None);
     everything

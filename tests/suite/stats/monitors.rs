@@ -88,6 +88,8 @@ fn monitors_read_elements_by_path() {
         ("connections/udp/missmatch", 0),
         ("connections/livesync/count", 0),
         ("debug/mutex_stall/count", 0),
+        ("taken_for_room/torrents", 0),
+        ("taken_for_room/peers", 0),
     ] {
         let found: Vec<_> = find(path).into_iter().map(number).collect();
         assert_eq!(found, [expected], "{path}");
@@ -131,7 +133,8 @@ fn order_and_nesting_are_the_same_in_every_build() {
     let expected = format!(
         "stats(tracker_id version uptime torrents(count_mutex count_iterator) peers(count) seeds(count) \
          completed(count) connections(tcp(accept announce scrape) udp(overall connect announce scrape missmatch) \
-         livesync(count)) debug(renew({}) http_error({}) mutex_stall(count)))",
+         livesync(count)) debug(renew({}) http_error({}) mutex_stall(count)) \
+         taken_for_room(torrents peers))",
         counts(45),
         counts(9),
     );

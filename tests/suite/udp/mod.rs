@@ -4,5 +4,6 @@ pub(crate) mod capacity;
 pub(crate) mod exchange;
 pub(crate) mod hostile;
 pub(crate) mod peers;
+pub(crate) mod room;
 pub(crate) mod sockets;
 pub(crate) mod unproved;

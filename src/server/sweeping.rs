@@ -1,0 +1,134 @@
+//! The thread that forgets: once a minute who has been silent for too long, and whenever room runs short what
+//! [`tracker::room`](crate::tracker::room) says.
+
+use std::fmt::{self, Display};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use crate::log::Complaints;
+use crate::stop::StopToken;
+use crate::tracker::room::{Network, Taken};
+use crate::tracker::{Clock as _, Flavour, NetworkLog, Tracker};
+
+use super::clock::MonotonicClock;
+use super::heap;
+
+/// How long to wait, at least, when room is still short after some was to be made: nobody holds too much.
+const MIN_REST: Duration = Duration::from_secs(5);
+/// And how many times as long as that took, at least: looking at all of a large tracker for nothing takes no more than a
+/// twentieth of a processor.
+const RESTS: u32 = 19;
+
+/// Runs until it is told to stop.
+pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop: &StopToken) {
+    tracker.store().shortage().wake(thread::current());
+    let this = thread::current();
+    stop.wake_with(move || this.unpark());
+
+    let mut report = Report::default();
+    let mut swept = clock.now();
+    let mut rested_at = Instant::now();
+    while !stop.is_stopped() {
+        let (minute, now) = (clock.now(), Instant::now());
+        if minute > swept {
+            swept = minute;
+            tracker.sweep(minute, thread::yield_now);
+            heap::return_vacant_pages();
+            report.say::<F>();
+        } else if !tracker.wants_room() {
+            thread::park_timeout(clock.until_next_minute());
+        } else if now < rested_at {
+            thread::park_timeout(clock.until_next_minute().min(rested_at - now));
+        } else {
+            report.taken.add(&tracker.make_room(minute, || {
+                thread::yield_now();
+                !stop.is_stopped()
+            }));
+            report.say::<F>();
+            let done = Instant::now();
+            rested_at = done + rest(done - now, tracker.is_short_of_room());
+        }
+    }
+}
+
+/// Returns how long to rest after room was made, or was to be made, for so long. Where it is of use, half of the time
+/// goes into it at most.
+fn rest(worked: Duration, still_short: bool) -> Duration {
+    if still_short { MIN_REST.max(worked.saturating_mul(RESTS)) } else { worked }
+}
+
+/// Says once in a while what has been taken.
+#[derive(Default)]
+struct Report {
+    taken: Taken,
+    complaints: Complaints,
+}
+
+impl Report {
+    /// Says what has been taken since the last time, unless that was less than a minute ago.
+    fn say<F: Flavour>(&mut self) {
+        if !self.taken.is_nothing() {
+            self.complaints.say(|| {
+                let taken = std::mem::take(&mut self.taken);
+                let largest = taken.largest().filter(|_| F::NetworkLog::COUNTS);
+                warn!("{}", Line { taken: &taken, largest });
+            });
+        }
+    }
+}
+
+/// What the log says of it.
+struct Line<'a> {
+    taken: &'a Taken,
+    /// The network that has lost most, if it is to be named.
+    largest: Option<Network>,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Taken { torrents, empty_torrents, peers, ref networks } = *self.taken;
+        write!(formatter, "room ran short (limits.torrents, limits.peers); forgotten:")?;
+        if !networks.is_empty() {
+            let s = if networks.len() == 1 { "" } else { "s" };
+            write!(formatter, " {torrents} torrents and {peers} other peers of {} network{s}", networks.len())?;
+            write!(formatter, " with more than a fair share")?;
+            self.largest.iter().try_for_each(|network| write!(formatter, " ({network} had most)"))?;
+        }
+        let and = if networks.is_empty() { "" } else { ", and" };
+        if empty_torrents > 0 { write!(formatter, "{and} {empty_torrents} torrents without peers") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_take_nothing_rests_and_who_has_made_room_is_soon_there_again() {
+        let millis = Duration::from_millis;
+        assert_eq!(rest(millis(3), false), millis(3));
+        assert_eq!(rest(millis(3), true), Duration::from_secs(5));
+        assert_eq!(rest(Duration::from_secs(1), true), Duration::from_secs(19));
+        assert_eq!(rest(Duration::MAX, true), Duration::MAX);
+    }
+
+    #[test]
+    fn the_line_says_what_was_taken_and_names_a_network_only_if_it_is_to() {
+        let network = Network::of([192, 0, 2, 7].into());
+        let said = |taken: &Taken, largest| Line { taken, largest }.to_string();
+        let begin = "room ran short (limits.torrents, limits.peers); forgotten: ";
+        let mut taken = Taken { empty_torrents: 3, ..Taken::default() };
+        assert_eq!(said(&taken, None), format!("{begin}3 torrents without peers"));
+        taken.networks.insert(network, 12);
+        taken.torrents = 10;
+        taken.peers = 2;
+        let of_one = "10 torrents and 2 other peers of 1 network with more than a fair share";
+        assert_eq!(said(&taken, None), format!("{begin}{of_one}, and 3 torrents without peers"));
+        taken.empty_torrents = 0;
+        assert_eq!(said(&taken, Some(network)), format!("{begin}{of_one} (192.0.2.0/24 had most)"));
+        taken.networks.insert(Network::of([1, 1, 1, 1].into()), 1);
+        assert!(said(&taken, None).contains("of 2 networks with"));
+    }
+}

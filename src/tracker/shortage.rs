@@ -1,0 +1,77 @@
+//! Room runs short: who takes the last of it says so, and the thread that makes room is woken.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+
+/// Says that room for torrents or peers has run short. Said where a shard takes a block of room, with the shard locked:
+/// so nothing here waits for a lock.
+#[derive(Debug, Default)]
+pub struct Shortage {
+    is_called: AtomicBool,
+    /// The thread that makes room.
+    maker: OnceLock<Thread>,
+}
+
+impl Shortage {
+    /// Has [`Self::call`] wake this thread, which waits in [`std::thread::park_timeout`]. The first one is woken, if
+    /// several ask for it.
+    pub fn wake(&self, maker: Thread) {
+        let _ = self.maker.set(maker);
+        // Whoever calls before this is seen by the thread; whoever calls after it sees the thread.
+        self.is_called.fetch_or(false, Ordering::AcqRel);
+    }
+
+    /// Calls for room, and wakes the thread that makes it. Only reads if that has been done and not been heard yet.
+    pub(super) fn call(&self) {
+        if !self.is_called() && !self.is_called.swap(true, Ordering::AcqRel) {
+            self.maker.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    /// Returns whether somebody has called since the last [`Self::hear`].
+    pub fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::Relaxed)
+    }
+
+    /// Takes the call. Who runs short from now on calls anew.
+    pub(super) fn hear(&self) {
+        self.is_called.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+
+    #[test]
+    fn who_calls_wakes_the_thread_that_makes_room() {
+        let shortage = Arc::new(Shortage::default());
+        let maker = {
+            let shortage = Arc::clone(&shortage);
+            thread::spawn(move || {
+                shortage.wake(thread::current());
+                while !shortage.is_called() {
+                    thread::park();
+                }
+                shortage.hear();
+            })
+        };
+        shortage.call();
+        shortage.call();
+        maker.join().unwrap();
+        assert!(!shortage.is_called());
+    }
+
+    #[test]
+    fn a_call_is_kept_until_it_is_heard() {
+        let shortage = Shortage::default();
+        assert!(!shortage.is_called());
+        shortage.call();
+        assert!(shortage.is_called() && shortage.is_called());
+        shortage.hear();
+        assert!(!shortage.is_called());
+    }
+}
