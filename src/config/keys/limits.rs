@@ -21,7 +21,10 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Value("0", Some("as many as fit a quarter of the memory")),
             example: "1_000_000",
             summary: "Torrents held at most",
-            explanation: "",
+            explanation: "When 95 % are held, room is made: torrents go whose peers are all of one \
+                          network (IPv4 /24, IPv6 /48) that holds more than a sixty-fourth of the limit (16 at least), \
+                          then those without peers that were downloaded least. Nothing else goes; a torrent that there \
+                          is no room for is refused.",
             reload: Reload::NotRead,
             needs: &[],
         },
@@ -39,7 +42,9 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Value("0", Some("as many as fit a quarter of the memory")),
             example: "10_000_000",
             summary: "Peers held at most, over all torrents",
-            explanation: "A client that comes when there is no room is handed peers, but not remembered.",
+            explanation: "When 95 % are held, room is made: the longest silent peers go of a network \
+                          that holds more than a sixty-fourth of the limit (16 at least). A client that comes when \
+                          there is no room is handed peers, but not remembered.",
             reload: Reload::NotRead,
             needs: &[],
         },

@@ -169,8 +169,8 @@ fn swarms_of_honest_size_stay_whole_while_others_spray() {
     let before = counts(&honest[0]);
     let (one, other) = (of_network(&tracker, 1), of_network(&tracker, 2));
     for n in 0..600 {
-        is_let_in(&one, &Announce::leecher(made_up(n), 1));
-        is_let_in(&other, &Announce::leecher(made_up(n % 50 + 1000), 1 + n as u16));
+        is_let_in(&one, &Announce::leecher(made_up(n.into()), 1));
+        is_let_in(&other, &Announce::leecher(made_up(u32::from(n % 50) + 1000), 1 + n));
     }
     gets_in(&of_network(&tracker, 3), info_hash(200));
     was_taken(&tracker, |(torrents, _)| torrents > 0);
@@ -180,11 +180,11 @@ fn swarms_of_honest_size_stay_whole_while_others_spray() {
 fn what_was_taken_is_counted_and_logged_once_in_a_while() {
     let mut tracker = limited("torrents = 300");
     let sprayer = of_network(&tracker, 1);
-    for round in 0..4 {
+    for round in 0..4_u8 {
         for n in 0..300 {
-            is_let_in(&sprayer, &Announce::leecher(made_up(300 * round + n), 1));
+            is_let_in(&sprayer, &Announce::leecher(made_up(300 * u32::from(round) + n), 1));
         }
-        gets_in(&of_network(&tracker, 2), info_hash(round as u8));
+        gets_in(&of_network(&tracker, 2), info_hash(round));
     }
     let said = "torrents and 0 other peers of 1 network with more than a fair share";
     tracker.wait_for_log(said);
