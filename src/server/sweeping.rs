@@ -15,9 +15,9 @@ use crate::tracker::{Clock as _, Flavour, NetworkLog, Tracker};
 use super::clock::MonotonicClock;
 use super::heap;
 
-/// How long to wait, at least, when room is still short after some was to be made: nobody holds too much.
+/// How long to rest, at least, when little could be taken of what was to be: hardly anybody holds too much.
 const MIN_REST: Duration = Duration::from_secs(5);
-/// And how many times as long as that took, at least: looking at all of a large tracker for nothing takes no more than a
+/// And how many times as long as that took, at least: looking at all of a large tracker in vain takes no more than a
 /// twentieth of a processor.
 const RESTS: u32 = 19;
 
@@ -42,21 +42,23 @@ pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop:
         } else if now < rested_at {
             thread::park_timeout(clock.until_next_minute().min(rested_at - now));
         } else {
-            report.taken.add(&tracker.make_room(minute, || {
+            let taken = tracker.make_room(minute, || {
                 thread::yield_now();
                 !stop.is_stopped()
-            }));
-            report.say::<F>();
+            });
             let done = Instant::now();
-            rested_at = done + rest(done - now, tracker.is_short_of_room());
+            rested_at = done + rest(done - now, &taken);
+            report.taken.add(&taken);
+            report.say::<F>();
         }
     }
 }
 
 /// Returns how long to rest after room was made, or was to be made, for so long. Where it is of use, half of the time
-/// goes into it at most.
-fn rest(worked: Duration, still_short: bool) -> Duration {
-    if still_short { MIN_REST.max(worked.saturating_mul(RESTS)) } else { worked }
+/// goes into it at most: others may be using it up meanwhile.
+fn rest(worked: Duration, taken: &Taken) -> Duration {
+    let is_of_use = taken.all().saturating_mul(2) >= taken.lacked;
+    if is_of_use { worked } else { MIN_REST.max(worked.saturating_mul(RESTS)) }
 }
 
 /// Says once in a while what has been taken.
@@ -88,7 +90,7 @@ struct Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Taken { torrents, empty_torrents, peers, ref networks } = *self.taken;
+        let Taken { torrents, empty_torrents, peers, ref networks, .. } = *self.taken;
         write!(formatter, "room ran short (limits.torrents, limits.peers); forgotten:")?;
         if !networks.is_empty() {
             let s = if networks.len() == 1 { "" } else { "s" };
@@ -108,10 +110,17 @@ mod tests {
     #[test]
     fn who_can_take_nothing_rests_and_who_has_made_room_is_soon_there_again() {
         let millis = Duration::from_millis;
-        assert_eq!(rest(millis(3), false), millis(3));
-        assert_eq!(rest(millis(3), true), Duration::from_secs(5));
-        assert_eq!(rest(Duration::from_secs(1), true), Duration::from_secs(19));
-        assert_eq!(rest(Duration::MAX, true), Duration::MAX);
+        let taken = |peers| Taken { lacked: 100, peers, ..Taken::default() };
+        for peers in [50, 100] {
+            assert_eq!(rest(millis(3), &taken(peers)), millis(3));
+        }
+        for peers in [0, 49] {
+            assert_eq!(rest(millis(3), &taken(peers)), Duration::from_secs(5));
+            assert_eq!(rest(Duration::from_secs(1), &taken(peers)), Duration::from_secs(19));
+        }
+        let one = Taken { lacked: 1, ..Taken::default() };
+        assert_eq!(rest(millis(3), &one), Duration::from_secs(5));
+        assert_eq!(rest(millis(3), &Taken::default()), millis(3), "shards held what was lacking");
     }
 
     #[test]

@@ -48,11 +48,6 @@ impl SharedAllowance {
         self.limit
     }
 
-    /// Returns whether no more than a twentieth of the limit is left in the pool.
-    pub fn is_short(&self) -> bool {
-        self.left.load(Ordering::Relaxed) <= self.limit / 20
-    }
-
     /// Returns how many have to go so that a tenth of the limit is left in the pool.
     pub fn lacking(&self) -> u64 {
         self.limit.div_ceil(10).saturating_sub(self.left.load(Ordering::Relaxed))
@@ -142,7 +137,7 @@ mod tests {
             let shared = SharedAllowance::new(limit, 1024, Arc::clone(&shortage));
             let mut shard = Allowance::default();
             for held in 0..limit {
-                assert_eq!((shortage.is_called(), shared.is_short()), (held >= called_at, held >= called_at));
+                assert_eq!(shortage.is_called(), held >= called_at);
                 assert!(shard.ensure_one(&shared));
                 shard.account(&shared, held as usize, held as usize + 1);
                 if held + 1 == called_at {

@@ -157,11 +157,6 @@ impl<F: Flavour> Tracker<F> {
         self.store.shortage().is_called()
     }
 
-    /// Returns whether no more than a twentieth of the room for torrents or for peers is left.
-    pub fn is_short_of_room(&self) -> bool {
-        self.store.torrent_allowance().is_short() || self.store.peer_allowance().is_short()
-    }
-
     /// Returns how many torrents, and how many peers of others, have been taken since the start to make room.
     pub fn taken(&self) -> (u64, u64) {
         (self.taken.torrents.load(Ordering::Relaxed), self.taken.peers.load(Ordering::Relaxed))

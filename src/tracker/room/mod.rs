@@ -60,6 +60,8 @@ const MAX_NAMED: usize = 256;
 /// What has been taken to make room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taken {
+    /// How many torrents and peers had to go, to make a tenth of each free.
+    pub lacked: u64,
     /// Torrents of networks that held more than their share.
     pub torrents: u64,
     /// Torrents without peers.
@@ -74,11 +76,17 @@ pub struct Taken {
 impl Taken {
     /// Returns whether nothing has been taken.
     pub fn is_nothing(&self) -> bool {
-        self.torrents == 0 && self.empty_torrents == 0 && self.peers == 0
+        self.all() == 0
+    }
+
+    /// Returns how many torrents and peers that is.
+    pub fn all(&self) -> u64 {
+        self.torrents + self.empty_torrents + self.peers
     }
 
     /// Adds what has been taken later.
     pub fn add(&mut self, later: &Self) {
+        self.lacked += later.lacked;
         self.torrents += later.torrents;
         self.empty_torrents += later.empty_torrents;
         self.peers += later.peers;
@@ -111,6 +119,7 @@ pub(super) fn make<F: AddressFamilies>(store: &Store<F>, now: Minute, mut go_on:
     if peers > 0 {
         take_peers(store, peers, now, &mut taken, &mut go_on);
     }
+    taken.lacked = torrents + peers;
     taken
 }
 
@@ -183,7 +192,7 @@ fn take_peers<F: AddressFamilies>(
     let mut candidates = Candidates::default();
     let mut seen = Vec::new();
     walk(go_on, |cursor| {
-        let next = store.walk_peers(cursor, &mut PORTION.clone(), |_, endpoint, _| seen.push(endpoint.ip()));
+        let next = store.walk_peers(cursor, &mut { PORTION }, |_, endpoint, _| seen.push(endpoint.ip()));
         seen.drain(..).for_each(|address| candidates.count(Network::of(address)));
         next
     });
@@ -191,7 +200,7 @@ fn take_peers<F: AddressFamilies>(
     let mut quotas = Quotas::new(candidates.networks());
     let mut seen = Vec::new();
     walk(go_on, |cursor| {
-        let next = store.walk_peers(cursor, &mut PORTION.clone(), |_, endpoint, state| {
+        let next = store.walk_peers(cursor, &mut { PORTION }, |_, endpoint, state| {
             seen.push((endpoint.ip(), age_rank(state, now)));
         });
         seen.drain(..).for_each(|(address, rank)| quotas.count(Network::of(address), rank));

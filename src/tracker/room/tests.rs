@@ -93,7 +93,7 @@ fn whoever_fills_the_tracker_keeps_his_share_and_a_newcomer_gets_in() {
         assert_eq!(spray(&tracker, 1, 0, 8), 8, "of an honest network");
         assert!(!tracker.wants_room());
         spray(&tracker, 2, 1000, 2 * limit as u32);
-        assert!(tracker.wants_room() && tracker.is_short_of_room());
+        assert!(tracker.wants_room());
         assert_eq!(announce(&tracker, 900, v4(3, 1), Event::Update, START), Err(AnnounceError::Full));
         let taken = tracker.make_room(START, || true);
         assert!(!tracker.wants_room());
@@ -144,9 +144,9 @@ fn a_tracker_that_is_full_of_honest_swarms_refuses_as_ever() {
         announce(&tracker, 7, v4(n, 777), Event::Update, START).unwrap();
     }
     let before = tracker.store().census();
-    assert_eq!(tracker.make_room(START, || true), Taken::default());
+    let taken = tracker.make_room(START, || true);
+    assert_eq!(taken, Taken { lacked: 50 + 60, ..Taken::default() });
     assert_eq!(tracker.store().census(), before);
-    assert!(tracker.is_short_of_room());
     assert_eq!(announce(&tracker, 900, v4(200, 1), Event::Update, START), Err(AnnounceError::Full));
     assert!(tracker.wants_room(), "who is refused asks for room again");
 }
@@ -211,6 +211,7 @@ fn what_is_taken_in_several_rounds_is_added_up_and_the_names_are_bounded() {
         torrents: each,
         empty_torrents: 1,
         peers: 2,
+        lacked: 10,
         networks: networks.map(|n| (Network::of([10, (n >> 8) as u8, n as u8, 0].into()), each)).collect(),
     };
     let mut taken = Taken::default();
@@ -219,6 +220,7 @@ fn what_is_taken_in_several_rounds_is_added_up_and_the_names_are_bounded() {
     taken.add(&of(7..9, 1));
     taken.add(&of(8..9, 1));
     assert_eq!((taken.torrents, taken.empty_torrents, taken.peers), (7, 3, 6));
+    assert_eq!((taken.all(), taken.lacked), (16, 30));
     assert_eq!(taken.largest(), Some(Network::of([10, 0, 8, 0].into())));
     taken.add(&of(100..700, 1));
     assert_eq!(taken.networks.len(), MAX_NAMED);
