@@ -54,6 +54,8 @@ impl SharedAllowance {
     }
 
     /// Takes a block, or what is left if that is less, and returns how many that is.
+    #[cold]
+    #[inline(never)] // So that what all other announces run stays short.
     fn take_block(&self) -> u64 {
         // Nothing is written where there is nothing to take: a full tracker is asked for room all the time.
         if self.left.load(Ordering::Relaxed) == 0 {
