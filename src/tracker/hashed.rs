@@ -1,46 +1,20 @@
-//! The peers of a large swarm: a table of seeders and a table of leechers.
+//! The peers of a large swarm: in tables.
 
-use std::ops::RangeInclusive;
-
-use super::clock::Expiry;
 use super::counts::SwarmCounts;
 use super::keyed_hash::HashKey;
 use super::peer::{Peer, PeerState};
-use super::select::{Plan, Preference, Requester, Slots};
-use super::table::Table;
+use super::tables::Tables;
 
-/// Seeders and leechers in a table each. Its functions are documented where [`Swarm`](super::swarm::Swarm) has them.
+/// Peers in tables. Its functions are documented where [`Swarm`](super::swarm::Swarm) has them.
 #[derive(Debug)]
 pub(super) struct Hashed<P> {
-    seeders: Table<P>,
-    leechers: Table<P>,
+    /// The peers.
+    pub(super) tables: Tables<P>,
 }
 
 impl<P: Peer> Hashed<P> {
     pub(super) fn with_room_for(counts: SwarmCounts) -> Self {
-        let SwarmCounts { seeders, leechers } = counts;
-        Self { seeders: Table::with_room_for(seeders + 1), leechers: Table::with_room_for(leechers + 1) }
-    }
-
-    pub(super) fn counts(&self) -> SwarmCounts {
-        SwarmCounts { seeders: self.seeders.len(), leechers: self.leechers.len() }
-    }
-
-    pub(super) fn peers(&self) -> impl Iterator<Item = &P> {
-        self.seeders.peers().chain(self.leechers.peers())
-    }
-
-    pub(super) fn state(&self, key: &HashKey, endpoint: &P) -> Option<PeerState> {
-        self.leechers.get(key, endpoint).or_else(|| self.seeders.get(key, endpoint)).map(P::state)
-    }
-
-    pub(super) fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
-        self.leechers.contains(key, endpoint) || self.seeders.contains(key, endpoint)
-    }
-
-    /// Adds a peer that is in neither table.
-    pub(super) fn insert(&mut self, key: &HashKey, peer: P) {
-        self.tables_mut(peer.state().seeder()).0.insert(key, peer);
+        Self { tables: Tables::with_room_for(counts) }
     }
 
     #[inline]
@@ -51,61 +25,12 @@ impl<P: Peer> Hashed<P> {
         seeder: bool,
         state: impl FnOnce(Option<PeerState>) -> PeerState,
     ) {
-        let (own, other) = self.tables_mut(seeder);
+        let (own, other) = self.tables.of_kind_mut(seeder);
         if let Some(found) = own.get_mut(key, &peer) {
             *found = peer.with_state(state(Some(found.state())));
         } else {
             let old = other.remove(key, &peer).map(|peer| peer.state());
             own.insert(key, peer.with_state(state(old)));
         }
-    }
-
-    pub(super) fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
-        self.leechers.remove(key, endpoint).or_else(|| self.seeders.remove(key, endpoint))
-    }
-
-    #[inline]
-    pub(super) fn select(&self, requester: &Requester<P>, plan: &Plan, wanted: usize, out: &mut [u8]) -> usize {
-        let itself = requester.endpoint.unwrap_or_default();
-        let others = requester.others(self.counts());
-        let [of_seeders, of_leechers] = plan.selections(requester.preference, wanted, others);
-        let written = of_seeders.take(&self.seeders, &itself, out);
-        written + of_leechers.take(&self.leechers, &itself, out.get_mut(written..).unwrap_or_default())
-    }
-
-    #[inline]
-    pub(super) fn prefetch_peers(&self, key: &HashKey, peer: &P, preference: Preference, plan: &Plan, wanted: usize) {
-        self.table(preference.is_seeders()).prefetch(key, peer);
-        let [of_seeders, of_leechers] = plan.selections(preference, wanted, self.counts());
-        of_seeders.prefetch(&self.seeders);
-        of_leechers.prefetch(&self.leechers);
-    }
-
-    /// Returns how many slots both tables have.
-    pub(super) fn slots(&self) -> usize {
-        self.seeders.slots() + self.leechers.slots()
-    }
-
-    pub(super) fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, mut visit: impl FnMut(&P)) {
-        self.seeders.walk(key, range, &mut visit);
-        self.leechers.walk(key, range, visit);
-    }
-
-    pub(super) fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
-        let first = self.seeders.slots();
-        if from < first {
-            return Some(self.seeders.expire(key, expiry, from, budget).unwrap_or(self.seeders.slots()));
-        }
-        Some(self.leechers.expire(key, expiry, from - first, budget)? + first)
-    }
-
-    /// Returns the table of seeders, or that of leechers.
-    fn table(&self, seeder: bool) -> &Table<P> {
-        if seeder { &self.seeders } else { &self.leechers }
-    }
-
-    /// Returns the table of the kind asked for, and the other.
-    fn tables_mut(&mut self, seeder: bool) -> (&mut Table<P>, &mut Table<P>) {
-        if seeder { (&mut self.seeders, &mut self.leechers) } else { (&mut self.leechers, &mut self.seeders) }
     }
 }

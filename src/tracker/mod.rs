@@ -5,7 +5,7 @@
 //! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
-//! - [`select`], [`table`], `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
+//! - [`select`], [`table`], `tables`, `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
 //! - [`families`]: which address families a torrent keeps.
 //! - [`shortage`], [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
 //! - [`room`]: makes room before it is needed.
@@ -29,6 +29,7 @@ pub mod prefetch;
 mod publish;
 mod refusal;
 mod scrape;
+mod tables;
 
 pub mod announce;
 pub mod capacity;

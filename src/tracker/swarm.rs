@@ -57,7 +57,7 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { seeders, len, .. } => {
                 SwarmCounts { seeders: usize::from(*seeders), leechers: usize::from(len - seeders) }
             }
-            Form::Hashed(tables) => tables.counts(),
+            Form::Hashed(hashed) => hashed.tables.counts(),
         }
     }
 
@@ -81,8 +81,8 @@ impl<P: Peer> Swarm<P> {
     ///
     /// Costs the same in a swarm of a million as in one of a hundred.
     pub fn upsert(&mut self, key: &HashKey, peer: P, seeder: bool, state: impl FnOnce(Option<PeerState>) -> PeerState) {
-        if let Form::Hashed(tables) = &mut self.0 {
-            return tables.upsert(key, peer, seeder, state);
+        if let Form::Hashed(hashed) = &mut self.0 {
+            return hashed.upsert(key, peer, seeder, state);
         }
         match self.slice_mut().iter_mut().find(|found| found.same_endpoint(&peer)) {
             Some(found) if found.state().seeder() == seeder => *found = peer.with_state(state(Some(found.state()))),
@@ -99,7 +99,7 @@ impl<P: Peer> Swarm<P> {
     /// minute 0: see [`Self::set_empty_since`].
     pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let removed = match &mut self.0 {
-            Form::Hashed(tables) => tables.remove(key, endpoint),
+            Form::Hashed(hashed) => hashed.tables.remove(key, endpoint),
             _ => {
                 let at = self.slice_mut().iter().position(|peer| peer.same_endpoint(endpoint))?;
                 Some(self.remove_at(at))
@@ -112,7 +112,7 @@ impl<P: Peer> Swarm<P> {
     /// Returns the state of the peer at `endpoint`'s address and port, if there is one.
     pub fn state(&self, key: &HashKey, endpoint: &P) -> Option<PeerState> {
         match &self.0 {
-            Form::Hashed(tables) => tables.state(key, endpoint),
+            Form::Hashed(hashed) => hashed.tables.get(key, endpoint).map(P::state),
             _ => self.slice().iter().find(|peer| peer.same_endpoint(endpoint)).map(P::state),
         }
     }
@@ -120,7 +120,7 @@ impl<P: Peer> Swarm<P> {
     /// Returns whether there is a peer at `endpoint`'s address and port.
     pub fn contains(&self, key: &HashKey, endpoint: &P) -> bool {
         match &self.0 {
-            Form::Hashed(tables) => tables.contains(key, endpoint),
+            Form::Hashed(hashed) => hashed.tables.contains(key, endpoint),
             _ => self.slice().iter().any(|peer| peer.same_endpoint(endpoint)),
         }
     }
@@ -148,7 +148,7 @@ impl<P: Peer> Swarm<P> {
                 let present = self.slice().len() - usize::from(requester.endpoint.is_some());
                 plan.of_leechers(wanted, present).take(self.slice(), &itself, out)
             }
-            Form::Hashed(tables) => tables.select(requester, plan, wanted, out),
+            Form::Hashed(hashed) => hashed.tables.select(requester, plan, wanted, out),
         }
     }
 
@@ -172,15 +172,15 @@ impl<P: Peer> Swarm<P> {
                 let written = of_leechers.take(leechers, &itself, out);
                 written + of_seeders.take(seeders, &itself, out.get_mut(written..).unwrap_or_default())
             }
-            Form::Hashed(tables) => tables.select(requester, plan, wanted, out),
+            Form::Hashed(hashed) => hashed.tables.select(requester, plan, wanted, out),
         }
     }
 
     /// Begins to fetch what says where the peers of a large swarm stand, and how many there are.
     #[inline]
     pub fn prefetch(&self) {
-        if let Form::Hashed(tables) = &self.0 {
-            prefetch(&**tables);
+        if let Form::Hashed(hashed) = &self.0 {
+            prefetch(&**hashed);
         }
     }
 
@@ -191,14 +191,14 @@ impl<P: Peer> Swarm<P> {
             Form::Empty { .. } | Form::Few { .. } => {}
             // All of it is looked through.
             Form::Packed { room, .. } => prefetch_first(room, usize::MAX),
-            Form::Hashed(tables) => tables.prefetch_peers(key, peer, preference, plan, wanted),
+            Form::Hashed(hashed) => hashed.tables.prefetch_peers(key, peer, preference, plan, wanted),
         }
     }
 
     /// Returns how many slots a walk over all peers looks at.
     pub fn slots(&self) -> usize {
         match &self.0 {
-            Form::Hashed(tables) => tables.slots(),
+            Form::Hashed(hashed) => hashed.tables.slots(),
             _ => self.slice().len(),
         }
     }
@@ -207,7 +207,7 @@ impl<P: Peer> Swarm<P> {
     /// goes through all hashes, range by range, misses none that stays.
     pub fn walk(&self, key: &HashKey, range: &RangeInclusive<u64>, visit: impl FnMut(&P)) {
         match &self.0 {
-            Form::Hashed(tables) => tables.walk(key, range, visit),
+            Form::Hashed(hashed) => hashed.tables.walk(key, range, visit),
             _ if *range == (0..=u64::MAX) => self.slice().iter().for_each(visit),
             _ => self.slice().iter().filter(|peer| range.contains(&peer.hash(key))).for_each(visit),
         }
@@ -220,7 +220,7 @@ impl<P: Peer> Swarm<P> {
             return None;
         }
         let rest = match &mut self.0 {
-            Form::Hashed(tables) => tables.expire(key, expiry, from, budget),
+            Form::Hashed(hashed) => hashed.tables.expire(key, expiry, from, budget),
             _ => {
                 let mut at = 0;
                 while let Some(peer) = self.slice_mut().get(at) {
@@ -301,15 +301,15 @@ impl<P: Peer> Swarm<P> {
                 }
             }
             Form::Packed { len, .. } if usize::from(*len) >= MAX_PACKED => {
-                let mut tables = Hashed::with_room_for(self.counts());
+                let mut hashed = Hashed::with_room_for(self.counts());
                 for old in self.slice_mut() {
-                    tables.insert(key, *old);
+                    hashed.tables.insert(key, *old);
                 }
-                tables.insert(key, peer);
-                self.0 = Form::Hashed(Box::new(tables));
+                hashed.tables.insert(key, peer);
+                self.0 = Form::Hashed(Box::new(hashed));
             }
             Form::Packed { seeders, len, room } => push(seeders, len, room, peer),
-            Form::Hashed(tables) => tables.insert(key, peer),
+            Form::Hashed(hashed) => hashed.tables.insert(key, peer),
         }
     }
 
@@ -353,8 +353,8 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { len, room, .. } if room.len() > 2 * usize::from(*len) + 2 => {
                 *room = with_room_for(usize::from(*len), room);
             }
-            Form::Hashed(tables) if tables.counts().peers() < MIN_HASHED => {
-                let peers: Vec<P> = tables.peers().copied().collect();
+            Form::Hashed(hashed) if hashed.tables.counts().peers() < MIN_HASHED => {
+                let peers: Vec<P> = hashed.tables.peers().copied().collect();
                 self.0 = Form::packed(&peers);
                 self.shrink();
             }
