@@ -84,7 +84,9 @@ pub(crate) fn tracker() -> Tracker<Plain> {
 fn with<M: RequestTimes>(request_times: M) -> Tracker<Plain<M>> {
     let mut rng = Rng::with_seed(1);
     let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
-    Tracker::new(key, Capacity::NONE, Intervals::default(), NOW, Plain { request_times })
+    // As it is configured by default. Each peer of the benchmarks has an address of its own.
+    let capacity = Capacity { peers_per_address: 16, ..Capacity::NONE };
+    Tracker::new(key, capacity, Intervals::default(), NOW, Plain { request_times })
 }
 
 /// Such a tracker over HTTP.

@@ -155,6 +155,9 @@ pub struct LimitSettings {
     pub torrents: u64,
     /// Peers held at most, over all torrents; 0 leaves it to the memory.
     pub peers: u64,
+    /// Peers of one address in a torrent at most, or a sixteenth of those of its family, whichever is more; 0 is no
+    /// limit.
+    pub peers_per_address: u32,
     /// TCP connections held open at most; 0 leaves it to the memory and the limit of open files.
     pub connections: u64,
     /// TCP connections held open at most for one IPv4 address or IPv6 network of 64 bits; 0 is no limit.
@@ -165,6 +168,13 @@ pub struct LimitSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { torrents: 0, peers: 0, connections: 0, connections_per_address: 0, udp_errors_per_address: 1000 }
+        Self {
+            torrents: 0,
+            peers: 0,
+            peers_per_address: 16,
+            connections: 0,
+            connections_per_address: 0,
+            udp_errors_per_address: 1000,
+        }
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn capacity<F: AddressFamilies>(limits: &config::LimitSettings, memor
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
     let peer = if F::IPV6 { IPV6_PEER } else { IPV4_PEER };
     let or = |chosen: u64, bytes: u64| if chosen == 0 { (memory / 4 / bytes).max(1) } else { chosen };
-    Capacity { torrents: or(limits.torrents, torrent), peers: or(limits.peers, peer) }
+    Capacity {
+        torrents: or(limits.torrents, torrent),
+        peers: or(limits.peers, peer),
+        peers_per_address: limits.peers_per_address,
+    }
 }
 
 /// Returns how many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more

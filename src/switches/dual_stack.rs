@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::tracker::SwarmCounts;
+use crate::tracker::address_limit::{AddressLimit, Before};
 use crate::tracker::clock::{Expiry, Minute};
 use crate::tracker::families::{AddressFamilies, Ipv4Only, PeerRequest, TorrentPeers};
 use crate::tracker::keyed_hash::{HashKey, portion};
@@ -128,12 +129,22 @@ impl TorrentPeers for DualStackPeers {
         key: &HashKey,
         endpoint: SocketAddr,
         seeder: bool,
-        state: impl FnOnce(Option<PeerState>) -> PeerState,
+        limit: AddressLimit,
+        state: impl FnOnce(Before) -> PeerState,
     ) {
         match endpoint {
-            SocketAddr::V4(_) => TorrentPeers::upsert(self.ipv4_mut(), key, endpoint, seeder, state),
+            SocketAddr::V4(_) => TorrentPeers::upsert(self.ipv4_mut(), key, endpoint, seeder, limit, state),
             SocketAddr::V6(_) => {
-                self.make_ipv6(|ipv6| TorrentPeers::upsert(ipv6, key, endpoint, seeder, state));
+                self.make_ipv6(|ipv6| TorrentPeers::upsert(ipv6, key, endpoint, seeder, limit, state));
+            }
+        }
+    }
+
+    fn has_place(&mut self, key: &HashKey, endpoint: SocketAddr, limit: AddressLimit) -> bool {
+        match endpoint {
+            SocketAddr::V4(_) => TorrentPeers::has_place(self.ipv4_mut(), key, endpoint, limit),
+            SocketAddr::V6(_) => {
+                self.with_ipv6(|ipv6| TorrentPeers::has_place(ipv6, key, endpoint, limit)) == Some(true)
             }
         }
     }

@@ -138,14 +138,16 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         // Not forwarded if the peer is not known here: so what goes round in a ring of bridges comes to an end.
         return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed, *change)));
     }
+    let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
-        if !room && !torrent.peers.contains(key, endpoint) {
+        if !room && !torrent.peers.has_place(key, endpoint, limit) {
             return Err(AnnounceError::Full);
         }
         // What is later stays as it is, but for a download that is to be counted.
         let later = later(torrent, key);
         let (seeder, seen) = later.map_or((announce.seeder, seen), |known| (known.seeder(), known.seen(now)));
-        let (mut outcome, publish) = upsert_peer::<F>(torrent, key, &AnnounceRequest { seeder, ..announce }, seen);
+        let announce = AnnounceRequest { seeder, ..announce };
+        let (mut outcome, publish) = upsert_peer::<F>(torrent, key, &announce, limit, seen);
         if later.is_some() {
             outcome.back_after = None;
         }
@@ -298,7 +300,7 @@ mod tests {
 
     #[test]
     fn changes_are_refused_like_the_announces_that_they_tell_of() {
-        let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1, peers: 1 }, START);
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1, peers: 1, ..Capacity::NONE }, START);
         let without_port = Change { endpoint: (Ipv4Addr::LOCALHOST, 0).into(), ..change(1, 1, START) };
         let changes =
             [change(1, 1, START), without_port, change(1, 2, START), change(2, 1, START), change(1, 1, START)];

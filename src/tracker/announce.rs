@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
 
 use super::InfoHash;
+use super::address_limit::{AddressLimit, Before};
 use super::clock::Minute;
 use super::families::{AddressFamilies, PeerRequest, TorrentPeers};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
@@ -235,8 +236,9 @@ fn run<F: Flavour>(
         // Published even if the peer is not known here: it may have announced itself to another tracker.
         return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
     }
+    let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
-        if !room && !torrent.peers.contains(key, endpoint) {
+        if !room && !torrent.peers.has_place(key, endpoint, limit) {
             // Whoever fills the tracker up is not to keep others from each other: a client that cannot be stored can
             // still be handed peers.
             torrent.peers.select(None, preference, plan, peers);
@@ -244,7 +246,7 @@ fn run<F: Flavour>(
             let outcome = AnnounceOutcome { counts: torrent.scrape_counts(), ..AnnounceOutcome::default() };
             return if known { Ok((outcome, false)) } else { Err(AnnounceError::Full) };
         }
-        let outcome = upsert_peer::<F>(torrent, key, announce, now);
+        let outcome = upsert_peer::<F>(torrent, key, announce, limit, now);
         torrent.peers.select(Some(endpoint), preference, plan, peers);
         Ok(outcome)
     };
@@ -276,24 +278,32 @@ fn remove<F: AddressFamilies>(locked: &mut LockedShard<'_, F>, endpoint: SocketA
     AnnounceOutcome { counts: counts.unwrap_or_default(), ..AnnounceOutcome::default() }
 }
 
-/// Stores or refreshes the peer, and counts its download if it has just completed it. Returns also whether to publish
-/// the announce to the cluster.
+/// Stores or refreshes the peer, which was seen in the minute `seen`, and counts its download if it has just completed
+/// it. Returns also whether to publish the announce to the cluster.
 pub(super) fn upsert_peer<F: Flavour>(
     torrent: &mut Torrent<F::Families>,
     key: &HashKey,
     announce: &AnnounceRequest,
-    now: Minute,
+    limit: AddressLimit,
+    seen: Minute,
 ) -> (AnnounceOutcome, bool) {
     let mut outcome = AnnounceOutcome::default();
     let mut publish = false;
     let completes = announce.event == Event::Completed && announce.seeder;
-    torrent.peers.upsert(key, announce.endpoint, announce.seeder, |old| {
-        let counted_before = old.is_some_and(PeerState::completed);
+    torrent.peers.upsert(key, announce.endpoint, announce.seeder, limit, |before| {
+        let counted_before = before.itself().is_some_and(PeerState::completed);
         outcome.counted_download = completes && !counted_before;
-        outcome.back_after = old.map(|old| old.age(now));
-        let state = PeerState::new(now, announce.seeder, completes || counted_before);
-        match old {
-            Some(old) if !outcome.counted_download && old.published_age(now) < PeerState::REPUBLISH_AFTER => {
+        outcome.back_after = before.itself().map(|old| old.age(seen));
+        let state = PeerState::new(seen, announce.seeder, completes || counted_before);
+        // Who takes another's place is published when that one would have been, lest an address that changes its port
+        // all the time flood the cluster.
+        let published = match before {
+            Before::Nobody => None,
+            Before::Itself(old) => Some((old, seen)),
+            Before::Displaced(other) => Some((other, limit.now())),
+        };
+        match published {
+            Some((old, now)) if !outcome.counted_download && old.published_age(now) < PeerState::REPUBLISH_AFTER => {
                 state.published_with(old)
             }
             _ => {

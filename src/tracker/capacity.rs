@@ -9,18 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::shortage::Shortage;
 
-/// The most torrents and peers that a tracker holds.
+/// The most torrents and peers that a tracker holds, and the most peers of one address in a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// Torrents.
     pub torrents: u64,
     /// Peers, over all torrents.
     pub peers: u64,
+    /// Peers of one address in a swarm; 0 is no limit: see [`AddressLimit`](super::address_limit::AddressLimit).
+    pub peers_per_address: u32,
 }
 
 impl Capacity {
     /// No bound but the memory.
-    pub const NONE: Self = Self { torrents: u64::MAX, peers: u64::MAX };
+    pub const NONE: Self = Self { torrents: u64::MAX, peers: u64::MAX, peers_per_address: 0 };
 }
 
 /// How many more torrents (or peers) all shards together may hold: the pool. On cache lines of its own, because it is

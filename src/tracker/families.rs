@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::address_limit::{AddressLimit, Before};
 use super::clock::{Expiry, Minute};
 use super::counts::SwarmCounts;
 use super::keyed_hash::{HashKey, portion};
@@ -182,8 +183,11 @@ pub trait TorrentPeers: Default + Send {
         key: &HashKey,
         endpoint: SocketAddr,
         seeder: bool,
-        state: impl FnOnce(Option<PeerState>) -> PeerState,
+        limit: AddressLimit,
+        state: impl FnOnce(Before) -> PeerState,
     );
+    /// Returns whether [`Self::upsert`] makes no more peers than there are: see [`Swarm::has_place`].
+    fn has_place(&mut self, key: &HashKey, endpoint: SocketAddr, limit: AddressLimit) -> bool;
     /// Removes the peer at `endpoint`. Returns its state.
     fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState>;
     /// Begins to fetch what [`Self::prefetch_peers`] reads: see [`Swarm::prefetch`].
@@ -234,12 +238,17 @@ impl<P: Peer> TorrentPeers for Swarm<P> {
         key: &HashKey,
         endpoint: SocketAddr,
         seeder: bool,
-        state: impl FnOnce(Option<PeerState>) -> PeerState,
+        limit: AddressLimit,
+        state: impl FnOnce(Before) -> PeerState,
     ) {
         match P::at(endpoint) {
-            Some(peer) => self.upsert(key, peer, seeder, state),
+            Some(peer) => self.upsert(key, peer, seeder, limit, state),
             None => debug_assert!(false, "{endpoint} should have been refused"),
         }
+    }
+
+    fn has_place(&mut self, key: &HashKey, endpoint: SocketAddr, limit: AddressLimit) -> bool {
+        P::at(endpoint).is_some_and(|peer| self.has_place(key, &peer, limit))
     }
 
     fn remove(&mut self, key: &HashKey, endpoint: SocketAddr) -> Option<PeerState> {

@@ -5,7 +5,8 @@
 //! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
-//! - [`select`], [`table`], `tables`, `hashed`, [`swarm`]: the peers of one torrent, in a form that fits their number.
+//! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
+//!   that fits their number, and not too many of one address.
 //! - [`families`]: which address families a torrent keeps.
 //! - [`shortage`], [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
 //! - [`room`]: makes room before it is needed.
@@ -30,7 +31,9 @@ mod publish;
 mod refusal;
 mod scrape;
 mod tables;
+mod tally;
 
+pub mod address_limit;
 pub mod announce;
 pub mod capacity;
 pub mod clock;

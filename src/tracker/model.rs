@@ -1,6 +1,8 @@
 //! Tests of the whole tracker: its answers are compared with those of a naive model over random histories.
 
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 pub(crate) mod walks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +93,17 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(
     steps: &[Step],
     endpoint: impl Fn(u16) -> SocketAddr,
 ) {
-    let tracker = TestTracker::<F>::with_intervals(intervals, Minute(START));
+    holds_like_the_model_with_limit::<F>(intervals, 0, steps, endpoint);
+}
+
+/// [`holds_like_the_model`], with a limit to the peers of one address.
+pub(crate) fn holds_like_the_model_with_limit<F: AddressFamilies>(
+    intervals: Intervals,
+    limit: u32,
+    steps: &[Step],
+    endpoint: impl Fn(u16) -> SocketAddr,
+) {
+    let tracker = TestTracker::<F>::with_address_limit(intervals, limit, Minute(START));
     let mut model = BTreeMap::<u8, ModelTorrent>::new();
     let mut now = START;
     let mut rng = Rng::with_seed(3);
@@ -108,6 +120,7 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(
                 let into = PeerBuffers::Both { ipv4: PeerBuffer::new(&mut ipv4), ipv6: PeerBuffer::new(&mut ipv6) };
                 let mut peers = PeerRequest { wanted, into };
                 let outcome = tracker.announce(&announce, Minute(now), &mut rng, &mut peers).unwrap();
+                crowds::displace(&tracker, model.get_mut(&torrent), &announce, limit);
                 let expected = model_announce(&mut model, torrent, &announce, now);
                 assert_eq!(outcome, expected);
                 check_selection(model.get(&torrent), &announce, wanted, peers.into.written());
@@ -120,6 +133,7 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(
                 now += minutes;
                 tracker.sweep(Minute(now), || {});
                 model_sweep(&mut model, now, intervals.peer_lifetime());
+                crowds::trim(&tracker, &mut model, limit);
             }
         }
         // Looking at every shard is slow: not after each step.
@@ -272,6 +286,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn swarms_of_few_addresses_hold_like_the_model(
+        intervals in intervals(),
+        limit in 1..20_u32,
+        steps in prop_oneof![steps(6), steps(90), steps(1500)],
+    ) {
+        holds_like_the_model_with_limit::<Ipv4Only>(intervals, limit, &steps, |n| crowds::crowded(v4(n), n));
+        holds_like_the_model_with_limit::<Ipv6Only>(intervals, limit, &steps, |n| crowds::crowded(v6(n), n));
+    }
+}
+
 fn come<F: Flavour>(
     tracker: &Tracker<F>,
     torrent: u16,
@@ -320,7 +348,7 @@ fn a_swarm_is_swept_in_portions() {
 
 #[test]
 fn limits_hold_and_what_is_known_stays_welcome() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 3, peers: 5 }, Minute(START));
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 3, peers: 5, ..Capacity::NONE }, Minute(START));
     for torrent in 0..3 {
         come(&tracker, torrent, 1, Event::Update).unwrap();
     }

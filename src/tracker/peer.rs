@@ -115,6 +115,8 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     fn endpoint(&self) -> SocketAddr;
     /// Returns whether both have the same address and port.
     fn same_endpoint(&self, other: &Self) -> bool;
+    /// Returns whether both have the same address (IPv6: are of the same network /64).
+    fn same_address(&self, other: &Self) -> bool;
     /// Returns whether this value stands for no peer.
     fn is_vacant(&self) -> bool;
     /// Returns its flags and times.
@@ -127,6 +129,8 @@ pub trait Peer: Copy + Default + Debug + PartialEq + Send + Sync + 'static {
     fn write_wide(&self, room: &mut [u8]) -> bool;
     /// Returns the keyed hash of the endpoint, which says where the peer stands in a hash table.
     fn hash(&self, key: &HashKey) -> u64;
+    /// Returns the keyed hash of the address (IPv6: of its network /64).
+    fn address_hash(&self, key: &HashKey) -> u64;
 }
 
 /// An IPv4 peer. The little-endian bytes of the number are: address (4), port (2, big-endian), state (2), so that
@@ -160,6 +164,11 @@ impl Peer for PeerV4 {
     }
 
     #[inline]
+    fn same_address(&self, other: &Self) -> bool {
+        (self.0 ^ other.0) << 32 == 0
+    }
+
+    #[inline]
     fn is_vacant(&self) -> bool {
         self.0 == 0
     }
@@ -183,6 +192,11 @@ impl Peer for PeerV4 {
     #[inline]
     fn hash(&self, key: &HashKey) -> u64 {
         key.hash_endpoint(0, self.0 << 16)
+    }
+
+    #[inline]
+    fn address_hash(&self, key: &HashKey) -> u64 {
+        key.hash_endpoint(1, self.0 << 32)
     }
 }
 
@@ -221,6 +235,11 @@ impl Peer for PeerV6 {
     }
 
     #[inline]
+    fn same_address(&self, other: &Self) -> bool {
+        self.network() == other.network()
+    }
+
+    #[inline]
     fn is_vacant(&self) -> bool {
         let [.., high, low] = self.compact;
         high == 0 && low == 0
@@ -249,9 +268,21 @@ impl Peer for PeerV6 {
         let (address, port) = self.halves();
         key.hash_endpoint(key.hash_endpoint((address >> 64) as u64, address as u64), u64::from(port))
     }
+
+    #[inline]
+    fn address_hash(&self, key: &HashKey) -> u64 {
+        key.hash_endpoint(1, self.network())
+    }
 }
 
 impl PeerV6 {
+    /// Returns the upper half of the address: the network /64 that it is of.
+    #[inline]
+    fn network(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.compact;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     #[inline]
     fn halves(&self) -> (u128, u16) {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, high, low] = self.compact;

@@ -20,9 +20,10 @@ impl<F: Flavour> Tracker<F> {
     #[cold]
     fn mark_unpublished(&self, change: &Change, now: Minute) {
         let Change { info_hash, endpoint, .. } = *change;
+        let limit = self.store().address_limit(now);
         self.store().lock(&info_hash).modify(now, |torrent, key| {
             if let Some(state) = torrent.peers.state(key, endpoint) {
-                torrent.peers.upsert(key, endpoint, state.seeder(), |_| state.unpublished(now));
+                torrent.peers.upsert(key, endpoint, state.seeder(), limit, |_| state.unpublished(now));
             }
         });
     }
@@ -40,6 +41,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
     use std::net::Ipv4Addr;
+    use std::ops::RangeInclusive;
 
     const NOW: Minute = Minute(29_000_191);
 
@@ -91,6 +93,31 @@ mod tests {
             Change { info_hash, endpoint, seeder, completed, stopped, seen: NOW, origin: Origin::Client }
         });
         assert_eq!(tracker.flavour().cluster().take(), expected);
+    }
+
+    #[test]
+    fn who_displaces_another_is_published_when_that_one_would_have_been_and_nobody_as_gone() {
+        let capacity = Capacity { peers_per_address: 4, ..Capacity::NONE };
+        let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(capacity, NOW, Open, Recorder::default());
+        let published = |minutes: u32, ports: RangeInclusive<u16>, event: Event| {
+            for port in ports {
+                let mut announce = announce(1, 1, event == Event::Completed, event);
+                announce.endpoint.set_port(port);
+                tracker.announce(&announce, NOW + minutes, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+            }
+            let changes = tracker.flavour().cluster().take();
+            assert!(changes.iter().all(|change| !change.stopped));
+            changes.len()
+        };
+        assert_eq!(published(0, 1..=1000, Event::Update), 4);
+        assert_eq!(published(9, 1001..=2000, Event::Update), 0, "they were published with those before them");
+        assert_eq!(published(11, 2001..=3000, Event::Update), 4);
+        assert_eq!(published(12, 1..=4, Event::Completed), 4, "a download is told in any case");
+        let counts = tracker.scrape(&InfoHash([1; 20])).unwrap();
+        assert_eq!((counts.seeders, counts.leechers, counts.downloaded), (4, 0, 4));
+        published(12, 5..=8, Event::Update);
+        let counts = tracker.scrape(&InfoHash([1; 20])).unwrap();
+        assert_eq!((counts.seeders, counts.leechers, counts.downloaded), (0, 4, 4), "the downloads stay counted");
     }
 
     #[test]

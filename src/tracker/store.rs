@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::InfoHash;
+use super::address_limit::AddressLimit;
 use super::blocks::Blocks;
 use super::capacity::{Allowance, Capacity, SharedAllowance};
 use super::clock::{Minute, TORRENT_LIFETIME};
@@ -85,6 +86,7 @@ pub struct Store<F: AddressFamilies> {
     torrent_allowance: SharedAllowance,
     peer_allowance: SharedAllowance,
     shortage: Arc<Shortage>,
+    peers_per_address: u32,
     shards: Box<[Shard<F>]>,
 }
 
@@ -162,6 +164,7 @@ impl<F: AddressFamilies> Store<F> {
             torrent_allowance: allowance(capacity.torrents),
             peer_allowance: allowance(capacity.peers),
             shortage,
+            peers_per_address: capacity.peers_per_address,
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
     }
@@ -184,6 +187,12 @@ impl<F: AddressFamilies> Store<F> {
     /// Returns how many more peers there may be.
     pub fn peer_allowance(&self) -> &SharedAllowance {
         &self.peer_allowance
+    }
+
+    /// Returns how many peers of one address a swarm holds.
+    #[inline]
+    pub fn address_limit(&self, now: Minute) -> AddressLimit {
+        AddressLimit::new(self.peers_per_address, now)
     }
 
     /// Hashes an info hash, and begins to fetch the shard that the hash names.
@@ -289,6 +298,12 @@ impl<F: AddressFamilies> LockedShard<'_, F> {
         if let Some(torrent) = self.torrent() {
             torrent.peers.prefetch();
         }
+    }
+
+    /// Returns how many peers of one address a swarm holds.
+    #[inline]
+    pub fn address_limit(&self, now: Minute) -> AddressLimit {
+        self.store.address_limit(now)
     }
 
     /// Returns the torrent, if it is in the store.

@@ -12,6 +12,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::address_limit::{AddressLimit, Before, of_address};
 use super::clock::{Expiry, Minute};
 use super::counts::SwarmCounts;
 use super::hashed::Hashed;
@@ -76,30 +77,56 @@ impl<P: Peer> Swarm<P> {
         }
     }
 
-    /// Adds `peer`, or refreshes its state. `state` is called once with the peer's old state, and returns the new one,
-    /// whose seeder flag is `seeder`.
+    /// Adds `peer`, or refreshes its state. `state` is called once with who had its place before, and returns its new
+    /// state, whose seeder flag is `seeder`.
     ///
-    /// Costs the same in a swarm of a million as in one of a hundred.
-    pub fn upsert(&mut self, key: &HashKey, peer: P, seeder: bool, state: impl FnOnce(Option<PeerState>) -> PeerState) {
+    /// A newcomer at an address that has as many peers as `limit` allows takes the place of the one of them that has
+    /// been silent for longest. Costs the same in a swarm of a million as in one of a hundred.
+    pub fn upsert(
+        &mut self,
+        key: &HashKey,
+        peer: P,
+        seeder: bool,
+        limit: AddressLimit,
+        state: impl FnOnce(Before) -> PeerState,
+    ) {
         if let Form::Hashed(hashed) = &mut self.0 {
-            return hashed.upsert(key, peer, seeder, state);
+            return hashed.upsert(key, peer, seeder, limit, state);
         }
         match self.slice_mut().iter_mut().find(|found| found.same_endpoint(&peer)) {
-            Some(found) if found.state().seeder() == seeder => *found = peer.with_state(state(Some(found.state()))),
+            Some(found) if found.state().seeder() == seeder => {
+                *found = peer.with_state(state(Before::Itself(found.state())));
+            }
             Some(found) => {
                 let old = found.state();
                 self.remove(key, &peer);
-                self.insert(key, peer.with_state(state(Some(old))));
+                self.insert(key, peer.with_state(state(Before::Itself(old))));
             }
-            None => self.insert(key, peer.with_state(state(None))),
+            None => {
+                let peers = self.slice().len();
+                let before = limit.displace(peers, |most| self.remove_oldest(&peer, most, limit.now()));
+                self.insert(key, peer.with_state(state(before)));
+            }
         }
+    }
+
+    /// Returns whether [`Self::upsert`] makes no more peers than there are: the peer is there, or displaces another.
+    pub fn has_place(&mut self, key: &HashKey, peer: &P, limit: AddressLimit) -> bool {
+        let peers = self.counts().peers();
+        let most = limit.among(peers);
+        self.contains(key, peer)
+            || peers >= most
+                && match &mut self.0 {
+                    Form::Hashed(hashed) => hashed.is_full(key, peer, most, limit.now()),
+                    _ => of_address(self.slice().iter(), peer, limit.now()).0 >= most,
+                }
     }
 
     /// Removes the peer at `endpoint`'s address and port, and returns it. An emptied swarm has been empty since
     /// minute 0: see [`Self::set_empty_since`].
     pub fn remove(&mut self, key: &HashKey, endpoint: &P) -> Option<P> {
         let removed = match &mut self.0 {
-            Form::Hashed(hashed) => hashed.tables.remove(key, endpoint),
+            Form::Hashed(hashed) => hashed.remove(key, endpoint),
             _ => {
                 let at = self.slice_mut().iter().position(|peer| peer.same_endpoint(endpoint))?;
                 Some(self.remove_at(at))
@@ -220,7 +247,7 @@ impl<P: Peer> Swarm<P> {
             return None;
         }
         let rest = match &mut self.0 {
-            Form::Hashed(hashed) => hashed.tables.expire(key, expiry, from, budget),
+            Form::Hashed(hashed) => hashed.expire(key, expiry, from, budget),
             _ => {
                 let mut at = 0;
                 while let Some(peer) = self.slice_mut().get(at) {
@@ -311,6 +338,15 @@ impl<P: Peer> Swarm<P> {
             Form::Packed { seeders, len, room } => push(seeders, len, room, peer),
             Form::Hashed(hashed) => hashed.tables.insert(key, peer),
         }
+    }
+
+    /// Removes the oldest peer of the newcomer's address from [`Self::slice`], without changing the form, if that
+    /// address has at least `most` peers. Returns its state.
+    fn remove_oldest(&mut self, newcomer: &P, most: usize, now: Minute) -> Option<PeerState> {
+        let (count, oldest) = of_address(self.slice().iter(), newcomer, now);
+        let oldest = *oldest.filter(|_| count >= most)?;
+        let at = self.slice().iter().position(|peer| peer.same_endpoint(&oldest))?;
+        Some(self.remove_at(at).state())
     }
 
     /// Removes the peer at a position of [`Self::slice`], without changing the form. Returns it.
@@ -406,3 +442,6 @@ fn with_room_for<P: Peer>(len: usize, peers: &[P]) -> Box<[P]> {
     room.iter_mut().zip(peers).for_each(|(place, peer)| *place = *peer);
     room
 }
+
+#[cfg(test)]
+mod tests;

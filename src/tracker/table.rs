@@ -123,17 +123,27 @@ impl<P: Peer> Table<P> {
         Some(removed)
     }
 
-    /// Removes the expired peers among the `budget` slots from `from` on. Returns the slot to go on from; `None` at the
-    /// end.
+    /// Removes the expired peers among the `budget` slots from `from` on, and calls `removed` with each. Returns the slot
+    /// to go on from; `None` at the end.
     ///
     /// An expired peer is overlooked only if the table changes between two portions; the next sweep finds it.
-    pub fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
+    pub fn expire(
+        &mut self,
+        key: &HashKey,
+        expiry: Expiry,
+        from: usize,
+        budget: usize,
+        mut removed: impl FnMut(&P),
+    ) -> Option<usize> {
         let end = from.saturating_add(budget).min(self.slots.len());
         let mut at = from;
         while at < end {
             match self.slots.get(at) {
                 // The next peer may have moved into this slot: it is looked at again.
-                Some(peer) if !peer.is_vacant() && peer.state().expired(expiry) => self.vacate(key, at),
+                Some(peer) if !peer.is_vacant() && peer.state().expired(expiry) => {
+                    removed(peer);
+                    self.vacate(key, at);
+                }
                 _ => at += 1,
             }
         }
@@ -290,7 +300,7 @@ mod tests {
         map.retain(|_, peer| !peer.state().expired(expiry));
         let mut at = Some(0);
         while let Some(from) = at {
-            at = table.expire(&key, expiry, from, 7);
+            at = table.expire(&key, expiry, from, 7, |peer| assert!(peer.state().expired(expiry)));
         }
         assert_eq!(table.len(), map.len());
         assert!(map.iter().all(|(n, peer)| table.get_mut(&key, &endpoint(*n)) == Some(&mut peer.clone())));

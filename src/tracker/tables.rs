@@ -75,12 +75,20 @@ impl<P: Peer> Tables<P> {
         self.leechers.walk(key, range, visit);
     }
 
-    pub(super) fn expire(&mut self, key: &HashKey, expiry: Expiry, from: usize, budget: usize) -> Option<usize> {
+    /// Calls `removed` with each peer that it removes.
+    pub(super) fn expire(
+        &mut self,
+        key: &HashKey,
+        expiry: Expiry,
+        from: usize,
+        budget: usize,
+        removed: impl FnMut(&P),
+    ) -> Option<usize> {
         let first = self.seeders.slots();
         if from < first {
-            return Some(self.seeders.expire(key, expiry, from, budget).unwrap_or(self.seeders.slots()));
+            return Some(self.seeders.expire(key, expiry, from, budget, removed).unwrap_or(self.seeders.slots()));
         }
-        Some(self.leechers.expire(key, expiry, from - first, budget)? + first)
+        Some(self.leechers.expire(key, expiry, from - first, budget, removed)? + first)
     }
 
     /// Returns the table of seeders, or that of leechers.

@@ -89,7 +89,14 @@ impl<F: AddressFamilies> TestTracker<F> {
 
     /// Makes an empty tracker of any capacity, in which every switch is off, with these intervals.
     pub(crate) fn with_intervals(intervals: Intervals, now: Minute) -> Self {
-        Self::new(key(), Capacity::NONE, intervals, now, TestFlavour::with_plugs(Open, Standalone))
+        Self::with_address_limit(intervals, 0, now)
+    }
+
+    /// Makes an empty tracker of any capacity, in which every switch is off, with these intervals and so many peers of
+    /// one address in a swarm.
+    pub(crate) fn with_address_limit(intervals: Intervals, peers_per_address: u32, now: Minute) -> Self {
+        let capacity = Capacity { peers_per_address, ..Capacity::NONE };
+        Self::new(key(), capacity, intervals, now, TestFlavour::with_plugs(Open, Standalone))
     }
 }
 

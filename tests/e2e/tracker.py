@@ -18,6 +18,9 @@ UDP_CONNECT, UDP_SCRAPE = 0, 2
 ASK_SECONDS = 15
 START_SECONDS = 10
 
+# Many peers of a case come from one address.
+CONFIGURATION = "limits.peers_per_address = 0\n"
+
 
 class Tracker:
     """Runs on its host from the constructor on. In the folder that is its root is its configuration alone."""
@@ -28,7 +31,7 @@ class Tracker:
         self.udp_port = UDP_PORT + port_offset
         folder.mkdir()
         file = folder / "configuration"
-        file.write_text(configuration)
+        file.write_text(CONFIGURATION + configuration)
         listen = [
             word
             for address in host.addresses.values()

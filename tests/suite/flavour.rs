@@ -131,9 +131,10 @@ pub(crate) fn needed_config(root: &Path) -> String {
     config
 }
 
-/// [`needed_config`], and what opens `/stats` to the tests and makes the tracker one of a cluster.
+/// [`needed_config`], and what opens `/stats` to the tests, makes the tracker one of a cluster, and lets the many peers
+/// of a test come from one address.
 pub(crate) fn minimal_config(root: &Path) -> String {
-    let mut config = needed_config(root);
+    let mut config = needed_config(root) + "limits.peers_per_address 0\n";
     if has("sync-live") {
         config += "livesync.cluster.listen 127.0.0.1:0\n";
     }

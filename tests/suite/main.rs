@@ -95,6 +95,7 @@ const FILES: &[&[harness::Test]] = &[
     udp::hostile::TESTS,
     udp::peers::TESTS,
     udp::capacity::TESTS,
+    udp::crowds::TESTS,
     udp::room::TESTS,
     udp::sockets::TESTS,
     udp::unproved::TESTS,

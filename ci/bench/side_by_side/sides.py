@@ -16,12 +16,15 @@ PATIENCE = 30
 # Behind the hashes that are asked for: a tracker has read its list when this one is on it.
 SENTINEL = bytes(20)
 
+# The loaders announce all peers from a few addresses.
 OURS_CONFIG = """\
 [listen]
 tcp = ["127.0.0.1:{port}"]
 udp = ["127.0.0.1:{port}"]
 tcp_workers = 1
 udp_workers = 1
+[limits]
+peers_per_address = 0
 """
 AQUATIC_UDP_CONFIG = """\
 socket_workers = 1

@@ -49,6 +49,27 @@ pub(super) static SECTION: Section = Section {
             needs: &[],
         },
         KeySpec {
+            name: "limits.peers_per_address",
+            original: None,
+            takes: ValueType::Number {
+                min: 0,
+                max: u32::MAX as u64,
+                set: |s, number| {
+                    s.limits.peers_per_address = u32::try_from(number).unwrap_or(u32::MAX);
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("16", None),
+            example: "4",
+            summary: "Peers of one address in a torrent at most, or a sixteenth of the torrent's, whichever is more",
+            explanation: "A network /64 of IPv6 counts as one address, and each family of addresses for itself. Who \
+                          comes from an address that has so many takes the place of the one of them that has been \
+                          silent for longest. Behind one address can be many clients: shared seedboxes, exits of \
+                          VPNs, carriers. 0 is no limit.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
             name: "limits.connections",
             original: None,
             takes: ValueType::Number {

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_full_tracker_takes_no_more() {
-        let limits = Capacity { torrents: 100, peers: 1 };
+        let limits = Capacity { torrents: 100, peers: 1, ..Capacity::NONE };
         let tracker = TestTracker::with_plugs(limits, NOW, NotThatOne, Recorder::default());
         let node = Node { tracker, ..Node::new() };
         node.hears(&[peer(), change("198.51.100.2:1")]);

@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn announces_in_a_group_have_the_outcomes_that_they_have_one_by_one(
         asked in prop::collection::vec((0..30_u8, 0..90_u8, any::<bool>(), 0..9_u8), 0..600),
-        limits in prop_oneof![Just(Capacity::NONE), Just(Capacity { torrents: 7, peers: 20 })],
+        limits in prop_oneof![Just(Capacity::NONE), Just(Capacity { torrents: 7, peers: 20, ..Capacity::NONE })],
     ) {
         let announces: Vec<_> = asked
             .into_iter()

@@ -63,6 +63,7 @@ pub(super) fn sole_network(peers: &impl TorrentPeers, key: &HashKey) -> Option<N
 mod tests {
     use super::*;
     use crate::tracker::Minute;
+    use crate::tracker::address_limit::AddressLimit;
     use crate::tracker::peer::{PeerState, PeerV4, PeerV6};
     use crate::tracker::swarm::Swarm;
     use crate::tracker::testing::key;
@@ -81,7 +82,9 @@ mod tests {
         let mut swarm = Swarm::default();
         for (n, endpoint) in endpoints.enumerate() {
             let seeder = n % 3 == 0;
-            TorrentPeers::upsert(&mut swarm, &key(), endpoint, seeder, |_| PeerState::new(Minute(7), seeder, false));
+            let state = PeerState::new(Minute(7), seeder, false);
+            let limit = AddressLimit::new(0, Minute(7));
+            TorrentPeers::upsert(&mut swarm, &key(), endpoint, seeder, limit, |_| state);
         }
         swarm
     }

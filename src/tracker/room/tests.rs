@@ -89,7 +89,8 @@ fn spray(tracker: &TestTracker, network: u8, first: u32, most: u32) -> u32 {
 #[test]
 fn whoever_fills_the_tracker_keeps_his_share_and_a_newcomer_gets_in() {
     for limit in [40, 1000, 60_000, 120_000] {
-        let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: limit, peers: u64::MAX }, START);
+        let tracker =
+            TestTracker::<Ipv4Only>::plain(Capacity { torrents: limit, peers: u64::MAX, ..Capacity::NONE }, START);
         assert_eq!(spray(&tracker, 1, 0, 8), 8, "of an honest network");
         assert!(!tracker.wants_room());
         spray(&tracker, 2, 1000, 2 * limit as u32);
@@ -110,7 +111,8 @@ fn whoever_fills_the_tracker_keeps_his_share_and_a_newcomer_gets_in() {
 
 #[test]
 fn the_youngest_of_a_network_go_first() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 20_000, peers: u64::MAX }, START);
+    let tracker =
+        TestTracker::<Ipv4Only>::plain(Capacity { torrents: 20_000, peers: u64::MAX, ..Capacity::NONE }, START);
     spray(&tracker, 2, 0, 20_000);
     tracker.make_room(START, || true);
     let stays = |torrents: std::ops::Range<u32>| torrents.filter(|n| tracker.scrape(&info_hash(*n)).is_some()).count();
@@ -120,7 +122,7 @@ fn the_youngest_of_a_network_go_first() {
 
 #[test]
 fn what_was_completed_and_left_goes_when_there_is_no_room_and_well_known_torrents_stay() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1000, peers: u64::MAX }, START);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1000, peers: u64::MAX, ..Capacity::NONE }, START);
     for torrent in 0..1000 {
         // The first have been downloaded by several.
         for n in 0..if torrent < 100 { 3 } else { 1 } {
@@ -136,7 +138,7 @@ fn what_was_completed_and_left_goes_when_there_is_no_room_and_well_known_torrent
 
 #[test]
 fn a_tracker_that_is_full_of_honest_swarms_refuses_as_ever() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 500, peers: 600 }, START);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 500, peers: 600, ..Capacity::NONE }, START);
     for torrent in 0..500 {
         announce(&tracker, torrent, v4((torrent / 5) as u8, torrent as u16), Event::Update, START).unwrap();
     }
@@ -153,7 +155,7 @@ fn a_tracker_that_is_full_of_honest_swarms_refuses_as_ever() {
 
 #[test]
 fn nothing_goes_while_there_is_room() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1000, peers: 1000 }, START);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 1000, peers: 1000, ..Capacity::NONE }, START);
     spray(&tracker, 1, 0, 900);
     assert!(!tracker.wants_room());
     assert_eq!(tracker.make_room(START, || true), Taken::default());
@@ -163,7 +165,8 @@ fn nothing_goes_while_there_is_room() {
 #[test]
 fn many_ports_in_one_torrent_go_in_portions_and_the_others_of_the_swarm_stay() {
     let limit = 20_000;
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: u64::MAX, peers: limit }, START);
+    let tracker =
+        TestTracker::<Ipv4Only>::plain(Capacity { torrents: u64::MAX, peers: limit, ..Capacity::NONE }, START);
     for n in 0..50 {
         announce(&tracker, 1, v4(n, 1), Event::Update, START).unwrap();
     }
@@ -194,7 +197,7 @@ fn many_ports_in_one_torrent_go_in_portions_and_the_others_of_the_swarm_stay() {
 
 #[test]
 fn it_ends_when_it_is_told_to() {
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 5000, peers: u64::MAX }, START);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: 5000, peers: u64::MAX, ..Capacity::NONE }, START);
     spray(&tracker, 1, 0, 5000);
     let mut portions = 0;
     let taken = tracker.make_room(START, || {
@@ -230,7 +233,7 @@ fn what_is_taken_in_several_rounds_is_added_up_and_the_names_are_bounded() {
 #[test]
 fn room_is_made_while_others_announce() {
     let limit = 4000;
-    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: limit, peers: 6000 }, START);
+    let tracker = TestTracker::<Ipv4Only>::plain(Capacity { torrents: limit, peers: 6000, ..Capacity::NONE }, START);
     for torrent in 0..1000 {
         // Of many networks, so that each holds little.
         announce(&tracker, torrent, v4((torrent / 10) as u8, 1), Event::Update, START).unwrap();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tracker::address_limit::AddressLimit;
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::model::config;
 use crate::tracker::peer::{PeerState, PeerV4, PeerV6};
@@ -122,7 +123,9 @@ fn stays_right<P: Peer>(endpoint: impl Fn(u16) -> SocketAddr, before: &[Peers], 
         for Peers { from, many, seeder } in changes {
             for n in *from..from + many {
                 if let Some(seeder) = *seeder {
-                    swarm.upsert(&key, at(n), seeder, |_| PeerState::new(Minute(1), seeder, false));
+                    swarm.upsert(&key, at(n), seeder, AddressLimit::new(0, Minute(1)), |_| {
+                        PeerState::new(Minute(1), seeder, false)
+                    });
                     kept.insert(n, seeder);
                 } else {
                     swarm.remove(&key, &at(n));
@@ -204,7 +207,9 @@ fn every_peer_of_a_large_swarm_is_about_as_likely_though_the_requester_comes_aft
     let mut rng = Rng::with_seed(9);
     let mut swarm = Swarm::default();
     let upsert = |swarm: &mut Swarm<PeerV4>, n: u32, seeder| {
-        swarm.upsert(&key, peer(n), seeder, |_| PeerState::new(Minute(1), seeder, false));
+        swarm.upsert(&key, peer(n), seeder, AddressLimit::new(0, Minute(1)), |_| {
+            PeerState::new(Minute(1), seeder, false)
+        });
     };
     (1..=600).for_each(|n| upsert(&mut swarm, n, n % 3 == 0));
     let mut times = BTreeMap::new();

@@ -37,6 +37,7 @@ const KEYS: &[(&str, &str)] = &[
     ("tracker.min_interval", "300"),
     ("limits.torrents", "1000"),
     ("limits.peers", "1000"),
+    ("limits.peers_per_address", "4"),
     ("limits.connections", "1000"),
     ("limits.connections_per_address", "100"),
 ];
@@ -161,6 +162,10 @@ fn mistakes_are_reported_with_file_line_and_key() {
         ("tracker.user = ['a']\n", "tracker.user (line 1) takes the name of a user, not a list"),
         // Values out of range.
         ("listen.udp.workers 1025\n", "listen.udp.workers (line 1) takes a whole number from 0 to 1024, not \"1025\""),
+        (
+            "limits.peers_per_address -1\n",
+            "limits.peers_per_address (line 1) takes a whole number from 0 to 4294967295, not \"-1\"",
+        ),
         ("limits.peers -1\n", "limits.peers (line 1) takes a whole number, 0 or more, not \"-1\""),
         (
             "listen.udp_connection_id_minutes = 0\n",

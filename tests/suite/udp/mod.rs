@@ -1,6 +1,7 @@
 //! UDP: BEP 15, and what this tracker adds to it.
 
 pub(crate) mod capacity;
+pub(crate) mod crowds;
 pub(crate) mod exchange;
 pub(crate) mod hostile;
 pub(crate) mod peers;

@@ -192,7 +192,7 @@ fn sorted(mut all: Vec<Alike>) -> Vec<Alike> {
 }
 
 fn takes_the_torrents_that_the_model_takes<F: AddressFamilies>(acts: &[Act], at: fn(u8, u16) -> SocketAddr) {
-    let filled = Filled::<F>::with(Capacity { torrents: LIMIT, peers: u64::MAX }, acts, at);
+    let filled = Filled::<F>::with(Capacity { torrents: LIMIT, peers: u64::MAX, ..Capacity::NONE }, acts, at);
     let before = filled.positions();
     assert!(before.keys().eq(filled.torrents.keys()));
     let empty_rank = |model: &ModelTorrent| {
@@ -236,7 +236,7 @@ fn takes_the_torrents_that_the_model_takes<F: AddressFamilies>(acts: &[Act], at:
 }
 
 fn takes_the_peers_that_the_model_takes<F: AddressFamilies>(acts: &[Act], at: fn(u8, u16) -> SocketAddr) {
-    let filled = Filled::<F>::with(Capacity { torrents: u64::MAX, peers: LIMIT }, acts, at);
+    let filled = Filled::<F>::with(Capacity { torrents: u64::MAX, peers: LIMIT, ..Capacity::NONE }, acts, at);
     let age = |(torrent, peer): (u32, SocketAddr)| {
         Rank::try_from(filled.now.since(filled.torrents[&torrent].peers[&peer])).unwrap()
     };
