@@ -123,7 +123,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "limits.torrents" | "limits.peers" | "limits.connections" | "limits.connections_per_address" => {
             number(0..=i64::MAX.unsigned_abs())
         }
-        "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
+        "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
         "access.proxy_protocol" => any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed(),
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {
