@@ -34,6 +34,7 @@ pub mod fuzz;
 pub mod http;
 pub mod input;
 pub mod log;
+pub mod sandbox;
 pub mod server;
 pub mod stats;
 pub mod stop;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation};
 use opentracker::log::{self, Log};
+use opentracker::sandbox::descriptors;
 use opentracker::server::{self, Build as _, Interruptible};
 use opentracker::switches;
 use tracing::Level;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         Invocation::Version => print(&version()),
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::Run { settings, log } => {
+            // Now that the configuration is read, which may come by one of them.
+            descriptors::close_inherited();
             start_log(log);
             let code = match server::run::<switches::ThisBuild>(settings, interruptible, &LOG) {
                 Ok(()) => ExitCode::SUCCESS,

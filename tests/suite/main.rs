@@ -69,6 +69,7 @@ const FILES: &[&[harness::Test]] = &[
     process::log::TESTS,
     process::memory::TESTS,
     process::rights::TESTS,
+    process::sandbox::TESTS,
     sources::TESTS,
     stats::history::TESTS,
     stats::monitors::TESTS,

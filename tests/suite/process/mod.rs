@@ -12,3 +12,4 @@ pub(crate) mod listening;
 pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod rights;
+pub(crate) mod sandbox;
