@@ -2,5 +2,7 @@
 //! it.
 //!
 //! - [`descriptors`]: no open file of whoever started it.
+//! - [`rights`]: no capability, no way to a new one, and no look into its memory.
 
 pub mod descriptors;
+pub mod rights;

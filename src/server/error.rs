@@ -46,8 +46,8 @@ pub enum StartError {
         /// The directory in which the tracker was started.
         directory: PathBuf,
     },
-    /// Root's rights cannot be given up.
-    #[error("cannot give up root's rights ({step}): {error}")]
+    /// Rights that the tracker does not need cannot be given up.
+    #[error("cannot give up rights ({step}): {error}")]
     Privileges {
         /// What was tried.
         step: &'static str,

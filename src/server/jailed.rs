@@ -9,6 +9,7 @@ use nix::unistd::{self, Uid, User};
 use tracing::{info, warn};
 
 use crate::config::Settings;
+use crate::sandbox::rights;
 
 use super::bound::Bound;
 use super::error::StartError;
@@ -69,6 +70,9 @@ impl<B: Build> Bound<B> {
 /// from there.
 fn inside(settings: &mut Settings, user: &User, root: PathBuf, configured: Option<&Path>) -> Sight {
     info!("running as {} in {}", user.name, root.display());
+    if root == Path::new("/") {
+        warn!("the root directory is /, where every file of the system is: that is no jail; -d names another");
+    }
     see_from_inside(settings, [configured, Some(&root)].into_iter().flatten());
     Sight { reader: reader(user), root: Some(root), start: None }
 }
@@ -198,6 +202,10 @@ fn first_outside(settings: &mut Settings, directory: &Path) -> Option<(&'static 
 /// Becomes the user for good, and verifies that there is no way back.
 fn give_up_root(user: &User) -> Result<(), StartError> {
     let step = |step| move |error: nix::Error| StartError::Privileges { step, error: error.into() };
+    // Some containers withhold the right to; nothing can come of these capabilities even so, as no program gets any.
+    if let Err(error) = rights::empty_bounding_set() {
+        warn!("cannot empty the bounding set of capabilities: {error}");
+    }
     unistd::setgroups(&[]).map_err(step("setgroups"))?;
     unistd::setresgid(user.gid, user.gid, user.gid).map_err(step("setgid"))?;
     unistd::setresuid(user.uid, user.uid, user.uid).map_err(step("setuid"))?;
@@ -205,7 +213,8 @@ fn give_up_root(user: &User) -> Result<(), StartError> {
     let ids = unistd::getresuid().map_err(step("getuid"))?;
     let groups = unistd::getresgid().map_err(step("getgid"))?;
     let changed = [ids.real, ids.effective, ids.saved] == [user.uid; 3]
-        && [groups.real, groups.effective, groups.saved] == [user.gid; 3];
+        && [groups.real, groups.effective, groups.saved] == [user.gid; 3]
+        && unistd::getgroups().is_ok_and(|groups| groups.is_empty());
     if !changed || unistd::setuid(Uid::from_raw(0)).is_ok() {
         let error = io::Error::other("the system says that they are still there");
         return Err(StartError::Privileges { step: "verification", error });

@@ -1,11 +1,12 @@
 //! Start-up and shutdown. Each stage is a type, and only the stage before can make it:
 //!
 //! [`Settings`] -> [`Bound`] (sockets and plugs opened, privileged ports included) -> [`Jailed`] (root given up, for
-//! good) -> [`Running`] (threads started). What must happen as root cannot be forgotten, and what must not cannot
+//! good) -> [`Confined`] (only what is needed is left) -> [`Running`] (threads started). What must happen as root cannot be forgotten, and what must not cannot
 //! happen.
 
 mod bound;
 mod clock;
+mod confined;
 mod error;
 pub mod heap;
 mod inside;
@@ -26,6 +27,7 @@ use crate::log::Log;
 
 pub use bound::Bound;
 pub use clock::MonotonicClock;
+pub use confined::Confined;
 pub use error::StartError;
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;
@@ -41,6 +43,6 @@ pub use threads::Threads;
 /// What keeps it from starting. Once it runs, nothing ends it but a signal.
 pub fn run<B: Build>(settings: Settings, interruptible: Interruptible, log: &'static Log) -> Result<(), StartError> {
     heap::return_large_pieces();
-    Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.start(log)?.wait();
+    Bound::<B>::open(settings.resolved(&B::facts()), interruptible)?.jail()?.confine()?.start(log)?.wait();
     Ok(())
 }

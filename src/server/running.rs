@@ -1,4 +1,4 @@
-//! The third stage: threads that answer, until a signal says stop.
+//! The fourth stage: threads that answer, until a signal says stop.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::http;
 use crate::log::Log;
+use crate::sandbox::rights;
 use crate::stats::Counters;
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{Clock as _, Intervals, Tracker};
@@ -22,6 +23,7 @@ use crate::udp::{self, ConnectionIds, ErrorLimit};
 
 use super::bound::{Bound, Listener};
 use super::clock::MonotonicClock;
+use super::confined::Confined;
 use super::error::StartError;
 use super::jailed::Jailed;
 use super::limits;
@@ -45,7 +47,7 @@ pub struct Running<B: Build> {
     notifier: Notifier,
 }
 
-impl<B: Build> Jailed<B> {
+impl<B: Build> Confined<B> {
     /// Plugs in what this build has, and starts the threads, first that of the log: it never has more rights than those
     /// that answer strangers.
     ///
@@ -53,7 +55,7 @@ impl<B: Build> Jailed<B> {
     ///
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
     pub fn start(self, log: &'static Log) -> Result<Running<B>, StartError> {
-        let Self { bound, sight } = self;
+        let Self(Jailed { bound, sight }) = self;
         let Bound { settings, interruptible, tcp, udp, notifier, opened, connections, memory, .. } = bound;
         // Before the end is an orderly one, which a write that blocks would hold up.
         log.start_thread().map_err(StartError::system("start a thread"))?;
@@ -81,7 +83,8 @@ impl<B: Build> Jailed<B> {
             redirect_url: settings.tracker.redirect_url,
         });
 
-        // From the first reply on, the end is an orderly one.
+        // From the first reply on there are secrets to keep, and the end is an orderly one.
+        rights::hide_memory().map_err(StartError::system("hide the memory of the process"))?;
         drop(interruptible);
         for listener in udp {
             info!("listening on udp {}", listener.address);

@@ -7,7 +7,7 @@ use crate::clients::http::{Connection, ask, request};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::info_hash;
 use crate::harness::tests;
-use crate::tracker::{Start, Tracker};
+use crate::tracker::{Start, Tracker, only_as_root};
 
 tests![
     a_request_head_has_at_most_8_kib,
@@ -59,6 +59,8 @@ fn a_request_head_with_too_many_lines_is_refused() {
 }
 
 fn when_file_descriptors_run_out_udp_goes_on_and_http_recovers() {
+    // Nobody else sees which files it has open.
+    only_as_root();
     let workers = "listen.tcp_workers 1\nlisten.udp_workers 1\n";
     let mut tracker = Start::loopback().config(workers).with_open_files(64).run();
     let said_at_the_start = tracker.log().len();
