@@ -133,6 +133,8 @@ pub struct GeneralSettings {
     pub min_interval: Option<u32>,
     /// The state dump that is read at the start (`fullscrape`).
     pub statefile: Option<PathBuf>,
+    /// Files and connections that the tracker does not need are put out of its reach, where the kernel has Landlock.
+    pub landlock: bool,
 }
 
 impl Default for GeneralSettings {
@@ -144,6 +146,7 @@ impl Default for GeneralSettings {
             interval: 1800,
             min_interval: None,
             statefile: None,
+            landlock: true,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::error::StartError;
 use super::interruptible::Interruptible;
 use super::limits;
 use super::memory;
+use super::needs::Needs;
 use super::notify::Notifier;
 use super::plug::{Build, Opening};
 use super::wildcards;
@@ -43,6 +44,8 @@ pub struct Bound<B: Build> {
     pub(super) notifier: Notifier,
     /// What the plugs have made so far.
     pub(super) opened: B::Opened,
+    /// What they will still do once the process is confined.
+    pub(super) needs: Needs,
     /// How many TCP connections may be open at a time.
     pub(super) connections: usize,
     /// The memory that this process may use, in bytes. Default limits follow from it.
@@ -80,8 +83,10 @@ impl<B: Build> Bound<B> {
         let tcp = open_all("tcp", &settings.listen.tcp, tcp_workers, Type::STREAM, |socket| Ok(socket.into()))?;
         let drive = |socket| UdpSocket::from(socket).try_into();
         let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM, drive)?;
-        let opened = B::open(&Opening { settings: &settings })?;
-        Ok(Self { settings, interruptible, tcp, udp, user, notifier: Notifier::connect(), opened, connections, memory })
+        let mut needs = Needs::default();
+        let opened = B::open(&mut Opening { settings: &settings, needs: &mut needs })?;
+        let notifier = Notifier::connect();
+        Ok(Self { settings, interruptible, tcp, udp, user, notifier, opened, needs, connections, memory })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::udp::UdpFlavour;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
+use super::needs::Needs;
 use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
@@ -37,6 +38,8 @@ impl<B: HttpFlavour + UdpFlavour + Plug> Build for B {}
 pub struct Opening<'a> {
     /// What the operator chose. Paths are as they are seen from outside the jail.
     pub settings: &'a Settings,
+    /// Where the plug says what it will still do from [`Plug::plug`] on. All else is out of its reach by then.
+    pub needs: &'a mut Needs,
 }
 
 /// What there is when [`Plug::begin`] is called.
@@ -69,15 +72,17 @@ pub trait Plug: Sized + Send + Sync + 'static {
     }
 
     /// Does what needs the rights and the sight of the process that was started: resolves host names, reads
-    /// credentials, binds ports. Root has not been given up, and the whole file system is there. A plug with nothing to
-    /// do here writes `opens_nothing!()` for this and for the type: then [`plug`](Self::plug) takes `()`.
+    /// credentials, binds ports. Root has not been given up, and the whole file system is there. Says to
+    /// [`Opening::needs`] which files are read later, and what else is done then. A plug with nothing to do or say here
+    /// writes `opens_nothing!()` for this and for the type: then [`plug`](Self::plug) takes `()`.
     ///
     /// # Errors
     ///
     /// What keeps the tracker from starting.
-    fn open(opening: &Opening<'_>) -> Result<Self::Opened, StartError>;
+    fn open(opening: &mut Opening<'_>) -> Result<Self::Opened, StartError>;
 
-    /// Makes the plug. Root has been given up, and files are opened inside the jail.
+    /// Makes the plug. Root has been given up, files are opened inside the jail, and only those that
+    /// [`open`](Self::open) has named can be.
     ///
     /// # Errors
     ///
@@ -111,7 +116,7 @@ impl<A: Plug, B: Plug> Plug for (A, B) {
         B::check(settings)
     }
 
-    fn open(opening: &Opening<'_>) -> Result<Self::Opened, StartError> {
+    fn open(opening: &mut Opening<'_>) -> Result<Self::Opened, StartError> {
         Ok((A::open(opening)?, B::open(opening)?))
     }
 
@@ -152,7 +157,7 @@ macro_rules! plugs {
                 Ok(())
             }
 
-            fn open(opening: &$crate::server::Opening<'_>) -> Result<Self::Opened, $crate::server::StartError> {
+            fn open(opening: &mut $crate::server::Opening<'_>) -> Result<Self::Opened, $crate::server::StartError> {
                 Ok(($(<$plug as $crate::server::Plug>::open(opening)?,)*))
             }
 
@@ -189,7 +194,7 @@ macro_rules! opens_nothing {
     () => {
         type Opened = ();
 
-        fn open(_: &$crate::server::Opening<'_>) -> Result<(), $crate::server::StartError> {
+        fn open(_: &mut $crate::server::Opening<'_>) -> Result<(), $crate::server::StartError> {
             Ok(())
         }
     };
@@ -242,7 +247,7 @@ mod tests {
             }
         }
 
-        fn open(_: &Opening<'_>) -> Result<u8, StartError> {
+        fn open(_: &mut Opening<'_>) -> Result<u8, StartError> {
             log("open", NAME);
             Ok(NAME)
         }
@@ -284,7 +289,7 @@ mod tests {
     fn every_stage_walks_the_list_in_its_order_and_pairs_and_wrapped_plugs_are_plugs() {
         let settings = Settings::default();
         Three::check(&settings).unwrap();
-        let opened = Three::open(&Opening { settings: &settings }).unwrap();
+        let opened = Three::open(&mut Opening { settings: &settings, needs: &mut Needs::default() }).unwrap();
         let three = Three::plug(opened, &settings).unwrap();
         let mut threads = Threads::default();
         three

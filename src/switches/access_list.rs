@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
-use crate::config::{AccessSettings, RefusalOverUdp};
+use crate::config::{AccessSettings, RefusalOverUdp, Settings};
 use crate::input::InputError;
 use crate::server::{StartError, Threads};
 use crate::tracker::flavour::ListStatus;
@@ -38,6 +38,8 @@ struct SharedList {
     key: &'static str,
     path: PathBuf,
     terms: RefusalTerms,
+    /// Whether a reading may fail because the file has moved to another directory.
+    has_landlock: bool,
     in_force: ArcSwap<List>,
     reader: Mutex<Reader>,
     history: Mutex<History>,
@@ -68,11 +70,12 @@ impl AccessList {
     /// # Errors
     ///
     /// Whatever is wrong with the file as a whole: see [`Error`].
-    pub(super) fn open(key: &'static str, path: PathBuf, settings: &AccessSettings) -> Result<Self, StartError> {
+    pub(super) fn open(key: &'static str, path: PathBuf, settings: &Settings) -> Result<Self, StartError> {
         let shared = SharedList {
             key,
             path,
-            terms: terms(settings),
+            terms: terms(&settings.access),
+            has_landlock: settings.tracker.landlock,
             in_force: ArcSwap::default(),
             reader: Mutex::new(Reader::Idle),
             history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
@@ -176,7 +179,9 @@ impl SharedList {
         self.history().failures += 1;
         let reader = match error {
             Error::Unreadable(InputError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                format!(" (it is read with the rights of user {})", geteuid())
+                let moved =
+                    if self.has_landlock { ", and with tracker.landlock only where it was at the start" } else { "" };
+                format!(" (it is read with the rights of user {}{moved})", geteuid())
             }
             _ => String::new(),
         };

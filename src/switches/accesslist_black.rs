@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::config::Settings;
-use crate::server::{Plug, StartError, Threads, opens_nothing};
+use crate::server::{Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash, RefusalTerms};
 
@@ -32,14 +32,21 @@ impl Admission for Black {
 }
 
 impl Plug for Black {
-    opens_nothing!();
+    type Opened = ();
+
+    fn open(opening: &mut Opening<'_>) -> Result<(), StartError> {
+        if opening.settings.access.blacklist.is_some() {
+            opening.needs.reads(KEY);
+        }
+        Ok(())
+    }
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let Some(path) = &settings.access.blacklist else {
             warn!("{KEY} is not configured: every torrent is served");
             return Ok(Self(None));
         };
-        AccessList::open(KEY, path.clone(), &settings.access).map(|list| Self(Some(list)))
+        AccessList::open(KEY, path.clone(), settings).map(|list| Self(Some(list)))
     }
 
     fn reload(&self, threads: &mut Threads) {

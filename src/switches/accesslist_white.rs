@@ -1,7 +1,7 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::{ConfigError, Settings};
-use crate::server::{Plug, StartError, Threads, opens_nothing};
+use crate::server::{Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, InfoHash, RefusalTerms};
 
@@ -30,17 +30,22 @@ impl Admission for White {
 }
 
 impl Plug for White {
-    opens_nothing!();
+    type Opened = ();
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
         // Without a list nothing would be served, or everything.
         settings.access.whitelist.as_ref().map(drop).ok_or_else(|| ConfigError::missing(KEY, "accesslist-white"))
     }
 
+    fn open(opening: &mut Opening<'_>) -> Result<(), StartError> {
+        opening.needs.reads(KEY);
+        Ok(())
+    }
+
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         // `check` has refused to go on without.
         let path = settings.access.whitelist.clone().unwrap_or_default();
-        AccessList::open(KEY, path, &settings.access).map(Self)
+        AccessList::open(KEY, path, settings).map(Self)
     }
 
     fn reload(&self, threads: &mut Threads) {

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget, ScrapeLimit as _};
 use crate::http::listing::{Listing, TpbsFormat};
-use crate::server::{Beginning, Plug, StartError, opens_nothing};
+use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stats::Counter;
 use crate::tracker::{Clock as _, Flavour};
 
@@ -34,7 +34,14 @@ pub struct Pages {
 }
 
 impl Plug for Pages {
-    opens_nothing!();
+    type Opened = ();
+
+    fn open(opening: &mut Opening<'_>) -> Result<(), StartError> {
+        if opening.settings.tracker.statefile.is_some() {
+            opening.needs.reads(statefile::KEY);
+        }
+        Ok(())
+    }
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
         Ok(Self::default())

@@ -104,6 +104,20 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &["fullscrape"],
         },
+        KeySpec {
+            name: "tracker.landlock",
+            original: None,
+            takes: ValueType::Flag(|s| &mut s.tracker.landlock),
+            default: DefaultValue::Value("true", None),
+            example: "false",
+            summary: "Put files that are not needed out of the tracker's own reach",
+            explanation: "Landlock, a part of Linux since 5.13, leaves it what is in the directories of the files that \
+                          are configured, and of the targets of links on the way to them, to be read: a list can be \
+                          replaced by renaming another one, and has to stay in its directory until the next start. \
+                          Where the kernel lacks it, a line of the log says so.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
     ],
 };
 

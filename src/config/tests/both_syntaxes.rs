@@ -124,7 +124,9 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
             number(0..=i64::MAX.unsigned_abs())
         }
         "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
-        "access.proxy_protocol" => any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed(),
+        "access.proxy_protocol" | "tracker.landlock" => {
+            any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed()
+        }
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {
             // What begins with `=` is TOML, and what begins with `#` a comment.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::AccessSettings;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{
     Admission, AnnounceError, AnnounceRequest, Capacity, Event, Ipv4Only, Minute, PeerRequest, Standalone,
@@ -27,7 +28,7 @@ impl Listed {
         let directory = directories.find(|path| fs::create_dir(path).is_ok()).expect("a temporary directory");
         let path = directory.join("list");
         fs::write(&path, text(torrents)).expect("a temporary file");
-        let list = AccessList::open("access.whitelist", path, &AccessSettings::default()).expect("a list");
+        let list = AccessList::open("access.whitelist", path, &Settings::default()).expect("a list");
         Self { directory, list }
     }
 
@@ -61,16 +62,15 @@ fn a_file_that_is_no_list_stops_the_start() {
     let path = &listed.list.0.path;
     let refusal = |text: &str| {
         listed.write(text);
-        AccessList::open("access.blacklist", path.clone(), &AccessSettings::default()).expect_err("no list").to_string()
+        AccessList::open("access.blacklist", path.clone(), &Settings::default()).expect_err("no list").to_string()
     };
     let cut = refusal("0011");
     let expected = format!("access.blacklist: cannot read {}: its last line, 1, is cut off", path.display());
     assert!(cut.starts_with(&expected), "{cut}");
     assert!(refusal("no hash\n").contains("none of its 1 lines"));
     fs::remove_file(path).expect("it is there");
-    let gone = AccessList::open("access.blacklist", path.clone(), &AccessSettings::default())
-        .expect_err("no list")
-        .to_string();
+    let gone =
+        AccessList::open("access.blacklist", path.clone(), &Settings::default()).expect_err("no list").to_string();
     assert!(gone.contains("No such file"), "{gone}");
 }
 

@@ -14,6 +14,9 @@ use crate::server::StartError;
 use crate::tracker::clock::TORRENT_LIFETIME;
 use crate::tracker::{AnnounceError, Flavour, InfoHash, Minute, Tracker};
 
+/// The key that names the file.
+pub(super) const KEY: &str = "tracker.statefile";
+
 /// Bytes that a line may have, its end included: nearly twice as many as any has.
 const MAX_LINE: usize = 128;
 
@@ -30,10 +33,10 @@ const MAX_REPORTED: u64 = 10;
 /// What is there cannot be read, or is no regular file.
 pub(super) fn restore<F: Flavour>(path: &Path, tracker: &Tracker<F>, now: Minute) -> Result<(), StartError> {
     let name = path.display();
-    let unreadable = |error| StartError::File { key: "tracker.statefile", path: path.into(), error };
+    let unreadable = |error| StartError::File { key: KEY, path: path.into(), error };
     let file = match input::open_regular(path) {
         Err(InputError::System(error)) if error.kind() == ErrorKind::NotFound => {
-            warn!("tracker.statefile: there is no {name} yet; starting without the download counts of before");
+            warn!("{KEY}: there is no {name} yet; starting without the download counts of before");
             return Ok(());
         }
         opened => opened.map_err(|error| unreadable(io::Error::other(error)))?,

@@ -96,7 +96,7 @@ impl Plug for Node {
     }
 
     /// The group's port may be one that only root can bind.
-    fn open(opening: &Opening<'_>) -> Result<Option<Link>, StartError> {
+    fn open(opening: &mut Opening<'_>) -> Result<Option<Link>, StartError> {
         match opening.settings.livesync.listen {
             None => Ok(None),
             Some(SocketAddr::V4(listen)) => Link::open(listen, TICK).map(Some),
@@ -283,7 +283,11 @@ mod tests {
     fn without_an_address_a_node_stands_alone() {
         let settings = Settings::default();
         assert_eq!(Node::check(&settings), Ok(()));
-        let node = Node::plug(Node::open(&Opening { settings: &settings }).unwrap(), &settings).unwrap();
+        let node = Node::plug(
+            Node::open(&mut Opening { settings: &settings, needs: &mut crate::server::Needs::default() }).unwrap(),
+            &settings,
+        )
+        .unwrap();
         publish(&node, 60);
         assert_eq!((node.id(), node.transports()), (None, vec![]));
         node.finish(Instant::now() + Duration::from_secs(60));

@@ -2,16 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::thread;
 
+use landlock::{AccessFs, LandlockStatus, Ruleset, RulesetAttr as _};
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 
 use crate::directory::Directory;
-use crate::flavour;
+use crate::flavour::{self, has, only_with, only_without};
 use crate::harness::tests;
 use crate::process::input::make_pipe;
+use crate::switches::access_list::{list, only_with_an_access_list, reload, serves};
 use crate::tracker::{Start, Tracker, is_root, only_as_root};
 
 tests![
@@ -22,6 +25,10 @@ tests![
     rights_of_a_user_are_given_up_once_ports_are_open,
     where_the_bounding_set_cannot_be_emptied_a_line_says_so,
     the_top_directory_as_root_directory_is_warned_of,
+    the_log_says_which_files_are_left,
+    a_list_can_be_replaced_in_its_directory_and_nowhere_else,
+    a_list_behind_links_can_be_replaced_beside_the_target_of_each,
+    a_configured_file_in_the_top_directory_is_warned_of,
 ];
 
 /// A tracker that is started with descriptors which it knows nothing of.
@@ -175,4 +182,128 @@ fn the_top_directory_as_root_directory_is_warned_of() {
     assert_eq!(log.matches(warning).count(), 1, "{log}");
     let log = Tracker::start(&[]).stop();
     assert!(!log.contains(warning), "{log}");
+}
+
+/// Whether the kernel has Landlock. A thread that ends at once asks it.
+fn has_landlock() -> bool {
+    let ask = || Ruleset::default().handle_access(AccessFs::Execute)?.create()?.restrict_self();
+    let status = thread::spawn(ask).join().unwrap().unwrap();
+    matches!(status.landlock, LandlockStatus::Available { .. })
+}
+
+/// What the log says of Landlock; empty if it says nothing.
+fn said_of_landlock(log: &str) -> &str {
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("confined by Landlock")).collect();
+    assert!(lines.len() <= 1, "{log}");
+    lines.first().map_or("", |line| line.split_once("  INFO ").or(line.split_once("  WARN ")).unwrap().1)
+}
+
+fn the_log_says_which_files_are_left() {
+    let on = |config: &str| {
+        let start = Start::loopback();
+        fs::create_dir(start.path("files")).unwrap();
+        fs::write(start.path("files/file"), "").unwrap();
+        let config = config.replace('=', &format!(" {}", start.path("files/file").display()));
+        start.config(&config).run()
+    };
+    let files = |tracker: &Tracker| {
+        if is_root() { Path::new("/").to_owned() } else { tracker.root().to_owned() }
+            .join("files")
+            .display()
+            .to_string()
+    };
+    let none = "not confined by Landlock: this kernel does not have it";
+    if !has("accesslist-white") {
+        let expected = if has_landlock() { "confined by Landlock to no file" } else { none };
+        assert_eq!(said_of_landlock(&on("").stop()), expected);
+    }
+    let keys = [("accesslist-white", "access.whitelist"), ("accesslist-black", "access.blacklist")];
+    let keys = keys.into_iter().chain([("fullscrape", "tracker.statefile")]).filter(|(feature, _)| has(feature));
+    for (_, key) in keys.filter(|(feature, _)| *feature != "fullscrape" || !has("accesslist-white")) {
+        let tracker = on(&format!("{key}=\n"));
+        let files = files(&tracker);
+        let expected = format!("confined by Landlock to what is in {files}");
+        assert_eq!(said_of_landlock(&tracker.stop()), if has_landlock() { &expected } else { none });
+    }
+    assert_eq!(said_of_landlock(&on("tracker.landlock false\n").stop()), "");
+}
+
+/// A tracker whose list is `lists/list`, and which serves torrent 1 and not torrent 2.
+fn listing(config: &str) -> (Start, &'static str) {
+    let key = only_with_an_access_list();
+    let start = Start::loopback().config(&format!("{key} lists/list\n{config}"));
+    for name in ["lists", "elsewhere"] {
+        fs::create_dir(start.path(name)).unwrap();
+    }
+    fs::write(start.path("lists/list"), list(&[1], &[2])).unwrap();
+    fs::write(start.path("elsewhere/list"), list(&[2], &[1])).unwrap();
+    (start, key)
+}
+
+fn a_list_can_be_replaced_in_its_directory_and_nowhere_else() {
+    for landlock in [true, false] {
+        let (start, key) = listing(&format!("tracker.landlock {landlock}\n"));
+        let tracker = start.run();
+        let replace_by_link = |target: &str| {
+            symlink(target, tracker.root().join("lists/new")).unwrap();
+            fs::rename(tracker.root().join("lists/new"), tracker.root().join("lists/list")).unwrap();
+            reload(&tracker)
+        };
+        assert_eq!([1, 2].map(|n| serves(&tracker, n)), [true, false]);
+        let said = replace_by_link("../elsewhere/list");
+        let is_kept_away = landlock && has_landlock();
+        if is_kept_away {
+            assert!(said.contains(&format!("{key}: cannot read lists/list: Permission denied")), "{said}");
+            assert!(said.contains("and with tracker.landlock only where it was at the start)"), "{said}");
+            assert!(said.ends_with("; the list in force stays"), "{said}");
+        } else {
+            assert!(said.contains("1 good lines"), "{said}");
+        }
+        assert_eq!([1, 2].map(|n| serves(&tracker, n)), [is_kept_away, !is_kept_away]);
+        // Beside the old one, as a link and as a file.
+        fs::write(tracker.root().join("lists/other"), list(&[2], &[1])).unwrap();
+        assert!(replace_by_link("other").contains("1 good lines"));
+        assert_eq!([1, 2].map(|n| serves(&tracker, n)), [false, true]);
+        fs::write(tracker.root().join("lists/new"), list(&[1], &[2])).unwrap();
+        fs::rename(tracker.root().join("lists/new"), tracker.root().join("lists/list")).unwrap();
+        assert!(reload(&tracker).contains("1 good lines"));
+        assert_eq!([1, 2].map(|n| serves(&tracker, n)), [true, false]);
+        tracker.stop();
+    }
+}
+
+fn a_list_behind_links_can_be_replaced_beside_the_target_of_each() {
+    let (start, _) = listing("");
+    // lists/list leads to current/list, and current to releases/1.
+    for (release, served, refused) in [("1", 1, 2), ("2", 2, 1)] {
+        let directory = start.path("releases").join(release);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("list"), list(&[served], &[refused])).unwrap();
+    }
+    fs::remove_file(start.path("lists/list")).unwrap();
+    symlink("../current/list", start.path("lists/list")).unwrap();
+    symlink("releases/1", start.path("current")).unwrap();
+    let tracker = start.run();
+    assert_eq!([1, 2].map(|n| serves(&tracker, n)), [true, false]);
+    symlink("releases/2", tracker.root().join("new")).unwrap();
+    fs::rename(tracker.root().join("new"), tracker.root().join("current")).unwrap();
+    assert!(reload(&tracker).contains("1 good lines"));
+    assert_eq!([1, 2].map(|n| serves(&tracker, n)), [false, true]);
+    tracker.stop();
+}
+
+fn a_configured_file_in_the_top_directory_is_warned_of() {
+    only_with("fullscrape");
+    only_without("accesslist-white");
+    let warning = "a configured file is in /: Landlock permits every file of the system to be read";
+    // It is not there, and none is made there.
+    let start = |config: &str| {
+        let config = format!("{}tracker.statefile {config}\n", flavour::minimal_config(Path::new("/nowhere")));
+        Start::without_options().config(&config).listen(flavour::loopback())
+    };
+    let name = format!("/opentracker-suite-no-such-file-{}", std::process::id());
+    for (path, is_warned) in [(name.clone(), true), (format!("/proc{name}"), false)] {
+        let log = start(&path).args(["-d", "/"]).run().stop();
+        assert_eq!(log.contains(warning), is_warned && has_landlock(), "{log}");
+    }
 }

@@ -65,7 +65,7 @@ pub(super) fn replace(tracker: &Tracker, text: &str) {
 }
 
 /// Sends SIGHUP, and returns the line of the log about the list that has been read.
-pub(super) fn reload(tracker: &Tracker) -> String {
+pub(crate) fn reload(tracker: &Tracker) -> String {
     let said = |log: &str| {
         let mut lines = log.lines().filter(|line| line.contains("read in") || line.contains("the list in force stays"));
         (lines.clone().count(), lines.next_back().map(str::to_owned))
@@ -78,7 +78,7 @@ pub(super) fn reload(tracker: &Tracker) -> String {
 
 /// Whether the tracker serves a torrent. An announce over each protocol says so.
 #[track_caller]
-fn serves(tracker: &Tracker, n: u8) -> bool {
+pub(crate) fn serves(tracker: &Tracker, n: u8) -> bool {
     let client = Client::new(tracker.udp());
     let served = is_served(&client, info_hash(n));
     let reply = get(tracker.http(), &announce_target(n, "port=1&left=1"));
