@@ -38,7 +38,7 @@ pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use sample::sample;
 pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
-    RefusalOverUdp, Settings,
+    RefusalOverUdp, Settings, SystemCallRule,
 };
 
 pub(crate) use steps::{Step, Steps};

@@ -135,6 +135,8 @@ pub struct GeneralSettings {
     pub statefile: Option<PathBuf>,
     /// Files and connections that the tracker does not need are put out of its reach, where the kernel has Landlock.
     pub landlock: bool,
+    /// What becomes of system calls that the tracker does not need (`seccomp`).
+    pub seccomp: SystemCallRule,
 }
 
 impl Default for GeneralSettings {
@@ -147,8 +149,20 @@ impl Default for GeneralSettings {
             min_interval: None,
             statefile: None,
             landlock: true,
+            seccomp: SystemCallRule::Refuse,
         }
     }
+}
+
+/// What becomes of system calls that the tracker does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemCallRule {
+    /// The kernel refuses them.
+    Refuse,
+    /// The kernel logs them.
+    Log,
+    /// They are made like all others.
+    Allow,
 }
 
 /// `[limits]`

@@ -23,6 +23,7 @@ const ALL: &[&str] = &[
     "ip-from-query",
     "log-networks",
     "ip-from-proxy",
+    "seccomp",
 ];
 
 const DEFAULT_BUILD: &[&str] = &["fullscrape"];

@@ -10,6 +10,7 @@ use crate::sandbox::rights;
 use super::error::StartError;
 use super::jailed::Jailed;
 use super::plug::Build;
+use super::system_calls::SystemCallFilter as _;
 
 /// A tracker whose process has one thread, which can do no more than what the tracker is for. All other threads begin as
 /// it is.
@@ -28,6 +29,7 @@ impl<B: Build> Jailed<B> {
         if bound.settings.tracker.landlock {
             enforce(&bound.needs.reach(&mut bound.settings, is_jailed));
         }
+        B::SystemCallFilter::enforce(bound.settings.tracker.seccomp, &bound.needs);
         Ok(Confined(self))
     }
 }

@@ -20,6 +20,7 @@ mod plug;
 mod running;
 mod sight;
 mod sweeping;
+mod system_calls;
 mod threads;
 mod wildcards;
 
@@ -36,6 +37,7 @@ pub use needs::Needs;
 pub use plug::{Beginning, Build, Opening, Plug};
 pub(crate) use plug::{opens_nothing, plugs};
 pub use running::Running;
+pub use system_calls::{ProcessFlavour, SystemCallFilter, Unfiltered};
 pub use threads::Threads;
 
 /// Runs a tracker of the build `B` until SIGTERM or SIGINT, which may come while it starts.

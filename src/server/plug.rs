@@ -15,11 +15,12 @@ use crate::udp::UdpFlavour;
 use super::clock::MonotonicClock;
 use super::error::StartError;
 use super::needs::Needs;
+use super::system_calls::ProcessFlavour;
 use super::threads::Threads;
 
 /// A whole build: a value with a plug for each plug point, which as a whole is a plug. The server knows no more of the
 /// switches. `plugs!` makes one.
-pub trait Build: HttpFlavour + UdpFlavour + Plug {
+pub trait Build: HttpFlavour + UdpFlavour + ProcessFlavour + Plug {
     /// Returns what the configuration is told about this build.
     fn facts() -> BuildFacts<'static> {
         BuildFacts {
@@ -31,7 +32,7 @@ pub trait Build: HttpFlavour + UdpFlavour + Plug {
     }
 }
 
-impl<B: HttpFlavour + UdpFlavour + Plug> Build for B {}
+impl<B: HttpFlavour + UdpFlavour + ProcessFlavour + Plug> Build for B {}
 
 /// What there is when [`Plug::open`] is called.
 #[derive(Debug)]

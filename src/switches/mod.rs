@@ -20,6 +20,7 @@ use crate::{
     http::coding::NoCoding,
     http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
     http::wrapper::NoWrapper,
+    server::Unfiltered,
     tracker::{Ipv4Only, Open, Standalone, Unlogged},
 };
 
@@ -49,6 +50,8 @@ mod log_networks;
 mod metrics;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
+#[cfg(feature = "seccomp")]
+mod seccomp;
 #[cfg(feature = "sync-live")]
 mod sync_live;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
@@ -124,6 +127,9 @@ choose! { type Wrappers = if "ip-from-proxy" { ip_from_proxy::ProxyProtocol } el
 // What brings datagrams. No switch has another driver yet.
 type Driver = udp::Socket;
 
+// Which system calls the process can make.
+choose! { type SystemCallFilter = if "seccomp" { seccomp::Seccomp } else { Unfiltered } }
+
 // The names.
 
 /// The features of this build, in the order of `FEATURES.md`.
@@ -154,6 +160,8 @@ pub const FEATURES: &[&str] = &[
     "ip-from-proxy",
     #[cfg(feature = "metrics")]
     "metrics",
+    #[cfg(feature = "seccomp")]
+    "seccomp",
 ];
 
 // What fuzzers run.

@@ -1,13 +1,13 @@
 //! The build that Cargo's features make, as one value. What stands at each plug point is chosen in the table above.
 
 use crate::http::flavour::{AbsentRoute, HttpFlavour};
-use crate::server::plugs;
+use crate::server::{ProcessFlavour, plugs};
 use crate::tracker::Flavour;
 use crate::udp::UdpFlavour;
 
 use super::{
     ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, NetworkLog, RequestTimes, Routes,
-    ScrapeLimit, StatsAccess, Wrappers,
+    ScrapeLimit, StatsAccess, SystemCallFilter, Wrappers,
 };
 
 plugs! {
@@ -49,6 +49,10 @@ impl Flavour for ThisBuild {
 
 impl UdpFlavour for ThisBuild {
     type Driver = Driver;
+}
+
+impl ProcessFlavour for ThisBuild {
+    type SystemCallFilter = SystemCallFilter;
 }
 
 impl HttpFlavour for ThisBuild {

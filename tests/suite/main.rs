@@ -89,6 +89,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::proxy_protocol::TESTS,
     switches::TESTS,
     switches::restrict_stats::TESTS,
+    switches::seccomp::TESTS,
     switches::sync_live::TESTS,
     switches::v6::TESTS,
     switches::zstd::TESTS,

@@ -1,5 +1,6 @@
 //! `[tracker]`: the process and its answers.
 
+use super::super::settings::SystemCallRule;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -117,6 +118,28 @@ pub(super) static SECTION: Section = Section {
                           Where the kernel lacks it, a line of the log says so.",
             reload: Reload::NotRead,
             needs: &[],
+        },
+        KeySpec {
+            name: "tracker.seccomp",
+            original: None,
+            takes: ValueType::FlagOrWord {
+                word: "log",
+                set: |s, flag| {
+                    s.tracker.seccomp = match flag {
+                        Some(true) => SystemCallRule::Refuse,
+                        Some(false) => SystemCallRule::Allow,
+                        None => SystemCallRule::Log,
+                    }
+                },
+            },
+            default: DefaultValue::Value("true", None),
+            example: "\"log\"",
+            summary: "Have the kernel refuse the system calls that are not needed",
+            explanation: "They fail with the error ENOSYS. With \"log\" they are made, and the kernel's own log names \
+                          them: to find out what a new C library or a debugger needs. Where the kernel or the \
+                          processor lacks it, a line of the log says so.",
+            reload: Reload::NotRead,
+            needs: &["seccomp"],
         },
     ],
 };

@@ -33,6 +33,8 @@ pub(crate) enum ValueType {
     Word(&'static [Choice]),
     /// True or false.
     Flag(fn(&mut Settings) -> &mut bool),
+    /// The same, or a word, for which `set` gets `None`.
+    FlagOrWord { word: &'static str, set: fn(&mut Settings, Option<bool>) },
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
     Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
@@ -81,6 +83,7 @@ impl ValueType {
                 quoted.join(" or ").into()
             }
             Self::Flag(_) => "true or false".into(),
+            Self::FlagOrWord { word, .. } => format!("true, false or \"{word}\"").into(),
             Self::Text { expects, .. } => expects.into(),
         }
     }
@@ -123,6 +126,10 @@ impl ValueType {
                 set(settings);
             }
             Self::Flag(field) => *field(settings) = reader.flag()?,
+            Self::FlagOrWord { word, set } => {
+                let is_word = reader.word().is_ok_and(|found| found == word);
+                set(settings, if is_word { None } else { Some(reader.flag()?) });
+            }
             Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
         }
         Ok(())

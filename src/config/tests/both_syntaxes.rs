@@ -127,6 +127,10 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "access.proxy_protocol" | "tracker.landlock" => {
             any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed()
         }
+        "tracker.seccomp" => {
+            let flag = |flag: &str| (flag.to_owned(), flag.to_owned());
+            prop::sample::select(vec![flag("true"), flag("false"), quoted("log".into())]).boxed()
+        }
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {
             // What begins with `=` is TOML, and what begins with `#` a comment.

@@ -1,6 +1,6 @@
 //! Values: addresses, networks, numbers and texts; the checks on the whole, and what depends on the build.
 
-use super::super::{ConfigError, Location, Problem, RefusalOverUdp};
+use super::super::{ConfigError, Location, Problem, RefusalOverUdp, SystemCallRule};
 use super::*;
 
 const V6_ONLY: &[&str] = &["v6"];
@@ -158,6 +158,29 @@ fn a_flag_is_true_or_false() {
         assert_eq!(found, expected, "{text}");
     }
     assert!(!Settings::default().access.proxy_protocol);
+}
+
+#[test]
+fn a_flag_may_be_a_word() {
+    for (text, expected) in [
+        ("tracker.seccomp true", Some(SystemCallRule::Refuse)),
+        ("tracker.seccomp false # for now", Some(SystemCallRule::Allow)),
+        ("tracker.seccomp log", Some(SystemCallRule::Log)),
+        ("tracker.seccomp = true", Some(SystemCallRule::Refuse)),
+        ("tracker.seccomp = false", Some(SystemCallRule::Allow)),
+        ("tracker.seccomp = \"log\"", Some(SystemCallRule::Log)),
+        ("tracker.seccomp Log", None),
+        ("tracker.seccomp = \"true\"", None),
+        ("tracker.seccomp = log", None),
+        ("tracker.seccomp = 1", None),
+        ("tracker.seccomp =", None),
+    ] {
+        let found = read(text, ALL).ok().map(|settings| settings.tracker.seccomp);
+        assert_eq!(found, expected, "{text}");
+    }
+    let error = read("tracker.seccomp maybe", ALL).unwrap_err();
+    assert!(error.contains("takes true, false or \"log\", not \"maybe\""), "{error}");
+    assert_eq!(Settings::default().tracker.seccomp, SystemCallRule::Refuse);
 }
 
 #[test]

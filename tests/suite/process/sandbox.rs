@@ -99,7 +99,7 @@ fn a_running_tracker_has_nothing_open_that_it_did_not_open() {
 }
 
 /// The values of a field in `/proc/PID/status` of every thread, one after the other.
-fn status(tracker: &Tracker, field: &str) -> Vec<String> {
+pub(crate) fn status(tracker: &Tracker, field: &str) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{}/task", tracker.pid())).unwrap();
     let values: Vec<_> = threads
         .map(|thread| {

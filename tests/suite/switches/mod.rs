@@ -15,6 +15,7 @@ pub(crate) mod log_networks;
 pub(crate) mod metrics;
 pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
+pub(crate) mod seccomp;
 pub(crate) mod sync_live;
 pub(crate) mod v6;
 pub(crate) mod zstd;
