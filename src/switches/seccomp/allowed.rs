@@ -82,6 +82,8 @@ pub(super) const ALWAYS: &[Allowed] = &[
     Allowed::any(libc::SYS_sched_yield),
     Allowed::any(libc::SYS_sched_getaffinity),
     Allowed::any(libc::SYS_getcpu),
+    // By musl, with the first thread.
+    Allowed::any(libc::SYS_membarrier),
     Allowed::only(libc::SYS_prctl, &[Equal(0, libc::PR_SET_NAME)]),
     Allowed::only(libc::SYS_prctl, &[Equal(0, PR_SET_VMA)]),
     // The memory of the process is hidden when it is confined already; it cannot be shown again.
