@@ -41,7 +41,7 @@ impl Allowed {
 impl Condition {
     pub(super) fn compile(self) -> Result<SeccompCondition, seccompiler::Error> {
         // The kernel looks at these arguments as at numbers without a sign.
-        let bits = |number: c_int| u64::from(number.cast_unsigned());
+        let bits = |number: c_int| u64::from(u32::from_ne_bytes(number.to_ne_bytes()));
         let condition = match self {
             Self::Equal(argument, number) => SeccompCondition::new(argument, Size::Dword, Is::Eq, bits(number)),
             Self::Set(argument, mask) => {

@@ -57,7 +57,7 @@ fn program(rules: BTreeMap<c_long, Vec<SeccompRule>>, otherwise: SeccompAction) 
     let mut program = BpfProgram::try_from(filter)?;
     // The crate ends a process that calls the kernel in another way than the processor's own, such as that of 32 bits.
     for instruction in &mut program {
-        if instruction.code == RETURN && instruction.k == libc::SECCOMP_RET_KILL_PROCESS {
+        if u32::from(instruction.code) == RETURN && instruction.k == libc::SECCOMP_RET_KILL_PROCESS {
             instruction.k = default;
         }
     }
@@ -65,7 +65,7 @@ fn program(rules: BTreeMap<c_long, Vec<SeccompRule>>, otherwise: SeccompAction) 
 }
 
 /// The instruction that ends the program with a constant.
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
 #[cfg(test)]
 mod tests;

@@ -125,7 +125,7 @@ fn what_plugs_need_is_possible_beside_and_nothing_is_where_only_the_log_is_kept(
 fn nothing_ends_the_process() {
     for otherwise in [SeccompAction::Errno(REFUSAL), SeccompAction::Log] {
         let program = program(rules(&reading()).unwrap(), otherwise.clone()).unwrap();
-        let ends: Vec<_> = program.iter().filter(|one| one.code == RETURN).map(|one| one.k).collect();
+        let ends: Vec<_> = program.iter().filter(|one| u32::from(one.code) == RETURN).map(|one| one.k).collect();
         let expected = [u32::from(otherwise), libc::SECCOMP_RET_ALLOW];
         assert!(ends.len() > 60 && ends.iter().all(|end| expected.contains(end)), "{ends:x?}");
     }
