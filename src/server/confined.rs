@@ -27,7 +27,8 @@ impl<B: Build> Jailed<B> {
         let is_jailed = self.sight.root.as_ref().is_some_and(|root| root != Path::new("/"));
         let bound = &mut self.bound;
         if bound.settings.tracker.landlock {
-            enforce(&bound.needs.reach(&mut bound.settings, is_jailed));
+            let reach = bound.needs.reach(&mut bound.settings, is_jailed);
+            enforce(&reach, if is_jailed { ", inside the root directory" } else { "" });
         }
         B::SystemCallFilter::enforce(bound.settings.tracker.seccomp, &bound.needs);
         Ok(Confined(self))
@@ -35,7 +36,8 @@ impl<B: Build> Jailed<B> {
 }
 
 /// Leaves the process nothing but these files and connections, as far as the system can, and logs what is left.
-fn enforce(reach: &Reach) {
+/// `seen_from` says from where their paths are seen.
+fn enforce(reach: &Reach, seen_from: &str) {
     let without = match reach.enforce() {
         Ok(Enforced::Wholly) => "",
         Ok(Enforced::Partly) => ", as far as this kernel can",
@@ -46,6 +48,9 @@ fn enforce(reach: &Reach) {
         warn!("a configured file is in /: Landlock permits every file of the system to be read");
     }
     let directories: Vec<_> = reach.directories().map(|directory| directory.display().to_string()).collect();
-    let left = if directories.is_empty() { "no file".into() } else { format!("what is in {}", directories.join(", ")) };
+    let left = match &directories[..] {
+        [] => "no file".into(),
+        directories => format!("what is in {}{seen_from}", directories.join(", ")),
+    };
     info!("confined by Landlock to {left}{without}");
 }

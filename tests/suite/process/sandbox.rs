@@ -222,7 +222,8 @@ fn the_log_says_which_files_are_left() {
     for (_, key) in keys.filter(|(feature, _)| *feature != "fullscrape" || !has("accesslist-white")) {
         let tracker = on(&format!("{key}=\n"));
         let files = files(&tracker);
-        let expected = format!("confined by Landlock to what is in {files}");
+        let inside = if is_root() { ", inside the root directory" } else { "" };
+        let expected = format!("confined by Landlock to what is in {files}{inside}");
         assert_eq!(said_of_landlock(&tracker.stop()), if has_landlock() { &expected } else { none });
     }
     assert_eq!(said_of_landlock(&on("tracker.landlock false\n").stop()), "");
