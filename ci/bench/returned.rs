@@ -119,7 +119,7 @@ impl Case {
 }
 
 fn answer(mut service: Service<Plain>, peers: &[u32], torrents: u32, now: Minute, event: u32) {
-    let ids = ids();
+    let slot = ids().slot(now);
     let mut replies = vec![[0; REPLY_BUFFER_LEN]; BATCH];
     for batch in peers.chunks(BATCH) {
         let datagrams: Vec<_> = batch
@@ -127,7 +127,7 @@ fn answer(mut service: Service<Plain>, peers: &[u32], torrents: u32, now: Minute
             .map(|n| {
                 let mut torrent = [7; 20];
                 torrent[..4].copy_from_slice(&(n % torrents).to_be_bytes());
-                let connection_id = ids.issue(asked::client(*n).ip(), now).to_be_bytes();
+                let connection_id = slot.issue(asked::client(*n).ip()).to_be_bytes();
                 let mut datagram = asked::announce(connection_id, torrent, *n);
                 datagram[80..84].copy_from_slice(&event.to_be_bytes());
                 datagram
@@ -136,7 +136,7 @@ fn answer(mut service: Service<Plain>, peers: &[u32], torrents: u32, now: Minute
         let asked = batch.iter().zip(&datagrams).zip(&mut replies);
         let mut questions: Vec<_> =
             asked.map(|((n, datagram), reply)| Question::new(datagram, asked::client(*n), reply)).collect();
-        service.answer(&mut questions, now);
+        service.answer(&mut questions, now.into());
         let answered = |question: &Question<'_>| question.answer().starts_with(&[0, 0, 0, 1]);
         assert!(questions.iter().all(answered), "announces are answered");
     }

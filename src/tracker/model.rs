@@ -88,6 +88,7 @@ pub(crate) fn intervals() -> impl Strategy<Value = Intervals> {
 
 /// Runs a history through a tracker with these intervals and through the model, and compares every answer. `endpoint`
 /// says where the n-th peer is.
+#[cfg(test)]
 pub(crate) fn holds_like_the_model<F: AddressFamilies>(
     intervals: Intervals,
     steps: &[Step],
@@ -97,6 +98,7 @@ pub(crate) fn holds_like_the_model<F: AddressFamilies>(
 }
 
 /// [`holds_like_the_model`], with a limit to the peers of one address.
+#[cfg(test)]
 pub(crate) fn holds_like_the_model_with_limit<F: AddressFamilies>(
     intervals: Intervals,
     limit: u32,
@@ -286,6 +288,7 @@ proptest! {
     }
 }
 
+#[cfg(test)]
 proptest! {
     #![proptest_config(config())]
 

@@ -58,6 +58,7 @@ impl<F: AddressFamilies, A: Admission, C: Cluster> TestTracker<F, A, C> {
 }
 
 /// Tells whether a type implements `Debug`, by which secrets would get into logs.
+#[cfg(test)]
 macro_rules! is_printable {
     ($type:ty) => {{
         struct Probe<T>(std::marker::PhantomData<T>);
@@ -74,6 +75,7 @@ macro_rules! is_printable {
         Probe::<$type>::PRINTS
     }};
 }
+#[cfg(test)]
 pub(crate) use is_printable;
 
 /// Returns the key of every tracker of a test.
