@@ -41,7 +41,8 @@ fn scrape(tracker: &TestTracker, torrents: &[u8]) -> Vec<Option<ScrapeCounts>> {
 /// Each of these announces a group, in a thread of its own; others sweep, count and scrape meanwhile.
 fn at_once(groups: &'static [&'static [u8]]) {
     in_many_orders(400, move || {
-        let tracker = Arc::new(TestTracker::<Ipv4Only>::plain(Capacity { torrents: 9, peers: 90 }, NOW));
+        let capacity = Capacity { torrents: 9, peers: 90, ..Capacity::NONE };
+        let tracker = Arc::new(TestTracker::<Ipv4Only>::plain(capacity, NOW));
         let announcing = groups.iter().zip(1_u8..).map(|(torrents, who)| {
             let tracker = Arc::clone(&tracker);
             thread::spawn(move || announce(&tracker, torrents, who, Event::Completed))

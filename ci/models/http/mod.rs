@@ -83,6 +83,11 @@ mod worker {
         }
     }
 
+    /// Another worker runs on another thread, and this one has one connection.
+    pub async fn give_way() {
+        tokio::task::yield_now().await;
+    }
+
     /// One of several that have the same pages.
     pub struct Worker<F, C> {
         pub service: RefCell<Service>,

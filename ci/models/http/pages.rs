@@ -14,7 +14,7 @@ use super::walk;
 use super::worker::Worker;
 use crate::in_many_orders;
 use crate::stats::pages::Walk;
-use crate::tracker::{Clock, Minute};
+use crate::tracker::{Clock, Second};
 
 struct Any;
 
@@ -24,8 +24,8 @@ impl HttpFlavour for Any {}
 struct Still;
 
 impl Clock for Still {
-    fn now(self) -> Minute {
-        Minute(1)
+    fn second(self) -> Second {
+        Second(60)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::access_list::AccessList;
-use crate::config::AccessSettings;
+use crate::config::Settings;
 use crate::in_many_orders;
 use crate::server::Threads;
 use crate::tracker::InfoHash;
@@ -41,7 +41,7 @@ pub fn an_announce_never_gives_the_memory_of_a_list_back() {
     let file = File::new("memory");
     in_many_orders(400, move || {
         file.write(0);
-        let open = AccessList::open("access.whitelist", file.0.clone(), &AccessSettings::default());
+        let open = AccessList::open("access.whitelist", file.0.clone(), &Settings::default());
         let list = Arc::new(open.unwrap_or_else(|error| panic!("{error:?}")));
         let announcing: Vec<_> = (0..2)
             .map(|_| {
@@ -62,7 +62,7 @@ pub fn what_a_file_holds_when_it_is_asked_for_last_is_in_force_in_the_end() {
     let file = File::new("last");
     in_many_orders(400, move || {
         file.write(0);
-        let list = AccessList::open("access.whitelist", file.0.clone(), &AccessSettings::default());
+        let list = AccessList::open("access.whitelist", file.0.clone(), &Settings::default());
         let list = list.unwrap_or_else(|error| panic!("{error:?}"));
         let mut threads = Threads::default();
         for torrent in 1..=3 {
