@@ -101,8 +101,9 @@ mod switches {
 
 mod groups;
 mod http;
+mod waking;
 
-const MODELS: [(&str, fn()); 7] = [
+const MODELS: [(&str, fn()); 9] = [
     ("groups_that_meet_in_opposite_orders_end", groups::groups_that_meet_in_opposite_orders_end),
     ("groups_in_a_circle_end", groups::groups_in_a_circle_end),
     ("a_group_that_names_a_torrent_twice_ends", groups::a_group_that_names_a_torrent_twice_ends),
@@ -122,6 +123,8 @@ const MODELS: [(&str, fn()); 7] = [
         "whoever_asks_is_given_a_page_of_one_walk_that_began_later",
         http::pages::whoever_asks_is_given_a_page_of_one_walk_that_began_later,
     ),
+    ("whoever_runs_short_of_room_is_heard", waking::whoever_runs_short_of_room_is_heard),
+    ("a_stop_wakes_whoever_waits_to_make_room", waking::a_stop_wakes_whoever_waits_to_make_room),
 ];
 
 fn main() {
