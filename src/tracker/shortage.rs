@@ -1,7 +1,7 @@
 //! Room runs short: who takes the last of it says so, and the thread that makes room is woken.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::Thread;
 
 /// Says that room for torrents or peers has run short. Said where a shard takes a block of room, with the shard locked:
@@ -24,6 +24,8 @@ impl Shortage {
 
     /// Calls for room, and wakes the thread that makes it. Only reads if that has been done and not been heard yet.
     pub(super) fn call(&self) {
+        // Who finds a call that is just being heard need not call: between the two fences, what he took is seen.
+        fence(Ordering::SeqCst);
         if !self.is_called() && !self.is_called.swap(true, Ordering::AcqRel) {
             self.maker.get().into_iter().for_each(Thread::unpark);
         }
@@ -34,9 +36,10 @@ impl Shortage {
         self.is_called.load(Ordering::Relaxed)
     }
 
-    /// Takes the call. Who runs short from now on calls anew.
+    /// Takes the call. Whoever runs short from now on calls anew, or what he has taken is seen after this.
     pub(super) fn hear(&self) {
         self.is_called.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 
