@@ -20,6 +20,9 @@ const MIN_REST: Duration = Duration::from_secs(5);
 /// And how many times as long as that took, at least: looking at all of a large tracker in vain takes no more than a
 /// twentieth of a processor.
 const RESTS: u32 = 19;
+/// How long to work before others are let go first. On a busy machine that costs a turn of each of them, so it is not
+/// done after each of the thousands of steps, most of which are much shorter.
+const STINT: Duration = Duration::from_micros(100);
 
 /// Runs until it is told to stop.
 pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop: &StopToken) {
@@ -34,7 +37,8 @@ pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop:
         let (minute, now) = (clock.now(), Instant::now());
         if minute > swept {
             swept = minute;
-            tracker.sweep(minute, thread::yield_now);
+            let mut stint = Stint(now);
+            tracker.sweep(minute, || stint.give_way());
             heap::return_vacant_pages();
             report.say::<F>();
         } else if !tracker.wants_room() {
@@ -42,8 +46,9 @@ pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop:
         } else if now < rested_at {
             thread::park_timeout(clock.until_next_minute().min(rested_at - now));
         } else {
+            let mut stint = Stint(now);
             let taken = tracker.make_room(minute, || {
-                thread::yield_now();
+                stint.give_way();
                 !stop.is_stopped()
             });
             let done = Instant::now();
@@ -51,6 +56,24 @@ pub(super) fn run<F: Flavour>(tracker: &Tracker<F>, clock: MonotonicClock, stop:
             report.taken.add(&taken);
             report.say::<F>();
         }
+    }
+}
+
+/// Work without a pause, since this time.
+struct Stint(Instant);
+
+impl Stint {
+    /// Lets others go first if this has been going on for long enough, so that UDP workers do not wait until the system
+    /// takes the processor from this thread.
+    fn give_way(&mut self) {
+        if self.is_over(Instant::now()) {
+            thread::yield_now();
+            self.0 = Instant::now();
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.0) >= STINT
     }
 }
 
@@ -121,6 +144,14 @@ mod tests {
         let one = Taken { lacked: 1, ..Taken::default() };
         assert_eq!(rest(millis(3), &one), Duration::from_secs(5));
         assert_eq!(rest(millis(3), &Taken::default()), millis(3), "shards held what was lacking");
+    }
+
+    #[test]
+    fn others_go_first_after_a_while_and_not_after_each_step() {
+        let now = Instant::now();
+        let stint = Stint(now);
+        assert!(!stint.is_over(now) && !stint.is_over(now + STINT / 2));
+        assert!(stint.is_over(now + STINT) && stint.is_over(now + 2 * STINT));
     }
 
     #[test]
