@@ -44,7 +44,8 @@ impl ConnectionLimit {
     }
 
     /// Gives a connection a place. If none is free, that connection is cut off which is most in the way, and its end is
-    /// waited for: it takes as long as its worker's other connections take for a step.
+    /// waited for: it takes as long as its worker's other connections take for a step. Where more workers wait than there
+    /// are places, who gets one is cut off for the next.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl ConnectionLimit {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                self.make_room(holder, &activity, now)?;
+                let _waiting = self.make_room(holder, &activity, now)?;
                 // Nobody closes it.
                 Arc::clone(&self.free).acquire_owned().await.map_err(|_| NoRoom)?
             }
@@ -65,8 +66,8 @@ impl ConnectionLimit {
         Ok((Place { limit: Arc::clone(self), slot, activity, _permit: permit }, lease_end))
     }
 
-    fn make_room(&self, holder: Option<Holder>, activity: &Activity, now: Duration) -> Result<(), NoRoom> {
-        let made = self.places().make_room(holder, activity, now);
+    fn make_room(&self, holder: Option<Holder>, activity: &Activity, now: Duration) -> Result<Waiting<'_>, NoRoom> {
+        let made = self.places().make_room(holder, activity, now).map(|()| Waiting(self));
         let cut_off = self.cut_off.fetch_add(u64::from(made.is_ok()), Ordering::Relaxed) + u64::from(made.is_ok());
         self.full.say(|| {
             tracing::warn!(
@@ -100,6 +101,15 @@ pub(super) struct Newcomer {
     pub(super) said: usize,
     /// When it came, since the process started.
     pub(super) now: Duration,
+}
+
+/// A newcomer waits for a place, until this is dropped.
+struct Waiting<'a>(&'a ConnectionLimit);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.places().stop_waiting();
+    }
 }
 
 /// Lets one connection be open, until this is dropped.

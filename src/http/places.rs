@@ -123,6 +123,10 @@ pub(super) struct Places {
     max_per_holder: usize,
     /// Moves on, so that other connections are compared the next time.
     hand: usize,
+    /// How many connections are being cut off and have not left yet.
+    leaving: usize,
+    /// How many newcomers wait for a place.
+    waiting: usize,
 }
 
 /// A connection in its place.
@@ -155,11 +159,14 @@ impl Places {
             share: (max / SHARE).max(1),
             max_per_holder,
             hand: 0,
+            leaving: 0,
+            waiting: 0,
         }
     }
 
     /// Gives a connection a place. It is cut off when `lease` is dropped. Where its holder has as many as may be, that
-    /// one of them makes room which is most in the way.
+    /// one of them makes room which is most in the way. One more does for each newcomer who waits and for whom nobody
+    /// could be cut off.
     pub(super) fn enter(
         &mut self,
         holder: Option<Holder>,
@@ -179,13 +186,18 @@ impl Places {
             *place = Some(entry);
         }
         self.hand_over(Slot(slot), holder, now);
+        while self.waiting > self.leaving {
+            let Some((_, worst)) = self.most_in_the_way(now) else { break };
+            self.cut_off(worst);
+        }
         Slot(slot)
     }
 
     /// Frees a place.
     pub(super) fn leave(&mut self, Slot(slot): Slot) {
         self.unlist(slot);
-        if self.slots.get_mut(slot).is_some_and(|place| place.take().is_some()) {
+        if let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.leaving -= usize::from(entry.lease.is_none());
             self.vacant.push(slot);
         }
     }
@@ -208,7 +220,8 @@ impl Places {
         }
     }
 
-    /// Has the connection cut off that is most in the way. Does nothing if all are being cut off already.
+    /// Has the connection cut off that is most in the way. If all are being cut off already, one that enters later will
+    /// be. The newcomer waits from now on, until [`Self::stop_waiting`].
     ///
     /// # Errors
     ///
@@ -219,19 +232,33 @@ impl Places {
         activity: &Activity,
         now: Duration,
     ) -> Result<(), NoRoom> {
-        let Some((standing, worst)) = self.worst(now) else { return Ok(()) };
-        let its_holder = self.entry(worst).and_then(|entry| entry.holder);
-        let (standing, worst) = match its_holder {
-            Some(holder) if standing.excess > 0 => self.worst_of(holder, now).unwrap_or((standing, worst)),
-            _ => (standing, worst),
+        let Some((standing, worst)) = self.most_in_the_way(now) else {
+            self.waiting += 1;
+            return Ok(());
         };
+        let its_holder = self.entry(worst).and_then(|entry| entry.holder);
         let held = holder.map_or(0, |holder| self.held_by(holder) + usize::from(Some(holder) != its_holder));
         let newcomer = Standing::new(held.saturating_sub(self.share), holder.is_some(), activity, now);
         if newcomer.turn == Turn::Ours && newcomer >= standing {
             return Err(NoRoom);
         }
         self.cut_off(worst);
+        self.waiting += 1;
         Ok(())
+    }
+
+    /// Counts a newcomer no longer who has waited for a place.
+    pub(super) fn stop_waiting(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// Returns the slot that is most in the way; `None` if all are being cut off.
+    fn most_in_the_way(&mut self, now: Duration) -> Option<(Standing, usize)> {
+        let (standing, worst) = self.worst(now)?;
+        match self.entry(worst)?.holder {
+            Some(holder) if standing.excess > 0 => self.worst_of(holder, now).or(Some((standing, worst))),
+            _ => Some((standing, worst)),
+        }
     }
 
     /// Returns the slot that is most in the way, of some that lie far apart: those of one flood lie side by side. Returns
@@ -275,8 +302,8 @@ impl Places {
     /// Has a connection cut off. It counts for nobody from now on, and keeps its slot until it leaves.
     fn cut_off(&mut self, slot: usize) {
         self.unlist(slot);
-        if let Some(entry) = self.entry(slot) {
-            entry.lease = None;
+        if self.entry(slot).is_some_and(|entry| entry.lease.take().is_some()) {
+            self.leaving += 1;
         }
     }
 

@@ -178,6 +178,31 @@ fn who_stays_waits_until_the_one_that_makes_room_is_gone() {
 }
 
 #[test]
+fn when_more_wait_than_there_are_places_each_makes_room_for_the_next() {
+    run(true, async {
+        let worker = worker(plain(), &ConnectionLimit::new(1, usize::MAX));
+        let permit = async || worker.permit([127, 0, 0, 1].into(), Turn::Ask, 0).await.unwrap();
+        let hold = async |(permit, mut lease_end): (_, LeaseEnd)| {
+            lease_end.come().await;
+            drop(permit);
+        };
+        let first = permit().await;
+        let silent = async || hold(permit().await).await;
+        let (mut one, mut other) = (pin!(silent()), pin!(silent()));
+        let mut last = pin!(permit());
+        for waiting in [one.as_mut(), other.as_mut()] {
+            assert!(timeout(Duration::ZERO, waiting).await.is_err());
+        }
+        assert!(timeout(Duration::ZERO, last.as_mut()).await.is_err());
+        hold(first).await;
+        timeout(Duration::from_secs(1), one).await.unwrap();
+        timeout(Duration::from_secs(1), other).await.unwrap();
+        let (_permit, mut lease_end) = timeout(Duration::from_secs(1), last).await.unwrap();
+        assert!(!lease_end.has_come(), "nobody waits any more");
+    });
+}
+
+#[test]
 fn who_would_only_wait_for_us_gives_way_to_all_for_whom_we_work_and_is_told_to_come_again() {
     run(false, async {
         let worker = worker(fancy(vec![vec![b'x'; 10]; 3]), &ConnectionLimit::new(1, usize::MAX));
