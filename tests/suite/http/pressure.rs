@@ -18,6 +18,7 @@ tests![
     who_is_in_a_request_goes_after_who_is_idle,
     the_address_that_holds_most_makes_room_first,
     one_address_may_have_a_limit_of_its_own,
+    where_workers_outnumber_places_none_waits_for_long,
 ];
 
 const KEEP: &str = "Connection: keep-alive\r\n";
@@ -214,4 +215,18 @@ fn one_address_may_have_a_limit_of_its_own() {
     }
     let log = tracker.stop();
     assert!(!log.contains("in use"), "{log}");
+}
+
+fn where_workers_outnumber_places_none_waits_for_long() {
+    let tracker = Start::loopback().config("limits.connections 1\nlisten.tcp_workers 4\n").run();
+    let server = tracker.http();
+    let mut begun = Vec::new();
+    for _ in 0..50 {
+        begun.extend((0..4).map(|_| {
+            let mut connection = Connection::open(server);
+            connection.try_send(b"G");
+            connection
+        }));
+        Connection::open(server).ask_last(request(&announce_target(0, "port=1"), "").as_bytes()).bencode();
+    }
 }
