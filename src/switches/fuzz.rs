@@ -138,9 +138,12 @@ fn check(replies: &[u8]) {
                 rest = behind;
                 body.to_vec()
             }
-        } else {
-            assert!(closes, "{head}: nothing says where its body ends");
+        } else if closes {
             std::mem::take(&mut rest).to_vec()
+        } else {
+            // The reply to HEAD need not say how long one to GET would be (RFC 9110, section 8.6).
+            assert!(rest.is_empty() || rest.starts_with(b"HTTP/1."), "{head}: nothing says where its body ends");
+            Vec::new()
         };
         assert!(!closes || rest.is_empty(), "{head}: more comes behind the last reply");
         let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
