@@ -112,7 +112,8 @@ impl<F: AddressFamilies> Store<F> {
                 });
             }
             match rest {
-                Some(next) => (partial, left) = (Some((info_hash, next)), 0),
+                // If it was the last one and is forgotten already, those before it are still to come.
+                Some(next) => (partial, left, at) = (Some((info_hash, next)), 0, at.min(state.torrents.len())),
                 None => (partial, at) = (None, at - 1),
             }
         }
@@ -128,5 +129,37 @@ impl<F: AddressFamilies> Store<F> {
             state.torrent_allowance.give_back(&self.torrent_allowance);
             state.peer_allowance.give_back(&self.peer_allowance);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::tracker::store::Census;
+    use crate::tracker::testing::TestTracker;
+    use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, PeerRequest};
+
+    const NOW: Minute = Minute(29_000_000);
+
+    #[test]
+    fn a_walk_in_the_smallest_portions_takes_all_peers_that_go() {
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, NOW);
+        for n in 1..8192_u16 {
+            let mut info_hash = InfoHash::default();
+            info_hash.0[..2].copy_from_slice(&n.to_be_bytes());
+            for host in [1, 2] {
+                let endpoint = SocketAddr::from(([10, 0, 0, host], n));
+                let event = Event::Update;
+                let announce = AnnounceRequest { info_hash, endpoint, seeder: false, uploaded: false, event };
+                tracker.announce(&announce, NOW, &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+            }
+        }
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = tracker.store().take_peers(from, 1, NOW, |_, _| Fate::Goes);
+        }
+        assert_eq!(tracker.store().census(), Census::default());
     }
 }
