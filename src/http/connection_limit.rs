@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::{self, OwnedSemaphorePermit, Semaphore};
 
 use crate::log::Complaints;
+use crate::tracker::Holder;
 
-use super::holder::Holder;
 use super::page_cache::PageCache;
 use super::places::{Activity, NoRoom, Places, Slot, Turn};
 use super::stream::{Lease, LeaseEnd};

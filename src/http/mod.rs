@@ -1,10 +1,9 @@
 //! Announces, scrapes and statistics over HTTP (BEP 3, 7, 23, 24, 48). In the order in which a request passes through:
 //!
 //! - `listener` accepts connections; `incoming` is one that can be used at once; [`wrapper`] is what it passes through
-//!   first, and [`byte_stream`] what comes of that; `fast_path` answers it
-//!   if that takes no waiting, `connection` drives it if it does; `worker` is what those of
-//!   one thread share. `connection_limit` is what all share: `places` says who makes room, and [`holder`] whom places
-//!   are counted for.
+//!   first, and [`byte_stream`] what comes of that; `fast_path` answers it if that takes no waiting, `connection`
+//!   drives it if it does; `worker` is what those of one thread share. `connection_limit` is what all share: `places`
+//!   says who makes room.
 //! - [`request`], [`method`], `path`, [`query`]: what a client sends, read where it stands; [`address`]: addresses in
 //!   it.
 //! - [`service`]: from a request to its reply; no socket, no clock. [`exchange`] is what each handler is given and
@@ -31,7 +30,6 @@ mod fast_path;
 pub mod flavour;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-pub mod holder;
 mod incoming;
 mod listener;
 pub mod listing;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::holder::Holder;
+use crate::tracker::Holder;
+
 use super::stream::Lease;
 
 /// An address holds too many places from this part of them on.

@@ -11,12 +11,11 @@ use tokio::sync::{MutexGuard, Notify};
 use tokio::task::yield_now;
 use tokio::time;
 
-use crate::tracker::Clock;
+use crate::tracker::{Clock, Holder};
 
 use super::connection_limit::{ConnectionLimit, Newcomer, Place};
 use super::exchange::Next;
 use super::flavour::{ClientAddress as _, HttpFlavour, RequestTimes, WorkerTimes as _};
-use super::holder::Holder;
 use super::page_cache::PageCache;
 use super::places::{NoRoom, Turn};
 use super::request::{Request, RequestTime};

@@ -2,7 +2,7 @@
 //!
 //! No I/O, no async, no clock of its own, no question about features. From the bottom up:
 //!
-//! - [`info_hash`], [`peer`], [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
+//! - [`info_hash`], [`peer`], `holder`, [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
@@ -24,6 +24,7 @@ mod absorb;
 mod blocks;
 mod error;
 mod hashed;
+mod holder;
 mod index;
 mod pair;
 pub mod prefetch;
@@ -60,6 +61,7 @@ pub use error::AnnounceError;
 pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
+pub use holder::Holder;
 pub use info_hash::InfoHash;
 pub use intervals::Intervals;
 pub use refusal::{RefusalTerms, Retry};

@@ -292,8 +292,10 @@ impl PeerV6 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Holder;
     use super::*;
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     #[test]
     fn a_state_keeps_its_flags_and_both_times() {
@@ -361,6 +363,15 @@ mod tests {
         assert_eq!(PeerV6::at("1.2.3.4:80".parse().unwrap()), None);
     }
 
+    /// Returns whether two peers have the same address; and the hashes of their addresses, whether these are equal.
+    fn same_address<P: Peer>(one: SocketAddr, other: SocketAddr) -> bool {
+        let (one, other) = (P::at(one).unwrap(), P::at(other).unwrap());
+        let key = crate::tracker::testing::key();
+        let same = one.same_address(&other);
+        assert_eq!(one.address_hash(&key) == other.address_hash(&key), same);
+        same
+    }
+
     fn round_trip<P: Peer>(endpoint: SocketAddr, expected: &[u8]) {
         let state = PeerState::new(Minute(77), true, true);
         let peer = P::at(endpoint).unwrap().with_state(state);
@@ -374,6 +385,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn peers_have_the_same_address_if_they_have_the_same_holder(
+            one: [u8; 16], bit in 0..128_u32, ports in [1..=u16::MAX, 1..=u16::MAX],
+        ) {
+            let one = u128::from_be_bytes(one);
+            for other in [one, one ^ 1 << bit] {
+                let [v6, other_v6] = [one, other].map(Ipv6Addr::from_bits);
+                let same = Holder::from(IpAddr::V6(v6)) == Holder::from(IpAddr::V6(other_v6));
+                prop_assert_eq!(same_address::<PeerV6>((v6, ports[0]).into(), (other_v6, ports[1]).into()), same);
+                let [v4, other_v4] = [one, other].map(|bits| Ipv4Addr::from_bits((bits >> 96) as u32));
+                let same = Holder::from(IpAddr::V4(v4)) == Holder::from(IpAddr::V4(other_v4));
+                prop_assert_eq!(same_address::<PeerV4>((v4, ports[0]).into(), (other_v4, ports[1]).into()), same);
+            }
+        }
+
         #[test]
         fn an_endpoint_survives_and_its_compact_form_is_that_of_bep_23_and_bep_7(
             v4: [u8; 4], v6: [u8; 16], port in 1..=u16::MAX,

@@ -1,13 +1,13 @@
 //! How many errors go to addresses that have not proved themselves, so that nobody can have the tracker flood another.
 
-use std::hash::Hasher as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use crate::tracker::Second;
+use crate::tracker::{Holder, Second};
 
 /// Addresses that are counted apart, if their hashes differ: 32 KiB.
 const CELLS: usize = 4096;
@@ -50,10 +50,7 @@ impl ErrorLimit {
     fn cell(&self, address: IpAddr, now: Second) -> Option<&AtomicU64> {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
         hasher.write_u64(now.0);
-        match address {
-            IpAddr::V4(v4) => hasher.write_u32(v4.to_bits()),
-            IpAddr::V6(v6) => hasher.write_u64((v6.to_bits() >> 64) as u64),
-        }
+        Holder::from(address).hash(&mut hasher);
         let number = usize::try_from(hasher.finish() % CELLS as u64).ok()?;
         self.cells.get(number)
     }

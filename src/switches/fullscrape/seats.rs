@@ -9,10 +9,10 @@ use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::http::holder::Holder;
 use crate::http::reply::Refusal;
 use crate::http::stream::{Lease, LeaseEnd};
 use crate::stats::Counter;
+use crate::tracker::Holder;
 
 use super::range::{Range, Room, Run};
 

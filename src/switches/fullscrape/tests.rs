@@ -6,12 +6,11 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::holder::Holder;
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
 use crate::switches::fullscrape::row::{Row, TORRENTS_PER_PIECE};
 use crate::tracker::testing::{TestFlavour, TestTracker};
-use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Minute, PeerRequest, ScrapeCounts};
+use crate::tracker::{AnnounceRequest, Capacity, Event, Holder, InfoHash, Minute, PeerRequest, ScrapeCounts};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 

@@ -1,4 +1,5 @@
-//! Whom places and seats are counted for.
+//! Whom it is counted for what strangers take: peers of a torrent, errors over UDP, places of connections, seats of full
+//! scrapes.
 
 use std::net::IpAddr;
 
@@ -10,6 +11,7 @@ pub struct Holder(u64);
 const IPV4: u64 = 0xffff_ffff << 32;
 
 impl From<IpAddr> for Holder {
+    #[inline]
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IPV4 | u64::from(address.to_bits())),
