@@ -55,7 +55,7 @@ pub(super) static SECTION: Section = Section {
                 min: 0,
                 max: u32::MAX as u64,
                 set: |s, number| {
-                    s.limits.peers_per_address = u32::try_from(number).unwrap_or(u32::MAX);
+                    s.limits.peers_per_address = number.try_into()?;
                     Ok(())
                 },
             },
@@ -65,7 +65,7 @@ pub(super) static SECTION: Section = Section {
             explanation: "A network /64 of IPv6 counts as one address, and each family of addresses for itself. Who \
                           comes from an address that has so many takes the place of the one of them that has been \
                           silent for longest. Behind one address can be many clients: shared seedboxes, exits of \
-                          VPNs, carriers. 0 is no limit.",
+                          VPNs, carriers, and an HTTP proxy that access.proxy does not name. 0 is no limit.",
             reload: Reload::NotRead,
             needs: &[],
         },
