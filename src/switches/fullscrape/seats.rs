@@ -2,8 +2,9 @@
 //!
 //! Strangers decide how many there are, and how slowly they read. So there are seats: whoever comes when all are taken
 //! gets that of another, who is cut off: of one who keeps us waiting, or whose address would still have as many as the
-//! newcomer's. First goes the address that has most. If there is none, the newcomer is told to come again. And whoever sorts has an equal share of the memory: those who hold more when one
-//! more comes lose what they have gathered, as those do who keep us waiting while others gather. They gather it anew.
+//! newcomer's. First goes the address that has most. If there is none, the newcomer is told to come again. And whoever
+//! sorts has an equal share of the memory: those who hold more when one more comes lose what they have gathered, as
+//! those do who keep us waiting while others gather. They gather it anew.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
