@@ -74,11 +74,10 @@ impl<P: Peer> Hashed<P> {
     }
 
     /// Returns whether the address of `peer` has at least `most` peers.
-    pub(super) fn is_full(&mut self, key: &HashKey, peer: &P, most: usize, now: Minute) -> bool {
-        let Self { tables, tally } = self;
-        match tally {
-            Some(tally) => tally.full_crowd(key, tables, peer, most, now).is_some(),
-            None => of_address(tables.peers(), peer, now).0 >= most,
+    pub(super) fn is_full(&mut self, key: &HashKey, peer: &P, most: usize, limit: AddressLimit) -> bool {
+        match self.tallied(key, limit) {
+            (tables, Some(tally)) => tally.full_crowd(key, tables, peer, most, limit.now()).is_some(),
+            (tables, None) => of_address(tables.peers(), peer, limit.now()).0 >= most,
         }
     }
 
@@ -93,13 +92,24 @@ impl<P: Peer> Hashed<P> {
 
     /// Returns the oldest peer of the newcomer's address, to be removed, if that has at least `most` peers.
     fn oldest(&mut self, key: &HashKey, newcomer: &P, most: usize, limit: AddressLimit) -> Option<P> {
-        let Self { tables, tally } = self;
-        if tally.is_none() && tables.counts().peers() < MIN_TALLIED {
-            let (count, oldest) = of_address(tables.peers(), newcomer, limit.now());
-            return oldest.filter(|_| count >= most).copied();
+        match self.tallied(key, limit) {
+            (tables, Some(tally)) => {
+                tally.full_crowd(key, tables, newcomer, most, limit.now())?.oldest(key, tables, limit.now())
+            }
+            (tables, None) => {
+                let (count, oldest) = of_address(tables.peers(), newcomer, limit.now());
+                oldest.filter(|_| count >= most).copied()
+            }
         }
-        let tally = tally.get_or_insert_with(|| Box::new(Tally::new(key, tables, limit)));
-        tally.full_crowd(key, tables, newcomer, most, limit.now())?.oldest(key, tables, limit.now())
+    }
+
+    /// Returns the peers and their tally, which is made if there is none yet; none while all peers are looked at sooner.
+    fn tallied(&mut self, key: &HashKey, limit: AddressLimit) -> (&Tables<P>, Option<&mut Tally<P>>) {
+        let Self { tables, tally } = self;
+        if tally.is_none() && tables.counts().peers() >= MIN_TALLIED {
+            *tally = Some(Box::new(Tally::new(key, tables, limit)));
+        }
+        (tables, tally.as_deref_mut())
     }
 
     /// Adds a peer that is not there yet.

@@ -117,7 +117,7 @@ impl<P: Peer> Swarm<P> {
         self.contains(key, peer)
             || peers >= most
                 && match &mut self.0 {
-                    Form::Hashed(hashed) => hashed.is_full(key, peer, most, limit.now()),
+                    Form::Hashed(hashed) => hashed.is_full(key, peer, most, limit),
                     _ => of_address(self.slice().iter(), peer, limit.now()).0 >= most,
                 }
     }

@@ -209,6 +209,16 @@ fn a_swarm_that_shrinks_while_an_address_refreshes_its_peers_is_rid_of_what_is_t
     assert_eq!((of_address(&compared), compared.known.len()), (16, 16));
 }
 
+#[test]
+fn a_large_swarm_that_can_only_refuse_is_looked_through_once() {
+    let mut compared = Compared::<PeerV4>::new(300);
+    compared.step(&Step::Strangers { many: 300, come: true });
+    assert!(!compared.is_tallied());
+    let limit = compared.limit();
+    assert!(!compared.swarm.has_place(&key(), &Compared::at(1, 0), limit));
+    assert!(compared.is_tallied(), "the next one is answered by the tally");
+}
+
 /// A swarm of so many peers, each at an address of its own.
 fn of_strangers(many: u32) -> Compared<PeerV4> {
     let mut compared = Compared::new(16);
