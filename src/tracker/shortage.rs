@@ -63,7 +63,6 @@ mod tests {
             })
         };
         shortage.call();
-        shortage.call();
         maker.join().unwrap();
         assert!(!shortage.is_called());
     }
