@@ -14,7 +14,7 @@ pub struct Shortage {
 }
 
 impl Shortage {
-    /// Has [`Self::call`] wake this thread, which waits in [`std::thread::park_timeout`]. The first one is woken, if
+    /// Has calls for room wake this thread, which waits in [`std::thread::park_timeout`]. The first one is woken, if
     /// several ask for it.
     pub fn wake(&self, maker: Thread) {
         let _ = self.maker.set(maker);
@@ -31,7 +31,7 @@ impl Shortage {
         }
     }
 
-    /// Returns whether somebody has called since the last [`Self::hear`].
+    /// Returns whether somebody has called for room since the last call was heard.
     pub fn is_called(&self) -> bool {
         self.is_called.load(Ordering::Relaxed)
     }

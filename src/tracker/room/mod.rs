@@ -47,7 +47,7 @@ pub use network::Network;
 
 /// A network's share is this part of the limit.
 const SHARES: u64 = 64;
-/// A network's share where the limit is so low that a [`SHARES`]th of it is less: nobody who uses a few torrents holds
+/// A network's share where the limit is so low that a sixty-fourth of it is less: nobody who uses a few torrents holds
 /// too much.
 pub const MIN_SHARE: u64 = 16;
 
