@@ -27,6 +27,9 @@ const MIN_CROWD_PART: usize = 256;
 /// looked up takes more than one step; if all have, it is the oldest of these.
 const MAX_STEPS: usize = 128;
 
+/// How many sightings a crowd has room for, at least, beyond those that it has.
+const MIN_SPARE: usize = 16;
+
 /// Counts the peers of a swarm by address.
 #[derive(Debug)]
 pub(super) struct Tally<P> {
@@ -197,10 +200,16 @@ impl<P: Peer> Crowd<P> {
 
     fn add(&mut self, key: &HashKey, swarm: &Tables<P>, peer: P, now: Minute) {
         self.count += 1;
-        self.sightings.push(Sighting::of(peer, now));
-        if self.sightings.len() > 2 * self.count + 16 {
-            self.drop_stale(key, swarm, now);
+        // A vector that grows by itself would take twice as much, and up to half of it for who has left.
+        let spare = self.count / 4 + MIN_SPARE;
+        if self.sightings.len() == self.sightings.capacity() || self.sightings.capacity() > 2 * (self.count + spare) {
+            if self.sightings.len() > self.count + spare / 2 {
+                self.drop_stale(key, swarm, now);
+            }
+            self.sightings.shrink_to(self.sightings.len() + spare);
+            self.sightings.reserve_exact(spare);
         }
+        self.sightings.push(Sighting::of(peer, now));
     }
 
     /// Drops the sightings of those who have left, and all but one of each other peer.
@@ -249,10 +258,42 @@ impl<P> Eq for Sighting<P> {}
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::tracker::counts::SwarmCounts;
+    use crate::tracker::peer::{PeerState, PeerV4};
+    use std::net::{Ipv4Addr, SocketAddr};
 
     thread_local! {
         /// How many peers have been looked at to find crowds.
         pub(in super::super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn a_crowd_whose_peers_come_and_go_has_room_for_few_more_sightings_than_peers() {
+        let key = HashKey::from_bytes(&[7; 48]);
+        let now = Minute(1000);
+        let peer_at =
+            |n: u32| PeerV4::at(SocketAddr::from((Ipv4Addr::from(n >> 15), (n % (1 << 15)) as u16 + 1))).unwrap();
+        let mut swarm = Tables::with_room_for(SwarmCounts::default());
+        let mut crowd = Crowd { address: 0, count: 0, sightings: BinaryHeap::new() };
+        let mut most = 0;
+        for n in 0..60_000 {
+            let peer = peer_at(n).with_state(PeerState::new(now, false, false));
+            swarm.insert(&key, peer);
+            crowd.add(&key, &swarm, peer, now);
+            most = crowd.count + crowd.count / 4 + MIN_SPARE;
+            assert!(crowd.sightings.capacity() <= 2 * most, "{n}");
+            // First all stay, then most go, then as many come as go.
+            let gone = match n {
+                0..30_000 => 0..0,
+                30_000 => 0..29_000,
+                _ => n - 1001..n - 1000,
+            };
+            for left in gone {
+                swarm.remove(&key, &peer_at(left)).unwrap();
+                crowd.count -= 1;
+            }
+        }
+        assert!(crowd.sightings.capacity() <= most + MIN_SPARE, "{} for {}", crowd.sightings.capacity(), crowd.count);
     }
 
     impl<P: Peer> Tally<P> {
