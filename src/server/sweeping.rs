@@ -80,8 +80,7 @@ impl Stint {
 /// Returns how long to rest after room was made, or was to be made, for so long. Where it is of use, half of the time
 /// goes into it at most: others may be using it up meanwhile.
 fn rest(worked: Duration, taken: &Taken) -> Duration {
-    let is_of_use = taken.all().saturating_mul(2) >= taken.lacked;
-    if is_of_use { worked } else { MIN_REST.max(worked.saturating_mul(RESTS)) }
+    if taken.is_of_use() { worked } else { MIN_REST.max(worked.saturating_mul(RESTS)) }
 }
 
 /// Says once in a while what has been taken.
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn who_can_take_nothing_rests_and_who_has_made_room_is_soon_there_again() {
         let millis = Duration::from_millis;
-        let taken = |peers| Taken { lacked: 100, peers, ..Taken::default() };
+        let taken = |peers| Taken { lacked_peers: 100, peers, ..Taken::default() };
         for peers in [50, 100] {
             assert_eq!(rest(millis(3), &taken(peers)), millis(3));
         }
@@ -141,8 +140,10 @@ mod tests {
             assert_eq!(rest(millis(3), &taken(peers)), Duration::from_secs(5));
             assert_eq!(rest(Duration::from_secs(1), &taken(peers)), Duration::from_secs(19));
         }
-        let one = Taken { lacked: 1, ..Taken::default() };
+        let one = Taken { lacked_torrents: 1, ..Taken::default() };
         assert_eq!(rest(millis(3), &one), Duration::from_secs(5));
+        let torrents_alone = Taken { lacked_torrents: 9, lacked_peers: 1000, empty_torrents: 5, ..Taken::default() };
+        assert_eq!(rest(millis(3), &torrents_alone), millis(3), "honest peers keep nobody's torrents out");
         assert_eq!(rest(millis(3), &Taken::default()), millis(3), "shards held what was lacking");
     }
 

@@ -60,8 +60,10 @@ const MAX_NAMED: usize = 256;
 /// What has been taken to make room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taken {
-    /// How many torrents and peers had to go, to make a tenth of each free.
-    pub lacked: u64,
+    /// How many torrents had to go, to make a tenth of the limit free.
+    pub lacked_torrents: u64,
+    /// How many peers had to go, besides those of the torrents that were taken.
+    pub lacked_peers: u64,
     /// Torrents of networks that held more than their share.
     pub torrents: u64,
     /// Torrents without peers.
@@ -79,6 +81,15 @@ impl Taken {
         self.all() == 0
     }
 
+    /// Returns whether it was of use: of torrents, or of peers, half of what had to go is gone at least. Or nothing had
+    /// to: shards had taken room and not used it.
+    pub fn is_of_use(&self) -> bool {
+        let most_of = |taken: u64, lacked: u64| lacked > 0 && taken.saturating_mul(2) >= lacked;
+        most_of(self.torrents + self.empty_torrents, self.lacked_torrents)
+            || most_of(self.peers, self.lacked_peers)
+            || self.lacked_torrents + self.lacked_peers == 0
+    }
+
     /// Returns how many torrents and peers that is.
     pub fn all(&self) -> u64 {
         self.torrents + self.empty_torrents + self.peers
@@ -86,7 +97,8 @@ impl Taken {
 
     /// Adds what has been taken later.
     pub fn add(&mut self, later: &Self) {
-        self.lacked += later.lacked;
+        self.lacked_torrents += later.lacked_torrents;
+        self.lacked_peers += later.lacked_peers;
         self.torrents += later.torrents;
         self.empty_torrents += later.empty_torrents;
         self.peers += later.peers;
@@ -119,7 +131,7 @@ pub(super) fn make<F: AddressFamilies>(store: &Store<F>, now: Minute, mut go_on:
     if peers > 0 {
         take_peers(store, peers, now, &mut taken, &mut go_on);
     }
-    taken.lacked = torrents + peers;
+    (taken.lacked_torrents, taken.lacked_peers) = (torrents, peers);
     taken
 }
 

@@ -147,7 +147,7 @@ fn a_tracker_that_is_full_of_honest_swarms_refuses_as_ever() {
     }
     let before = tracker.store().census();
     let taken = tracker.make_room(START, || true);
-    assert_eq!(taken, Taken { lacked: 50 + 60, ..Taken::default() });
+    assert_eq!(taken, Taken { lacked_torrents: 50, lacked_peers: 60, ..Taken::default() });
     assert_eq!(tracker.store().census(), before);
     assert_eq!(announce(&tracker, 900, v4(200, 1), Event::Update, START), Err(AnnounceError::Full));
     assert!(tracker.wants_room(), "who is refused asks for room again");
@@ -214,7 +214,8 @@ fn what_is_taken_in_several_rounds_is_added_up_and_the_names_are_bounded() {
         torrents: each,
         empty_torrents: 1,
         peers: 2,
-        lacked: 10,
+        lacked_torrents: 10,
+        lacked_peers: 0,
         networks: networks.map(|n| (Network::of([10, (n >> 8) as u8, n as u8, 0].into()), each)).collect(),
     };
     let mut taken = Taken::default();
@@ -223,7 +224,7 @@ fn what_is_taken_in_several_rounds_is_added_up_and_the_names_are_bounded() {
     taken.add(&of(7..9, 1));
     taken.add(&of(8..9, 1));
     assert_eq!((taken.torrents, taken.empty_torrents, taken.peers), (7, 3, 6));
-    assert_eq!((taken.all(), taken.lacked), (16, 30));
+    assert_eq!((taken.all(), taken.lacked_torrents), (16, 30));
     assert_eq!(taken.largest(), Some(Network::of([10, 0, 8, 0].into())));
     taken.add(&of(100..700, 1));
     assert_eq!(taken.networks.len(), MAX_NAMED);
