@@ -1,6 +1,6 @@
 //! A BitTorrent tracker that is configured at compile time: one small core, two front ends, and one module for each
-//! switch. It is the C tracker of the same name by Dirk Engling ("the original" in these pages), written anew: its command
-//! line, its configuration, its statistics and what it says to clients stay as they are known.
+//! switch. It is the C tracker of the same name by Dirk Engling ("the original" in these pages), written anew: its
+//! command line, its configuration, its statistics and what it says to clients stay as they are known.
 //!
 //! What follows is the plan of the house.
 #![doc = include_str!("architecture.md")]

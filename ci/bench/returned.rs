@@ -1,9 +1,9 @@
 //! What memory stays when peers go: resident megabytes of a tracker that is new, full, and swept afterwards.
 //!
-//! `cargo bench -p opentracker-bench --bench returned`. Two million peers, in torrents of their own and in large swarms,
-//! announced by two workers, stop or time out, all of them or nine in ten. Each case is a process of its own. Minutes
-//! are passed in. The server's sweeper is followed step by step: it sweeps, then returns what is vacant. How long the
-//! longest of these returns took bounds what a worker waits for that needs memory meanwhile.
+//! `cargo bench -p opentracker-bench --bench returned`. Two million peers, in torrents of their own and in large
+//! swarms, announced by two workers, stop or time out, all of them or nine in ten. Each case is a process of its own.
+//! Minutes are passed in. The server's sweeper is followed step by step: it sweeps, then returns what is vacant. How
+//! long the longest of these returns took bounds what a worker waits for that needs memory meanwhile.
 
 mod asked;
 mod plain;

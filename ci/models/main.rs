@@ -1,7 +1,7 @@
 //! Threads of the tracker in many orders: its own files, compiled against a `std` whose locks, atomics and threads are
 //! shuttle's. That runs one thread at a time and chooses at each of them who goes on, so that a run of a second holds
-//! more orders than a year of luck; it says when nobody can go on. What only a weaker order of memory than SeqCst allows
-//! it does not see.
+//! more orders than a year of luck; it says when nobody can go on. What only a weaker order of memory than SeqCst
+//! allows it does not see.
 //!
 //! `ci/models/run` runs all; a failure ends the program, and prints what `shuttle::replay` needs to see it again.
 #![allow(dead_code, unused_imports, missing_docs, reason = "only some of each file is looked at")]
@@ -93,7 +93,8 @@ mod stats {
     }
 }
 
-/// The files of the access list stand here by links, so that each finds the others; what is private to switches is seen here.
+/// The files of the access list stand here by links, so that each finds the others; what is private to switches is seen
+/// here.
 mod switches {
     pub mod access_list;
     pub mod lists;

@@ -44,8 +44,8 @@ impl ConnectionLimit {
     }
 
     /// Gives a connection a place. If none is free, that connection is cut off which is most in the way, and its end is
-    /// waited for: it takes as long as its worker's other connections take for a step. Where more workers wait than there
-    /// are places, who gets one is cut off for the next.
+    /// waited for: it takes as long as its worker's other connections take for a step. Where more workers wait than
+    /// there are places, who gets one is cut off for the next.
     ///
     /// # Errors
     ///

@@ -262,8 +262,8 @@ impl Places {
         }
     }
 
-    /// Returns the slot that is most in the way, of some that lie far apart: those of one flood lie side by side. Returns
-    /// `None` if all are being cut off.
+    /// Returns the slot that is most in the way, of some that lie far apart: those of one flood lie side by side.
+    /// Returns `None` if all are being cut off.
     fn worst(&mut self, now: Duration) -> Option<(Standing, usize)> {
         let len = self.slots.len();
         let compared = len.min(MAX_COMPARED);

@@ -68,8 +68,8 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         next
     }
 
-    /// Gives a connection from `from` a place, on which it is the turn of `turn` and `said` bytes of a request have come.
-    /// If there is none, another connection makes room. The connection is to be cut off when its lease ends.
+    /// Gives a connection from `from` a place, on which it is the turn of `turn` and `said` bytes of a request have
+    /// come. If there is none, another connection makes room. The connection is to be cut off when its lease ends.
     ///
     /// # Errors
     ///
@@ -131,8 +131,8 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     }
 }
 
-/// Gives way between two steps of a long reply: to other threads, so that UDP workers do not wait until the system takes
-/// the processor from this one, and then to the worker's other connections.
+/// Gives way between two steps of a long reply: to other threads, so that UDP workers do not wait until the system
+/// takes the processor from this one, and then to the worker's other connections.
 pub(super) async fn give_way() {
     thread::yield_now();
     yield_now().await;

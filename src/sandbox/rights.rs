@@ -7,8 +7,8 @@ use std::io;
 use caps::CapSet;
 use nix::sys::prctl;
 
-/// Empties the bounding set: no program that the process becomes can get a capability, whatever its file says. Needs the
-/// capability `CAP_SETPCAP`, as root has it.
+/// Empties the bounding set: no program that the process becomes can get a capability, whatever its file says. Needs
+/// the capability `CAP_SETPCAP`, as root has it.
 ///
 /// # Errors
 ///

@@ -7,8 +7,8 @@ use nix::time::{ClockId, clock_gettime};
 use crate::tracker::{Clock, Second};
 
 /// Begins with the wall clock and goes on with the time since the machine was started, in which it may have slept.
-/// Whoever sets the wall clock right while the tracker runs makes no peer older or younger; a peer that was silent while
-/// the machine slept is as old as its silence.
+/// Whoever sets the wall clock right while the tracker runs makes no peer older or younger; a peer that was silent
+/// while the machine slept is as old as its silence.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock {
     started: Instant,

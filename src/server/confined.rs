@@ -12,12 +12,13 @@ use super::jailed::Jailed;
 use super::plug::Build;
 use super::system_calls::SystemCallFilter as _;
 
-/// A tracker whose process has one thread, which can do no more than what the tracker is for. All other threads begin as
-/// it is.
+/// A tracker whose process has one thread, which can do no more than what the tracker is for. All other threads begin
+/// as it is.
 pub struct Confined<B: Build>(pub(super) Jailed<B>);
 
 impl<B: Build> Jailed<B> {
-    /// Gives up what is left of rights, capabilities and ways to new ones, and puts all that no plug needs out of reach.
+    /// Gives up what is left of rights, capabilities and ways to new ones, and puts all that no plug needs out of
+    /// reach.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Gives back to the system what the tracker has freed.
 //!
-//! glibc keeps most of it: among what is still in use, and at the ends of the heaps that each thread has. So it is asked
-//! to, once a minute. Other C libraries return memory by themselves, or have no way to be asked.
+//! glibc keeps most of it: among what is still in use, and at the ends of the heaps that each thread has. So it is
+//! asked to, once a minute. Other C libraries return memory by themselves, or have no way to be asked.
 
 /// Bytes from which on a vacant piece goes back by itself: at the end of a heap, or on its own. glibc begins with this
 /// value, and raises both bounds to as much as 64 MiB when something large is freed.

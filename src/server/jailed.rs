@@ -173,8 +173,8 @@ fn refuse_paths_of_the_original(settings: &mut Settings, directory: &Path) -> Re
     found.map_or(Ok(()), Err)
 }
 
-/// Rewrites each absolute path that leads into `directory` over a link, as one from `/var/run` leads to `/run`: it names
-/// the directory by the path that has no links in it.
+/// Rewrites each absolute path that leads into `directory` over a link, as one from `/var/run` leads to `/run`: it
+/// names the directory by the path that has no links in it.
 fn follow_links_to(directory: &Path, settings: &mut Settings) {
     settings.visit_paths_inside_root(|_, path| {
         if path.is_relative() || path.starts_with(directory) {

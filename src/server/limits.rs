@@ -11,14 +11,16 @@ use crate::tracker::{AddressFamilies, Capacity};
 const TORRENT_EXTRA: u64 = 16;
 /// Bytes that an IPv4 peer takes, with its part of the room to grow and of what growing leaves behind.
 const IPV4_PEER: u64 = 16;
-/// Bytes that an IPv6 peer takes likewise; in a dual-stack build the first one of a torrent takes an allocation of its own.
+/// Bytes that an IPv6 peer takes likewise; in a dual-stack build the first one of a torrent takes an allocation of its
+/// own.
 const IPV6_PEER: u64 = 64;
 /// Bytes that a connection with a head of the greatest length takes, the system's own buffers not counted.
 const CONNECTION: u64 = 16 << 10;
 /// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
 const OTHER_FILES: u64 = 32;
 
-/// Returns how many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the memory.
+/// Returns how many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the
+/// memory.
 pub(super) fn capacity<F: AddressFamilies>(limits: &config::LimitSettings, memory: u64) -> Capacity {
     let torrent = size_of::<Torrent<F>>() as u64 + TORRENT_EXTRA;
     let peer = if F::IPV6 { IPV6_PEER } else { IPV4_PEER };
@@ -30,8 +32,9 @@ pub(super) fn capacity<F: AddressFamilies>(limits: &config::LimitSettings, memor
     }
 }
 
-/// Returns how many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but no more
-/// than the limit of open files leaves room for beside what the workers need. Raises that limit as far as it goes.
+/// Returns how many connections to hold open: what the settings say, else as many as fit an eighth of the memory, but
+/// no more than the limit of open files leaves room for beside what the workers need. Raises that limit as far as it
+/// goes.
 pub(super) fn connections(limits: &config::LimitSettings, worker_files: usize, memory: u64) -> usize {
     let files = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,

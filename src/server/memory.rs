@@ -8,8 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use nix::sys::sysinfo::sysinfo;
 use tracing::info;
 
-/// Returns the bytes that this process may use: the least of the machine's memory and the limits of the process's control
-/// group and of all its parents, in both versions of control groups. Read while the file system is still in sight.
+/// Returns the bytes that this process may use: the least of the machine's memory and the limits of the process's
+/// control group and of all its parents, in both versions of control groups. Read while the file system is still in
+/// sight.
 pub(super) fn usable() -> u64 {
     let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total());
     match limit(Path::new("/")) {
@@ -30,7 +31,8 @@ fn limit(root: &Path) -> Option<u64> {
     mounts.filter_map(|mount| mount.limit(root, groups.lines().find_map(|line| mount.version.group(line))?)).min()
 }
 
-/// Where the groups that account memory are mounted. A machine may have both versions (`hybrid`), of which one accounts it.
+/// Where the groups that account memory are mounted. A machine may have both versions (`hybrid`), of which one accounts
+/// it.
 #[derive(Debug, PartialEq)]
 struct Mount {
     version: Version,
@@ -87,8 +89,9 @@ impl Version {
         is_it.then_some(group)
     }
 
-    /// Returns the limit that a group's directory tells; `None` if it sets none (`max`) or has no such file. Version 1 has a
-    /// huge number for none, and knows the least limit of all parents, those that a container does not see included.
+    /// Returns the limit that a group's directory tells; `None` if it sets none (`max`) or has no such file. Version 1
+    /// has a huge number for none, and knows the least limit of all parents, those that a container does not see
+    /// included.
     fn limit(self, group: &Path) -> Option<u64> {
         let read = |name| fs::read_to_string(group.join(name)).ok();
         let number = |text: &str| text.trim().parse::<u64>().ok();
@@ -105,7 +108,8 @@ impl Version {
     }
 }
 
-/// Returns a path as it is, from the kernel's notation: spaces, line breaks and backslashes are three octal digits each.
+/// Returns a path as it is, from the kernel's notation: spaces, line breaks and backslashes are three octal digits
+/// each.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;

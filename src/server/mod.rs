@@ -1,8 +1,8 @@
 //! Start-up and shutdown. Each stage is a type, and only the stage before can make it:
 //!
 //! [`Settings`] -> [`Bound`] (sockets and plugs opened, privileged ports included) -> [`Jailed`] (root given up, for
-//! good) -> [`Confined`] (only what is needed is left) -> [`Running`] (threads started). What must happen as root cannot
-//! be forgotten, and what must not cannot happen.
+//! good) -> [`Confined`] (only what is needed is left) -> [`Running`] (threads started). What must happen as root
+//! cannot be forgotten, and what must not cannot happen.
 
 mod bound;
 mod clock;

@@ -70,8 +70,8 @@ impl Threads {
         })
     }
 
-    /// Starts the thread that forgets, once a minute, who has been silent for too long, makes room when it runs short, and
-    /// gives back the memory.
+    /// Starts the thread that forgets, once a minute, who has been silent for too long, makes room when it runs short,
+    /// and gives back the memory.
     pub(super) fn sweep<F: Flavour>(
         &mut self,
         tracker: Arc<Tracker<F>>,

@@ -83,8 +83,8 @@ impl<T: Default, const BLOCK: usize> Blocks<T, BLOCK> {
         Some(removed)
     }
 
-    /// Gives back what an emptied vector still holds, and the list of blocks if less than a quarter of it is in use. What
-    /// a block stands on is at most a page or two: one for each shard would keep as many pages of an emptied heap.
+    /// Gives back what an emptied vector still holds, and the list of blocks if less than a quarter of it is in use.
+    /// What a block stands on is at most a page or two: one for each shard would keep as many pages of an emptied heap.
     pub(super) fn shrink(&mut self) {
         if self.len == 0 {
             *self = Self::default();

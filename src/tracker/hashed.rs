@@ -103,7 +103,8 @@ impl<P: Peer> Hashed<P> {
         }
     }
 
-    /// Returns the peers and their tally, which is made if there is none yet; none while all peers are looked at sooner.
+    /// Returns the peers and their tally, which is made if there is none yet; none while all peers are looked at
+    /// sooner.
     fn tallied(&mut self, key: &HashKey, limit: AddressLimit) -> (&Tables<P>, Option<&mut Tally<P>>) {
         let Self { tables, tally } = self;
         if tally.is_none() && tables.counts().peers() >= MIN_TALLIED {

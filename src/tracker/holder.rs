@@ -1,5 +1,5 @@
-//! Whom it is counted for what strangers take: peers of a torrent, errors over UDP, places of connections, seats of full
-//! scrapes.
+//! Whom it is counted for what strangers take: peers of a torrent, errors over UDP, places of connections, seats of
+//! full scrapes.
 
 use std::net::IpAddr;
 

@@ -146,10 +146,10 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
-    /// Makes a tenth of `limits.torrents` and of `limits.peers` free, as far as anybody holds too much, and returns what
-    /// has been taken: see [`room`]. To be called when room has run short ([`Self::wants_room`]), by the thread that
-    /// sweeps. Locks one shard at a time, for a bounded number of peers, and calls `go_on` after each time: if that
-    /// returns false, it ends.
+    /// Makes a tenth of `limits.torrents` and of `limits.peers` free, as far as anybody holds too much, and returns
+    /// what has been taken: see [`room`]. To be called when room has run short ([`Self::wants_room`]), by the thread
+    /// that sweeps. Locks one shard at a time, for a bounded number of peers, and calls `go_on` after each time: if
+    /// that returns false, it ends.
     pub fn make_room(&self, now: Minute, go_on: impl FnMut() -> bool) -> Taken {
         self.store.shortage().hear();
         let taken = room::make(&self.store, now, go_on);

@@ -126,8 +126,8 @@ impl<P: Peer> Table<P> {
         Some(removed)
     }
 
-    /// Removes the expired peers among the `budget` slots from `from` on, and calls `removed` with each. Returns the slot
-    /// to go on from; `None` at the end.
+    /// Removes the expired peers among the `budget` slots from `from` on, and calls `removed` with each. Returns the
+    /// slot to go on from; `None` at the end.
     ///
     /// An expired peer is overlooked only if the table changes between two portions; the next sweep finds it.
     pub fn expire(

@@ -15,9 +15,10 @@ const CELLS: usize = 4096;
 /// Counts the errors that each address (of IPv6: each network of 64 bits) is sent in each second of the clock, over all
 /// workers, and says when there have been enough.
 ///
-/// Which cell an address has is decided by a hash under a secret key, anew in each second. Addresses that happen to have
-/// the same one share what each could have alone, for that second. So nobody can spend what another address has coming,
-/// but by chance: errors that go to so many addresses that most cells are used up are more than a machine sends.
+/// Which cell an address has is decided by a hash under a secret key, anew in each second. Addresses that happen to
+/// have the same one share what each could have alone, for that second. So nobody can spend what another address has
+/// coming, but by chance: errors that go to so many addresses that most cells are used up are more than a machine
+/// sends.
 ///
 /// It is asked on behalf of errors alone. Cells are shared by the workers without a lock; one that is used up is only
 /// read, so a flood from one address does not have them wait for each other.

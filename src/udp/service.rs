@@ -152,8 +152,8 @@ impl<F: Flavour> Service<F> {
         None
     }
 
-    /// Answers a datagram of `len` bytes with a wrong connection id by an error that is no longer, unless the address has
-    /// been sent enough of them. Returns its length.
+    /// Answers a datagram of `len` bytes with a wrong connection id by an error that is no longer, unless the address
+    /// has been sent enough of them. Returns its length.
     #[cold]
     fn refuse_unproved(
         &self,

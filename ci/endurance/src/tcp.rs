@@ -15,8 +15,8 @@ pub fn connect(ip: Ipv4Addr, to: SocketAddr, timeout: Duration) -> io::Result<Tc
     Ok(socket.into())
 }
 
-/// Begins to open a connection that nobody waits for, of which the system buffers so few bytes for its reader if that is
-/// given.
+/// Begins to open a connection that nobody waits for, of which the system buffers so few bytes for its reader if that
+/// is given.
 pub fn begin(ip: Ipv4Addr, to: SocketAddr, buffer: Option<usize>) -> io::Result<TcpStream> {
     let socket = bound(ip)?;
     if let Some(buffer) = buffer {

@@ -1,8 +1,8 @@
 //! Pages whose torrents stand in the order of their info hashes, as bencode wants the keys of a dictionary (BEP 3).
 //!
 //! The store keeps torrents in no order. So a page is made range by range, each gathered in a walk of its own over all
-//! torrents, as large as there is room for. The ranges meet: a torrent that is there from the first piece to the last is
-//! named once. Its numbers are those of the moment in which the walk passed it.
+//! torrents, as large as there is room for. The ranges meet: a torrent that is there from the first piece to the last
+//! is named once. Its numbers are those of the moment in which the walk passed it.
 
 use crate::http::request::RequestTime;
 use crate::http::stream::Stream;

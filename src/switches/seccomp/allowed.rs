@@ -1,5 +1,5 @@
-//! The system calls that a tracker makes once it is confined, as the C library and the standard library make them: those
-//! that `ci/syscalls` sees with glibc, and what musl and older kernels have in their place.
+//! The system calls that a tracker makes once it is confined, as the C library and the standard library make them:
+//! those that `ci/syscalls` sees with glibc, and what musl and older kernels have in their place.
 //!
 //! None of them starts a program, makes memory executable, opens a file to write it, makes a socket or gains a right.
 

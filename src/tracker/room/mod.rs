@@ -18,9 +18,9 @@
 //! it, unless it has moved to where one was forgotten; so those who stand last count as the youngest. While somebody
 //! adds many in little time, they are.
 //!
-//! It takes three walks: one finds the networks that may hold more than their share, one counts exactly what these hold,
-//! and one takes. Together they need 256 KiB, whatever the size of the tracker. Meanwhile announces go on; what changes
-//! between two walks is overlooked until the next time.
+//! It takes three walks: one finds the networks that may hold more than their share, one counts exactly what these
+//! hold, and one takes. Together they need 256 KiB, whatever the size of the tracker. Meanwhile announces go on; what
+//! changes between two walks is overlooked until the next time.
 //!
 //! - `network`: what a network is. `candidates`: finds the large ones. `quotas`: how many of whom.
 //!
@@ -118,8 +118,8 @@ impl Taken {
     }
 }
 
-/// Makes a tenth of the torrents and of the peers free, as far as the order above goes. Locks one shard at a time, for a
-/// bounded number of torrents and peers, and calls `go_on` after each time: if that returns false, it ends.
+/// Makes a tenth of the torrents and of the peers free, as far as the order above goes. Locks one shard at a time, for
+/// a bounded number of torrents and peers, and calls `go_on` after each time: if that returns false, it ends.
 pub(super) fn make<F: AddressFamilies>(store: &Store<F>, now: Minute, mut go_on: impl FnMut() -> bool) -> Taken {
     let mut taken = Taken::default();
     store.gather_unused_room();

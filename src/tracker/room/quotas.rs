@@ -22,8 +22,8 @@ impl Ranks {
         }
     }
 
-    /// Ends the count. Of all together at most `most` are to go, those of the highest ranks first. Returns how many that
-    /// is.
+    /// Ends the count. Of all together at most `most` are to go, those of the highest ranks first. Returns how many
+    /// that is.
     pub(super) fn allot(&mut self, most: u64) -> u64 {
         let mut left = most;
         for rank in (0..self.0.len()).rev() {

@@ -10,8 +10,8 @@ use crate::tracker::peer::PeerState;
 
 use super::{Cursor, Store, Torrent};
 
-/// Where a torrent stands in its shard. What came later stands behind what came before, unless it has moved to where one
-/// was forgotten.
+/// Where a torrent stands in its shard. What came later stands behind what came before, unless it has moved to where
+/// one was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// How many torrents stand before it.
@@ -38,8 +38,8 @@ impl Fate {
 
 impl<F: AddressFamilies> Store<F> {
     /// Asks of each torrent from `cursor` on whether it goes. Goes over about `budget` torrents and peers, of which it
-    /// takes no more than `most_peers` into account for each torrent. Locks one shard. Returns where to go on; `None` at
-    /// the end.
+    /// takes no more than `most_peers` into account for each torrent. Locks one shard. Returns where to go on; `None`
+    /// at the end.
     ///
     /// What goes is forgotten whole, with its peers and its downloads. Room that a shard has not used goes back to the
     /// pool.
@@ -122,7 +122,8 @@ impl<F: AddressFamilies> Store<F> {
         self.next_shard(cursor)
     }
 
-    /// Has every shard give the pools back what it has taken and not used. Locks all 1,024 of them, one after the other.
+    /// Has every shard give the pools back what it has taken and not used. Locks all 1,024 of them, one after the
+    /// other.
     pub fn gather_unused_room(&self) {
         for shard in &self.shards {
             let state = &mut *shard.lock();

@@ -16,7 +16,8 @@ tests![
     limits_that_are_not_set_follow_from_the_memory_of_the_control_group,
 ];
 
-/// A control group with a limit, and one in it without a limit of its own, where the tracker runs. Removed when dropped.
+/// A control group with a limit, and one in it without a limit of its own, where the tracker runs. Removed when
+/// dropped.
 struct Group(PathBuf);
 
 impl Group {

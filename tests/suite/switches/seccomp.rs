@@ -1,7 +1,7 @@
 //! `seccomp`: the kernel refuses the system calls that the tracker does not make.
 //!
-//! What is refused, the unit tests of the filter say. That nothing is which is needed, all tests of a build with it say:
-//! the filter is on unless the configuration says otherwise.
+//! What is refused, the unit tests of the filter say. That nothing is which is needed, all tests of a build with it
+//! say: the filter is on unless the configuration says otherwise.
 
 use std::fs;
 

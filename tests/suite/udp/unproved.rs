@@ -26,7 +26,8 @@ fn limited(errors: &str) -> Tracker {
     Start::loopback().config(&format!("listen.udp.workers 4\nlimits.udp_errors_per_address {errors}\n")).run()
 }
 
-/// Sends so many datagrams with a wrong id, few enough for the socket that receives them. Returns how many are answered.
+/// Sends so many datagrams with a wrong id, few enough for the socket that receives them. Returns how many are
+/// answered.
 fn errors(client: &Client, wrong: u32) -> u32 {
     for transaction in 0..wrong {
         client.send(&Announce::leecher(info_hash(0), 1).packet(client.id ^ 1, transaction));

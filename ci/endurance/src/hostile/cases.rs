@@ -42,8 +42,8 @@ pub(crate) struct Limits {
     connections: Option<u64>,
 }
 
-/// All attacks, `scale` times as large as is promised. Connections are as many at every scale, for a shorter time; fewer,
-/// if `files` may not be open at a time.
+/// All attacks, `scale` times as large as is promised. Connections are as many at every scale, for a shorter time;
+/// fewer, if `files` may not be open at a time.
 pub(crate) fn all(scale: f64, files: u64) -> Vec<Case> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 10^8")]
     let times = |count: f64, least: f64| (count * scale).max(least) as u64;

@@ -1,5 +1,5 @@
-//! Loads a tracker in all ways at once for some minutes, and then compares what it knows, holds and has logged with what
-//! it should. `ci/soak` builds and starts it; its head says how it is used, and what has to hold.
+//! Loads a tracker in all ways at once for some minutes, and then compares what it knows, holds and has logged with
+//! what it should. `ci/soak` builds and starts it; its head says how it is used, and what has to hold.
 
 mod load;
 mod memory;

@@ -13,7 +13,8 @@ const STEP: u64 = 2 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Samples(Vec<(Duration, u64)>);
 
-/// The memory at two moments, in bytes: where the second half begins, and at its end. Each is the middle of a tenth of it.
+/// The memory at two moments, in bytes: where the second half begins, and at its end. Each is the middle of a tenth of
+/// it.
 struct Half {
     first: u64,
     last: u64,
