@@ -19,8 +19,8 @@ use super::select::Slots;
 /// keeps beside each block counts for little.
 const BLOCK: usize = 256;
 
-/// What the length of the last of several blocks is a multiple of.
-const STEP: usize = BLOCK / 4;
+/// Slots that a large table's number of them is a multiple of.
+const MAX_STEP: usize = BLOCK / 4;
 
 /// Slots that are prefetched, from a peer's home on: most peers stand within them.
 const PREFETCHED: usize = 8;
@@ -249,11 +249,12 @@ impl<P: Peer> Slots<P> for Table<P> {
     }
 }
 
-/// Returns how many slots a table of `len` peers gets: an eighth more than that, and four. One of several blocks gets a
-/// few more, so that the last blocks of many tables have few sizes, and what one gives back fits another.
+/// Returns how many slots a table of `len` peers gets: an eighth more than that, and a few. The number is a multiple of
+/// about a thirty-second of itself, so that the last blocks of many tables have few sizes, and what one gives back fits
+/// another.
 fn slots_for(len: usize) -> usize {
     let slots = len * 9 / 8 + 4;
-    if slots > BLOCK { slots.next_multiple_of(STEP) } else { slots }
+    slots.next_multiple_of((slots / 32).next_power_of_two().min(MAX_STEP))
 }
 
 #[cfg(test)]
@@ -346,7 +347,7 @@ mod tests {
         let mut table = Table::<PeerV4>::with_room_for(0);
         for n in 0..5_000 {
             table.insert(&key, endpoint(n));
-            assert!(table.slots() * 8 < table.len() * 9 + 8 * (STEP + 12), "{} for {n}", table.slots());
+            assert!(table.slots() * 8 < table.len() * 9 + 8 * (MAX_STEP + 12), "{} for {n}", table.slots());
         }
         for n in 0..4_990 {
             table.remove(&key, &endpoint(n));

@@ -227,5 +227,5 @@ fn every_peer_of_a_large_swarm_is_about_as_likely_though_the_requester_comes_aft
     }
     // 200 times each on average. A table has vacant slots, so that some stand in less dense places than others.
     assert_eq!(times.len(), 600);
-    assert!(times.values().all(|&n| (100..300).contains(&n)), "{:?}", times.values());
+    assert!(times.values().all(|&n| (100..320).contains(&n)), "{:?}", times.values());
 }
