@@ -214,7 +214,7 @@ fn every_peer_of_a_large_swarm_is_about_as_likely_though_the_requester_comes_aft
     (1..=600).for_each(|n| upsert(&mut swarm, n, n % 3 == 0));
     let mut times = BTreeMap::new();
     let mut out = [0; 50 * 6 + PeerBuffer::SPARE];
-    for _ in 0..2_400 {
+    for _ in 0..24_000 {
         let plan = Plan::draw(&mut rng);
         swarm.prefetch_peers(&key, &peer(0), Preference::Any, &plan, 50);
         upsert(&mut swarm, 0, false);
@@ -225,7 +225,7 @@ fn every_peer_of_a_large_swarm_is_about_as_likely_though_the_requester_comes_aft
         }
         swarm.remove(&key, &peer(0));
     }
-    // 200 times each on average. A table has vacant slots, so that some stand in less dense places than others.
+    // 2,000 times each on average. A table has vacant slots, so that some stand in less dense places than others.
     assert_eq!(times.len(), 600);
-    assert!(times.values().all(|&n| (100..320).contains(&n)), "{:?}", times.values());
+    assert!(times.values().all(|&n| (1000..3000).contains(&n)), "{:?}", times.values());
 }
