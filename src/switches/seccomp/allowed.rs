@@ -179,14 +179,9 @@ pub(super) const TO_READ_FILES: &[Allowed] = &[
     Allowed::any(libc::SYS_readlink),
 ];
 
-/// What reads and writes a file, and puts it in the place of another.
+/// What writes a file, and puts it in the place of another, beside what reads one.
 pub(super) const TO_WRITE_FILES: &[Allowed] = &[
     Allowed::any(libc::SYS_openat),
-    Allowed::any(libc::SYS_statx),
-    Allowed::any(libc::SYS_newfstatat),
-    Allowed::any(libc::SYS_readlinkat),
-    Allowed::any(libc::SYS_fadvise64),
-    Allowed::any(libc::SYS_pread64),
     Allowed::any(libc::SYS_pwrite64),
     Allowed::any(libc::SYS_ftruncate),
     Allowed::any(libc::SYS_fallocate),
@@ -201,12 +196,6 @@ pub(super) const TO_WRITE_FILES: &[Allowed] = &[
     Allowed::any(38),
     #[cfg(target_arch = "x86_64")]
     Allowed::any(libc::SYS_open),
-    #[cfg(target_arch = "x86_64")]
-    Allowed::any(libc::SYS_stat),
-    #[cfg(target_arch = "x86_64")]
-    Allowed::any(libc::SYS_lstat),
-    #[cfg(target_arch = "x86_64")]
-    Allowed::any(libc::SYS_readlink),
     #[cfg(target_arch = "x86_64")]
     Allowed::any(libc::SYS_rename),
     #[cfg(target_arch = "x86_64")]

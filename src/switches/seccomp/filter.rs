@@ -31,7 +31,7 @@ fn rules(needs: &Needs) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Error> {
     let mut rules = BTreeMap::<c_long, Vec<SeccompRule>>::new();
     let lists = [
         (true, allowed::ALWAYS),
-        (needs.opens_files() && !needs.writes_files(), allowed::TO_READ_FILES),
+        (needs.opens_files(), allowed::TO_READ_FILES),
         (needs.writes_files(), allowed::TO_WRITE_FILES),
         (needs.connects(), allowed::TO_CONNECT),
     ];
