@@ -73,7 +73,7 @@ pub(crate) fn assert_served(server: SocketAddr, from: IpAddr) {
     let target = announce_target(0, "port=1");
     let mut kept = open();
     for _ in 0..5 {
-        open().ask_last(request(&target, "").as_bytes()).bencode();
+        assert_served_at_once(server, from);
         let whole = request(&target, "");
         let (one, other) = whole.split_at(40);
         let mut in_pieces = open();
@@ -83,6 +83,13 @@ pub(crate) fn assert_served(server: SocketAddr, from: IpAddr) {
         in_pieces.send(other);
         in_pieces.last_reply().bencode();
     }
+}
+
+/// A client that announces with a request in one piece is answered.
+#[track_caller]
+pub(crate) fn assert_served_at_once(server: SocketAddr, from: IpAddr) {
+    let target = announce_target(0, "port=1");
+    Connection::open_from(from, server).ask_last(request(&target, "").as_bytes()).bencode();
 }
 
 fn without_pressure_nobody_is_closed() {
