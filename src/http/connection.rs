@@ -78,7 +78,7 @@ impl<F: Flavour> OpenConnection<F> {
     pub(super) fn turn(&self) -> Turn {
         match &self.reply {
             Some(Reply { client: Some(_), .. }) => Turn::Ours,
-            Some(_) => Turn::Take,
+            Some(_) => Turn::Read,
             None => Turn::Ask,
         }
     }

@@ -28,8 +28,8 @@ pub(super) enum Turn {
     Ours,
     /// A proxy's, which has nothing to ask at the time.
     Proxy,
-    /// The client's, to take what was sent.
-    Take,
+    /// The client's, to read what was sent.
+    Read,
     /// The client's, to ask: it is silent, trickles, or is idle between two requests.
     Ask,
 }
@@ -62,7 +62,7 @@ impl Activity {
         let turn = match packed & 3 {
             0 => Turn::Ours,
             1 => Turn::Proxy,
-            2 => Turn::Take,
+            2 => Turn::Read,
             _ => Turn::Ask,
         };
         (turn, packed >> SINCE_SHIFT, (packed & SAID_MASK) >> SAID_SHIFT)
@@ -103,7 +103,7 @@ impl Standing {
         let weight = match turn {
             // Who has waited for longest is nearly there: whoever began last has cost least.
             Turn::Ours => u64::MAX - waited,
-            Turn::Take => waited,
+            Turn::Read => waited,
             // A byte counts as a millisecond: a head that comes at once counts, one that trickles does not.
             Turn::Proxy | Turn::Ask => waited.saturating_sub(said),
         };

@@ -159,7 +159,7 @@ impl<F: HttpFlavour, C: Clock> ConnectionPermit<F, C> {
 
     /// Says that the client does not take what is sent to it.
     pub(super) fn awaits_reader(&self) {
-        self.place.activity().set(Turn::Take, self.worker.uptime(time::Instant::now()), 0);
+        self.place.activity().set(Turn::Read, self.worker.uptime(time::Instant::now()), 0);
     }
 
     /// Says that the client waits for us.

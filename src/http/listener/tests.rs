@@ -207,7 +207,7 @@ fn who_would_only_wait_for_us_gives_way_to_all_for_whom_we_work_and_is_told_to_c
     run(false, async {
         let worker = worker(fancy(vec![vec![b'x'; 10]; 3]), &ConnectionLimit::new(1, usize::MAX));
         let (listener, address) = listener();
-        for (other, is_refused) in [(Turn::Ours, true), (Turn::Take, false), (Turn::Ask, false)] {
+        for (other, is_refused) in [(Turn::Ours, true), (Turn::Read, false), (Turn::Ask, false)] {
             let (permit, mut lease_end) = worker.permit(address.ip(), other, 0).await.unwrap();
             let mut client = TcpStream::connect(address).await.unwrap();
             client.write_all(b"GET /scrape HTTP/1.1\r\n\r\n").await.unwrap();

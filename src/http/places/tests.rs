@@ -57,7 +57,7 @@ fn what_goes_on_is_told_whole() {
     for (turn, since, said, expected) in [
         (Turn::Ours, 0, 0, 0),
         (Turn::Ask, 1, 1, 1),
-        (Turn::Take, 10_000_000_000, 8192, 8192),
+        (Turn::Read, 10_000_000_000, 8192, 8192),
         (Turn::Proxy, 5, 65_535, 65_535),
         (Turn::Ask, 5, usize::MAX >> 2, 65_535),
     ] {
@@ -65,8 +65,8 @@ fn what_goes_on_is_told_whole() {
         assert_eq!(activity.get(), (turn, since, expected));
         activity.set_said(7);
         assert_eq!(activity.get(), (turn, since, 7));
-        activity.set(Turn::Take, Duration::from_millis(9), 8);
-        assert_eq!(activity.get(), (Turn::Take, 9, 8));
+        activity.set(Turn::Read, Duration::from_millis(9), 8);
+        assert_eq!(activity.get(), (Turn::Read, 9, 8));
     }
 }
 
@@ -75,8 +75,8 @@ fn of_one_address_who_has_said_least_makes_room_and_who_is_in_a_request_last() {
     let connections = [
         (Some(1), (Turn::Ours, 20_000, 0)),
         (Some(1), (Turn::Ours, 10_000, 0)),
-        (Some(1), (Turn::Take, 20_000, 0)),
-        (Some(1), (Turn::Take, 29_000, 0)),
+        (Some(1), (Turn::Read, 20_000, 0)),
+        (Some(1), (Turn::Read, 29_000, 0)),
         (Some(1), (Turn::Ask, 5, 0)),
         (Some(1), (Turn::Ask, 10_000, 0)),
         // A trickle counts little, a head that is nearly whole counts.
@@ -88,8 +88,8 @@ fn of_one_address_who_has_said_least_makes_room_and_who_is_in_a_request_last() {
 
 #[test]
 fn the_address_that_holds_most_makes_room_first_whatever_it_does() {
-    let (idle, taking) = ((Turn::Ask, 20_000, 0), (Turn::Take, 1, 0));
-    let connections = [(Some(1), idle), (Some(2), taking), (Some(2), taking), (Some(2), idle), (Some(3), idle)];
+    let (idle, reading) = ((Turn::Ask, 20_000, 0), (Turn::Read, 1, 0));
+    let connections = [(Some(1), idle), (Some(2), reading), (Some(2), reading), (Some(2), idle), (Some(3), idle)];
     let order = order(5, &connections);
     assert_eq!(order[0], 3);
     assert!([1, 2].contains(&order[1]), "{order:?}");
@@ -97,9 +97,9 @@ fn the_address_that_holds_most_makes_room_first_whatever_it_does() {
 
 #[test]
 fn below_its_share_no_address_holds_too_many() {
-    let (idle, taking) = ((Turn::Ask, 20_000, 0), (Turn::Take, 1, 0));
-    assert_eq!(order(64 * 2, &[(Some(1), idle), (Some(2), taking), (Some(2), taking)])[0], 0);
-    let crowd = [(Some(1), idle), (Some(2), taking), (Some(2), taking), (Some(2), taking)];
+    let (idle, reading) = ((Turn::Ask, 20_000, 0), (Turn::Read, 1, 0));
+    assert_eq!(order(64 * 2, &[(Some(1), idle), (Some(2), reading), (Some(2), reading)])[0], 0);
+    let crowd = [(Some(1), idle), (Some(2), reading), (Some(2), reading), (Some(2), reading)];
     assert_ne!(order(64 * 2, &crowd)[0], 0);
 }
 
@@ -111,13 +111,13 @@ fn a_proxys_connections_are_not_counted_until_a_client_has_them() {
         pooled(1),
         (None, (Turn::Ours, 1, 0)),
         (Some(1), (Turn::Ask, 1, 0)),
-        (Some(2), (Turn::Take, 1, 0)),
+        (Some(2), (Turn::Read, 1, 0)),
         (Some(3), (Turn::Ours, 1, 0)),
     ];
     assert_eq!(order(6, &connections)[..4], [3, 4, 0, 1]);
 
     let mut places = Places::new(4, usize::MAX);
-    let mut brought: Vec<_> = (0..4).map(|_| enter(&mut places, None, (Turn::Take, 1, 0))).collect();
+    let mut brought: Vec<_> = (0..4).map(|_| enter(&mut places, None, (Turn::Read, 1, 0))).collect();
     let to = [1, 2, 2, 3];
     brought.iter().zip(to).for_each(|(connection, to)| places.hand_over(connection.slot, Some(holder(to)), NOW));
     places.make_room(None, &activity((Turn::Ask, 0, 0)), NOW).unwrap();
@@ -141,7 +141,7 @@ fn who_would_only_wait_for_us_gives_way_to_those_for_whom_we_work() {
     assert_eq!(tell(&[1, 1, 2], Some(2), Turn::Ours), Err(NoRoom), "it would hold as many");
     assert_eq!(tell(&[1, 1, 2], Some(3), Turn::Ours), Ok(()), "another address has more");
     assert_eq!(tell(&[1, 2], Some(1), Turn::Ask), Ok(()));
-    assert_eq!(tell(&[1, 2], Some(1), Turn::Take), Ok(()));
+    assert_eq!(tell(&[1, 2], Some(1), Turn::Read), Ok(()));
     assert_eq!(tell(&[], Some(1), Turn::Ours), Ok(()), "all are being cut off");
 }
 
@@ -167,9 +167,9 @@ fn an_address_with_as_many_as_it_may_have_makes_room_for_itself() {
 #[test]
 fn among_many_those_of_an_address_that_holds_too_many_are_found() {
     let mut places = Places::new(10_000, usize::MAX);
-    let taking = (Turn::Take, 1, 0);
-    let mut good: Vec<_> = (0..5000_u16).map(|n| enter(&mut places, Some((n % 100) as u8), taking)).collect();
-    let mut bad: Vec<_> = (0..5000).map(|_| enter(&mut places, Some(150), taking)).collect();
+    let reading = (Turn::Read, 1, 0);
+    let mut good: Vec<_> = (0..5000_u16).map(|n| enter(&mut places, Some((n % 100) as u8), reading)).collect();
+    let mut bad: Vec<_> = (0..5000).map(|_| enter(&mut places, Some(150), reading)).collect();
     let cut_off = |connections: &mut Vec<Connection>| {
         connections.iter_mut().map(|connection| usize::from(connection.lease_end.has_come())).sum::<usize>()
     };
@@ -185,7 +185,7 @@ fn among_many_those_of_an_address_that_holds_too_many_are_found() {
 }
 
 fn doing() -> impl Strategy<Value = Doing> {
-    let turn = prop_oneof![Just(Turn::Ours), Just(Turn::Take), Just(Turn::Ask)];
+    let turn = prop_oneof![Just(Turn::Ours), Just(Turn::Read), Just(Turn::Ask)];
     (turn, 0..40_u64, 0..20_usize)
 }
 
