@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use nix::sys::socket::{MsgFlags, recv, send};
 use tokio::io::Interest;
@@ -14,8 +15,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::byte_stream::ByteStream;
 
-/// A socket that listens, known to the event loop.
-pub struct Listener(AsyncFd<TcpListener>);
+/// A socket that listens, known to the event loop until this is dropped. It listens for as long as anybody holds it: who
+/// comes meanwhile waits until another event loop knows of it.
+pub struct Listener(AsyncFd<Arc<TcpListener>>);
 
 impl Listener {
     /// Makes a socket known to the event loop in whose context this is called. The socket does not block.
@@ -27,7 +29,7 @@ impl Listener {
         deprecated,
         reason = "its successor is unsafe, for types whose descriptor may change: that of a listener stays"
     )]
-    pub fn new(listener: TcpListener) -> io::Result<Self> {
+    pub fn new(listener: Arc<TcpListener>) -> io::Result<Self> {
         AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
     }
 
@@ -38,7 +40,7 @@ impl Listener {
 
     /// Waits for the next connection. Other tasks have their turn even when there is always one more.
     pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.async_io(Interest::READABLE, TcpListener::accept).await
+        self.0.async_io(Interest::READABLE, |listener| listener.accept()).await
     }
 }
 

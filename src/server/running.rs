@@ -128,11 +128,11 @@ impl<B: Build> Running<B> {
 }
 
 /// Regroups the sockets of all addresses: returns for each worker its socket of every address.
-fn by_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<TcpListener>> {
+fn by_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<Arc<TcpListener>>> {
     let mut workers = Vec::new();
     for listener in addresses {
         workers.resize_with(listener.sockets.len().max(workers.len()), Vec::new);
-        workers.iter_mut().zip(listener.sockets).for_each(|(worker, socket)| worker.push(socket));
+        workers.iter_mut().zip(listener.sockets).for_each(|(worker, socket)| worker.push(Arc::new(socket)));
     }
     workers
 }

@@ -43,10 +43,10 @@ impl Threads {
         self.spawn("udp", move |stop| udp::run(&driver, service, clock, &stop))
     }
 
-    /// Starts a worker that answers what comes to its TCP sockets.
+    /// Starts a worker that answers what comes to its TCP sockets. They listen until the last who holds them is gone.
     pub(super) fn answer_http<F: HttpFlavour>(
         &mut self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Arc<TcpListener>>,
         service: http::Service<F>,
         clock: MonotonicClock,
         connection_limit: Arc<http::ConnectionLimit>,

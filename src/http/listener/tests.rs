@@ -33,10 +33,15 @@ impl Wrapper for Idle {
 
 const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
 
-fn listener() -> (Listener, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+fn listening() -> (Arc<TcpListener>, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
+    (Arc::new(listener), address)
+}
+
+fn listener() -> (Listener, SocketAddr) {
+    let (listener, address) = listening();
     (Listener::new(listener).unwrap(), address)
 }
 
@@ -246,6 +251,35 @@ fn a_listener_serves_until_it_is_told_to_stop() {
         assert!(reply.contains("\r\nConnection: keep-alive\r\n"), "and yet it is closed");
         assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
     });
+}
+
+#[test]
+fn who_comes_while_nobody_serves_a_listener_is_answered_by_the_next_who_does() {
+    let (listening, address) = listening();
+    let mut waiting = Vec::new();
+    for round in 0..3 {
+        run(false, async {
+            let worker = worker(plain(), &ConnectionLimit::new(9, usize::MAX));
+            let stop = StopToken::default();
+            let listener = Listener::new(Arc::clone(&listening)).unwrap();
+            let served = spawn_local(serve(listener, worker, stop.clone()));
+            for client in waiting.drain(..) {
+                let mut client = TcpStream::from_std(client).unwrap();
+                let mut reply = String::new();
+                client.read_to_string(&mut reply).await.unwrap();
+                assert!(reply.starts_with("HTTP/1.1 404"), "{round}: {reply}");
+            }
+            let reply = reply(TcpStream::connect(address).await.unwrap()).await;
+            assert!(reply.starts_with("HTTP/1.1 404"), "{round}: {reply}");
+            stop.stop();
+            served.await.unwrap();
+            for _ in 0..3 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                client.write_all(REQUEST).await.unwrap();
+                waiting.push(client.into_std().unwrap());
+            }
+        });
+    }
 }
 
 #[test]
