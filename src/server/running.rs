@@ -90,7 +90,7 @@ impl<B: Build> Confined<B> {
             info!("listening on udp {}", listener.address);
             for driver in listener.sockets {
                 let service = udp::Service::new(Arc::clone(&tracker), ids.clone(), counters.for_worker(), new_rng()?);
-                threads.answer_udp(driver, service.with_error_limit(error_limit.clone()), clock)?;
+                threads.answer_udp(Arc::new(driver), service.with_error_limit(error_limit.clone()), clock)?;
             }
         }
         let connection_limit =

@@ -32,15 +32,15 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts a worker that answers what one driver brings over UDP.
+    /// Starts a worker that answers what one driver brings over UDP. When it has ended, whoever else holds the driver can
+    /// start another.
     pub(super) fn answer_udp<F: Flavour>(
         &mut self,
-        driver: impl udp::Driver,
+        driver: Arc<impl udp::Driver>,
         service: udp::Service<F>,
         clock: impl Clock,
     ) -> Result<(), StartError> {
-        self.stop.wake_with(driver.waker());
-        self.spawn("udp", move |stop| udp::run(&driver, service, clock, &stop))
+        self.spawn("udp", move |stop| udp::run(&*driver, service, clock, &stop))
     }
 
     /// Starts a worker that answers what comes to its TCP sockets. They listen until the last who holds them is gone.

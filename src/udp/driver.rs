@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tracing::warn;
@@ -10,6 +11,7 @@ use crate::log::Complaints;
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
+use super::interrupt;
 use super::service::{Question, Service};
 
 /// How long to wait after an error that is not a datagram's own, such as a machine without memory.
@@ -22,23 +24,21 @@ pub trait UdpFlavour: Flavour {
 }
 
 /// Exchanges datagrams with the network for one worker, in batches. [`run`] calls [`receive`](Self::receive),
-/// [`answer`](Self::answer) and [`send`](Self::send) in turn.
-pub trait Driver: Send + 'static {
+/// [`answer`](Self::answer) and [`send`](Self::send) in turn. When a worker has ended, another can begin with the same
+/// driver; its descriptor is what another process needs to go on in its place.
+pub trait Driver: AsFd + Send + Sync + 'static {
     /// Memory for a batch: its datagrams, their replies, and what the system is told of them.
     type Batch;
 
     /// Makes the memory, in the thread of the worker, which it does not leave.
     fn batch(&self) -> Self::Batch;
 
-    /// Returns what wakes the thread that waits in [`receive`](Self::receive); it is called once, by another thread.
-    fn waker(&self) -> impl FnOnce() + Send + 'static;
-
     /// Waits until a datagram has come, and takes it with those that have come as well. Never waits for a batch to
-    /// become full.
+    /// become full, nor any longer when a signal comes to the thread.
     ///
     /// # Errors
     ///
-    /// Nothing was received. `Interrupted` and `WouldBlock` mean no more than that.
+    /// Nothing was received. `Interrupted` (by a signal) and `WouldBlock` mean no more than that.
     fn receive(&self, batch: &mut Self::Batch) -> io::Result<()>;
 
     /// Has `answer` answer what was received last, in memory of
@@ -49,8 +49,11 @@ pub trait Driver: Send + 'static {
     fn send(&self, batch: &mut Self::Batch);
 }
 
-/// Answers what `driver` brings, until [`stop`](StopToken::stop) is called and the driver woken.
+/// Answers what `driver` brings, until [`stop`](StopToken::stop) is called, which interrupts the thread. A batch that
+/// has been received is answered; what has not been stays with the driver.
 pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
+    let _interruptible =
+        interrupt::on_stop(stop).inspect_err(|error| warn!("a UDP worker ends with its next datagram: {error}"));
     let mut batch = driver.batch();
     let complaints = Complaints::default();
     while !stop.is_stopped() {
@@ -69,9 +72,10 @@ pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: imp
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::num::NonZero;
+    use std::os::fd::BorrowedFd;
     use std::sync::{Arc, Mutex};
 
     use fastrand::Rng;
@@ -83,7 +87,7 @@ mod tests {
     use crate::tracker::testing::{NotThatOne, TestTracker};
     use crate::tracker::{Capacity, Ipv4Only, Minute, Second};
 
-    const NOW: Minute = Minute(1000);
+    pub(crate) const NOW: Minute = Minute(1000);
 
     /// A datagram as hexadecimal digits, the last number of its sender's address (192.0.2.n), and the reply; dots stand
     /// for the interval, which is drawn.
@@ -178,7 +182,7 @@ mod tests {
         /// What is still to be played, the first batch at the end.
         batches: Mutex<Vec<&'static [Recorded]>>,
         sent: Arc<Mutex<Datagrams>>,
-        woken: Arc<Mutex<bool>>,
+        socket: UdpSocket,
     }
 
     #[derive(Default)]
@@ -199,11 +203,17 @@ mod tests {
 
     /// A clock that stands still.
     #[derive(Clone, Copy)]
-    struct Fixed;
+    pub(crate) struct Fixed;
 
     impl Clock for Fixed {
         fn second(self) -> Second {
             NOW.into()
+        }
+    }
+
+    impl AsFd for Player {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
         }
     }
 
@@ -212,11 +222,6 @@ mod tests {
 
         fn batch(&self) -> Memory {
             Memory::default()
-        }
-
-        fn waker(&self) -> impl FnOnce() + Send + 'static {
-            let woken = Arc::clone(&self.woken);
-            move || *woken.lock().unwrap() = true
         }
 
         fn receive(&self, memory: &mut Memory) -> io::Result<()> {
@@ -253,10 +258,9 @@ mod tests {
         let service = Service::new(Arc::new(tracker), ids, Arc::default(), Rng::with_seed(1));
         let (stop, sent) = (StopToken::default(), Arc::new(Mutex::new(Vec::new())));
         let batches = Mutex::new(RECORDED.into_iter().rev().collect());
-        let player = Player { stop: stop.clone(), batches, sent: Arc::clone(&sent), woken: Arc::default() };
-        stop.wake_with(player.waker());
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let player = Player { stop: stop.clone(), batches, sent: Arc::clone(&sent), socket };
         run(&player, service, Fixed, &stop);
-        assert!(*player.woken.lock().unwrap());
         let sent = sent.lock().unwrap();
         let expected: Vec<_> = RECORDED.into_iter().flatten().collect();
         assert_eq!(sent.len(), expected.len());

@@ -3,14 +3,13 @@
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
-    recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
+    recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::debug;
@@ -42,7 +41,7 @@ enum Source {
 /// A bound UDP socket of one worker.
 #[derive(Debug)]
 pub struct Socket {
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
     ipv6: bool,
     /// Bound to all addresses: then a reply's source has to be chosen, or clients would not know it for theirs.
     wildcard: bool,
@@ -103,7 +102,13 @@ impl TryFrom<UdpSocket> for Socket {
             // does not know the option does without.
             let _ = setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_DO);
         }
-        Ok(Self { socket: Arc::new(socket), ipv6: local.is_ipv6(), wildcard, unsent: Complaints::default() })
+        Ok(Self { socket, ipv6: local.is_ipv6(), wildcard, unsent: Complaints::default() })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -116,14 +121,6 @@ impl Driver for Socket {
         } else {
             FamilyBatch::V4(BatchOf::new(self.wildcard))
         })
-    }
-
-    fn waker(&self) -> impl FnOnce() + Send + 'static {
-        let socket = Arc::clone(&self.socket);
-        move || {
-            // Linux says that the socket is not connected, and wakes the receiver nevertheless.
-            let _ = shutdown(socket.as_raw_fd(), socket::Shutdown::Read);
-        }
     }
 
     fn receive(&self, batch: &mut Batch) -> io::Result<()> {

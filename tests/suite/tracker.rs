@@ -336,6 +336,7 @@ impl Drop for Tracker {
             Some(log) => {
                 assert!(self.ended.is_some_and(|status| status.success()), "{:?}:\n{log}", self.ended);
                 assert!(!log.contains("panicked at"), "{log}");
+                assert!(!log.contains("thread udp does not end"), "{log}");
             }
             None => (),
         }

@@ -94,6 +94,9 @@ pub(super) const ALWAYS: &[Allowed] = &[
     Allowed::any(libc::SYS_exit_group),
     Allowed::only(libc::SYS_tgkill, &[Equal(2, libc::SIGABRT)]),
     Allowed::only(libc::SYS_tkill, &[Equal(1, libc::SIGABRT)]),
+    // What interrupts a thread that is to stop: the first by glibc, the second by musl.
+    Allowed::only(libc::SYS_tgkill, &[Equal(2, libc::SIGURG)]),
+    Allowed::only(libc::SYS_tkill, &[Equal(1, libc::SIGURG)]),
     // Signals.
     Allowed::any(libc::SYS_rt_sigaction),
     Allowed::any(libc::SYS_rt_sigprocmask),

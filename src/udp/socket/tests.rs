@@ -1,18 +1,105 @@
 use std::net::Ipv4Addr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
+use fastrand::Rng;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
 
 use super::*;
-use crate::tracker::ScrapeCounts;
+use crate::stop::StopToken;
+use crate::tracker::flavour::Standalone;
+use crate::tracker::testing::{NotThatOne, TestTracker};
+use crate::tracker::{Capacity, Ipv4Only, ScrapeCounts};
+use crate::udp::driver::tests::{Fixed, NOW};
+use crate::udp::packet::PROTOCOL_ID;
+use crate::udp::packet::tests::request;
+use crate::udp::{ConnectionIds, Service, run};
 
 fn socket(address: impl Into<IpAddr>) -> Socket {
     UdpSocket::bind((address.into(), 0)).unwrap().try_into().unwrap()
 }
 
+/// A worker that answers what comes to a socket.
+struct Worker {
+    stop: StopToken,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(driver: &Arc<Socket>) -> Self {
+        let (driver, stop) = (Arc::clone(driver), StopToken::default());
+        let heard = stop.clone();
+        let thread = thread::spawn(move || {
+            let tracker = TestTracker::<Ipv4Only, _>::with_plugs(Capacity::NONE, NOW, NotThatOne, Standalone);
+            let ids = ConnectionIds::new((1, 2), NonZero::new(2).unwrap());
+            run(&*driver, Service::new(Arc::new(tracker), ids, Arc::default(), Rng::with_seed(1)), Fixed, &heard);
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.stop();
+        self.thread.join().unwrap();
+    }
+}
+
+fn client_of(address: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.connect(address).unwrap();
+    client
+}
+
+/// Sends a connect request, the shortest that is answered.
+fn ask(client: &UdpSocket, transaction: u32) {
+    client.send(&request(PROTOCOL_ID, 0, transaction, &[])).unwrap();
+}
+
+fn assert_answered(client: &UdpSocket, transaction: u32) {
+    let mut reply = [0; 100];
+    assert_eq!(client.recv(&mut reply).unwrap(), 16);
+    assert_eq!(reply[4..8], transaction.to_be_bytes());
+}
+
+/// Returns whether whoever reads does not have to wait.
+fn is_readable(socket: &UdpSocket) -> bool {
+    poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+}
+
+#[test]
+fn a_worker_that_has_ended_leaves_the_socket_as_it_was_to_all_who_hold_it() {
+    let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (other, client) = (bound.try_clone().unwrap(), client_of(bound.local_addr().unwrap()));
+    let driver = Arc::new(Socket::try_from(bound).unwrap());
+    let worker = Worker::start(&driver);
+    ask(&client, 1);
+    assert_answered(&client, 1);
+    worker.stop();
+    assert!(!is_readable(&other), "nothing has come");
+    ask(&client, 2);
+    assert_eq!(other.recv(&mut [0; 100]).unwrap(), 16);
+    assert!(!is_readable(&other), "nothing more has come");
+}
+
+#[test]
+fn what_comes_while_no_worker_answers_is_answered_by_the_next_one() {
+    let driver = Arc::new(socket(Ipv4Addr::LOCALHOST));
+    let client = client_of(driver.socket.local_addr().unwrap());
+    for round in 0..20 {
+        ask(&client, round);
+        let worker = Worker::start(&driver);
+        assert_answered(&client, round);
+        ask(&client, round);
+        assert_answered(&client, round);
+        worker.stop();
+    }
+}
+
 #[test]
 fn the_kernel_is_not_to_cut_what_it_sends_over_ipv4() {
     for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-        assert_eq!(getsockopt(&*socket(address).socket, MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
+        assert_eq!(getsockopt(&socket(address), MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
     }
 }
 
