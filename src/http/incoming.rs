@@ -20,7 +20,7 @@ use super::byte_stream::ByteStream;
 pub struct Listener(AsyncFd<Arc<TcpListener>>);
 
 impl Listener {
-    /// Makes a socket known to the event loop in whose context this is called. The socket does not block.
+    /// Makes a socket known to the event loop in whose context this is called, whatever it was set to before.
     ///
     /// # Errors
     ///
@@ -30,6 +30,7 @@ impl Listener {
         reason = "its successor is unsafe, for types whose descriptor may change: that of a listener stays"
     )]
     pub fn new(listener: Arc<TcpListener>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
         AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
     }
 

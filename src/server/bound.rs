@@ -183,8 +183,6 @@ fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
     if kind == Type::STREAM {
         // Connections of a tracker that has just ended do not keep the port from the next one.
         socket.set_reuse_address(true)?;
-        // Runtimes want it so. UDP workers wait in the system call.
-        socket.set_nonblocking(true)?;
     } else {
         // Only root may go beyond the system's maximum (net.core.rmem_max); others silently get no more than that.
         let forced = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER);

@@ -84,12 +84,16 @@ struct Arrival<A> {
 impl TryFrom<UdpSocket> for Socket {
     type Error = io::Error;
 
-    /// Takes over a bound socket, and sets its options.
+    /// Takes over a bound socket, and sets its options: whoever had it before may have had others.
     ///
     /// # Errors
     ///
     /// The system refused an option, or could not say where the socket is bound.
     fn try_from(socket: UdpSocket) -> io::Result<Self> {
+        // The worker waits in the system call, until a datagram or a signal comes.
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(None)?;
+        socket.set_write_timeout(None)?;
         let local = socket.local_addr()?;
         let wildcard = local.ip().is_unspecified();
         match local.ip() {

@@ -35,7 +35,6 @@ const REQUEST: &[u8] = b"GET /nowhere HTTP/1.1\r\n\r\n";
 
 fn listening() -> (Arc<TcpListener>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     (Arc::new(listener), address)
 }
@@ -69,6 +68,16 @@ fn accept_in_background(worker: &Rc<Worker<Plain, Still>>, connections: Vec<Conn
             }
         };
         accept_all(&worker, accept).await;
+    });
+}
+
+#[test]
+fn no_event_loop_is_blocked_by_a_listener_that_blocked_before() {
+    run(false, async {
+        let (listening, _) = listening();
+        assert!(!SockRef::from(&*listening).nonblocking().unwrap());
+        let listener = Listener::new(listening).unwrap();
+        assert!(SockRef::from(listener.socket()).nonblocking().unwrap());
     });
 }
 

@@ -2,10 +2,12 @@ use std::net::Ipv4Addr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use fastrand::Rng;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
+use socket2::SockRef;
 
 use super::*;
 use crate::stop::StopToken;
@@ -94,6 +96,17 @@ fn what_comes_while_no_worker_answers_is_answered_by_the_next_one() {
         assert_answered(&client, round);
         worker.stop();
     }
+}
+
+#[test]
+fn a_socket_waits_as_long_as_it_takes_whatever_it_was_set_to_before() {
+    let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    bound.set_nonblocking(true).unwrap();
+    bound.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    bound.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+    let socket = Socket::try_from(bound).unwrap().socket;
+    assert_eq!((socket.read_timeout().unwrap(), socket.write_timeout().unwrap()), (None, None));
+    assert!(!SockRef::from(&socket).nonblocking().unwrap());
 }
 
 #[test]
