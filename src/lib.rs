@@ -36,6 +36,7 @@ pub mod input;
 pub mod log;
 pub mod sandbox;
 pub mod server;
+pub mod sockets;
 pub mod stats;
 pub mod stop;
 pub mod switches;

@@ -13,11 +13,17 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::sockets;
+
 use super::byte_stream::ByteStream;
 
 /// A socket that listens, known to the event loop until this is dropped. It listens for as long as anybody holds it: who
 /// comes meanwhile waits until another event loop knows of it.
-pub struct Listener(AsyncFd<Arc<TcpListener>>);
+pub struct Listener {
+    socket: AsyncFd<Arc<TcpListener>>,
+    /// IPv4 clients come under IPv6 addresses ([`sockets`]).
+    serves_both_families: bool,
+}
 
 impl Listener {
     /// Makes a socket known to the event loop in whose context this is called, whatever it was set to before.
@@ -31,17 +37,19 @@ impl Listener {
     )]
     pub fn new(listener: Arc<TcpListener>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
+        let serves_both_families = sockets::serves_both_families(&listener)?;
+        Ok(Self { socket: AsyncFd::with_interest(listener, Interest::READABLE)?, serves_both_families })
     }
 
     /// Returns the socket itself.
     pub(super) fn socket(&self) -> &TcpListener {
-        self.0.get_ref()
+        self.socket.get_ref()
     }
 
     /// Waits for the next connection. Other tasks have their turn even when there is always one more.
     pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.async_io(Interest::READABLE, |listener| listener.accept()).await
+        let accepted = self.socket.async_io(Interest::READABLE, |listener| listener.accept()).await;
+        accepted.map(|(stream, from)| (stream, if self.serves_both_families { sockets::unmapped(from) } else { from }))
     }
 }
 

@@ -15,6 +15,7 @@ use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tracing::debug;
 
 use crate::log::Complaints;
+use crate::sockets;
 
 use super::driver::Driver;
 use super::packet::{self, HEADER_LEN, MAX_SCRAPE};
@@ -29,6 +30,15 @@ const MAX_DATAGRAM: usize = HEADER_LEN + MAX_SCRAPE * 20;
 /// narrower than 552 bytes (`net.ipv4.route.min_pmtu`), whatever an ICMP message claims, so it sends this.
 const MAX_CUT_LEN: usize = 552 - 20 - 8;
 
+/// Whose datagrams come to a socket, and in which form their addresses do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Families {
+    Ipv4,
+    Ipv6,
+    /// Both, IPv4 as IPv6 ([`sockets`]).
+    Both,
+}
+
 /// The local address that a datagram was sent to, in the form that makes it the source of the reply.
 #[derive(Clone, Copy)]
 enum Source {
@@ -42,7 +52,7 @@ enum Source {
 #[derive(Debug)]
 pub struct Socket {
     socket: UdpSocket,
-    ipv6: bool,
+    families: Families,
     /// Bound to all addresses: then a reply's source has to be chosen, or clients would not know it for theirs.
     wildcard: bool,
     unsent: Complaints,
@@ -54,9 +64,12 @@ pub struct Batch(FamilyBatch);
 enum FamilyBatch {
     V4(BatchOf<SockaddrIn>),
     V6(BatchOf<SockaddrIn6>),
+    /// Of clients of both families, whose addresses are IPv6 addresses to the system.
+    Both(BatchOf<SockaddrIn6>),
 }
 
-/// A batch whose addresses are all of one family.
+/// A batch whose addresses have all the same of the system's forms. They are copied to and fro, and a form that fits
+/// all families is eight times as long as an IPv4 address.
 struct BatchOf<A> {
     receiving: MultiHeaders<A>,
     sending: MultiHeaders<A>,
@@ -95,18 +108,23 @@ impl TryFrom<UdpSocket> for Socket {
         socket.set_read_timeout(None)?;
         socket.set_write_timeout(None)?;
         let local = socket.local_addr()?;
-        let wildcard = local.ip().is_unspecified();
+        let wildcard = local.ip().to_canonical().is_unspecified();
         match local.ip() {
             IpAddr::V4(_) if wildcard => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
             IpAddr::V6(_) if wildcard => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             _ => {}
         }
-        if local.is_ipv4() {
+        let families = match local.ip() {
+            IpAddr::V4(_) => Families::Ipv4,
+            IpAddr::V6(_) if sockets::serves_both_families(&socket)? => Families::Both,
+            IpAddr::V6(_) => Families::Ipv6,
+        };
+        if families != Families::Ipv6 {
             // Else the kernel draws an identification for each reply, so that it can be sent in pieces. A system that
             // does not know the option does without.
             let _ = setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_DO);
         }
-        Ok(Self { socket, ipv6: local.is_ipv6(), wildcard, unsent: Complaints::default() })
+        Ok(Self { socket, families, wildcard, unsent: Complaints::default() })
     }
 }
 
@@ -120,37 +138,40 @@ impl Driver for Socket {
     type Batch = Batch;
 
     fn batch(&self) -> Batch {
-        Batch(if self.ipv6 {
-            FamilyBatch::V6(BatchOf::new(self.wildcard))
-        } else {
-            FamilyBatch::V4(BatchOf::new(self.wildcard))
+        Batch(match self.families {
+            Families::Ipv4 => FamilyBatch::V4(BatchOf::new(self.wildcard)),
+            Families::Ipv6 => FamilyBatch::V6(BatchOf::new(self.wildcard)),
+            Families::Both => FamilyBatch::Both(BatchOf::new(self.wildcard)),
         })
     }
 
     fn receive(&self, batch: &mut Batch) -> io::Result<()> {
         match &mut batch.0 {
             FamilyBatch::V4(batch) => self.receive_into(batch)?,
-            FamilyBatch::V6(batch) => self.receive_into(batch)?,
+            FamilyBatch::V6(batch) | FamilyBatch::Both(batch) => self.receive_into(batch)?,
         }
         Ok(())
     }
 
     fn answer(&self, batch: &mut Batch, answer: impl FnOnce(&mut [Question<'_>])) {
         match &mut batch.0 {
-            FamilyBatch::V4(batch) => batch.answer(answer),
-            FamilyBatch::V6(batch) => batch.answer(answer),
+            FamilyBatch::V4(batch) => batch.answer(|from| SocketAddr::V4(from.into()), answer),
+            FamilyBatch::V6(batch) => batch.answer(|from| SocketAddr::V6(from.into()), answer),
+            FamilyBatch::Both(batch) => {
+                batch.answer(|from| sockets::unmapped(SocketAddr::V6(from.into())), answer);
+            }
         }
     }
 
     fn send(&self, batch: &mut Batch) {
         match &mut batch.0 {
             FamilyBatch::V4(batch) => self.send_replies(batch),
-            FamilyBatch::V6(batch) => self.send_replies(batch),
+            FamilyBatch::V6(batch) | FamilyBatch::Both(batch) => self.send_replies(batch),
         }
     }
 }
 
-impl<A: Address> BatchOf<A> {
+impl<A: SockaddrLike + Copy> BatchOf<A> {
     /// Makes the memory. `wildcard` adds some for control messages, which say where datagrams were sent to.
     fn new(wildcard: bool) -> Self {
         let control = wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
@@ -165,11 +186,12 @@ impl<A: Address> BatchOf<A> {
         }
     }
 
-    fn answer(&mut self, answer: impl FnOnce(&mut [Question<'_>])) {
+    /// Has the batch answered. `client` reads an address as that of a client.
+    fn answer(&mut self, client: impl Fn(A) -> SocketAddr, answer: impl FnOnce(&mut [Question<'_>])) {
         let Self { datagrams, replies, arrivals, .. } = self;
         let question = |(arrived, reply): (&Arrival<A>, _)| {
             let datagram = datagrams.get(arrived.buffer).and_then(|bytes| bytes.get(..arrived.len));
-            Question::new(datagram.unwrap_or_default(), arrived.from.socket_address(), reply)
+            Question::new(datagram.unwrap_or_default(), client(arrived.from), reply)
         };
         let replies = replies.iter_mut().map(|reply| &mut reply[..]);
         let mut questions: ArrayVec<_, MAX_BATCH> =
@@ -182,7 +204,7 @@ impl<A: Address> BatchOf<A> {
 
 impl Socket {
     /// Waits for datagrams and receives those that have come.
-    fn receive_into<A: Address>(&self, batch: &mut BatchOf<A>) -> nix::Result<()> {
+    fn receive_into<A: SockaddrLike + Copy>(&self, batch: &mut BatchOf<A>) -> nix::Result<()> {
         let BatchOf { receiving, datagrams, arrivals, .. } = batch;
         arrivals.clear();
         let mut buffers = datagrams.iter_mut();
@@ -198,7 +220,7 @@ impl Socket {
     }
 
     /// Sends the replies of a batch that are not empty.
-    fn send_replies<A: Address>(&self, batch: &mut BatchOf<A>) {
+    fn send_replies<A: SockaddrLike + Copy>(&self, batch: &mut BatchOf<A>) {
         let BatchOf { sending, replies, arrivals, destinations, sources, .. } = batch;
         destinations.clear();
         sources.clear();
@@ -215,7 +237,7 @@ impl Socket {
     }
 
     /// Sends as many replies as there are destinations.
-    fn send_all<A: Address>(
+    fn send_all<A: SockaddrLike + Copy>(
         &self,
         headers: &mut MultiHeaders<A>,
         replies: &[&[u8]; MAX_BATCH],
@@ -236,7 +258,7 @@ impl Socket {
                 // The kernel stops at the first that it cannot send; the next call says why.
                 Ok(count) => sent += count.max(1),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EMSGSIZE) if !self.ipv6 && cut(&mut slices, replies, sent) => {}
+                Err(Errno::EMSGSIZE) if self.families != Families::Ipv6 && cut(&mut slices, replies, sent) => {}
                 Err(error) => {
                     // A client that no route leads to, or that a firewall forbids: the others are answered.
                     self.unsent.say(|| debug!("cannot send a reply: {error}"));
@@ -265,24 +287,6 @@ fn cut<'a>(slices: &mut [[IoSlice<'a>; 1]], replies: &[&'a [u8]], at: usize) -> 
     let shorter = rest.len() < slice.len();
     *slice = IoSlice::new(rest);
     shorter
-}
-
-/// An address of one family in the system's form. Batches of them are copied to and fro, and a form that fits all
-/// families is eight times as long as an IPv4 address.
-trait Address: SockaddrLike + Copy {
-    fn socket_address(self) -> SocketAddr;
-}
-
-impl Address for SockaddrIn {
-    fn socket_address(self) -> SocketAddr {
-        SocketAddr::V4(self.into())
-    }
-}
-
-impl Address for SockaddrIn6 {
-    fn socket_address(self) -> SocketAddr {
-        SocketAddr::V6(self.into())
-    }
 }
 
 impl Source {

@@ -1,7 +1,9 @@
 use std::cell::RefCell;
 use std::future::pending;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 
@@ -78,6 +80,33 @@ fn no_event_loop_is_blocked_by_a_listener_that_blocked_before() {
         assert!(!SockRef::from(&*listening).nonblocking().unwrap());
         let listener = Listener::new(listening).unwrap();
         assert!(SockRef::from(listener.socket()).nonblocking().unwrap());
+    });
+}
+
+#[test]
+fn a_client_has_its_own_address_whatever_the_socket_calls_it() {
+    run(false, async {
+        let ipv4 = IpAddr::from([127, 0, 0, 1]);
+        for (address, clients) in [
+            ("[::]:0", &[ipv4, IpAddr::V6(Ipv6Addr::LOCALHOST)][..]),
+            ("[::ffff:127.0.0.1]:0", &[ipv4]),
+            ("127.0.0.1:0", &[ipv4]),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+            if address.is_ipv6() {
+                socket.set_only_v6(false).unwrap();
+            }
+            socket.bind(&address.into()).unwrap();
+            socket.listen(8).unwrap();
+            let listener = Listener::new(Arc::new(socket.into())).unwrap();
+            let port = listener.socket().local_addr().unwrap().port();
+            for client in clients {
+                let client = TcpStream::connect((*client, port)).await.unwrap();
+                let (_accepted, from) = listener.accept().await.unwrap();
+                assert_eq!(from, client.local_addr().unwrap());
+            }
+        }
     });
 }
 

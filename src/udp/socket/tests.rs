@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use super::*;
 use crate::stop::StopToken;
@@ -21,6 +21,14 @@ use crate::udp::{ConnectionIds, Service, run};
 
 fn socket(address: impl Into<IpAddr>) -> Socket {
     UdpSocket::bind((address.into(), 0)).unwrap().try_into().unwrap()
+}
+
+/// Returns a socket that serves both families.
+fn shared(address: Ipv6Addr) -> Socket {
+    let socket = socket2::Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+    socket.set_only_v6(false).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    UdpSocket::from(socket).try_into().unwrap()
 }
 
 /// A worker that answers what comes to a socket.
@@ -111,8 +119,8 @@ fn a_socket_waits_as_long_as_it_takes_whatever_it_was_set_to_before() {
 
 #[test]
 fn the_kernel_is_not_to_cut_what_it_sends_over_ipv4() {
-    for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-        assert_eq!(getsockopt(&socket(address), MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
+    for socket in [socket(Ipv4Addr::LOCALHOST), socket(Ipv4Addr::UNSPECIFIED), shared(Ipv6Addr::UNSPECIFIED)] {
+        assert_eq!(getsockopt(&socket, MtuDiscover), Ok(libc::IP_PMTUDISC_DO));
     }
 }
 
@@ -131,18 +139,62 @@ fn a_reply_that_its_path_does_not_take_is_cut_and_the_others_are_sent_whole() {
         [&connected[..], &announced[..MAX_CUT_LEN], &scraped[..8 + 43 * 12], &endless[..MAX_CUT_LEN], &refused];
 
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.set_nonblocking(true).unwrap();
     let SocketAddr::V4(from) = client.local_addr().unwrap() else { panic!("not bound to IPv4") };
     let mut replies: [&[u8]; MAX_BATCH] = [&[]; MAX_BATCH];
     replies[..5].copy_from_slice(&[&connected, &announced, &scraped, &endless, &refused]);
+    let assert_received = || {
+        let mut received = [0; 1000];
+        for expected in expected {
+            let len = client.recv(&mut received).unwrap();
+            assert_eq!(&received[..len], expected);
+        }
+        assert!(client.recv(&mut received).is_err(), "nothing is sent twice");
+    };
+    let (to, sources) = ([Some(SockaddrIn::from(from)); 5], [Source::Bound; 5]);
+    socket(Ipv4Addr::LOCALHOST).send_all(&mut MultiHeaders::preallocate(MAX_BATCH, None), &replies, &to, &sources);
+    assert_received();
+    let mapped = SocketAddrV6::new(from.ip().to_ipv6_mapped(), from.port(), 0, 0);
+    let to = [Some(SockaddrIn6::from(mapped)); 5];
     let mut headers = MultiHeaders::preallocate(MAX_BATCH, None);
-    let to = [Some(SockaddrIn::from(from)); 5];
-    socket(Ipv4Addr::LOCALHOST).send_all(&mut headers, &replies, &to, &[Source::Bound; 5]);
+    shared(Ipv6Addr::UNSPECIFIED).send_all(&mut headers, &replies, &to, &sources);
+    assert_received();
+}
 
-    client.set_nonblocking(true).unwrap();
-    let mut received = [0; 1000];
-    for expected in expected {
-        let len = client.recv(&mut received).unwrap();
-        assert_eq!(&received[..len], expected);
+/// Has a socket answer one datagram from each of some clients with what it takes the client's address for. Each client
+/// is one of `from`, and sends to an address `to`.
+fn assert_known(socket: &Socket, clients: &[(IpAddr, IpAddr)]) {
+    let port = socket.socket.local_addr().unwrap().port();
+    let mut batch = socket.batch();
+    for &(from, to) in clients {
+        let client = UdpSocket::bind((from, 0)).unwrap();
+        // It hears of no other address than the one that it asks.
+        client.connect((to, port)).unwrap();
+        client.send(b"?").unwrap();
+        socket.receive(&mut batch).unwrap();
+        socket.answer(&mut batch, |questions| {
+            let [question] = questions else { panic!("{} questions", questions.len()) };
+            let name = question.from.to_string();
+            question.reply[..name.len()].copy_from_slice(name.as_bytes());
+            question.reply_len = name.len();
+        });
+        socket.send(&mut batch);
+        let mut reply = [0; 100];
+        let len = client.recv(&mut reply).unwrap();
+        assert_eq!(std::str::from_utf8(&reply[..len]).unwrap(), client.local_addr().unwrap().to_string());
     }
-    assert!(client.recv(&mut received).is_err(), "nothing is sent twice");
+}
+
+#[test]
+fn whoever_asks_is_known_by_his_own_address_and_hears_from_the_one_that_he_asked() {
+    let [one, other]: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 9].into()];
+    let ipv6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let ipv4 = [(one, one), (other, one), (one, other), (other, other)];
+    assert_known(&socket(Ipv4Addr::UNSPECIFIED), &ipv4);
+    assert_known(&socket(Ipv4Addr::LOCALHOST), &ipv4[..2]);
+    assert_known(&socket(Ipv6Addr::UNSPECIFIED), &[(ipv6, ipv6)]);
+    assert_known(&socket(Ipv6Addr::LOCALHOST), &[(ipv6, ipv6)]);
+    assert_known(&shared(Ipv6Addr::UNSPECIFIED), &[&ipv4[..], &[(ipv6, ipv6)], &ipv4[..]].concat());
+    assert_known(&shared(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()), &ipv4);
+    assert_known(&shared(Ipv4Addr::LOCALHOST.to_ipv6_mapped()), &ipv4[..2]);
 }
