@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::announce::{Event, upsert_peer};
 use super::clock::Minute;
+use super::departures::Departure;
 use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
 use super::keyed_hash::HashKey;
@@ -135,6 +136,9 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
             (torrent.scrape_counts(), removed.is_some())
         });
         let (counts, removed) = removed.unwrap_or_default();
+        if removed {
+            locked.note_departure(Departure { info_hash, endpoint, downloaded: counts.downloaded, left: now });
+        }
         // Not forwarded if the peer is not known here: so what goes round in a ring of bridges comes to an end.
         return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed, *change)));
     }

@@ -11,6 +11,7 @@ use fastrand::Rng;
 use super::InfoHash;
 use super::address_limit::{AddressLimit, Before};
 use super::clock::Minute;
+use super::departures::Departure;
 use super::families::{AddressFamilies, PeerRequest, TorrentPeers};
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
 use super::keyed_hash::HashKey;
@@ -234,7 +235,7 @@ fn run<F: Flavour>(
     }
     if event == Event::Stopped {
         // Published even if the peer is not known here: it may have announced itself to another tracker.
-        return Ok((remove(locked, endpoint, now), F::Cluster::LISTENS));
+        return Ok((remove(locked, info_hash, endpoint, now), F::Cluster::LISTENS));
     }
     let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
@@ -269,13 +270,22 @@ fn look<F: AddressFamilies>(
 }
 
 /// Removes the peer, if it is known.
-fn remove<F: AddressFamilies>(locked: &mut LockedShard<'_, F>, endpoint: SocketAddr, now: Minute) -> AnnounceOutcome {
-    let counts = locked.modify(now, |torrent, key| {
-        torrent.peers.remove(key, endpoint);
+fn remove<F: AddressFamilies>(
+    locked: &mut LockedShard<'_, F>,
+    info_hash: InfoHash,
+    endpoint: SocketAddr,
+    now: Minute,
+) -> AnnounceOutcome {
+    let removed = locked.modify(now, |torrent, key| {
+        let removed = torrent.peers.remove(key, endpoint);
         torrent.peers.set_empty_since(now);
-        torrent.scrape_counts()
+        (torrent.scrape_counts(), removed.is_some())
     });
-    AnnounceOutcome { counts: counts.unwrap_or_default(), ..AnnounceOutcome::default() }
+    let (counts, removed) = removed.unwrap_or_default();
+    if removed {
+        locked.note_departure(Departure { info_hash, endpoint, downloaded: counts.downloaded, left: now });
+    }
+    AnnounceOutcome { counts, ..AnnounceOutcome::default() }
 }
 
 /// Stores or refreshes the peer, which was seen in the minute `seen`, and counts its download if it has just completed

@@ -8,7 +8,7 @@
 //! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
 //!   that fits their number, and not too many of one address.
 //! - [`families`]: which address families a torrent keeps.
-//! - [`shortage`], [`capacity`], `index`, [`store`]: all torrents, in shards, and how many there may be.
+//! - [`shortage`], [`capacity`], `index`, [`departures`], [`store`]: all torrents, in shards, and how many there may be.
 //! - [`room`]: makes room before it is needed.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: publishes changes to the cluster.
@@ -39,6 +39,7 @@ pub mod announce;
 pub mod capacity;
 pub mod clock;
 pub mod counts;
+pub mod departures;
 pub mod families;
 pub mod flavour;
 pub mod info_hash;
@@ -57,6 +58,7 @@ pub use announce::{AnnounceOutcome, AnnounceRequest, Event, PendingAnnounce};
 pub use capacity::Capacity;
 pub use clock::{Clock, Minute, Second};
 pub use counts::{ScrapeCounts, SwarmCounts};
+pub use departures::Departure;
 pub use error::AnnounceError;
 pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};

@@ -4,6 +4,7 @@
 //! what they take, where a hash table of the torrents themselves would stand half empty half of the time, and a sweep
 //! or a full scrape walks them by position and can stop anywhere.
 
+mod copy;
 mod take;
 mod walk;
 
@@ -16,6 +17,7 @@ use super::blocks::Blocks;
 use super::capacity::{Allowance, Capacity, SharedAllowance};
 use super::clock::{Minute, TORRENT_LIFETIME};
 use super::counts::{ScrapeCounts, SwarmCounts};
+use super::departures::{DepartureCounts, Departures};
 use super::families::{AddressFamilies, TorrentPeers};
 use super::index::Index;
 use super::keyed_hash::HashKey;
@@ -23,6 +25,7 @@ use super::prefetch::prefetch;
 use super::select::{Plan, Preference};
 use super::shortage::Shortage;
 
+pub use copy::{CopiedTorrent, DepartureCursor, Portion};
 pub use take::{Fate, Position};
 
 /// So many that workers rarely meet at one, and that in a tracker with ten million torrents the index of a shard grows
@@ -88,6 +91,7 @@ pub struct Store<F: AddressFamilies> {
     shortage: Arc<Shortage>,
     peers_per_address: u32,
     shards: Box<[Shard<F>]>,
+    departures: DepartureCounts,
 }
 
 /// Part of the torrents, and their lock. Two cache lines to itself: processors fetch lines in pairs.
@@ -103,6 +107,8 @@ struct ShardState<F: AddressFamilies> {
     counts: SwarmCounts,
     torrent_allowance: Allowance,
     peer_allowance: Allowance,
+    /// Who has left since a copy was begun; `None` while there is none.
+    departures: Option<Box<Departures>>,
 }
 
 /// The hash of an info hash under the store's key: names the torrent's shard and its slot in the index.
@@ -155,6 +161,7 @@ impl<F: AddressFamilies> Store<F> {
                 counts: SwarmCounts::default(),
                 torrent_allowance: Allowance::default(),
                 peer_allowance: Allowance::default(),
+                departures: None,
             }))
         };
         let shortage = Arc::<Shortage>::default();
@@ -166,6 +173,7 @@ impl<F: AddressFamilies> Store<F> {
             shortage,
             peers_per_address: capacity.peers_per_address,
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            departures: DepartureCounts::default(),
         }
     }
 
