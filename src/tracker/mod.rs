@@ -12,8 +12,8 @@
 //! - [`room`]: makes room before it is needed.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: publishes changes to the cluster.
-//! - [`Tracker`], [`announce`], `absorb`, `scrape`: announce, take over, scrape, sweep and make room, over a store and a
-//!   flavour.
+//! - [`Tracker`], [`announce`], `absorb`, `merge`, `scrape`: announce, take over, scrape, sweep and make room, over a
+//!   store and a flavour.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
@@ -26,6 +26,7 @@ mod error;
 mod hashed;
 mod holder;
 mod index;
+mod merge;
 mod pair;
 pub mod prefetch;
 mod publish;
@@ -66,6 +67,7 @@ pub use flavour::{TransportCounts, TransportStatus};
 pub use holder::Holder;
 pub use info_hash::InfoHash;
 pub use intervals::Intervals;
+pub use merge::{KnownDeparture, KnownPeer, KnownTorrent, LeftOut, MAX_MERGED, MergeCounts};
 pub use refusal::{RefusalTerms, Retry};
 pub use scrape::PendingScrape;
 pub use store::GROUP;

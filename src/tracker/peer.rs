@@ -55,6 +55,12 @@ impl PeerState {
         self.published((now.0 / Self::STEP).wrapping_sub(Self::REPUBLISH_AFTER / Self::STEP))
     }
 
+    /// Returns the same state, but with the peer's download counted.
+    #[must_use]
+    pub fn with_download_counted(self) -> Self {
+        Self(self.0 | Self::COMPLETED)
+    }
+
     /// Returns whether the peer has said that nothing is left to download.
     pub fn seeder(self) -> bool {
         self.0 & Self::SEEDER != 0
