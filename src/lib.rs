@@ -39,6 +39,7 @@ pub mod server;
 pub mod sockets;
 pub mod stats;
 pub mod stop;
+pub mod swarms;
 pub mod switches;
 pub mod tracker;
 pub mod udp;

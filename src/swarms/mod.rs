@@ -1,0 +1,30 @@
+//! All swarms as one stream of bytes, by which one tracker takes over what another knows.
+//!
+//! - [`format`]: what the stream is made of.
+//! - [`Writer`]: writes all swarms of a tracker in pieces, while announces go on; then what has changed meanwhile.
+//! - [`Reader`]: reads a stream, however it is cut, and merges it into a running tracker.
+//! - [`StreamError`]: why a stream is not read any further.
+//!
+//! Trackers of every flavour read each other's streams: what the reader does not serve is left out and counted.
+//!
+//! ```text
+//! let mut writer = Writer::new(tracker, generation, now);    // from now on, those who leave are noted
+//! while writer.write(now, &mut bytes) == Progress::More {}   // while announces go on
+//! // nobody is answered any more
+//! while writer.write_changes(now, &mut bytes) == Progress::More {}
+//! ```
+
+pub mod format;
+
+mod error;
+mod header;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::StreamError;
+pub use format::Totals;
+pub use header::Header;
+pub use reader::Reader;
+pub use writer::{Progress, Writer};
