@@ -137,6 +137,8 @@ pub struct GeneralSettings {
     pub landlock: bool,
     /// What becomes of system calls that the tracker does not need (`seccomp`).
     pub seccomp: SystemCallRule,
+    /// The socket over which the tracker takes over from one that runs, and hands over to the next (`handover`).
+    pub handover: Option<PathBuf>,
 }
 
 impl Default for GeneralSettings {
@@ -150,6 +152,7 @@ impl Default for GeneralSettings {
             statefile: None,
             landlock: true,
             seccomp: SystemCallRule::Refuse,
+            handover: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::interruptible::Interruptible;
 use super::limits;
 use super::memory;
 use super::needs::Needs;
-use super::notify::Notifier;
+use super::notify::ServiceManager;
 use super::plug::{Build, Opening};
 use super::wildcards;
 
@@ -41,7 +41,7 @@ pub struct Bound<B: Build> {
     pub(super) udp: Vec<Listener<B::Driver>>,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
     pub(super) user: Option<User>,
-    pub(super) notifier: Notifier,
+    pub(super) manager: ServiceManager,
     /// What the plugs have made so far.
     pub(super) opened: B::Opened,
     /// What they will still do once the process is confined.
@@ -85,8 +85,8 @@ impl<B: Build> Bound<B> {
         let udp = open_all("udp", &settings.listen.udp, udp_workers, Type::DGRAM, drive)?;
         let mut needs = Needs::default();
         let opened = B::open(&mut Opening { settings: &settings, needs: &mut needs })?;
-        let notifier = Notifier::connect();
-        Ok(Self { settings, interruptible, tcp, udp, user, notifier, opened, needs, connections, memory })
+        let manager = ServiceManager::connect();
+        Ok(Self { settings, interruptible, tcp, udp, user, manager, opened, needs, connections, memory })
     }
 }
 

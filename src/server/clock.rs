@@ -20,10 +20,34 @@ pub struct MonotonicClock {
     origin: Duration,
 }
 
+/// What a clock says, for a clock of another process of this machine that is to go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The time since the Unix epoch.
+    pub since_epoch: Duration,
+    /// The time since the machine was started at that moment.
+    pub since_boot: Duration,
+}
+
 impl MonotonicClock {
     /// Reads the wall clock, for the only time.
     pub fn start() -> Self {
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::starting_with(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// Goes on from what the clock of another process said.
+    pub fn going_on(from: ClockReading) -> Self {
+        let clock = Self::starting_with(from.since_epoch);
+        Self { origin: from.since_boot, ..clock }
+    }
+
+    /// Returns what the clock says.
+    pub fn reading(&self) -> ClockReading {
+        let since_boot = read(self.clock).unwrap_or_default();
+        ClockReading { since_epoch: self.since_epoch_at(since_boot), since_boot }
+    }
+
+    fn starting_with(epoch: Duration) -> Self {
         // A system without the one has the other, which does not count sleep.
         let read = |clock| Some((clock, read(clock)?));
         let read = read(ClockId::CLOCK_BOOTTIME).or_else(|| read(ClockId::CLOCK_MONOTONIC));
@@ -76,6 +100,20 @@ mod tests {
             assert_eq!(rest_of_minute(Duration::from_secs(time)), Duration::from_secs(rest), "{time}");
         }
         assert_eq!(rest_of_minute(Duration::new(59, 999_999_999)), Duration::from_nanos(1));
+    }
+
+    #[test]
+    fn a_clock_goes_on_from_that_of_another_process() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let from = ClockReading { since_epoch: 20_000 * day, since_boot: 3 * day };
+        let clock = MonotonicClock::going_on(from);
+        assert_eq!(clock.since_epoch_at(3 * day), 20_000 * day);
+        assert_eq!(clock.since_epoch_at(4 * day), 20_001 * day);
+        let (one, reading) = (MonotonicClock::start(), MonotonicClock::start().reading());
+        let other = MonotonicClock::going_on(one.reading());
+        assert!(other.reading().since_boot >= reading.since_boot);
+        let Some(apart) = other.reading().since_epoch.checked_sub(one.reading().since_epoch) else { return };
+        assert!(apart < day);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod bound;
 mod clock;
 mod confined;
 mod error;
+mod handover;
 pub mod heap;
 mod inside;
 mod interruptible;
@@ -28,12 +29,16 @@ use crate::config::Settings;
 use crate::log::Log;
 
 pub use bound::Bound;
-pub use clock::MonotonicClock;
+pub use clock::{ClockReading, MonotonicClock};
 pub use confined::Confined;
 pub use error::StartError;
+pub use handover::{
+    Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Receiving, Step,
+};
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;
 pub use needs::Needs;
+pub use notify::ServiceManager;
 pub use plug::{Beginning, Build, Opening, Plug};
 pub(crate) use plug::{opens_nothing, plugs};
 pub use running::Running;

@@ -14,9 +14,9 @@ use tracing::warn;
 
 /// A connection to the service manager, if there is one.
 #[derive(Debug)]
-pub(super) struct Notifier(Option<UnixDatagram>);
+pub struct ServiceManager(Option<UnixDatagram>);
 
-impl Notifier {
+impl ServiceManager {
     /// Connects to the socket that `NOTIFY_SOCKET` names. A tracker runs without as well.
     pub(super) fn connect() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Self(None) };

@@ -27,7 +27,7 @@ use super::confined::Confined;
 use super::error::StartError;
 use super::jailed::Jailed;
 use super::limits;
-use super::notify::Notifier;
+use super::notify::ServiceManager;
 use super::plug::{Beginning, Build};
 use super::threads::{Threads, new_runtime};
 
@@ -44,7 +44,7 @@ pub struct Running<B: Build> {
     runtime: Runtime,
     signals: Signals,
     threads: Threads,
-    notifier: Notifier,
+    manager: ServiceManager,
 }
 
 impl<B: Build> Confined<B> {
@@ -56,7 +56,7 @@ impl<B: Build> Confined<B> {
     /// A file that a switch needs and cannot read; a system without random numbers or threads.
     pub fn start(self, log: &'static Log) -> Result<Running<B>, StartError> {
         let Self(Jailed { bound, sight }) = self;
-        let Bound { settings, interruptible, tcp, udp, notifier, opened, connections, memory, .. } = bound;
+        let Bound { settings, interruptible, tcp, udp, manager, opened, connections, memory, .. } = bound;
         // Before the end is an orderly one, which a write that blocks would hold up.
         log.start_thread().map_err(StartError::system("start a thread"))?;
         // Before anything that takes time: a SIGHUP that nobody listens for ends the process.
@@ -104,8 +104,8 @@ impl<B: Build> Confined<B> {
         info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
         // Whoever hears that the tracker is ready finds in the log where it listens.
         log.flush();
-        notifier.ready();
-        Ok(Running { tracker, runtime, signals, threads, notifier })
+        manager.ready();
+        Ok(Running { tracker, runtime, signals, threads, manager })
     }
 }
 
@@ -118,7 +118,7 @@ impl<B: Build> Running<B> {
                 Signal::Reload => self.tracker.flavour().reload(&mut self.threads),
                 Signal::Stop(by) => {
                     info!("{by}: stopping");
-                    self.notifier.stopping();
+                    self.manager.stopping();
                     self.threads.stop(Instant::now() + GRACE);
                     return self.tracker.flavour().finish(Instant::now() + FINISH_TIME);
                 }

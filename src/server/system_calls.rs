@@ -2,12 +2,15 @@
 
 use crate::config::SystemCallRule;
 
+use super::handover::Handover;
 use super::needs::Needs;
 
 /// The plug points of the process itself.
 pub trait ProcessFlavour {
     /// What limits its system calls.
     type SystemCallFilter: SystemCallFilter;
+    /// What takes over from the process before, and hands over to the one after.
+    type Handover: Handover;
 }
 
 /// Limits which system calls the process can make.

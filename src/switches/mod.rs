@@ -20,7 +20,7 @@ use crate::{
     http::coding::NoCoding,
     http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
     http::wrapper::NoWrapper,
-    server::Unfiltered,
+    server::{NoHandover, Unfiltered},
     tracker::{Ipv4Only, Open, Standalone, Unlogged},
 };
 
@@ -40,6 +40,8 @@ mod fullscrape;
 mod fuzz;
 #[cfg(feature = "gzip")]
 mod gzip;
+#[cfg(feature = "handover")]
+mod handover;
 #[cfg(feature = "ip-from-proxy")]
 mod ip_from_proxy;
 #[cfg(feature = "ip-from-query")]
@@ -130,6 +132,9 @@ type Driver = udp::Socket;
 // Which system calls the process can make.
 choose! { type SystemCallFilter = if "seccomp" { seccomp::Seccomp } else { Unfiltered } }
 
+// Who takes over from the process before, and hands over to the one after.
+choose! { type Handover = if "handover" { handover::Succession } else { NoHandover } }
+
 // The names.
 
 /// The features of this build, in the order of `FEATURES.md`.
@@ -162,6 +167,8 @@ pub const FEATURES: &[&str] = &[
     "metrics",
     #[cfg(feature = "seccomp")]
     "seccomp",
+    #[cfg(feature = "handover")]
+    "handover",
 ];
 
 // What fuzzers run.

@@ -6,8 +6,8 @@ use crate::tracker::Flavour;
 use crate::udp::UdpFlavour;
 
 use super::{
-    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, NetworkLog, RequestTimes, Routes,
-    ScrapeLimit, StatsAccess, SystemCallFilter, Wrappers,
+    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, NetworkLog, RequestTimes,
+    Routes, ScrapeLimit, StatsAccess, SystemCallFilter, Wrappers,
 };
 
 plugs! {
@@ -53,6 +53,7 @@ impl UdpFlavour for ThisBuild {
 
 impl ProcessFlavour for ThisBuild {
     type SystemCallFilter = SystemCallFilter;
+    type Handover = Handover;
 }
 
 impl HttpFlavour for ThisBuild {

@@ -141,6 +141,25 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &["seccomp"],
         },
+        KeySpec {
+            name: "tracker.handover",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::Socket,
+                // It is opened before the process is jailed, and never again.
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.tracker.handover,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"/run/opentracker/handover.sock\"",
+            summary: "Socket over which a new process takes over from the one that runs",
+            explanation: "A tracker that is started while another answers there takes its peers, its ports and its \
+                          place, and the other ends: a restart that loses nothing, also without root. Only root and \
+                          the tracker's own user can take over. Relative paths begin where the tracker is started. A \
+                          socket that nobody answers at is replaced; anything else that has this name is an error.",
+            reload: Reload::NotRead,
+            needs: &["handover"],
+        },
     ],
 };
 

@@ -47,6 +47,8 @@ pub(crate) type Choice = (&'static str, fn(&mut Settings));
 pub(crate) enum PathKind {
     File,
     Directory,
+    /// A Unix socket.
+    Socket,
 }
 
 /// From where a path is seen when it is opened.
@@ -73,6 +75,7 @@ impl ValueType {
             Self::Networks(_) => "an address or a network, such as 192.0.2.1 or 192.0.2.0/24".into(),
             Self::Path { kind: PathKind::File, .. } => "the path of a file".into(),
             Self::Path { kind: PathKind::Directory, .. } => "the path of a directory".into(),
+            Self::Path { kind: PathKind::Socket, .. } => "the path of a Unix socket".into(),
             Self::Number { min, max: u64::MAX, .. } => format!("a whole number, {min} or more").into(),
             Self::Number { min, max, .. } => format!("a whole number from {min} to {max}").into(),
             Self::NumberOrWord { min, max, word, .. } => {

@@ -1,0 +1,173 @@
+//! The plug point for what a process takes over from the one before it, and leaves to the one after it.
+//!
+//! The order of its calls is that of the process: [`Handover::receive`] and [`Handover::bound`] while it still has all
+//! its rights, [`Handover::fill`] and [`Handover::answers`] when it begins to answer, [`Handover::next`] for as long as
+//! it answers, and [`Handover::leave`] when it has been told to end.
+
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::unistd::User;
+
+use crate::config::Settings;
+use crate::tracker::{Flavour, Tracker};
+
+use super::clock::{ClockReading, MonotonicClock};
+use super::error::StartError;
+use super::needs::Needs;
+use super::notify::ServiceManager;
+
+/// What a process has before it binds anything.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// Sockets that are bound already, TCP ones in the state of listening.
+    pub sockets: Vec<InheritedSocket>,
+    /// By what clients know the tracker.
+    pub identity: Option<Identity>,
+}
+
+/// A socket that another process has bound.
+#[derive(Debug)]
+pub struct InheritedSocket {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// What it is called where it comes from, for the log.
+    pub name: String,
+    /// Somebody else has chosen its address: it is an error if the configuration does not name that. One that the
+    /// tracker itself has bound under an earlier configuration is closed.
+    pub is_foreign: bool,
+}
+
+/// By what clients know a tracker, beside its addresses. Never printed: it does not implement `Debug`.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// The secret of the connection ids.
+    pub secret: (u64, u64),
+    /// Its clock, by which connection ids expire and peers grow old.
+    pub clock: ClockReading,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// What there is when [`Handover::receive`] is called.
+#[derive(Debug)]
+pub struct Receiving<'a> {
+    /// What the operator chose. Paths are as they are seen from outside the jail.
+    pub settings: &'a Settings,
+    /// Whom the process will become; `None`: it stays who it is.
+    pub user: Option<&'a User>,
+    /// The service manager, if there is one.
+    pub manager: &'a ServiceManager,
+    /// Where the plug says what it will still do once the process is confined.
+    pub needs: &'a mut Needs,
+}
+
+/// A socket on which the tracker answers.
+#[derive(Debug, Clone, Copy)]
+pub struct ListeningSocket<'a> {
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// The socket.
+    pub socket: BorrowedFd<'a>,
+}
+
+/// A tracker that answers, for whoever may have to hand it over.
+pub struct Handing<'a, F: Flavour> {
+    /// Its torrents and peers.
+    pub tracker: &'a Arc<Tracker<F>>,
+    /// Its clock.
+    pub clock: MonotonicClock,
+    /// By what clients know it.
+    pub identity: Identity,
+    /// Every socket on which it answers.
+    pub sockets: &'a [ListeningSocket<'a>],
+    /// The service manager, if there is one.
+    pub manager: &'a ServiceManager,
+}
+
+/// What a handover asks of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nobody is to be answered from now on; the sockets stay open.
+    Pause,
+    /// The tracker is to answer again: the successor is gone.
+    Resume,
+    /// The successor answers: the process is to end.
+    End,
+}
+
+/// Takes over from the process before, and hands over to the one after.
+pub trait Handover: Sized + Send + 'static {
+    /// Takes what the process before has. Root has not been given up, and nothing is bound.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the tracker from starting. The process before goes on.
+    fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError>;
+
+    /// Called when the tracker has all its sockets. `new` are those of them that were not inherited; the `unused` are
+    /// of no address that is configured.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the tracker from starting.
+    fn bound(
+        &mut self,
+        receiving: &mut Receiving<'_>,
+        new: &[ListeningSocket<'_>],
+        unused: Vec<InheritedSocket>,
+    ) -> Result<(), StartError>;
+
+    /// Fills the tracker, which is whole and does not answer yet, with the swarms of the process before. From when this
+    /// returns, the process before does not answer any more, unless the tracker never [`answers`](Self::answers).
+    ///
+    /// # Errors
+    ///
+    /// The process before goes on, and this one must not answer.
+    fn fill<F: Flavour>(&mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError>;
+
+    /// Waits until something is asked of the process; for ever if nobody comes. Runs in an event loop. Whoever calls it
+    /// may drop what it returns and call it again: nothing is lost.
+    fn next<F: Flavour>(&mut self, handing: &Handing<'_, F>) -> impl Future<Output = Step>;
+
+    /// Leaves the swarms to the process after, wherever that can find them. Nobody is answered any more. Returns by
+    /// `deadline`.
+    fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant);
+}
+
+/// The off twin: every start is from nothing.
+#[derive(Debug)]
+pub struct NoHandover;
+
+impl Handover for NoHandover {
+    fn receive(_: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
+        Ok((Self, Inheritance::default()))
+    }
+
+    fn bound(
+        &mut self,
+        _: &mut Receiving<'_>,
+        _: &[ListeningSocket<'_>],
+        _: Vec<InheritedSocket>,
+    ) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn fill<F: Flavour>(&mut self, _: &Arc<Tracker<F>>, _: MonotonicClock) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn next<F: Flavour>(&mut self, _: &Handing<'_, F>) -> Step {
+        std::future::pending().await
+    }
+
+    fn leave<F: Flavour>(self, _: &Handing<'_, F>, _: Instant) {}
+}
