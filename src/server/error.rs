@@ -19,6 +19,25 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A socket that was handed to the tracker is one at which clients of both families come.
+    #[error(
+        "{name}: clients of both families come to the socket at {address}, and this build serves one of them: set \
+         BindIPv6Only=ipv6-only where it is opened, or build the tracker with the feature dual-stack"
+    )]
+    BothFamilies {
+        /// What it is called where it comes from.
+        name: String,
+        /// Where it is bound.
+        address: SocketAddr,
+    },
+    /// A process that runs cannot be taken over from, or none could take over later.
+    #[error("tracker.handover: {}: {reason}", path.display())]
+    Handover {
+        /// As it was configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no such user.
     #[error("tracker.user: there is no user `{0}` on this machine; create it, or name another with -u")]
     NoSuchUser(String),

@@ -4,20 +4,24 @@
 //! good) -> [`Confined`] (only what is needed is left) -> [`Running`] (threads started). What must happen as root
 //! cannot be forgotten, and what must not cannot happen.
 
+mod answering;
 mod bound;
 mod clock;
 mod confined;
 mod error;
 mod handover;
 pub mod heap;
+mod inherited;
 mod inside;
 mod interruptible;
 mod jailed;
 mod limits;
+mod listening;
 mod memory;
 mod needs;
 mod notify;
 mod plug;
+mod random;
 mod running;
 mod sight;
 mod sweeping;

@@ -2,33 +2,34 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener;
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::http;
 use crate::log::Log;
 use crate::sandbox::rights;
 use crate::stats::Counters;
-use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{Clock as _, Intervals, Tracker};
-use crate::udp::{self, ConnectionIds, ErrorLimit};
+use crate::udp::{ConnectionIds, ErrorLimit};
 
-use super::bound::{Bound, Listener};
+use super::answering::{Answering, AnsweringThreads};
+use super::bound::Bound;
 use super::clock::MonotonicClock;
 use super::confined::Confined;
 use super::error::StartError;
+use super::handover::{Handing, Handover as _, Identity, Step};
 use super::jailed::Jailed;
 use super::limits;
 use super::notify::ServiceManager;
 use super::plug::{Beginning, Build};
+use super::random::{new_hash_key, random_words};
 use super::threads::{Threads, new_runtime};
 
 /// How long threads may take to end: a little more than requests in flight may take.
@@ -37,33 +38,41 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long plugs may take, after that, to finish.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
+/// How long it may take, after that, to leave the swarms to the process after: ten million peers take some seconds.
+const LEAVE_TIME: Duration = Duration::from_secs(60);
+
 /// A tracker that answers requests.
 pub struct Running<B: Build> {
     tracker: Arc<Tracker<B>>,
-    /// Waits for signals.
+    /// Waits for signals, and for a successor.
     runtime: Runtime,
     signals: Signals,
+    answering: Answering<B>,
+    /// Those that answer nobody.
     threads: Threads,
     manager: ServiceManager,
+    handover: B::Handover,
+    identity: Identity,
 }
 
 impl<B: Build> Confined<B> {
-    /// Plugs in what this build has, and starts the threads, first that of the log: it never has more rights than those
-    /// that answer strangers.
+    /// Plugs in what this build has, takes over the swarms of the process before, and starts the threads, first that of
+    /// the log: it never has more rights than those that answer strangers.
     ///
     /// # Errors
     ///
-    /// A file that a switch needs and cannot read; a system without random numbers or threads.
+    /// A file that a switch needs and cannot read; a system without random numbers or threads; a process before that
+    /// does not hand over.
     pub fn start(self, log: &'static Log) -> Result<Running<B>, StartError> {
         let Self(Jailed { bound, sight }) = self;
-        let Bound { settings, interruptible, tcp, udp, manager, opened, connections, memory, .. } = bound;
+        let Bound { settings, interruptible, sockets, manager, mut handover, opened, connections, memory, .. } = bound;
         // Before the end is an orderly one, which a write that blocks would hold up.
         log.start_thread().map_err(StartError::system("start a thread"))?;
         // Before anything that takes time: a SIGHUP that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
-        let clock = MonotonicClock::start();
-        let ids = ConnectionIds::new(random_words()?, settings.listen.udp_connection_id_minutes);
+        let clock = bound.identity.map_or_else(MonotonicClock::start, |before| MonotonicClock::going_on(before.clock));
+        let secret = bound.identity.map_or_else(random_words, |before| Ok(before.secret))?;
         let error_limit = NonZero::new(settings.limits.udp_errors_per_address);
         let error_limit = error_limit.map(|each| Ok(Arc::new(ErrorLimit::new(random_words()?, each)))).transpose()?;
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
@@ -76,86 +85,107 @@ impl<B: Build> Confined<B> {
         let mut beginning =
             Beginning { settings: &settings, tracker: &tracker, counters: &counters, clock, threads: &mut threads };
         tracker.flavour().begin(&mut beginning).map_err(|error| sight.explain(error))?;
-        let http = Arc::new(http::Shared {
-            tracker: Arc::clone(&tracker),
-            counters: Arc::clone(&counters),
-            stats_path: settings.access.stats_path,
-            redirect_url: settings.tracker.redirect_url,
-        });
-
-        // From the first reply on there are secrets to keep, and the end is an orderly one.
+        // From here on there are secrets to keep.
         rights::hide_memory().map_err(StartError::system("hide the memory of the process"))?;
+        let ids_last_for = settings.listen.udp_connection_id_minutes;
+        let connections_per_address = limits::connections_per_address(&settings.limits);
+        let mut answering = Answering {
+            sockets,
+            clock,
+            ids: ConnectionIds::new(secret, ids_last_for),
+            error_limit,
+            http: Arc::new(http::Shared {
+                tracker: Arc::clone(&tracker),
+                counters,
+                stats_path: settings.access.stats_path,
+                redirect_url: settings.tracker.redirect_url,
+            }),
+            connection_limit: http::ConnectionLimit::new(connections, connections_per_address),
+            threads: AnsweringThreads::default(),
+        };
+        handover.fill(&tracker, clock)?;
+
+        // From the first reply on the end is an orderly one.
         drop(interruptible);
-        for listener in udp {
-            info!("listening on udp {}", listener.address);
-            for driver in listener.sockets {
-                let service = udp::Service::new(Arc::clone(&tracker), ids.clone(), counters.for_worker(), new_rng()?);
-                threads.answer_udp(Arc::new(driver), service.with_error_limit(error_limit.clone()), clock)?;
-            }
-        }
-        let connection_limit =
-            http::ConnectionLimit::new(connections, limits::connections_per_address(&settings.limits));
-        tcp.iter().for_each(|listener| info!("listening on tcp {}", listener.address));
-        for listeners in by_worker(tcp) {
-            let service = http::Service::new(Arc::clone(&http), counters.for_worker(), new_rng()?);
-            threads.answer_http(listeners, service, clock, Arc::clone(&connection_limit))?;
-        }
+        answering.start()?;
         threads.sweep(Arc::clone(&tracker), clock)?;
+        answering.sockets.udp.iter().for_each(|listener| info!("listening on udp {}", listener.address));
+        answering.sockets.tcp.iter().for_each(|listener| info!("listening on tcp {}", listener.address));
         info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
         // Whoever hears that the tracker is ready finds in the log where it listens.
         log.flush();
         manager.ready();
-        Ok(Running { tracker, runtime, signals, threads, manager })
+        let identity = Identity { secret, clock: clock.reading() };
+        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, identity })
     }
 }
 
 impl<B: Build> Running<B> {
-    /// Waits for SIGTERM or SIGINT, and ends: what is in flight is finished, within a bounded time. SIGHUP has every
-    /// plug reloaded.
+    /// Waits for SIGTERM or SIGINT, or for a successor, and ends: what is in flight is finished, within a bounded time.
+    /// SIGHUP has every plug reloaded.
     pub fn wait(mut self) {
         loop {
-            match self.runtime.block_on(self.signals.next()) {
-                Signal::Reload => self.tracker.flavour().reload(&mut self.threads),
-                Signal::Stop(by) => {
+            match self.next_event() {
+                Event::Signal(Signal::Reload) => self.tracker.flavour().reload(&mut self.threads),
+                Event::Signal(Signal::Stop(by)) => {
                     info!("{by}: stopping");
                     self.manager.stopping();
-                    self.threads.stop(Instant::now() + GRACE);
-                    return self.tracker.flavour().finish(Instant::now() + FINISH_TIME);
+                    return self.finish(true);
+                }
+                Event::Handover(Step::Pause) => self.answering.pause(),
+                Event::Handover(Step::Resume) => {
+                    if let Err(error) = self.answering.start() {
+                        // Some of the threads may have been started.
+                        error!("cannot go on answering after a handover that failed: {error}; stopping");
+                        return self.finish(false);
+                    }
+                }
+                Event::Handover(Step::End) => {
+                    info!("another process has taken over: stopping");
+                    self.manager.stopping();
+                    return self.finish(false);
                 }
             }
         }
     }
-}
 
-/// Regroups the sockets of all addresses: returns for each worker its socket of every address.
-fn by_worker(addresses: Vec<Listener<TcpListener>>) -> Vec<Vec<Arc<TcpListener>>> {
-    let mut workers = Vec::new();
-    for listener in addresses {
-        workers.resize_with(listener.sockets.len().max(workers.len()), Vec::new);
-        workers.iter_mut().zip(listener.sockets).for_each(|(worker, socket)| worker.push(Arc::new(socket)));
+    fn next_event(&mut self) -> Event {
+        let Self { tracker, runtime, signals, answering, manager, handover, identity, .. } = self;
+        let sockets = answering.sockets.list();
+        let clock = answering.clock;
+        let handing = Handing { tracker, clock, identity: *identity, sockets: &sockets, manager };
+        runtime.block_on(async {
+            let mut signal = pin!(signals.next());
+            let mut step = pin!(handover.next(&handing));
+            poll_fn(|context| match signal.as_mut().poll(context) {
+                Poll::Ready(signal) => Poll::Ready(Event::Signal(signal)),
+                Poll::Pending => step.as_mut().poll(context).map(Event::Handover),
+            })
+            .await
+        })
     }
-    workers
+
+    /// Ends what is in flight, and leaves the swarms to the process after, if there is one and it has not got them yet.
+    fn finish(self, leaves: bool) {
+        let Self { tracker, answering, threads, manager, handover, identity, .. } = self;
+        let deadline = Instant::now() + GRACE;
+        let Answering { sockets, clock, threads: answering, .. } = answering;
+        threads.tell();
+        answering.stop(deadline);
+        threads.stop(deadline);
+        tracker.flavour().finish(Instant::now() + FINISH_TIME);
+        if leaves {
+            let sockets = sockets.list();
+            let handing = Handing { tracker: &tracker, clock, identity, sockets: &sockets, manager: &manager };
+            handover.leave(&handing, Instant::now() + LEAVE_TIME);
+        }
+    }
 }
 
-fn fill_with_random(bytes: &mut [u8]) -> Result<(), StartError> {
-    getrandom::fill(bytes).map_err(StartError::system("get random numbers"))
-}
-
-fn new_hash_key() -> Result<HashKey, StartError> {
-    let mut bytes = [0; 48];
-    fill_with_random(&mut bytes)?;
-    Ok(HashKey::from_bytes(&bytes))
-}
-
-fn new_rng() -> Result<Rng, StartError> {
-    Ok(Rng::with_seed(random_words()?.0))
-}
-
-fn random_words() -> Result<(u64, u64), StartError> {
-    let (mut one, mut two) = ([0; 8], [0; 8]);
-    fill_with_random(&mut one)?;
-    fill_with_random(&mut two)?;
-    Ok((u64::from_ne_bytes(one), u64::from_ne_bytes(two)))
+/// What the first thread waits for.
+enum Event {
+    Signal(Signal),
+    Handover(Step),
 }
 
 /// The signals that the tracker heeds.

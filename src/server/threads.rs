@@ -94,18 +94,29 @@ impl Threads {
         Ok(())
     }
 
-    /// Tells every thread to end, and waits until all have, but not beyond `deadline`.
-    pub(super) fn stop(self, deadline: Instant) {
+    /// Tells every thread to end.
+    pub(super) fn tell(&self) {
         self.stop.stop();
-        for thread in self.running {
-            while !thread.is_finished() {
-                if Instant::now() > deadline {
-                    warn!("thread {} does not end; leaving it", thread.thread().name().unwrap_or_default());
-                    return;
-                }
-                // The standard library joins a thread without a deadline or not at all.
-                thread::sleep(Duration::from_millis(5));
+    }
+
+    /// Waits until every thread has ended, but not beyond `deadline`. Returns whether all have.
+    pub(super) fn wait(&mut self, deadline: Instant) -> bool {
+        loop {
+            self.running.retain(|thread| !thread.is_finished());
+            if self.running.is_empty() || Instant::now() >= deadline {
+                return self.running.is_empty();
             }
+            // The standard library joins a thread without a deadline or not at all.
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Tells every thread to end, and waits until all have, but not beyond `deadline`.
+    pub(super) fn stop(mut self, deadline: Instant) {
+        self.tell();
+        if !self.wait(deadline) {
+            let names: Vec<_> = self.running.iter().filter_map(|thread| thread.thread().name()).collect();
+            warn!("threads do not end; leaving them: {}", names.join(", "));
         }
     }
 }

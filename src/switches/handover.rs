@@ -1,27 +1,56 @@
 //! `handover`: a restart that loses no swarm.
+//!
+//! - [`successor`], [`predecessor`]: a new process takes over from the one that runs, over a Unix socket.
+//! - [`message`]: what the two say to each other.
+//! - [`path`]: where that socket is.
+//! - [`report`]: what the log says of what has come.
+//! - [`store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
 
+mod message;
+mod path;
+mod predecessor;
+mod report;
 mod store;
+mod successor;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
+
+use tracing::info;
 
 use crate::server::{
     Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, StartError, Step,
 };
 use crate::tracker::{Flavour, Tracker};
 
+use predecessor::Post;
 use store::Store;
+use successor::{Given, Predecessor};
 
 /// Takes over from the process before, and hands over to the one after.
-#[derive(Debug)]
 pub struct Succession {
     store: Store,
+    /// The process that runs, until it has handed over.
+    predecessor: Option<Predecessor>,
+    /// Where a successor asks, if the configuration says where that is.
+    post: Option<Post>,
 }
 
 impl Handover for Succession {
     fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
-        let (store, inheritance) = Store::receive(receiving)?;
-        Ok((Self { store }, inheritance))
+        let (store, mut inheritance) = Store::receive(receiving)?;
+        let mut this = Self { store, predecessor: None, post: None };
+        let Some(path) = &receiving.settings.tracker.handover else { return Ok((this, inheritance)) };
+        if let Some(socket) = path::connect_to(path, receiving.user)? {
+            info!("taking over from the process that answers at {}", path.display());
+            let (predecessor, Given { inheritance: given, own_socket }) = Predecessor::greet(socket, path)?;
+            this.predecessor = Some(predecessor);
+            this.post = Some(Post::new(own_socket));
+            inheritance.sockets.extend(given.sockets);
+            inheritance.identity = given.identity;
+        }
+        Ok((this, inheritance))
     }
 
     fn bound(
@@ -30,16 +59,23 @@ impl Handover for Succession {
         new: &[ListeningSocket<'_>],
         unused: Vec<InheritedSocket>,
     ) -> Result<(), StartError> {
-        self.store.bound(receiving, new, unused)
+        self.store.bound(receiving, new, unused)?;
+        if let (None, Some(path)) = (&self.post, &receiving.settings.tracker.handover) {
+            self.post = Some(Post::new(path::listen_at(path, receiving.user)?));
+        }
+        Ok(())
     }
 
     fn fill<F: Flavour>(&mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
         self.store.fill(tracker, clock);
-        Ok(())
+        self.predecessor.take().map_or(Ok(()), |predecessor| predecessor.fill(tracker, clock))
     }
 
-    async fn next<F: Flavour>(&mut self, _: &Handing<'_, F>) -> Step {
-        std::future::pending().await
+    async fn next<F: Flavour>(&mut self, handing: &Handing<'_, F>) -> Step {
+        match &mut self.post {
+            Some(post) => post.next(handing).await,
+            None => pending().await,
+        }
     }
 
     fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant) {

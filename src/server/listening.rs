@@ -1,0 +1,254 @@
+//! The sockets on which the tracker answers: bound anew, or taken over.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::info;
+
+use super::error::StartError;
+use super::handover::ListeningSocket;
+use super::inherited::Inherited;
+use super::wildcards;
+
+/// Connections that may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+/// Bytes of datagrams that may wait in a UDP socket until a worker gets to them.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// How often a port is looked for that is free for both families.
+const MAX_TRIES: usize = 16;
+
+/// One address, opened once for each worker.
+#[derive(Debug)]
+pub(super) struct Listener<S> {
+    pub(super) address: SocketAddr,
+    pub(super) sockets: Vec<S>,
+    /// How many of these, the first ones, are those of another process.
+    pub(super) taken_over: usize,
+}
+
+/// Every socket on which the tracker answers.
+pub(super) struct Sockets<D> {
+    pub(super) tcp: Vec<Listener<Arc<TcpListener>>>,
+    pub(super) udp: Vec<Listener<Arc<D>>>,
+    /// Among how many threads those of TCP are shared out.
+    pub(super) tcp_workers: usize,
+}
+
+impl<D: AsFd> Sockets<D> {
+    /// Returns all of them.
+    pub(super) fn list(&self) -> Vec<ListeningSocket<'_>> {
+        self.list_from(|_| 0)
+    }
+
+    /// Returns those that are not inherited.
+    pub(super) fn list_new(&self) -> Vec<ListeningSocket<'_>> {
+        self.list_from(|taken_over| taken_over)
+    }
+
+    fn list_from(&self, first: impl Fn(usize) -> usize) -> Vec<ListeningSocket<'_>> {
+        let tcp = self.tcp.iter().flat_map(|listener| listener.list("tcp", first(listener.taken_over)));
+        let udp = self.udp.iter().flat_map(|listener| listener.list("udp", first(listener.taken_over)));
+        tcp.chain(udp).collect()
+    }
+}
+
+impl<S: AsFd> Listener<Arc<S>> {
+    fn list(&self, protocol: &'static str, first: usize) -> impl Iterator<Item = ListeningSocket<'_>> {
+        self.sockets.iter().skip(first).map(move |socket| ListeningSocket {
+            protocol,
+            address: self.address,
+            socket: socket.as_fd(),
+        })
+    }
+}
+
+/// Opens each address once for each worker, and has `make` turn every socket into what answers there. Those that are
+/// `inherited` need not be opened; more of them than there are workers are used as well.
+pub(super) fn open_all<S>(
+    protocol: &'static str,
+    addresses: &[SocketAddr],
+    workers: usize,
+    kind: Type,
+    inherited: &mut Inherited,
+    make: impl Fn(Socket) -> io::Result<S>,
+) -> Result<Vec<Listener<S>>, StartError> {
+    let failed = |address| move |error| StartError::Listen { protocol, address, error };
+    let open = |address| open_for_workers(address, workers, kind).map_err(failed(address));
+    let mut opened = Vec::with_capacity(addresses.len());
+    let mut rest = addresses;
+    while let [address, ref tail @ ..] = *rest {
+        if let Some((bound, sockets)) = inherited.take(kind, address, addresses) {
+            opened.push(take_over(bound, sockets, workers, kind).map_err(failed(address))?);
+            rest = tail;
+            continue;
+        }
+        match *tail {
+            [other, ref tail @ ..] if wildcards::share_a_free_port(address, other) => {
+                opened.extend(open_on_one_port(address, other, open)?);
+                rest = tail;
+            }
+            _ => {
+                opened.push(open(address)?);
+                rest = tail;
+            }
+        }
+    }
+    let finish = |Listener { address, sockets, taken_over }: Listener<Socket>| {
+        let sockets: Result<_, _> = sockets.into_iter().map(&make).collect();
+        Ok(Listener { address, sockets: sockets.map_err(failed(address))?, taken_over })
+    };
+    opened.into_iter().map(finish).collect()
+}
+
+/// Completes inherited sockets until there is one for each worker. Where the system does not let another join them, as
+/// they may be those of another user or of a port that only root can open, workers share one.
+fn take_over(
+    address: SocketAddr,
+    mut sockets: Vec<Socket>,
+    workers: usize,
+    kind: Type,
+) -> io::Result<Listener<Socket>> {
+    for socket in &sockets {
+        // The connections that wait may have been fewer elsewhere.
+        if kind == Type::STREAM {
+            socket.listen(BACKLOG)?;
+        } else {
+            widen(socket);
+        }
+    }
+    let inherited = sockets.len();
+    let mut new = Vec::new();
+    while inherited + new.len() < workers {
+        match open(address, kind, true) {
+            Ok(socket) => new.push(socket),
+            Err(error) => {
+                info!("no more sockets can be opened on {address} ({error}): workers share those that there are");
+                break;
+            }
+        }
+    }
+    if kind == Type::STREAM {
+        new.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    }
+    for at in 0..workers.saturating_sub(inherited + new.len()) {
+        if let Some(socket) = sockets.get(at % inherited) {
+            sockets.push(socket.try_clone()?);
+        }
+    }
+    let taken_over = sockets.len();
+    sockets.append(&mut new);
+    Ok(Listener { address, sockets, taken_over })
+}
+
+/// Opens the wildcards of both families on the same free port, or if none is found on a port for each.
+fn open_on_one_port(
+    one: SocketAddr,
+    other: SocketAddr,
+    open: impl Fn(SocketAddr) -> Result<Listener<Socket>, StartError>,
+) -> Result<[Listener<Socket>; 2], StartError> {
+    for _ in 0..MAX_TRIES {
+        let first = open(one)?;
+        match open(SocketAddr::new(other.ip(), first.address.port())) {
+            Ok(second) => return Ok([first, second]),
+            Err(StartError::Listen { error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok([open(one)?, open(other)?])
+}
+
+/// Opens one socket for each worker on the same address: the system shares clients out among them.
+fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
+    let first = open(address, kind, false)?;
+    // Only now may others share the port: had the first one asked for that itself, it would have joined another
+    // tracker that runs already, and taken half of its clients without anybody noticing.
+    first.set_reuse_port(true)?;
+    // Port 0 has become a port by now.
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    while sockets.len() < workers {
+        sockets.push(open(address, kind, true)?);
+    }
+    if kind == Type::STREAM {
+        sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    }
+    Ok(Listener { address, sockets, taken_over: 0 })
+}
+
+/// Opens a socket, which joins those that share the port already if it is to be `shared`.
+fn open(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // IPv4 clients would appear under IPv4-mapped addresses, which are no peers' addresses.
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        // Connections of a tracker that has just ended do not keep the port from the next one.
+        socket.set_reuse_address(true)?;
+    } else {
+        widen(&socket);
+    }
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Makes room for the datagrams that wait in a socket.
+fn widen(socket: &Socket) {
+    // Only root may go beyond the system's maximum (net.core.rmem_max); others silently get no more than that, and do
+    // not take from a socket what root has given it.
+    let forced = setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER);
+    if forced.is_err() && socket.recv_buffer_size().is_ok_and(|size| size < RECEIVE_BUFFER) {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_and_nobody_else_does() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let listener = open_for_workers(loopback, 3, kind).unwrap();
+            assert_eq!(listener.sockets.len(), 3);
+            for socket in &listener.sockets {
+                assert_eq!(socket.local_addr().unwrap().as_socket(), Some(listener.address));
+            }
+            let error = open_for_workers(listener.address, 3, kind).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_not_free_for_both_families_is_tried_anew() {
+        let [one, other] = ["[::]:0", "0.0.0.0:0"].map(|address| address.parse::<SocketAddr>().unwrap());
+        // What each port was asked for on, and which of them the other family takes.
+        let run = |taken: fn(usize) -> bool| {
+            let asked = std::cell::RefCell::new(Vec::new());
+            let open = |address: SocketAddr| {
+                let mut asked = asked.borrow_mut();
+                asked.push(address);
+                let port = if address.port() == 0 { u16::try_from(asked.len()).unwrap() } else { address.port() };
+                if address.port() != 0 && taken(asked.len()) {
+                    let error = io::ErrorKind::AddrInUse.into();
+                    return Err(StartError::Listen { protocol: "udp", address, error });
+                }
+                Ok(Listener { address: SocketAddr::new(address.ip(), port), sockets: Vec::new(), taken_over: 0 })
+            };
+            let opened = open_on_one_port(one, other, open).unwrap().map(|listener| listener.address.to_string());
+            (opened, asked.into_inner().len())
+        };
+        assert_eq!(run(|_| false), (["[::]:1", "0.0.0.0:1"].map(str::to_owned), 2));
+        assert_eq!(run(|asked| asked < 5), (["[::]:5", "0.0.0.0:5"].map(str::to_owned), 6));
+        assert_eq!(run(|_| true), (["[::]:33", "0.0.0.0:34"].map(str::to_owned), 34), "one for each");
+    }
+}

@@ -1,0 +1,333 @@
+//! The process that runs: hands over to a new one that asks for it.
+//!
+//! All of it happens in the first thread, piece by piece, between two signals; workers answer meanwhile.
+
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net as std_unix;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::server::{Handing, Identity, ListeningSocket, Step};
+use crate::swarms::{Progress, Writer};
+use crate::tracker::{Clock as _, Flavour, Minute};
+
+use super::message::{self, Kind, MAX_BODY, MAX_DESCRIPTORS, VERSION, write_identity};
+
+/// How long a successor may say or take nothing while this process answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// And while nobody answers.
+const SHORT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait after an error that is no connection's own, such as a machine without memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket over which a successor asks, and how far a handover has got.
+pub(super) struct Post {
+    socket: Socket,
+    handover: Option<InProgress>,
+}
+
+/// The socket, known to the event loop from the first time that it is waited for.
+enum Socket {
+    New(OwnedFd),
+    Known(UnixListener),
+}
+
+/// A handover that has begun. Whatever is waited for may be given up and waited for again.
+struct InProgress {
+    stream: UnixStream,
+    stage: Stage,
+    /// A part of the stream that has been written and not sent.
+    unsent: Vec<u8>,
+    /// What is to be said next.
+    unsaid: Option<Kind>,
+}
+
+/// How far it has got.
+enum Stage {
+    /// The successor has connected.
+    Connected,
+    /// It is given what it needs before it binds anything: so many messages have been sent.
+    Giving(usize),
+    /// It has all of that, binds what is missing, and gives up its rights.
+    Starting,
+    /// It is sent everything that is there.
+    Sending(Box<dyn Source>),
+    /// It is still reading that.
+    Reading(Box<dyn Source>),
+    /// Nobody is answered, and what has changed is sent.
+    Changing(Box<dyn Source>),
+    /// It has been sent all there is.
+    Ending,
+    /// The tracker is the successor's, whether it hears of that or not.
+    Ended,
+}
+
+/// Why a handover came to nothing.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it has ended")]
+    Gone,
+    #[error("it says nothing")]
+    Silent,
+    #[error("it speaks another version of the handover than this one, {VERSION}")]
+    OtherVersion,
+    #[error("user {0} may not")]
+    NotAllowed(Uid),
+    #[error("it says what makes no sense")]
+    Nonsense,
+}
+
+/// What writes the stream, whatever the tracker's flavour.
+trait Source: Send {
+    /// Appends the next piece of all that is there. Returns whether there is more.
+    fn write(&mut self, now: Minute, out: &mut Vec<u8>) -> bool;
+    /// Appends the next piece of what has changed. Returns whether there is more.
+    fn write_changes(&mut self, now: Minute, out: &mut Vec<u8>) -> bool;
+}
+
+impl<F: Flavour> Source for Writer<F> {
+    fn write(&mut self, now: Minute, out: &mut Vec<u8>) -> bool {
+        Writer::write(self, now, out) == Progress::More
+    }
+
+    fn write_changes(&mut self, now: Minute, out: &mut Vec<u8>) -> bool {
+        Writer::write_changes(self, now, out) == Progress::More
+    }
+}
+
+impl Post {
+    /// Takes over a socket that listens.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket: Socket::New(socket), handover: None }
+    }
+
+    /// Waits until something is asked of the process.
+    pub(super) async fn next<F: Flavour>(&mut self, handing: &Handing<'_, F>) -> Step {
+        loop {
+            let Some(handover) = &mut self.handover else {
+                self.accept().await;
+                continue;
+            };
+            let patience = if handover.stage.is_paused() { SHORT_PATIENCE } else { PATIENCE };
+            let own_socket = match &self.socket {
+                Socket::Known(socket) => socket.as_fd(),
+                Socket::New(socket) => socket.as_fd(),
+            };
+            let result = match timeout(patience, handover.go_on(handing, own_socket)).await {
+                Ok(result) => result,
+                Err(_) => Err(Failure::Silent),
+            };
+            match result {
+                Ok(None) => {}
+                Ok(Some(step)) => return step,
+                // It has been told that the tracker is its own, or has ended since.
+                Err(_) if matches!(handover.stage, Stage::Ended) => return Step::End,
+                Err(failure) => {
+                    warn!("a process that was to take over does not: {failure}; going on");
+                    let paused = handover.stage.is_paused();
+                    handover.give_up(&failure);
+                    self.handover = None;
+                    if paused {
+                        return Step::Resume;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a process that asks.
+    async fn accept(&mut self) {
+        let accepted = match &mut self.socket {
+            Socket::New(_) => self.make_known(),
+            Socket::Known(listener) => listener.accept().await.map(|(stream, _)| Some(stream)),
+        };
+        match accepted {
+            Ok(None) => {}
+            Ok(Some(stream)) => {
+                self.handover = Some(InProgress::new(stream));
+            }
+            Err(error) => {
+                warn!("no process can take over for now, trying again: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    fn make_known(&mut self) -> io::Result<Option<UnixStream>> {
+        if let Socket::New(socket) = &self.socket {
+            // The types say stream, and do with it what they would do with any socket.
+            let listener = std_unix::UnixListener::from(socket.try_clone()?);
+            listener.set_nonblocking(true)?;
+            self.socket = Socket::Known(UnixListener::from_std(listener)?);
+        }
+        Ok(None)
+    }
+}
+
+impl Stage {
+    /// Returns whether nobody is answered.
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Changing(_) | Self::Ending)
+    }
+}
+
+impl InProgress {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream, stage: Stage::Connected, unsent: Vec::new(), unsaid: None }
+    }
+
+    /// Goes on by one message.
+    async fn go_on<F: Flavour>(
+        &mut self,
+        handing: &Handing<'_, F>,
+        own_socket: BorrowedFd<'_>,
+    ) -> Result<Option<Step>, Failure> {
+        if !self.unsent.is_empty() {
+            let piece = self.unsent.len().min(MAX_BODY);
+            self.say(Kind::Swarms, self.unsent.get(..piece).unwrap_or_default(), &[]).await?;
+            self.unsent.drain(..piece);
+            return Ok(None);
+        }
+        if let Some(kind) = self.unsaid {
+            self.say(kind, b"", &[]).await?;
+            self.unsaid = None;
+            return Ok(None);
+        }
+        let now = handing.clock.now();
+        self.stage = match mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Sending(mut source) => {
+                if source.write(now, &mut self.unsent) {
+                    self.stage = Stage::Sending(source);
+                    // Signals have their turn.
+                    yield_now().await;
+                    return Ok(None);
+                }
+                self.unsaid = Some(Kind::AllOnce);
+                Stage::Reading(source)
+            }
+            Stage::Changing(mut source) => {
+                if source.write_changes(now, &mut self.unsent) {
+                    Stage::Changing(source)
+                } else {
+                    Stage::Ending
+                }
+            }
+            Stage::Ended => return Ok(Some(Step::End)),
+            other => {
+                // Whoever gives up waiting finds the stage as it was.
+                self.stage = other;
+                return self.converse(handing, own_socket, now).await;
+            }
+        };
+        Ok(None)
+    }
+
+    /// Says or hears what a stage begins with that is no part of the stream.
+    async fn converse<F: Flavour>(
+        &mut self,
+        handing: &Handing<'_, F>,
+        own_socket: BorrowedFd<'_>,
+        now: Minute,
+    ) -> Result<Option<Step>, Failure> {
+        match self.stage {
+            Stage::Connected => {
+                let uid = Uid::from_raw(self.stream.peer_cred()?.uid());
+                if !uid.is_root() && uid != Uid::effective() {
+                    return Err(Failure::NotAllowed(uid));
+                }
+                if self.hear(Kind::Hello).await? != VERSION.to_be_bytes() {
+                    return Err(Failure::OtherVersion);
+                }
+                info!("another process asks to take over");
+                self.stage = Stage::Giving(0);
+            }
+            Stage::Giving(sent) => {
+                let more = self.give(sent, handing, own_socket).await?;
+                self.stage = if more { Stage::Giving(sent + 1) } else { Stage::Starting };
+            }
+            Stage::Starting => {
+                self.hear(Kind::Ready).await?;
+                let generation = u64::try_from(handing.clock.reading().since_boot.as_nanos()).unwrap_or(u64::MAX);
+                self.stage = Stage::Sending(Box::new(Writer::new(Arc::clone(handing.tracker), generation, now)));
+            }
+            Stage::Reading(_) => {
+                self.hear(Kind::Pause).await?;
+                self.stage = match mem::replace(&mut self.stage, Stage::Ended) {
+                    Stage::Reading(source) => Stage::Changing(source),
+                    other => other,
+                };
+                return Ok(Some(Step::Pause));
+            }
+            Stage::Ending => {
+                self.hear(Kind::Taken).await?;
+                self.unsaid = Some(Kind::Yours);
+                self.stage = Stage::Ended;
+            }
+            Stage::Sending(_) | Stage::Changing(_) | Stage::Ended => {}
+        }
+        Ok(None)
+    }
+
+    /// Gives the successor one of the things that it needs before it binds anything. Returns whether there are more.
+    async fn give<F: Flavour>(
+        &self,
+        sent: usize,
+        handing: &Handing<'_, F>,
+        own_socket: BorrowedFd<'_>,
+    ) -> Result<bool, Failure> {
+        let chunks = handing.sockets.chunks(MAX_DESCRIPTORS);
+        match sent.checked_sub(1) {
+            None => {
+                let identity = Identity { clock: handing.clock.reading(), ..handing.identity };
+                self.say(Kind::Identity, &write_identity(&identity), &[]).await?;
+            }
+            Some(chunk) if chunk < chunks.len() => {
+                let sockets = chunks.skip(chunk).flatten().take(MAX_DESCRIPTORS);
+                let descriptors: Vec<_> = sockets.map(|ListeningSocket { socket, .. }| *socket).collect();
+                self.say(Kind::Sockets, b"", &descriptors).await?;
+            }
+            Some(chunk) if chunk == chunks.len() => self.say(Kind::OwnSocket, b"", &[own_socket]).await?,
+            Some(_) => {
+                self.say(Kind::AllSockets, b"", &[]).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn say(&self, kind: Kind, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        let send = || message::send(&self.stream, kind, body, descriptors);
+        self.stream.async_io(Interest::WRITABLE, send).await.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Failure::Gone,
+            _ => Failure::Io(error),
+        })
+    }
+
+    /// Waits for a message of this kind, and returns its body.
+    async fn hear(&self, kind: Kind) -> Result<Vec<u8>, Failure> {
+        match self.stream.async_io(Interest::READABLE, || message::receive(&self.stream)).await? {
+            None => Err(Failure::Gone),
+            Some(message) if message.kind == kind => Ok(message.body),
+            Some(_) => Err(Failure::Nonsense),
+        }
+    }
+
+    /// Tells the successor that it must not answer.
+    fn give_up(&self, failure: &Failure) {
+        let kind = if self.stage.is_paused() { Kind::Keeps } else { Kind::Refused };
+        let reason = format!("the process that runs goes on: {failure}");
+        let _ = message::send(&self.stream, kind, reason.as_bytes(), &[]);
+    }
+}
