@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::tracker::{Clock, Flavour};
 
@@ -32,6 +32,10 @@ pub(super) const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// How long the client may take to receive a reply, or one piece of a long one.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// How long an idle connection stays open when the worker is to stop: a request that is on its way is answered, and its
+/// client told that it was the last one.
+const LAST_CALL: Duration = Duration::from_millis(10);
 
 /// How long a client that sends what nobody reads may take to notice that it has been answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -194,7 +198,14 @@ async fn receive<F: HttpFlavour, C: Clock>(
             }
             permit.has_come(input.len());
         }
-        let stop = async { if has_begun { pending().await } else { stopping.as_mut().await } };
+        let stop = async {
+            if has_begun {
+                pending().await
+            } else {
+                stopping.as_mut().await;
+                sleep(LAST_CALL).await;
+            }
+        };
         match race(race(read(stream, input), deadline.as_mut()), stop).await {
             Ok(Ok(Ok(1..))) => (),
             Ok(Ok(Ok(0)) | Err(())) if has_begun => return Some(refuse(Error::Malformed, from, worker, output)),

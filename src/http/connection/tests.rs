@@ -278,6 +278,20 @@ fn when_the_worker_stops_what_is_idle_is_closed_and_what_is_begun_is_finished() 
     });
 }
 
+#[test]
+fn a_request_that_is_on_its_way_when_the_worker_stops_is_answered() {
+    run(true, async {
+        let mut idle = Driven::new(plain(), 1000);
+        idle.send(&format!("{SCRAPE}{KEEP}")).await;
+        idle.read_until(SCRAPED).await;
+        idle.worker.stop();
+        yield_now().await;
+        idle.send(&format!("{SCRAPE}{KEEP}")).await;
+        assert!(idle.read_to_end().await.ends_with(SCRAPED));
+        assert_eq!(idle.seconds().await, 0);
+    });
+}
+
 /// Only a real connection can be reset, and so lose a reply that was sent.
 #[test]
 fn who_sends_more_than_is_read_still_gets_the_reply() {
