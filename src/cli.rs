@@ -251,7 +251,7 @@ fn level(value: &OsStr) -> Result<Level, Problem> {
 mod tests {
     use super::*;
 
-    const DEFAULT: &[&str] = &["fullscrape"];
+    const DEFAULT: &[&str] = &["fullscrape", "handover"];
     const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/opentracker.conf.sample");
 
     /// Words with no spaces in them.
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(
             run("-i ::1", DEFAULT).unwrap_err(),
             "-i names ::1, but an IPv6 address needs a build with the feature v6 or dual-stack; this build has: \
-             fullscrape"
+             fullscrape, handover"
         );
         assert_eq!(
             run("-i 192.0.2.1", &["v6"]).unwrap_err(),
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_the_option() {
-        let build = "this build has: fullscrape";
+        let build = "this build has: fullscrape, handover";
         for (words, expected) in [
             ("-w list", format!("-w: access.whitelist needs a build with the feature accesslist-white; {build}")),
             ("--blacklist x", format!("-b: access.blacklist needs a build with the feature accesslist-black; {build}")),

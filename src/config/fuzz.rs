@@ -14,6 +14,8 @@ const FEATURES: &[&str] = &[
     "restrict-stats",
     "fullscrape",
     "ip-from-proxy",
+    "seccomp",
+    "handover",
 ];
 
 /// Reads the bytes as a file. A file in the original's syntax means what its lines mean one after the other.

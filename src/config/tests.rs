@@ -24,9 +24,10 @@ const ALL: &[&str] = &[
     "log-networks",
     "ip-from-proxy",
     "seccomp",
+    "handover",
 ];
 
-const DEFAULT_BUILD: &[&str] = &["fullscrape"];
+const DEFAULT_BUILD: &[&str] = &["fullscrape", "handover"];
 
 /// Settings from the text of a file that is called `opentracker.conf`, or the error as an operator sees it.
 fn read(text: &str, features: &[&str]) -> Result<Settings, String> {

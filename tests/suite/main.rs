@@ -82,6 +82,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::fullscrape::TESTS,
     switches::fullscrape::many::TESTS,
     switches::gzip::TESTS,
+    switches::handover::TESTS,
     switches::ip_from_proxy::TESTS,
     switches::ip_from_query::TESTS,
     switches::log_networks::TESTS,

@@ -132,7 +132,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
             prop::sample::select(vec![flag("true"), flag("false"), quoted("log".into())]).boxed()
         }
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
-        "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" => {
+        "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" | "tracker.handover" => {
             // What begins with `=` is TOML, and what begins with `#` a comment.
             prop_oneof!["[/a-z.][/a-z #.é]{0,20}[/a-z.]", "[/a-z][/a-z #=é]{0,20}[/a-z]"].prop_map(quoted).boxed()
         }

@@ -19,7 +19,7 @@ fn a_key_of_an_absent_switch_is_refused_and_names_the_feature() {
     says(
         "# closed\n\n[access]\nwhitelist = \"list\"\n",
         DEFAULT_BUILD,
-        "access.whitelist (line 4) needs a build with the feature accesslist-white; this build has: fullscrape",
+        "access.whitelist (line 4) needs a build with the feature accesslist-white; this build has: fullscrape, handover",
     );
     says(
         "\taccess.blacklist  list \r\n",
@@ -41,7 +41,7 @@ fn a_key_of_an_absent_switch_is_refused_and_names_the_feature() {
     says(
         "access.proxy nonsense",
         DEFAULT_BUILD,
-        "access.proxy (line 1) needs a build with the feature ip-from-proxy; this build has: fullscrape",
+        "access.proxy (line 1) needs a build with the feature ip-from-proxy; this build has: fullscrape, handover",
     );
 }
 
@@ -137,7 +137,7 @@ fn a_keyword_without_a_value_is_refused() {
     says(
         "access.whitelist",
         DEFAULT_BUILD,
-        "access.whitelist (line 1) needs a build with the feature accesslist-white; this build has: fullscrape",
+        "access.whitelist (line 1) needs a build with the feature accesslist-white; this build has: fullscrape, handover",
     );
     // In TOML as well, as far as a line has the whole name.
     says("[tracker]\n[access]\nlisten.udp\n", ALL, &format!("listen.udp (line 3) has no value; it takes {ADDRESS}"));

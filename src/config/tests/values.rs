@@ -69,7 +69,7 @@ fn a_build_listens_on_the_families_it_serves() {
     assert_eq!(
         tcp("[::1]:80", DEFAULT_BUILD).unwrap_err(),
         "opentracker.conf: listen.tcp (line 1) names ::1, but an IPv6 address needs a build with the feature v6 \
-         or dual-stack; this build has: fullscrape"
+         or dual-stack; this build has: fullscrape, handover"
     );
     assert_eq!(
         tcp("192.0.2.1", V6_ONLY).unwrap_err(),
