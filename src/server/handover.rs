@@ -1,8 +1,8 @@
 //! The plug point for what a process takes over from the one before it, and leaves to the one after it.
 //!
 //! The order of its calls is that of the process: [`Handover::receive`] and [`Handover::bound`] while it still has all
-//! its rights, [`Handover::fill`] and [`Handover::answers`] when it begins to answer, [`Handover::next`] for as long as
-//! it answers, and [`Handover::leave`] when it has been told to end.
+//! its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as it answers, and
+//! [`Handover::leave`] when it has been told to end.
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -40,7 +40,7 @@ pub struct InheritedSocket {
     pub is_foreign: bool,
 }
 
-/// By what clients know a tracker, beside its addresses. Never printed: it does not implement `Debug`.
+/// By what clients know a tracker, beside its addresses. It is secret, and never printed.
 #[derive(Clone, Copy)]
 pub struct Identity {
     /// The secret of the connection ids.
@@ -127,7 +127,7 @@ pub trait Handover: Sized + Send + 'static {
     ) -> Result<(), StartError>;
 
     /// Fills the tracker, which is whole and does not answer yet, with the swarms of the process before. From when this
-    /// returns, the process before does not answer any more, unless the tracker never [`answers`](Self::answers).
+    /// returns, the process before does not answer any more.
     ///
     /// # Errors
     ///
