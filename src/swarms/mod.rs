@@ -1,6 +1,6 @@
 //! All swarms as one stream of bytes, by which one tracker takes over what another knows.
 //!
-//! - [`format`]: what the stream is made of.
+//! - [`mod@format`]: what the stream is made of.
 //! - [`Writer`]: writes all swarms of a tracker in pieces, while announces go on; then what has changed meanwhile.
 //! - [`Reader`]: reads a stream, however it is cut, and merges it into a running tracker.
 //! - [`StreamError`]: why a stream is not read any further.
