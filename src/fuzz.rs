@@ -5,15 +5,19 @@
 //! bytes, and the test below with those that are kept in `ci/fuzz/corpus`: a directory for each, and in it what has
 //! found something, and what leads to each part of the code.
 
-use crate::{config, switches, udp};
+use crate::{config, swarms, switches, udp};
 
 /// A name, and what takes any bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Returns the targets that this build has.
 pub fn targets() -> impl Iterator<Item = Target> {
-    let always: [Target; 3] =
-        [("udp", udp::fuzz::any_datagram), ("udp_model", udp::fuzz::conversation), ("config", config::fuzz::any_file)];
+    let always: [Target; 4] = [
+        ("udp", udp::fuzz::any_datagram),
+        ("udp_model", udp::fuzz::conversation),
+        ("swarms", swarms::fuzz::any_stream),
+        ("config", config::fuzz::any_file),
+    ];
     always.into_iter().chain(switches::FUZZ_TARGETS.iter().copied())
 }
 

@@ -17,7 +17,11 @@
 pub mod format;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 mod reader;
 #[cfg(test)]
 mod tests;
