@@ -52,7 +52,7 @@ pub trait Driver: AsFd + Send + Sync + 'static {
 /// Answers what `driver` brings, until [`stop`](StopToken::stop) is called, which interrupts the thread. A batch that
 /// has been received is answered; what has not been stays with the driver.
 pub fn run<F: Flavour>(driver: &impl Driver, mut service: Service<F>, clock: impl Clock, stop: &StopToken) {
-    let _interruptible =
+    let _registration =
         interrupt::on_stop(stop).inspect_err(|error| warn!("a UDP worker ends with its next datagram: {error}"));
     let mut batch = driver.batch();
     let complaints = Complaints::default();

@@ -32,23 +32,23 @@ const MAX_TRIES: usize = 1000;
 /// # Errors
 ///
 /// The system's; then nothing is interrupted.
-pub(super) fn on_stop(stop: &StopToken) -> io::Result<Interruptible> {
+pub(super) fn on_stop(stop: &StopToken) -> io::Result<Registration> {
     handle()?;
     // Whoever has started the process may have blocked any signal.
     SigSet::from(SIGNAL).thread_unblock()?;
     let target = Arc::new(Target { thread: Mutex::new(Some(this_thread())), has_left: Condvar::new() });
     let thread = Arc::clone(&target);
     stop.wake_with(move || thread.interrupt());
-    Ok(Interruptible { target, _stays_in_its_thread: PhantomData })
+    Ok(Registration { target, _stays_in_its_thread: PhantomData })
 }
 
-/// While it is there, the thread that it was made in can be interrupted.
-pub(super) struct Interruptible {
+/// While it is there, the thread that it was made in is interrupted when it is to stop.
+pub(super) struct Registration {
     target: Arc<Target>,
     _stays_in_its_thread: PhantomData<*const ()>,
 }
 
-impl Drop for Interruptible {
+impl Drop for Registration {
     fn drop(&mut self) {
         *self.target.lock() = None;
         self.target.has_left.notify_all();
@@ -100,58 +100,61 @@ fn handle() -> nix::Result<()> {
 mod tests {
     use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
-    use std::sync::mpsc;
+    use std::sync::mpsc::{self, RecvTimeoutError};
     use std::thread;
 
     use super::*;
 
-    /// Starts a thread that waits for bytes that never come, and returns what ended that.
-    fn wait_for_ever(stop: StopToken, prepare: impl FnOnce() + Send + 'static) -> mpsc::Receiver<(usize, ErrorKind)> {
-        let (sender, ended) = mpsc::channel();
+    /// Stops a thread that waits for bytes that never come. Returns what has ended each of its waits.
+    fn stop_one_that_waits(prepare: impl FnOnce() + Send + 'static) -> Vec<ErrorKind> {
+        let (stop, (sender, ends), (begins, begun)) = (StopToken::default(), mpsc::channel(), mpsc::channel());
+        let heard = stop.clone();
         thread::spawn(move || {
             let (mut one, _other) = UnixStream::pair().unwrap();
             prepare();
-            let _interruptible = on_stop(&stop).unwrap();
-            sender.send((0, ErrorKind::Other)).unwrap();
-            let mut times = 0;
-            while !stop.is_stopped() {
-                let error = one.read(&mut [0]).unwrap_err();
-                times += 1;
-                sender.send((times, error.kind())).unwrap();
+            let _registration = on_stop(&heard).unwrap();
+            begins.send(()).unwrap();
+            while !heard.is_stopped() {
+                sender.send(one.read(&mut [0]).unwrap_err().kind()).unwrap();
             }
         });
-        ended.recv().unwrap();
-        ended
+        begun.recv().unwrap();
+        stop.stop();
+        let mut interrupted = Vec::new();
+        loop {
+            match ends.recv_timeout(Duration::from_secs(60)) {
+                Ok(end) => interrupted.push(end),
+                Err(error) => {
+                    assert_eq!(error, RecvTimeoutError::Disconnected, "it waits for ever");
+                    return interrupted;
+                }
+            }
+        }
     }
 
     #[test]
-    fn a_thread_that_waits_is_interrupted_and_has_left_when_the_stop_returns() {
-        // Stopped at any moment: before it waits, while it begins to, and while it waits.
+    fn a_thread_that_waits_is_interrupted_whenever_it_is_stopped() {
+        // Before it waits, while it begins to, and while it waits.
         for _ in 0..200 {
-            let stop = StopToken::default();
-            let ended = wait_for_ever(stop.clone(), || ());
-            stop.stop();
-            let interrupted: Vec<_> = ended.try_iter().collect();
-            assert!(matches!(interrupted[..], [] | [(1, ErrorKind::Interrupted)]), "{interrupted:?}");
+            let interrupted = stop_one_that_waits(|| ());
+            assert!(matches!(interrupted[..], [] | [ErrorKind::Interrupted]), "{interrupted:?}");
         }
     }
 
     #[test]
     fn one_that_inherited_the_signal_blocked_is_interrupted_too() {
-        let stop = StopToken::default();
-        let ended = wait_for_ever(stop.clone(), || SigSet::from(SIGNAL).thread_block().unwrap());
-        stop.stop();
-        assert!(ended.into_iter().all(|end| end == (1, ErrorKind::Interrupted)));
+        // Until one has begun to wait before it was stopped.
+        while stop_one_that_waits(|| SigSet::from(SIGNAL).thread_block().unwrap()).is_empty() {}
     }
 
     #[test]
     fn nobody_waits_for_one_that_has_left_or_that_stops_itself() {
         let stop = StopToken::default();
-        let interruptible = on_stop(&stop).unwrap();
+        let registration = on_stop(&stop).unwrap();
         let left = stop.clone();
         thread::spawn(move || drop(on_stop(&left).unwrap())).join().unwrap();
         stop.stop();
         drop(on_stop(&stop).unwrap());
-        drop(interruptible);
+        drop(registration);
     }
 }

@@ -2,28 +2,17 @@ use super::*;
 use std::fs::{self, File};
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
-use fastrand::Rng;
 use nix::sys::prctl;
+use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, dup, getpid};
-
-use crate::server::MonotonicClock;
-use crate::stop::StopToken;
-use crate::tracker::flavour::Standalone;
-use crate::tracker::testing::{NotThatOne, TestTracker};
-use crate::tracker::{Capacity, Ipv4Only, Minute};
-use crate::udp;
-
-/// A connect request, the shortest that is answered.
-const REQUEST: &[u8] = b"\0\0\x04\x17\x27\x10\x19\x80\0\0\0\0\0\0\0\x01";
 
 /// Calls `act` in a thread that is filtered, with what plugs need.
 fn filtered<T: Send>(needs: &Needs, refuses: bool, act: impl FnOnce() -> T + Send) -> T {
@@ -65,38 +54,29 @@ fn what_a_tracker_does_goes_on() {
         // A thread of its own, more memory than is there, time, random numbers.
         thread::Builder::new().name("thread".into()).spawn(|| vec![1_u8; 64 << 20].len()).unwrap().join().unwrap();
         let (sender, receiver) = mpsc::channel::<()>();
-        receiver.recv_timeout(Duration::from_millis(1)).unwrap_err();
+        receiver.recv_timeout(std::time::Duration::from_millis(1)).unwrap_err();
         drop(sender);
         getrandom::fill(&mut [0; 8]).unwrap();
         getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+        runtime.block_on(async { tokio::time::sleep(std::time::Duration::from_millis(1)).await });
     });
     drop(client);
 }
 
 #[test]
-fn a_worker_that_waits_for_datagrams_is_stopped() {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(socket.local_addr().unwrap()).unwrap();
-    let driver = udp::Socket::try_from(socket).unwrap();
-    let tracker = TestTracker::<Ipv4Only, _>::with_plugs(Capacity::NONE, Minute(1000), NotThatOne, Standalone);
-    let ids = udp::ConnectionIds::new((1, 2), NonZero::new(2).unwrap());
-    let service = udp::Service::new(Arc::new(tracker), ids, Arc::default(), Rng::with_seed(1));
-    let has_ended = filtered(&reading(), true, || {
-        let (stop, (sender, ended)) = (StopToken::default(), mpsc::channel());
-        let heard = stop.clone();
-        thread::spawn(move || {
-            udp::run(&driver, service, MonotonicClock::start(), &heard);
-            sender.send(()).unwrap();
-        });
-        client.send(REQUEST).unwrap();
-        assert_eq!(client.recv(&mut [0; 100]).unwrap(), 16);
-        stop.stop();
-        ended.recv_timeout(Duration::from_secs(60)).is_ok()
-    });
-    assert!(has_ended);
+fn a_thread_is_sent_the_signal_that_interrupts_it_and_no_other() {
+    let arrives = |signal| {
+        // The signal waits in the thread for whoever reads it there.
+        SigSet::from(signal).thread_block().unwrap();
+        let arrived = SignalFd::with_flags(&SigSet::from(signal), SfdFlags::SFD_NONBLOCK).unwrap();
+        assert!(apply(&reading(), true).unwrap() > 30);
+        let _ = pthread_kill(pthread_self(), signal);
+        arrived.read_signal().unwrap().is_some()
+    };
+    for (signal, is_allowed) in [(Signal::SIGURG, true), (Signal::SIGWINCH, false), (Signal::SIGTERM, false)] {
+        assert_eq!(thread::scope(|scope| scope.spawn(|| arrives(signal)).join().unwrap()), is_allowed, "{signal}");
+    }
 }
 
 #[test]
