@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net as std_unix;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use thiserror::Error;
@@ -50,6 +50,11 @@ struct InProgress {
     unsent: Vec<u8>,
     /// What is to be said next.
     unsaid: Option<Kind>,
+    /// Bytes of the stream that have been sent.
+    sent: usize,
+    began: Instant,
+    /// Since when nobody is answered.
+    paused: Option<Instant>,
 }
 
 /// How far it has got.
@@ -185,7 +190,15 @@ impl Stage {
 
 impl InProgress {
     fn new(stream: UnixStream) -> Self {
-        Self { stream, stage: Stage::Connected, unsent: Vec::new(), unsaid: None }
+        Self {
+            stream,
+            stage: Stage::Connected,
+            unsent: Vec::new(),
+            unsaid: None,
+            sent: 0,
+            began: Instant::now(),
+            paused: None,
+        }
     }
 
     /// Goes on by one message.
@@ -198,6 +211,7 @@ impl InProgress {
             let piece = self.unsent.len().min(MAX_BODY);
             self.say(Kind::Swarms, self.unsent.get(..piece).unwrap_or_default(), &[]).await?;
             self.unsent.drain(..piece);
+            self.sent += piece;
             return Ok(None);
         }
         if let Some(kind) = self.unsaid {
@@ -218,11 +232,8 @@ impl InProgress {
                 Stage::Reading(source)
             }
             Stage::Changing(mut source) => {
-                if source.write_changes(now, &mut self.unsent) {
-                    Stage::Changing(source)
-                } else {
-                    Stage::Ending
-                }
+                self.paused.get_or_insert_with(Instant::now);
+                if source.write_changes(now, &mut self.unsent) { Stage::Changing(source) } else { Stage::Ending }
             }
             Stage::Ended => return Ok(Some(Step::End)),
             other => {
@@ -272,6 +283,9 @@ impl InProgress {
             }
             Stage::Ending => {
                 self.hear(Kind::Taken).await?;
+                let [all, paused] =
+                    [Some(self.began), self.paused].map(|since| since.map_or(0, |since| since.elapsed().as_millis()));
+                info!("handed over {} bytes in {all} ms; nobody was answered for {paused} ms", self.sent);
                 self.unsaid = Some(Kind::Yours);
                 self.stage = Stage::Ended;
             }
