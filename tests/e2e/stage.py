@@ -130,6 +130,10 @@ class Process:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def exit_code(self):
         """None while it runs."""
         return self._process.poll()
@@ -152,6 +156,9 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def log(self):
+        return self._log.read_text(errors="replace")
+
     def log_tail(self):
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self.log().splitlines()
         return "\n".join(lines[-TAIL_LINES:]) or "(no output)"
