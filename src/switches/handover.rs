@@ -17,8 +17,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::info;
-
 use crate::server::{
     Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, StartError, Step,
 };
@@ -42,9 +40,8 @@ impl Handover for Succession {
         let (store, mut inheritance) = Store::receive(receiving)?;
         let mut this = Self { store, predecessor: None, post: None };
         let Some(path) = &receiving.settings.tracker.handover else { return Ok((this, inheritance)) };
-        if let Some(socket) = path::connect_to(path, receiving.user)? {
-            info!("taking over from the process that answers at {}", path.display());
-            let (predecessor, Given { inheritance: given, own_socket }) = Predecessor::greet(socket, path)?;
+        let found = Predecessor::find(path, receiving.user)?;
+        if let Some((predecessor, Given { inheritance: given, own_socket })) = found {
             this.predecessor = Some(predecessor);
             this.post = Some(Post::new(own_socket));
             inheritance.sockets.extend(given.sockets);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
 use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::unistd::User;
 use tracing::{info, warn};
 
 use crate::server::{Inheritance, InheritedSocket, MonotonicClock, StartError};
@@ -16,11 +17,15 @@ use crate::swarms::Reader;
 use crate::tracker::{Clock as _, Flavour, Tracker};
 
 use super::message::{Kind, Message, VERSION, read_identity, receive, send};
-use super::path::refused;
+use super::path::{self, refused};
 use super::report::Report;
 
 /// How long the process before may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a process is looked for that closes the connection: one that ends may close this first, and is still found
+/// where it listens.
+const MAX_TRIES: usize = 3;
 
 /// Maximum number of sockets that are taken over.
 const MAX_SOCKETS: usize = 4096;
@@ -40,26 +45,39 @@ pub(super) struct Given {
 }
 
 impl Predecessor {
-    /// Asks for everything that is needed before anything is bound.
+    /// Finds the process that runs, and asks it for everything that is needed before anything is bound. Returns `None` if
+    /// there is none, or it ends before it has given all of that.
     ///
     /// # Errors
     ///
-    /// The process refuses, says what makes no sense, or nothing at all.
-    pub(super) fn greet(socket: OwnedFd, path: &Path) -> Result<(Self, Given), StartError> {
-        let this = Self { socket, path: path.into() };
+    /// The process refuses, says what makes no sense, or nothing at all; [`path::connect_to`]'s.
+    pub(super) fn find(path: &Path, user: Option<&User>) -> Result<Option<(Self, Given)>, StartError> {
+        for _ in 0..MAX_TRIES {
+            let Some(socket) = path::connect_to(path, user)? else { return Ok(None) };
+            info!("taking over from the process that answers at {}", path.display());
+            let this = Self { socket, path: path.into() };
+            if let Some(given) = this.greet()? {
+                return Ok(Some((this, given)));
+            }
+        }
+        Err(refused(path, "the process that runs closes the connection: see its log"))
+    }
+
+    /// Asks for what is needed; `None` if the process has closed the connection before it has given all of it.
+    fn greet(&self) -> Result<Option<Given>, StartError> {
         let patience = TimeVal::seconds(PATIENCE.as_secs() as i64);
-        let failed = |error: nix::Error| this.failed(error.into());
-        setsockopt(&this.socket, ReceiveTimeout, &patience).map_err(failed)?;
-        setsockopt(&this.socket, SendTimeout, &patience).map_err(failed)?;
-        this.say(Kind::Hello, &VERSION.to_be_bytes())?;
+        let failed = |error: nix::Error| self.failed(error.into());
+        setsockopt(&self.socket, ReceiveTimeout, &patience).map_err(failed)?;
+        setsockopt(&self.socket, SendTimeout, &patience).map_err(failed)?;
+        self.say(Kind::Hello, &VERSION.to_be_bytes())?;
 
         let mut inheritance = Inheritance::default();
         let mut own_socket = None;
         loop {
-            let Message { kind, body, descriptors } = this.next()?.ok_or_else(|| this.refused(CLOSED))?;
+            let Some(Message { kind, body, descriptors }) = self.next()? else { return Ok(None) };
             match kind {
                 Kind::Identity => {
-                    let identity = read_identity(&body).ok_or_else(|| this.refused("it is of another version"))?;
+                    let identity = read_identity(&body).ok_or_else(|| self.refused("it is of another version"))?;
                     inheritance.identity = Some(identity);
                 }
                 Kind::Sockets => {
@@ -69,16 +87,16 @@ impl Predecessor {
                 }
                 Kind::OwnSocket => own_socket = descriptors.into_iter().next(),
                 Kind::AllSockets => break,
-                Kind::Refused => return Err(this.refused(String::from_utf8_lossy(&body))),
-                _ => return Err(this.refused(NONSENSE)),
+                Kind::Refused => return Err(self.refused(String::from_utf8_lossy(&body))),
+                _ => return Err(self.refused(NONSENSE)),
             }
             if inheritance.sockets.len() > MAX_SOCKETS {
-                return Err(this.refused(NONSENSE));
+                return Err(self.refused(NONSENSE));
             }
         }
         match own_socket {
-            Some(own_socket) if inheritance.identity.is_some() => Ok((this, Given { inheritance, own_socket })),
-            _ => Err(this.refused(NONSENSE)),
+            Some(own_socket) if inheritance.identity.is_some() => Ok(Some(Given { inheritance, own_socket })),
+            _ => Err(self.refused(NONSENSE)),
         }
     }
 
@@ -123,16 +141,18 @@ impl Predecessor {
 
     /// Returns the next message; `None` if the process before has ended.
     fn next(&self) -> Result<Option<Message>, StartError> {
-        match receive(self.socket.as_fd()) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            received => received.map_err(|error| self.failed(error)),
-        }
+        let received = match receive(self.socket.as_fd()) {
+            // It has closed its end before it read all: that is told once, and then what it said before is read.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(self.socket.as_fd()),
+            received => received,
+        };
+        received.map_err(|error| self.failed(error))
     }
 
     fn say(&self, kind: Kind, body: &[u8]) -> Result<(), StartError> {
         match send(self.socket.as_fd(), kind, body, &[]) {
             // That it has ended is seen where its next message is awaited.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(|error| self.failed(error)),
         }
     }
@@ -152,5 +172,4 @@ impl Predecessor {
     }
 }
 
-const CLOSED: &str = "the process that runs has closed the connection: see its log";
 const NONSENSE: &str = "the process that runs says what makes no sense";
