@@ -73,7 +73,7 @@ enum Stage {
     Changing(Box<dyn Source>),
     /// It has been sent all there is.
     Ending,
-    /// The tracker is the successor's, whether it hears of that or not.
+    /// It has it all, and the tracker is its own once that has been said.
     Ended,
 }
 
@@ -81,7 +81,7 @@ enum Stage {
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     #[error("it has ended")]
     Gone,
     #[error("it says nothing")]
@@ -92,6 +92,16 @@ enum Failure {
     NotAllowed(Uid),
     #[error("it says what makes no sense")]
     Nonsense,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Self::Gone,
+            ErrorKind::InvalidData => Self::Nonsense,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 /// What writes the stream, whatever the tracker's flavour.
@@ -137,8 +147,6 @@ impl Post {
             match result {
                 Ok(None) => {}
                 Ok(Some(step)) => return step,
-                // It has been told that the tracker is its own, or has ended since.
-                Err(_) if matches!(handover.stage, Stage::Ended) => return Step::End,
                 Err(failure) => {
                     warn!("a process that was to take over does not: {failure}; going on");
                     let paused = handover.stage.is_paused();
@@ -184,7 +192,7 @@ impl Post {
 impl Stage {
     /// Returns whether nobody is answered.
     fn is_paused(&self) -> bool {
-        matches!(self, Self::Changing(_) | Self::Ending)
+        matches!(self, Self::Changing(_) | Self::Ending | Self::Ended)
     }
 }
 
@@ -323,10 +331,7 @@ impl InProgress {
 
     async fn say(&self, kind: Kind, body: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let send = || message::send(&self.stream, kind, body, descriptors);
-        self.stream.async_io(Interest::WRITABLE, send).await.map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Failure::Gone,
-            _ => Failure::Io(error),
-        })
+        Ok(self.stream.async_io(Interest::WRITABLE, send).await?)
     }
 
     /// Waits for a message of this kind, and returns its body.
