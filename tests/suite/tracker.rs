@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sys::signal::{self, Signal};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{Pid, User, geteuid};
 
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
@@ -113,6 +113,17 @@ impl Start {
         self
     }
 
+    /// Has root start it as this user, with no rights but the user's. Whoever else runs the tests starts it as himself.
+    pub(crate) fn started_by(self, name: &str) -> Self {
+        if !is_root() {
+            return self;
+        }
+        let user = User::from_name(name).unwrap().unwrap();
+        let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
+        // The user may not be allowed to reach the binary where it was built.
+        self.with_binary_for_everybody().wrapped(&["setpriv", &uid, &gid, "--clear-groups", "--inh-caps=-all"])
+    }
+
     /// In a network of its own, where every port is free.
     pub(crate) fn in_own_network(self) -> Self {
         if flavour::has("sync-live") {
@@ -146,16 +157,16 @@ impl Start {
 
     /// Starts it, and waits until it says that it is ready.
     pub(crate) fn run(self) -> Tracker {
+        self.begin().ready()
+    }
+
+    /// Starts it, and leaves it to [`Tracker::ready`] to wait.
+    pub(crate) fn begin(self) -> Tracker {
         let notify = self.path("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
         // Some trackers are started without root's rights.
         fs::set_permissions(&notify, fs::Permissions::from_mode(0o777)).unwrap();
-        let mut tracker = self.env("NOTIFY_SOCKET", notify).spawn(Some(manager));
-        assert_eq!(tracker.next_notification().as_deref(), Some("READY=1"), "{}", tracker.log());
-        // The addresses are in the log before it says that it is ready.
-        tracker.tcp = tracker.listening_on("tcp");
-        tracker.udp = tracker.listening_on("udp");
-        tracker
+        self.env("NOTIFY_SOCKET", notify).spawn(Some(manager))
     }
 
     /// Starts it without a service manager, and does not wait.
@@ -165,10 +176,7 @@ impl Start {
 
     /// Starts it, and waits until it ends by itself.
     pub(crate) fn finish(self) -> Exit {
-        let mut tracker = self.spawn(None);
-        let status = tracker.exit_status();
-        let code = status.unwrap_or_else(|| panic!("it runs on:\n{}", tracker.log())).code();
-        Exit { code, stdout: tracker.read("stdout"), stderr: tracker.log(), directory: tracker.abandon() }
+        self.spawn(None).end()
     }
 
     fn spawn(self, notified: Option<UnixDatagram>) -> Tracker {
@@ -286,8 +294,22 @@ impl Tracker {
     pub(crate) fn interrupt(mut self, process: Pid, signal: Signal) -> Exit {
         assert!(!self.has_ended(), "its process id may be another's by now");
         signal::kill(process, signal).unwrap();
+        self.end()
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(mut self) -> Self {
+        assert_eq!(self.next_notification().as_deref(), Some("READY=1"), "{}", self.log());
+        // The addresses are in the log before it says that it is ready.
+        self.tcp = self.listening_on("tcp");
+        self.udp = self.listening_on("udp");
+        self
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn end(mut self) -> Exit {
         let status = self.exit_status();
-        let code = status.unwrap_or_else(|| panic!("{signal}: it runs on:\n{}", self.log())).code();
+        let code = status.unwrap_or_else(|| panic!("it runs on:\n{}", self.log())).code();
         Exit { code, stdout: self.read("stdout"), stderr: self.log(), directory: self.abandon() }
     }
 
