@@ -262,7 +262,7 @@ class FailedStart:
                 raise StepFailed(f"{what}: it ended with 0")
             new.says(reason)
             load.mark()
-            stage.notes.append(f"{what}: {new.process.log_tail().splitlines()[-1].partition('Z ')[2].strip()}")
+            stage.notes.append(f"{what}: {new.process.log().partition('opentracker: ')[2].strip()}")
         new = hand_over(stage, load, old, partial(start, "last"))
         stage.notes.append(load.end())
         stage.stop([new.process])

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::server::{Inheritance, InheritedSocket, MonotonicClock, StartError};
 use crate::swarms::Reader;
-use crate::tracker::{Clock as _, Flavour, Tracker};
+use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
 use super::message::{Kind, Message, VERSION, read_identity, receive, send};
 use super::path::{self, refused};
@@ -108,6 +108,8 @@ impl Predecessor {
     pub(super) fn fill<F: Flavour>(self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
         self.say(Kind::Ready, b"")?;
         let mut reader = Reader::new(Arc::clone(tracker), 0);
+        // Of what everything brought that was there. What has changed brings most of that once more.
+        let mut left_out = None;
         loop {
             let Some(Message { kind, body, .. }) = self.next()? else {
                 warn!("the process before has ended in the middle of the handover: going on with what has come");
@@ -121,12 +123,17 @@ impl Predecessor {
                         break;
                     }
                 }
-                Kind::AllOnce => self.say(Kind::Pause, b"")?,
+                Kind::AllOnce => {
+                    left_out = Some(reader.counts().left_out);
+                    self.say(Kind::Pause, b"")?;
+                }
                 Kind::Refused | Kind::Keeps => return Err(self.refused(String::from_utf8_lossy(&body))),
                 _ => return Err(self.refused(NONSENSE)),
             }
         }
-        info!("taken over from the process before: {}", Report(reader.counts()));
+        let counts = reader.counts();
+        let counts = MergeCounts { left_out: left_out.unwrap_or(counts.left_out), ..*counts };
+        info!("taken over from the process before: {}", Report(&counts));
         Ok(())
     }
 
