@@ -1,5 +1,6 @@
 """Trackers that take over from each other, clients that ask meanwhile, and who stands between two trackers."""
 
+import contextlib
 import json
 import os
 import re
@@ -86,8 +87,10 @@ class Asker:
 
     def ask(self, word):
         """What it has seen since it was asked before."""
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
+        # One that has ended has said why.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(word + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self):
