@@ -79,6 +79,9 @@ impl<B: Build> Bound<B> {
         inherited.cover(Type::STREAM, &mut settings.listen.tcp);
         inherited.cover(Type::DGRAM, &mut settings.listen.udp);
         let listen = &settings.listen;
+        let mut receiving =
+            Receiving { settings: &settings, user: user.as_ref(), manager: &manager, needs: &mut needs };
+        handover.discard(&mut receiving, inherited.take_unused(listen))?;
         let share = |socket| Ok(Arc::new(TcpListener::from(socket)));
         let tcp = open_all("tcp", &listen.tcp, tcp_workers, Type::STREAM, &mut inherited, share)?;
         let drive = |socket| UdpSocket::from(socket).try_into().map(Arc::new);
@@ -86,7 +89,7 @@ impl<B: Build> Bound<B> {
         let sockets = Sockets { tcp, udp, tcp_workers };
         let mut receiving =
             Receiving { settings: &settings, user: user.as_ref(), manager: &manager, needs: &mut needs };
-        handover.bound(&mut receiving, &sockets.list_new(), inherited.rest())?;
+        handover.bound(&mut receiving, &sockets.list_new())?;
 
         let opened = B::open(&mut Opening { settings: &settings, needs: &mut needs })?;
         Ok(Self {

@@ -1,8 +1,8 @@
 //! The plug point for what a process takes over from the one before it, and leaves to the one after it.
 //!
-//! The order of its calls is that of the process: [`Handover::receive`] and [`Handover::bound`] while it still has all
-//! its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as it answers, and
-//! [`Handover::leave`] when it has been told to end.
+//! The order of its calls is that of the process: [`Handover::receive`], [`Handover::discard`] and [`Handover::bound`]
+//! while it still has all its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as it
+//! answers, and [`Handover::leave`] when it has been told to end.
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -91,6 +91,8 @@ pub struct Handing<'a, F: Flavour> {
     pub sockets: &'a [ListeningSocket<'a>],
     /// The service manager, if there is one.
     pub manager: &'a ServiceManager,
+    /// The memory that this process may use, in bytes.
+    pub memory: u64,
 }
 
 /// What a handover asks of the process.
@@ -113,18 +115,20 @@ pub trait Handover: Sized + Send + 'static {
     /// What keeps the tracker from starting. The process before goes on.
     fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError>;
 
-    /// Called when the tracker has all its sockets. `new` are those of them that were not inherited; the `unused` are
-    /// of no address that is configured.
+    /// Closes the inherited sockets of addresses that are not configured. Nothing is bound yet: what keeps one of these
+    /// open may keep others from being bound, as a wildcard does those of its port.
     ///
     /// # Errors
     ///
     /// What keeps the tracker from starting.
-    fn bound(
-        &mut self,
-        receiving: &mut Receiving<'_>,
-        new: &[ListeningSocket<'_>],
-        unused: Vec<InheritedSocket>,
-    ) -> Result<(), StartError>;
+    fn discard(&mut self, receiving: &mut Receiving<'_>, unused: Vec<InheritedSocket>) -> Result<(), StartError>;
+
+    /// Called when the tracker has all its sockets; the `new` ones are not inherited.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the tracker from starting.
+    fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError>;
 
     /// Fills the tracker, which is whole and does not answer yet, with the swarms of the process before. From when this
     /// returns, the process before does not answer any more.
@@ -132,7 +136,12 @@ pub trait Handover: Sized + Send + 'static {
     /// # Errors
     ///
     /// The process before goes on, and this one must not answer.
-    fn fill<F: Flavour>(&mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError>;
+    fn fill<F: Flavour>(
+        &mut self,
+        tracker: &Arc<Tracker<F>>,
+        clock: MonotonicClock,
+        manager: &ServiceManager,
+    ) -> Result<(), StartError>;
 
     /// Waits until something is asked of the process; for ever if nobody comes. Runs in an event loop. Whoever calls it
     /// may drop what it returns and call it again: nothing is lost.
@@ -152,16 +161,20 @@ impl Handover for NoHandover {
         Ok((Self, Inheritance::default()))
     }
 
-    fn bound(
-        &mut self,
-        _: &mut Receiving<'_>,
-        _: &[ListeningSocket<'_>],
-        _: Vec<InheritedSocket>,
-    ) -> Result<(), StartError> {
+    fn discard(&mut self, _: &mut Receiving<'_>, _: Vec<InheritedSocket>) -> Result<(), StartError> {
         Ok(())
     }
 
-    fn fill<F: Flavour>(&mut self, _: &Arc<Tracker<F>>, _: MonotonicClock) -> Result<(), StartError> {
+    fn bound(&mut self, _: &mut Receiving<'_>, _: &[ListeningSocket<'_>]) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn fill<F: Flavour>(
+        &mut self,
+        _: &Arc<Tracker<F>>,
+        _: MonotonicClock,
+        _: &ServiceManager,
+    ) -> Result<(), StartError> {
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The sockets that another process has bound, and which of them this one needs.
 
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{SockRef, Socket, Type};
 use tracing::info;
 
+use crate::config::ListenSettings;
 use crate::sockets::serves_both_families;
 
 use super::error::StartError;
@@ -74,22 +76,37 @@ impl Inherited {
         address: SocketAddr,
         configured: &[SocketAddr],
     ) -> Option<(SocketAddr, Vec<Socket>)> {
+        let (bound, taken) = self.take_known(kind, address, configured)?;
+        Some((bound, taken.into_iter().map(|known| Socket::from(known.socket.socket)).collect()))
+    }
+
+    /// Takes those that [`Self::take`] will return for none of the configured addresses.
+    pub(super) fn take_unused(&mut self, listen: &ListenSettings) -> Vec<InheritedSocket> {
+        let mut used = Vec::new();
+        for (kind, addresses) in [(Type::STREAM, &listen.tcp), (Type::DGRAM, &listen.udp)] {
+            for address in addresses {
+                used.extend(self.take_known(kind, *address, addresses).into_iter().flat_map(|(_, taken)| taken));
+            }
+        }
+        let unused = mem::replace(&mut self.sockets, used);
+        unused.into_iter().map(|known| known.socket).chain(mem::take(&mut self.others)).collect()
+    }
+
+    fn take_known(
+        &mut self,
+        kind: Type,
+        address: SocketAddr,
+        configured: &[SocketAddr],
+    ) -> Option<(SocketAddr, Vec<Known>)> {
         let fits = |known: &&Known| {
             let has_any_port = address.port() == 0 && known.address.ip() == address.ip();
             known.kind == kind && (known.address == address || has_any_port && !configured.contains(&known.address))
         };
         let bound = self.sockets.iter().find(fits)?.address;
-        let (taken, left) = std::mem::take(&mut self.sockets)
-            .into_iter()
-            .partition(|known| known.kind == kind && known.address == bound);
+        let is_there = |known: &Known| known.kind == kind && known.address == bound;
+        let (taken, left) = mem::take(&mut self.sockets).into_iter().partition(is_there);
         self.sockets = left;
-        let taken: Vec<Known> = taken;
-        Some((bound, taken.into_iter().map(|known| Socket::from(known.socket.socket)).collect()))
-    }
-
-    /// Returns those that nobody has taken.
-    pub(super) fn rest(self) -> Vec<InheritedSocket> {
-        self.sockets.into_iter().map(|known| known.socket).chain(self.others).collect()
+        Some((bound, taken))
     }
 }
 
@@ -118,11 +135,14 @@ mod tests {
         let (at, tcp_at) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
         let all = vec![inherited("a", udp), inherited("b", tcp), inherited("c", second)];
         let mut sockets = Inherited::new(all, false).unwrap();
-        assert!(sockets.take(Type::STREAM, at, &[at]).is_none_or(|_| at == tcp_at));
+        let listen = ListenSettings { udp: vec![at], tcp: Vec::new(), ..ListenSettings::default() };
+        assert_eq!(sockets.take_unused(&listen).into_iter().map(|socket| socket.name).collect::<Vec<_>>(), ["b"]);
+        assert!(sockets.take_unused(&listen).is_empty());
+        assert!(sockets.take(Type::STREAM, tcp_at, &[tcp_at]).is_none());
         let (bound, taken) = sockets.take(Type::DGRAM, at, &[at]).unwrap();
         assert_eq!((bound, taken.len()), (at, 2));
         assert!(sockets.take(Type::DGRAM, at, &[at]).is_none());
-        assert_eq!(sockets.rest().into_iter().map(|socket| socket.name).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(sockets.take_unused(&listen).len(), 0);
     }
 
     #[test]
@@ -133,6 +153,8 @@ mod tests {
         let all = sockets.into_iter().map(|socket| inherited("", socket)).collect();
         let mut pool = Inherited::new(all, false).unwrap();
         let configured = [any, one];
+        let listen = ListenSettings { udp: vec![any, one, any], tcp: Vec::new(), ..ListenSettings::default() };
+        assert!(pool.take_unused(&listen).is_empty());
         assert_eq!(pool.take(Type::DGRAM, any, &configured).unwrap().0, two);
         assert_eq!(pool.take(Type::DGRAM, one, &configured).unwrap().0, one);
         assert!(pool.take(Type::DGRAM, "127.0.0.2:0".parse().unwrap(), &configured).is_none());

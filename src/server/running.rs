@@ -53,6 +53,8 @@ pub struct Running<B: Build> {
     manager: ServiceManager,
     handover: B::Handover,
     identity: Identity,
+    /// The memory that this process may use, in bytes.
+    memory: u64,
 }
 
 impl<B: Build> Confined<B> {
@@ -103,7 +105,7 @@ impl<B: Build> Confined<B> {
             connection_limit: http::ConnectionLimit::new(connections, connections_per_address),
             threads: AnsweringThreads::default(),
         };
-        handover.fill(&tracker, clock)?;
+        handover.fill(&tracker, clock, &manager)?;
 
         // From the first reply on the end is an orderly one.
         drop(interruptible);
@@ -116,7 +118,7 @@ impl<B: Build> Confined<B> {
         log.flush();
         manager.ready();
         let identity = Identity { secret, clock: clock.reading() };
-        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, identity })
+        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, identity, memory })
     }
 }
 
@@ -150,10 +152,10 @@ impl<B: Build> Running<B> {
     }
 
     fn next_event(&mut self) -> Event {
-        let Self { tracker, runtime, signals, answering, manager, handover, identity, .. } = self;
+        let Self { tracker, runtime, signals, answering, manager, handover, identity, memory, .. } = self;
         let sockets = answering.sockets.list();
         let clock = answering.clock;
-        let handing = Handing { tracker, clock, identity: *identity, sockets: &sockets, manager };
+        let handing = Handing { tracker, clock, identity: *identity, sockets: &sockets, manager, memory: *memory };
         runtime.block_on(async {
             let mut signal = pin!(signals.next());
             let mut step = pin!(handover.next(&handing));
@@ -167,7 +169,7 @@ impl<B: Build> Running<B> {
 
     /// Ends what is in flight, and leaves the swarms to the process after, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
-        let Self { tracker, answering, threads, manager, handover, identity, .. } = self;
+        let Self { tracker, answering, threads, manager, handover, identity, memory, .. } = self;
         let deadline = Instant::now() + GRACE;
         let Answering { sockets, clock, threads: answering, .. } = answering;
         threads.tell();
@@ -176,7 +178,7 @@ impl<B: Build> Running<B> {
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
             let sockets = sockets.list();
-            let handing = Handing { tracker: &tracker, clock, identity, sockets: &sockets, manager: &manager };
+            let handing = Handing { tracker: &tracker, clock, identity, sockets: &sockets, manager: &manager, memory };
             handover.leave(&handing, Instant::now() + LEAVE_TIME);
         }
     }

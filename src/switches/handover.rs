@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::server::{
-    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, StartError, Step,
+    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving,
+    ServiceManager, StartError, Step,
 };
 use crate::tracker::{Flavour, Tracker};
 
@@ -50,21 +51,25 @@ impl Handover for Succession {
         Ok((this, inheritance))
     }
 
-    fn bound(
-        &mut self,
-        receiving: &mut Receiving<'_>,
-        new: &[ListeningSocket<'_>],
-        unused: Vec<InheritedSocket>,
-    ) -> Result<(), StartError> {
-        self.store.bound(receiving, new, unused)?;
+    fn discard(&mut self, receiving: &mut Receiving<'_>, unused: Vec<InheritedSocket>) -> Result<(), StartError> {
+        self.store.discard(receiving, unused)
+    }
+
+    fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError> {
+        self.store.bound(receiving, new);
         if let (None, Some(path)) = (&self.post, &receiving.settings.tracker.handover) {
             self.post = Some(Post::new(path::listen_at(path, receiving.user)?));
         }
         Ok(())
     }
 
-    fn fill<F: Flavour>(&mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
-        self.store.fill(tracker, clock);
+    fn fill<F: Flavour>(
+        &mut self,
+        tracker: &Arc<Tracker<F>>,
+        clock: MonotonicClock,
+        manager: &ServiceManager,
+    ) -> Result<(), StartError> {
+        self.store.fill(tracker, clock, manager);
         self.predecessor.take().map_or(Ok(()), |predecessor| predecessor.fill(tracker, clock))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::server::{Handing, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, StartError};
+use crate::server::{Handing, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, ServiceManager, StartError};
 use crate::tracker::{Flavour, Tracker};
 
 /// What this process has in the store.
@@ -15,16 +15,13 @@ impl Store {
         Ok((Self, Inheritance::default()))
     }
 
-    pub(super) fn bound(
-        &mut self,
-        _: &mut Receiving<'_>,
-        _: &[ListeningSocket<'_>],
-        _: Vec<InheritedSocket>,
-    ) -> Result<(), StartError> {
+    pub(super) fn discard(&mut self, _: &mut Receiving<'_>, _: Vec<InheritedSocket>) -> Result<(), StartError> {
         Ok(())
     }
 
-    pub(super) fn fill<F: Flavour>(&mut self, _: &Arc<Tracker<F>>, _: MonotonicClock) {}
+    pub(super) fn bound(&mut self, _: &mut Receiving<'_>, _: &[ListeningSocket<'_>]) {}
+
+    pub(super) fn fill<F: Flavour>(&mut self, _: &Arc<Tracker<F>>, _: MonotonicClock, _: &ServiceManager) {}
 
     pub(super) fn leave<F: Flavour>(self, _: &Handing<'_, F>, _: Instant) {}
 }
