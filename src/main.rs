@@ -21,7 +21,9 @@ const CANNOT_UNDERSTAND: u8 = 2;
 static LOG: Log = Log::new();
 
 fn main() -> ExitCode {
-    // First of all: the configuration may come through a pipe.
+    // While nothing is open but what whoever starts it has left open.
+    descriptors::keep_handed_over();
+    // Next: the configuration may come through a pipe.
     let interruptible = match Interruptible::begin() {
         Ok(interruptible) => interruptible,
         Err(error) => return fail(io::stderr(), &error, CANNOT_START),

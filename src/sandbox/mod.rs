@@ -1,7 +1,7 @@
 //! What the process can still do once strangers are answered, were it broken into: as little as the system lets us
 //! leave it.
 //!
-//! - [`descriptors`]: no open file of whoever started it.
+//! - [`descriptors`]: no open file of whoever started it, but for what a service manager hands over.
 //! - [`rights`]: no capability, no way to a new one, and no look into its memory.
 //! - [`files`]: no file but those that are read again, and no connection to anywhere.
 //!

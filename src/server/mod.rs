@@ -42,7 +42,7 @@ pub use handover::{
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;
 pub use needs::Needs;
-pub use notify::ServiceManager;
+pub use notify::{PROBE, ServiceManager, StoreSize};
 pub use plug::{Beginning, Build, Opening, Plug};
 pub(crate) use plug::{opens_nothing, plugs};
 pub use running::Running;
