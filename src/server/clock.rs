@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::tracker::{Clock, Second};
+use crate::tracker::{Clock, Minute, Second};
 
 /// Begins with the wall clock and goes on with the time since the machine was started, in which it may have slept.
 /// Whoever sets the wall clock right while the tracker runs makes no peer older or younger; a peer that was silent
@@ -27,6 +27,13 @@ pub struct ClockReading {
     pub since_epoch: Duration,
     /// The time since the machine was started at that moment.
     pub since_boot: Duration,
+}
+
+impl ClockReading {
+    /// Returns the minute that it was.
+    pub fn minute(self) -> Minute {
+        Second(self.since_epoch.as_secs()).minute()
+    }
 }
 
 impl MonotonicClock {

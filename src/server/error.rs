@@ -38,6 +38,30 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a service manager hands over is no socket that a tracker can use.
+    #[error(
+        "{name}, which the service manager hands over, is {what}: a tracker takes listening sockets of TCP and bound ones \
+         of UDP; mend the .socket unit that opens it"
+    )]
+    HandedOver {
+        /// What it is called there.
+        name: String,
+        /// What it is.
+        what: String,
+    },
+    /// A socket that a service manager hands over is of no configured address.
+    #[error(
+        "{name}, which the service manager hands over, is bound to {protocol} {address}: name that under \
+         listen.{protocol}, or take it out of the .socket unit that opens it"
+    )]
+    NotConfigured {
+        /// What it is called there.
+        name: String,
+        /// `tcp` or `udp`.
+        protocol: &'static str,
+        /// Where it is bound.
+        address: SocketAddr,
+    },
     /// There is no such user.
     #[error("tracker.user: there is no user `{0}` on this machine; create it, or name another with -u")]
     NoSuchUser(String),

@@ -7,17 +7,22 @@
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::unistd::User;
+use tracing::warn;
 
 use crate::config::Settings;
+use crate::sandbox::descriptors::{self, HandedOver};
 use crate::tracker::{Flavour, Tracker};
 
 use super::clock::{ClockReading, MonotonicClock};
 use super::error::StartError;
 use super::needs::Needs;
 use super::notify::ServiceManager;
+
+/// How long a service manager may take to close what it has kept.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a process has before it binds anything.
 #[derive(Debug, Default)]
@@ -152,12 +157,24 @@ pub trait Handover: Sized + Send + 'static {
     fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant);
 }
 
-/// The off twin: every start is from nothing.
+/// The off twin: every start is from nothing. What a service manager hands over is closed, so that it keeps nothing from
+/// being bound.
 #[derive(Debug)]
 pub struct NoHandover;
 
 impl Handover for NoHandover {
-    fn receive(_: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
+    fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
+        let handed_over = descriptors::take_handed_over();
+        for HandedOver { name, .. } in &handed_over {
+            warn!(
+                "{name}, which the service manager hands over, is closed: this build does not have the feature handover"
+            );
+            // If it does not hear of it, the addresses are in use, and that will be said.
+            let _ = receiving.manager.remove(name);
+        }
+        if !handed_over.is_empty() {
+            let _ = receiving.manager.barrier(Instant::now() + PATIENCE);
+        }
         Ok((Self, Inheritance::default()))
     }
 

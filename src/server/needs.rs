@@ -13,6 +13,7 @@ pub struct Needs {
     writes: Vec<&'static str>,
     tcp_ports: Vec<u16>,
     udp: bool,
+    leaves_memory: bool,
     system_calls: Vec<c_long>,
 }
 
@@ -39,6 +40,11 @@ impl Needs {
         self.udp = true;
     }
 
+    /// Memory is made and sealed, which another process gets.
+    pub fn leaves_memory(&mut self) {
+        self.leaves_memory = true;
+    }
+
     /// These are called as well (`libc::SYS_...`): beside what every tracker calls, and what the other methods imply.
     pub fn system_calls(&mut self, numbers: &[c_long]) {
         self.system_calls.extend(numbers);
@@ -57,6 +63,11 @@ impl Needs {
     /// Returns whether sockets are made.
     pub fn connects(&self) -> bool {
         self.udp || !self.tcp_ports.is_empty()
+    }
+
+    /// Returns whether memory is made for another process.
+    pub fn makes_memory(&self) -> bool {
+        self.leaves_memory
     }
 
     /// Returns what is called as well.

@@ -74,6 +74,11 @@ impl ServiceManager {
         self.tell(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()));
     }
 
+    /// Returns whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns how many descriptors the manager keeps for this service, for the process that comes after. One that does
     /// not say is given something to keep, which takes a moment: it keeps some if it is then still [`Untold`].
     ///

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::server::{
-    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving,
-    ServiceManager, StartError, Step,
+    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, ServiceManager,
+    StartError, Step,
 };
 use crate::tracker::{Flavour, Tracker};
 

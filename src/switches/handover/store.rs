@@ -1,27 +1,308 @@
 //! Under a service manager: its file descriptor store keeps sockets and swarms between two processes.
+//!
+//! - [`name`]: what sockets are called there.
+//! - [`memory`]: what the swarms are in.
+//!
+//! The manager hands over all that it keeps at every start, and goes on keeping it. Sockets stay there until the
+//! configuration does not name their address any more; swarms from the end of one process to the start of the next.
 
+mod memory;
+mod name;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::server::{Handing, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, ServiceManager, StartError};
-use crate::tracker::{Flavour, Tracker};
+use nix::sys::resource::{Resource, getrlimit};
+use tracing::{info, warn};
 
-/// What this process has in the store.
-#[derive(Debug)]
-pub(super) struct Store;
+use crate::sandbox::descriptors::{self, HandedOver, Kind};
+use crate::server::{
+    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving, ServiceManager,
+    StartError, StoreSize,
+};
+use crate::swarms::{Progress, Reader, Totals, Writer};
+use crate::tracker::{Clock as _, Flavour, Tracker};
+
+use super::report::Report;
+use name::SocketName;
+
+/// What the swarms are called in the store.
+const SWARMS: &str = "swarms";
+
+/// How long the manager may take to do as it was told while the tracker starts.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long before its deadline the writing of swarms ends, so that the manager can still take them.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// How long the manager is asked to wait for a tracker that takes over many swarms.
+const FILL_TIME: Duration = Duration::from_secs(300);
+
+/// Bytes that are read at a time.
+const PIECE: usize = 64 << 10;
+
+/// What the manager keeps of this tracker, and hands over to the next process.
+pub(super) struct Store {
+    size: StoreSize,
+    /// The names under which it keeps sockets.
+    names: HashSet<String>,
+    /// Some of these come from the process before.
+    has_sockets: bool,
+    /// It keeps swarms, which are to be removed when they are taken.
+    has_swarms: bool,
+    /// What the process before has left.
+    swarms: Option<Swarms>,
+}
+
+/// Swarms that the process before has left.
+struct Swarms {
+    /// By what clients know the tracker, and when the swarms were written.
+    identity: Identity,
+    /// Where their stream begins.
+    stream: File,
+}
 
 impl Store {
-    pub(super) fn receive(_: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
-        Ok((Self, Inheritance::default()))
+    /// Takes what the manager hands over.
+    ///
+    /// # Errors
+    ///
+    /// Something that the tracker itself has not given it, and that is no socket which it could use.
+    pub(super) fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
+        let mut this = Self {
+            size: StoreSize::Known(0),
+            names: HashSet::new(),
+            has_sockets: false,
+            has_swarms: false,
+            swarms: None,
+        };
+        let mut sockets = Vec::new();
+        for HandedOver { name, descriptor } in descriptors::take_handed_over() {
+            let is_own_socket = SocketName::parse(&name).is_some();
+            match descriptors::kind(descriptor.as_fd()) {
+                Ok(Kind::Socket(..)) => {
+                    if is_own_socket {
+                        this.names.insert(name.clone());
+                        this.has_sockets = true;
+                    }
+                    sockets.push(InheritedSocket { socket: descriptor, name, is_foreign: !is_own_socket });
+                }
+                Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(descriptor),
+                // Nothing is wrong with it if a process has ended right after it was given to the manager.
+                _ if name == PROBE => forget(receiving.manager, &name),
+                other => {
+                    let what = other.map_or_else(|unusable| unusable.to_string(), |_| "memory of its own".into());
+                    if !is_own_socket && name != SWARMS {
+                        return Err(StartError::HandedOver { name, what });
+                    }
+                    warn!("{name}, which the service manager hands over, is {what}: closed");
+                    forget(receiving.manager, &name);
+                }
+            }
+        }
+        let identity = this.swarms.as_ref().map(|swarms| swarms.identity);
+        Ok((this, Inheritance { sockets, identity }))
     }
 
-    pub(super) fn discard(&mut self, _: &mut Receiving<'_>, _: Vec<InheritedSocket>) -> Result<(), StartError> {
+    /// Looks into what is called swarms, and keeps what was written last: should one not have been removed, it comes
+    /// back with the next.
+    fn find_swarms(&mut self, memory: OwnedFd) {
+        self.has_swarms = true;
+        match memory::open(memory) {
+            Ok((identity, stream)) => {
+                let is_newer = |than: &Swarms| identity.clock.since_boot > than.identity.clock.since_boot;
+                if self.swarms.as_ref().is_none_or(is_newer) {
+                    self.swarms = Some(Swarms { identity, stream });
+                }
+            }
+            Err(error) => warn!("the swarms that the service manager hands over are not taken: {error}"),
+        }
+    }
+
+    /// Closes sockets of addresses that are not configured, and has the manager do so.
+    ///
+    /// # Errors
+    ///
+    /// One of them has been opened by somebody else, for this tracker.
+    pub(super) fn discard(
+        &mut self,
+        receiving: &mut Receiving<'_>,
+        unused: Vec<InheritedSocket>,
+    ) -> Result<(), StartError> {
+        let mut is_any_kept = false;
+        for InheritedSocket { socket, name, is_foreign } in unused {
+            let kind = descriptors::kind(socket.as_fd());
+            let Ok(Kind::Socket(protocol, address)) = kind else { continue };
+            if is_foreign {
+                return Err(StartError::NotConfigured { name, protocol, address });
+            }
+            info!("no longer listening on {protocol} {address}, which the configuration does not name");
+            if self.names.remove(&name) {
+                forget(receiving.manager, &name);
+                is_any_kept = true;
+            }
+        }
+        if is_any_kept {
+            // What the manager still has open would keep others from being bound.
+            if let Err(error) = receiving.manager.barrier(Instant::now() + PATIENCE) {
+                warn!("the service manager does not say that it has closed them: {error}");
+            }
+        }
         Ok(())
     }
 
-    pub(super) fn bound(&mut self, _: &mut Receiving<'_>, _: &[ListeningSocket<'_>]) {}
+    /// Gives the manager the sockets that it does not have.
+    pub(super) fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) {
+        let Receiving { manager, needs, .. } = receiving;
+        self.size = manager.store_size();
+        // The swarms are to have a place, too.
+        let wanted = self.names.len() + new.len() + 1;
+        let room = match self.size {
+            StoreSize::Known(0) if manager.is_there() => {
+                return info!("the service manager keeps nothing over a restart (FileDescriptorStoreMax= in its unit)");
+            }
+            StoreSize::Known(0) => return,
+            StoreSize::Known(size) if wanted > size as usize => {
+                warn!("sockets will be lost at a restart: FileDescriptorStoreMax={size} has to be {wanted}");
+                (size as usize).saturating_sub(self.names.len() + 1)
+            }
+            StoreSize::Known(_) | StoreSize::Untold => new.len(),
+        };
+        needs.leaves_memory();
+        for socket in new.iter().take(room) {
+            let mut name = SocketName::first(socket.protocol, socket.address);
+            while self.names.contains(&name.to_string()) {
+                name = name.next();
+            }
+            if let Err(error) = manager.store(&name.to_string(), socket.socket) {
+                warn!("the service manager does not take the sockets, for a restart that loses nothing: {error}");
+                break;
+            }
+            self.names.insert(name.to_string());
+        }
+    }
 
-    pub(super) fn fill<F: Flavour>(&mut self, _: &Arc<Tracker<F>>, _: MonotonicClock, _: &ServiceManager) {}
+    /// Fills the tracker with what the process before has left.
+    pub(super) fn fill<F: Flavour>(
+        &mut self,
+        tracker: &Arc<Tracker<F>>,
+        clock: MonotonicClock,
+        manager: &ServiceManager,
+    ) {
+        // Should these swarms be too many for the machine, they are so once.
+        if std::mem::take(&mut self.has_swarms) {
+            forget(manager, SWARMS);
+        }
+        if let Some(swarms) = self.swarms.take() {
+            manager.extend_timeout(FILL_TIME);
+            swarms.read_into(tracker, clock);
+        } else if self.has_sockets {
+            warn!("starting empty: the process before has left its sockets to the service manager and no swarms");
+        }
+    }
 
-    pub(super) fn leave<F: Flavour>(self, _: &Handing<'_, F>, _: Instant) {}
+    /// Leaves the swarms to the next process.
+    pub(super) fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant) {
+        if self.size == StoreSize::Known(0) {
+            return;
+        }
+        handing.manager.extend_timeout(deadline.saturating_duration_since(Instant::now()));
+        match leave(handing, deadline) {
+            Ok(Left { totals: Totals { torrents, peers, .. }, lacks: None }) => {
+                info!("left {torrents} torrents and {peers} peers to the next process");
+            }
+            Ok(Left { totals: Totals { torrents, peers, .. }, lacks: Some(lacks) }) => {
+                warn!(
+                    "left {torrents} torrents and {peers} peers to the next process, and no more for want of {lacks}"
+                );
+            }
+            Err(error) => warn!("the next process starts empty, as nothing can be left to it: {error}"),
+        }
+    }
+}
+
+impl Swarms {
+    fn read_into<F: Flavour>(mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) {
+        // By the writer's clock, on which minutes begin when they did for it.
+        let written = self.identity.clock;
+        let elapsed = MonotonicClock::going_on(written).now().since(written.minute());
+        let mut reader = Reader::new(Arc::clone(tracker), elapsed);
+        let mut piece = vec![0; PIECE];
+        let failed = loop {
+            let read = match self.stream.read(&mut piece) {
+                Ok(0) if reader.is_whole() => break None,
+                Ok(0) => break Some("they end in the middle".into()),
+                Ok(read) => reader.read(piece.get(..read).unwrap_or_default(), clock.now()).map_err(|e| e.to_string()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = read {
+                break Some(error);
+            }
+        };
+        let report = Report(reader.counts());
+        match failed {
+            None => info!("taken over from the process before: {report}"),
+            Some(why) => warn!("taken over from the process before: {report}; there was more, but {why}"),
+        }
+    }
+}
+
+/// What was left, and what kept it from being all.
+struct Left {
+    totals: Totals,
+    lacks: Option<&'static str>,
+}
+
+/// Writes the swarms into memory, and gives that to the manager.
+fn leave<F: Flavour>(handing: &Handing<'_, F>, deadline: Instant) -> io::Result<Left> {
+    let Handing { tracker, clock, manager, .. } = handing;
+    let identity = Identity { clock: clock.reading(), ..handing.identity };
+    let mut memory = memory::create(&identity)?;
+    let generation = u64::try_from(identity.clock.since_boot.as_nanos()).unwrap_or(u64::MAX);
+    let mut writer = Writer::new(Arc::clone(tracker), generation, clock.now());
+    let (mut room, mut piece) = (room(handing.memory), Vec::new());
+    let lacks = loop {
+        if Instant::now() + RESERVE >= deadline {
+            break Some("time");
+        }
+        let progress = writer.write_unchanged(clock.now(), &mut piece);
+        room = match room.checked_sub(piece.len() as u64) {
+            Some(room) => room,
+            None => break Some("memory"),
+        };
+        memory.write_all(&piece)?;
+        piece.clear();
+        if progress == Progress::Done {
+            break None;
+        }
+    };
+    memory::seal(&memory)?;
+    // Had the last ones not been removed, there would be ever more.
+    manager.remove(SWARMS)?;
+    manager.store(SWARMS, memory.as_fd())?;
+    manager.barrier(deadline)?;
+    Ok(Left { totals: writer.totals(), lacks })
+}
+
+/// Returns how many bytes the swarms may take: half of the memory, beside the tracker that they are read from, and then
+/// beside that into which they are read; and no more than a file may have, or the process would be ended.
+fn room(memory: u64) -> u64 {
+    let largest_file = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+    // A little less, for the envelope.
+    (memory / 2).min(largest_file.saturating_sub(1 << 10))
+}
+
+/// Has the manager forget something that it keeps.
+fn forget(manager: &ServiceManager, name: &str) {
+    // Without one, something else has handed it over (`systemd-socket-activate`).
+    if manager.is_there() {
+        if let Err(error) = manager.remove(name) {
+            warn!("the service manager cannot be told to close {name}: {error}");
+        }
+    }
 }

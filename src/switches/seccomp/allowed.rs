@@ -212,3 +212,12 @@ pub(super) const TO_CONNECT: &[Allowed] = &[
     Allowed::any(libc::SYS_bind),
     Allowed::any(libc::SYS_connect),
 ];
+
+/// What makes memory that another process gets, and seals it. It is no program.
+pub(super) const TO_MAKE_MEMORY: &[Allowed] = &[
+    Allowed::only(libc::SYS_memfd_create, &[Equal(1, SEALABLE)]),
+    Allowed::only(libc::SYS_memfd_create, &[Equal(1, SEALABLE | libc::MFD_NOEXEC_SEAL as c_int)]),
+    Allowed::only(libc::SYS_fcntl, &[Equal(1, libc::F_ADD_SEALS)]),
+];
+
+const SEALABLE: c_int = (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) as c_int;

@@ -34,6 +34,7 @@ fn rules(needs: &Needs) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Error> {
         (needs.opens_files(), allowed::TO_READ_FILES),
         (needs.writes_files(), allowed::TO_WRITE_FILES),
         (needs.connects(), allowed::TO_CONNECT),
+        (needs.makes_memory(), allowed::TO_MAKE_MEMORY),
     ];
     let further = needs.further_system_calls().iter().map(|call| Allowed::any(*call));
     let lists = lists.iter().filter(|(is_needed, _)| *is_needed).flat_map(|(_, list)| list.iter().copied());
