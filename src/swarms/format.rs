@@ -8,7 +8,7 @@
 //! | 2 | the version: [`VERSION`] |
 //! | 1 | address families that the writer keeps: 1 for IPv4, 2 for IPv6, 3 for both |
 //! | 8 | the generation: whoever finds several streams takes that with the highest |
-//! | 4 | the minute in which the stream was begun, by the writer's clock |
+//! | 4 | the minute in which this header was written, by the writer's clock |
 //!
 //! # Records
 //!
@@ -36,8 +36,8 @@
 //!
 //! An age is in minutes, 255 at most: since the peer was last heard of, or since it left. Nothing but the header holds a
 //! minute of the writer's clock, for that of the reader may differ. Ages count back from the moment at which the record
-//! was written: that of the header and the minutes of all records 4 before it. So whoever knows how long ago the stream
-//! was begun knows how long ago a peer was heard of, at any time, even if it took an hour to write or to read.
+//! was written: that of the header and the minutes of all records 4 before it. So whoever knows how long ago the header
+//! was written knows how long ago a peer was heard of, at any time, even if it took an hour to write or to read.
 
 use std::fmt;
 use std::hash::Hasher as _;

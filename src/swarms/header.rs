@@ -14,7 +14,7 @@ pub struct Header {
     pub ipv6: bool,
     /// Whoever finds several streams takes that with the highest.
     pub generation: u64,
-    /// When it was begun, by the writer's clock.
+    /// When it was written, by the writer's clock.
     pub minute: Minute,
 }
 

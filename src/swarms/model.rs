@@ -138,7 +138,7 @@ impl<'a> Model<'a> {
 
     /// Returns when it was, if it is said to have been so many minutes before it was written.
     fn age(&self, age: impl Into<u32>) -> u32 {
-        self.elapsed.saturating_sub(self.minutes).saturating_add(age.into())
+        self.elapsed.saturating_add(age.into()).saturating_sub(self.minutes)
     }
 
     fn minute(&self, age: u32) -> Minute {

@@ -17,7 +17,7 @@ use super::header::Header;
 /// is whole. Holds no more than one record's beginning and 256 peers.
 pub struct Reader<F: Flavour> {
     tracker: Arc<Tracker<F>>,
-    /// Minutes from the beginning of the stream to that of reading.
+    /// Minutes from when the header was written to when it is read.
     elapsed: u32,
     header: Option<Header>,
     /// When the header was read.
@@ -85,8 +85,8 @@ struct Torrent {
 }
 
 impl<F: Flavour> Reader<F> {
-    /// Makes a reader of a stream that was begun `elapsed` minutes before it is read: 0 for one that is read while it is
-    /// written.
+    /// Makes a reader of a stream whose header is read `elapsed` minutes after it was written: 0 for a stream that is read
+    /// while it is written.
     pub fn new(tracker: Arc<Tracker<F>>, elapsed: u32) -> Self {
         Self {
             tracker,
@@ -206,7 +206,7 @@ impl<F: Flavour> Reader<F> {
 
     fn read_empty_for(&mut self, mut fields: Fields<'_>, now: Minute) -> Part {
         let Torrent { info_hash, downloaded, .. } = self.torrent;
-        let empty_for = self.since_written(now).saturating_add(u16::from_be_bytes(fields.take()).into());
+        let empty_for = self.age_now(u16::from_be_bytes(fields.take()), now);
         self.tracker.merge(&KnownTorrent { info_hash, downloaded, empty_for, peers: &[] }, now, &mut self.counts);
         Part::First
     }
@@ -217,7 +217,7 @@ impl<F: Flavour> Reader<F> {
         if flags & !(SEEDER | COMPLETED) != 0 {
             return Err(StreamError::Flags(flags));
         }
-        let age = self.since_written(now).saturating_add(age.into());
+        let age = self.age_now(age, now);
         let (seeder, completed) = (flags & SEEDER != 0, flags & COMPLETED != 0);
         self.peers.push(KnownPeer { endpoint, seeder, completed, age });
         self.totals.peers += 1;
@@ -236,7 +236,7 @@ impl<F: Flavour> Reader<F> {
         let downloaded = u32::from_be_bytes(fields.take());
         let endpoint = fields.take_endpoint(ipv6);
         let [age] = fields.take();
-        let age = self.since_written(now).saturating_add(age.into());
+        let age = self.age_now(age, now);
         let departure = KnownDeparture { info_hash, endpoint, downloaded, age };
         self.tracker.merge_departure(&departure, now, &mut self.counts);
         self.totals.departures += 1;
@@ -268,10 +268,11 @@ impl<F: Flavour> Reader<F> {
         if named { Ok(()) } else { Err(StreamError::FamilyNotNamed) }
     }
 
-    /// Returns the minutes since what is read was written. Who says that the writer's time runs faster than the reader's
-    /// is not believed.
-    fn since_written(&self, now: Minute) -> u32 {
-        now.since(self.began).saturating_add(self.elapsed).saturating_sub(self.minutes)
+    /// Returns how many minutes ago it was what was so many minutes ago when it was written. Nobody comes from the future,
+    /// whatever the clocks say.
+    fn age_now(&self, age: impl Into<u32>, now: Minute) -> u32 {
+        let since_begun = now.since(self.began).saturating_add(self.elapsed);
+        since_begun.saturating_add(age.into()).saturating_sub(self.minutes)
     }
 
     /// Returns what follows a peer, or the beginning of a torrent that has some.

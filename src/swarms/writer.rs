@@ -14,7 +14,7 @@ use super::header::Header;
 
 /// Torrents and peers that a piece is about: it has 64 KiB at most, and no shard is locked for more than some tens of
 /// microseconds.
-const PORTION: usize = 1024;
+const PORTION_LEN: usize = 1024;
 /// Peers are copied from this many minutes before the beginning on, too: a worker may have read its clock a moment before
 /// it stored a peer, and a change that a cluster tells of comes later than the announce that it tells of.
 const OVERLAP: u32 = 1;
@@ -33,17 +33,21 @@ pub enum Progress {
 /// one, the tracker notes who leaves: 65,536 departures at most, those for other writers included.
 ///
 /// What is written when nobody announces any more is all that the tracker knows, but for two cases: who left when no more
-/// departures could be noted ([`Self::missed_departures`]) is written as if still there; and a download that somebody
-/// completed who was taken to make room, or whom a cluster told of more than a minute late, may not be counted.
+/// departures could be noted ([`Self::missed_departures`]) is written as if still there; and a download is not counted if
+/// whoever completed it meanwhile was taken to make room, and nobody of its torrent has been heard of since the beginning.
 pub struct Writer<F: Flavour> {
     tracker: Arc<Tracker<F>>,
-    header: Header,
+    generation: u64,
     stage: Stage,
+    /// Since when departures have been noted.
+    begun: Minute,
     /// The minute from which ages are counted back at present.
     now: Minute,
     totals: Totals,
     checksum: Checksum,
     missed_before: u64,
+    /// About how many torrents and peers are in a piece.
+    pub(super) portion_len: usize,
     /// Memory that is used again for each piece.
     portion: Portion,
     departures: Vec<Departure>,
@@ -70,12 +74,14 @@ impl<F: Flavour> Writer<F> {
     pub fn new(tracker: Arc<Tracker<F>>, generation: u64, now: Minute) -> Self {
         tracker.store().begin_copy();
         Self {
-            header: Header::of::<F::Families>(generation, now),
+            generation,
             stage: Stage::Header,
+            begun: now,
             now,
             totals: Totals::default(),
             checksum: Checksum::new(),
             missed_before: tracker.store().missed_departures(),
+            portion_len: PORTION_LEN,
             portion: Portion::default(),
             departures: Vec::new(),
             tracker,
@@ -137,13 +143,14 @@ impl<F: Flavour> Writer<F> {
         let begin = out.len();
         self.stage = match self.stage {
             Stage::Header => {
-                self.header.write(out);
+                self.now = self.now.max(now);
+                Header::of::<F::Families>(self.generation, self.now).write(out);
                 Stage::Torrents(Cursor::default())
             }
             Stage::Torrents(cursor) => self.copy(cursor, None, now, out).map_or(Stage::Written, Stage::Torrents),
             Stage::Departures(cursor) => {
                 let since = self.changed_since();
-                let mut budget = PORTION;
+                let mut budget = self.portion_len;
                 let mut next = Some(cursor);
                 while let Some(from) = next.filter(|_| budget > 0) {
                     next = self.tracker.store().copy_departures(from, &mut budget, since, &mut self.departures);
@@ -170,14 +177,14 @@ impl<F: Flavour> Writer<F> {
 
     /// Returns since which minute whoever has been heard of may not be written yet.
     fn changed_since(&self) -> Minute {
-        Minute(self.header.minute.0.saturating_sub(OVERLAP))
+        Minute(self.begun.0.saturating_sub(OVERLAP))
     }
 
     /// Copies a portion from `cursor` on, shard by shard, and writes it while none is locked: all of it, or who has been
     /// heard of since a minute.
     fn copy(&mut self, cursor: Cursor, since: Option<Minute>, now: Minute, out: &mut Vec<u8>) -> Option<Cursor> {
         let (store, portion) = (self.tracker.store(), &mut self.portion);
-        let mut budget = PORTION;
+        let mut budget = self.portion_len;
         let mut next = Some(cursor);
         while let Some(from) = next.filter(|_| budget > 0) {
             next = match since {

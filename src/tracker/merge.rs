@@ -139,11 +139,12 @@ impl<F: Flavour> Tracker<F> {
         now: Minute,
         counts: &mut MergeCounts,
     ) -> Result<(), Full> {
-        // Without downloads and peers nothing of it would be kept.
+        let mut locked = self.store().lock(&torrent.info_hash);
         if torrent.downloaded == 0 {
+            // Without downloads and peers it is not added.
+            locked.modify(now, |known, _| heard_of(known, minute_of(age, now)));
             return Ok(());
         }
-        let mut locked = self.store().lock(&torrent.info_hash);
         counts.torrents += u64::from(locked.torrent().is_none());
         locked
             .upsert(&torrent.info_hash, now, |known, _, _| {

@@ -133,7 +133,8 @@ impl Walk {
     }
 }
 
-fn of_one_shard<F: AddressFamilies>(tracker: &TestTracker<F>) -> Vec<InfoHash> {
+/// Returns the names of [`TORRENTS`] torrents that stand in the same shard.
+pub(crate) fn of_one_shard<F: AddressFamilies>(tracker: &TestTracker<F>) -> Vec<InfoHash> {
     let named = (0..u32::MAX).map(|n| {
         let mut info_hash = InfoHash::default();
         info_hash.0[..4].copy_from_slice(&n.to_be_bytes());

@@ -92,10 +92,12 @@ impl<F: AddressFamilies> Store<F> {
     /// Torrents and peers that are there from the first portion to the last are copied: once if they keep their
     /// position, else perhaps twice. A torrent without peers is copied as well. A large one comes in several parts.
     pub fn copy(&self, cursor: Cursor, budget: &mut usize, into: &mut Portion) -> Option<Cursor> {
-        self.copy_those(cursor, budget, into, true, |_| true)
+        self.copy_those(cursor, budget, into, |_| true, |_| true)
     }
 
-    /// As [`Self::copy`], but copies only peers that have been seen since the minute `since`, and their torrents.
+    /// As [`Self::copy`], but copies only peers that have been seen since the minute `since`, and their torrents; and
+    /// torrents that have lost their last peer since, for one that has expired or been taken may have completed its
+    /// download.
     pub fn copy_changed(
         &self,
         cursor: Cursor,
@@ -105,7 +107,7 @@ impl<F: AddressFamilies> Store<F> {
         into: &mut Portion,
     ) -> Option<Cursor> {
         let most = now.since(since);
-        self.copy_those(cursor, budget, into, false, |state| state.age(now) <= most)
+        self.copy_those(cursor, budget, into, |empty_since| empty_since >= since, |state| state.age(now) <= most)
     }
 
     fn copy_those(
@@ -113,7 +115,7 @@ impl<F: AddressFamilies> Store<F> {
         cursor: Cursor,
         budget: &mut usize,
         into: &mut Portion,
-        with_empty: bool,
+        takes_empty: impl Fn(Minute) -> bool,
         takes: impl Fn(PeerState) -> bool,
     ) -> Option<Cursor> {
         let state = self.shards.get(cursor.shard)?.lock();
@@ -134,7 +136,7 @@ impl<F: AddressFamilies> Store<F> {
             });
             let (peers, empty_since) = (into.peers.len() - first, torrent.peers.empty_since());
             let Torrent { info_hash, downloaded, .. } = *torrent;
-            if peers > 0 || with_empty && empty_since.is_some() {
+            if peers > 0 || empty_since.is_some_and(&takes_empty) {
                 into.torrents.push(CopiedTorrent { info_hash, downloaded, empty_since, peers });
             }
             *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
