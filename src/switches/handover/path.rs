@@ -3,7 +3,7 @@
 use std::fs::{self, FileType};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -107,7 +107,8 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
     bound.map_err(|error| failed(error.into()))?;
     let opened = (|| {
         if let Some(user) = user {
-            chown(&unfinished, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            // Whoever may write to the directory can have put a link there by now: it is not followed.
+            lchown(&unfinished, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
         listen(&socket, Backlog::new(BACKLOG)?)?;
         fs::rename(&unfinished, path)
