@@ -108,8 +108,7 @@ impl Predecessor {
     pub(super) fn fill<F: Flavour>(self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
         self.say(Kind::Ready, b"")?;
         let mut reader = Reader::new(Arc::clone(tracker), 0);
-        // Of what everything brought that was there. What has changed brings most of that once more.
-        let mut left_out = None;
+        let mut once = None;
         loop {
             let Some(Message { kind, body, .. }) = self.next()? else {
                 warn!("the process before has ended in the middle of the handover: going on with what has come");
@@ -124,16 +123,17 @@ impl Predecessor {
                     }
                 }
                 Kind::AllOnce => {
-                    left_out = Some(reader.counts().left_out);
+                    once = Some(*reader.counts());
                     self.say(Kind::Pause, b"")?;
                 }
                 Kind::Refused | Kind::Keeps => return Err(self.refused(String::from_utf8_lossy(&body))),
                 _ => return Err(self.refused(NONSENSE)),
             }
         }
-        let counts = reader.counts();
-        let counts = MergeCounts { left_out: left_out.unwrap_or(counts.left_out), ..*counts };
-        info!("taken over from the process before: {}", Report(&counts));
+        let counts = *reader.counts();
+        // Most of what is left out has come again with the changes.
+        let MergeCounts { left_out, displaced, .. } = once.unwrap_or(counts);
+        info!("taken over from the process before: {}", Report(&MergeCounts { left_out, displaced, ..counts }));
         Ok(())
     }
 
