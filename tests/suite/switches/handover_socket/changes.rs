@@ -9,7 +9,7 @@ use crate::clients::udp::{Announce, Client};
 use crate::flavour::{hex, info_hash, loopback, loopbacks, only_with};
 use crate::harness::tests;
 use crate::http::scraped;
-use crate::tracker::{Start, Tracker};
+use crate::tracker::{Start, Tracker, unused_port};
 use crate::wait::MAX_WAIT;
 
 tests![
@@ -19,6 +19,7 @@ tests![
     a_torrent_that_a_white_list_has_lost_is_left_out,
     a_torrent_that_a_black_list_names_is_left_out,
     what_is_beyond_the_limits_is_left_out,
+    the_port_of_a_cluster_is_no_obstacle,
     a_tracker_that_handed_nothing_over_can_begin_to,
 ];
 
@@ -163,6 +164,20 @@ fn what_is_beyond_the_limits_is_left_out() {
     assert!((1..20).contains(&kept), "{kept}");
     let log = new.stop();
     assert!(log.contains("for want of room (limits.torrents, limits.peers)"), "{log}");
+}
+
+fn the_port_of_a_cluster_is_no_obstacle() {
+    only_with("handover");
+    only_with("sync-live");
+    let post = Post::new();
+    let port = unused_port();
+    let start = || post.start().config(&format!("livesync.cluster.listen 127.0.0.1:{port}\n"));
+    let old = start().run();
+    let swarms = Swarms::announced(&old);
+    let new = start().run();
+    ended(old);
+    swarms.assert_served(&new);
+    new.stop();
 }
 
 fn a_tracker_that_handed_nothing_over_can_begin_to() {

@@ -20,7 +20,7 @@ tests![
 ];
 
 /// Enough that the stream of them does not fit into what the system holds of a socket.
-const PEERS: u16 = 50_000;
+pub(crate) const PEERS: u16 = 50_000;
 
 /// A tracker with so many peers that it takes some time to hand them over. They are of torrents from 200 on.
 pub(crate) fn large(start: Start) -> Tracker {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
+use super::killed::{PEERS, large, peers_of_large};
 use super::{Post, Swarms, ended};
 use crate::clients::handover::{HELLO, IDENTITY, KEEPS, PAUSE, READY, REFUSED, SWARMS, Speaker, TAKEN, VERSION, YOURS};
 use crate::flavour::only_with;
@@ -17,6 +18,7 @@ tests![
     one_that_ends_at_any_moment_leaves_the_old_one_serving,
     one_that_ends_when_it_has_taken_everything_leaves_the_old_one_serving,
     one_that_says_what_makes_no_sense_is_refused,
+    one_that_reads_nothing_leaves_the_old_one_serving,
     one_that_says_nothing_is_waited_for_while_all_are_answered,
     one_of_another_user_is_refused,
 ];
@@ -174,6 +176,27 @@ fn one_that_says_what_makes_no_sense_is_refused() {
     let log = assert_hands_over(&post, old, &swarms);
     assert!(log.contains("it speaks another version of the handover"), "{log}");
     assert!(log.contains("it says what makes no sense; going on"), "{log}");
+}
+
+fn one_that_reads_nothing_leaves_the_old_one_serving() {
+    only_with("handover");
+    let post = Post::new();
+    let old = large(post.start());
+    for (at, messages) in [0, 1, 3].into_iter().enumerate() {
+        let speaker = Speaker::connect(&post.path());
+        speaker.ask();
+        speaker.say(READY, b"");
+        // Meanwhile the stream fills what the system holds of it, and there is more.
+        assert_eq!(peers_of_large(&old), PEERS.into());
+        (0..messages).for_each(|_| drop(speaker.expect(SWARMS)));
+        drop(speaker);
+        wait_for_failures(&old, at + 1);
+        assert_eq!(peers_of_large(&old), PEERS.into());
+    }
+    let new = post.start().run();
+    ended(old);
+    assert_eq!(peers_of_large(&new), PEERS.into());
+    new.stop();
 }
 
 fn one_that_says_nothing_is_waited_for_while_all_are_answered() {
