@@ -20,7 +20,7 @@ use crate::clients::handover::{Estate, PAUSE, READY, Speaker, Stream, TAKEN, YOU
 use crate::clients::http::{Connection, request};
 use crate::clients::udp::{Announce, COMPLETED, CONNECT, Client, MAGIC, STOPPED, assert_header, header};
 use crate::directory::Directory;
-use crate::flavour::{info_hash, loopback, loopbacks, only_with};
+use crate::flavour::{info_hash, loopback, loopbacks, only_with, wildcard};
 use crate::harness::tests;
 use crate::http::{announce_target, peers, scrape_target, scraped};
 use crate::tracker::{Start, Tracker, is_root, only_as_root};
@@ -28,6 +28,7 @@ use crate::tracker::{Start, Tracker, is_root, only_as_root};
 tests![
     a_new_process_has_all_swarms_and_every_address_and_the_old_one_ends,
     a_chain_of_ten_loses_nothing,
+    addresses_that_stand_for_every_address_are_taken_over,
     who_has_left_stays_away_and_who_has_come_is_there,
     what_waits_while_nobody_answers_is_answered,
     a_connection_that_is_under_way_is_finished_by_the_old_process,
@@ -182,6 +183,29 @@ fn a_chain_of_ten_loses_nothing() {
         swarms.assert_served(&tracker);
     }
     assert_untroubled(&tracker.stop());
+}
+
+fn addresses_that_stand_for_every_address_are_taken_over() {
+    only_with("handover");
+    let post = Post::new();
+    // The last one stands for all families of the build, on one port.
+    let every = wildcard(*loopbacks().last().unwrap()).to_string();
+    let start = || post.add_to(Start::minimal().args(["-i", &every, "-p", "0", "-P", "0"]));
+    let old = start().run();
+    let clients = |tracker: &Tracker| -> Vec<_> {
+        loopbacks().iter().map(|ip| Client::new((*ip, tracker.udp().port()).into())).collect()
+    };
+    for client in clients(&old) {
+        client.announce(&Announce::leecher(info_hash(0), 1));
+    }
+    let new = start().run();
+    assert_same_addresses(&old, &new);
+    assert_eq!(new.udps().len(), loopbacks().len());
+    ended(old);
+    for client in clients(&new) {
+        assert_eq!(client.counts(info_hash(0)), (0, 0, u32::try_from(loopbacks().len()).unwrap()));
+    }
+    new.stop();
 }
 
 fn who_has_left_stays_away_and_who_has_come_is_there() {
