@@ -11,6 +11,7 @@ use super::{Post, Swarms, ended};
 use crate::clients::handover::{HELLO, IDENTITY, KEEPS, PAUSE, READY, REFUSED, SWARMS, Speaker, TAKEN, VERSION, YOURS};
 use crate::flavour::only_with;
 use crate::harness::tests;
+use crate::process::clocks::Clocks;
 use crate::tracker::{Tracker, only_as_root};
 use crate::wait::wait_until;
 
@@ -20,6 +21,7 @@ tests![
     one_that_says_what_makes_no_sense_is_refused,
     one_that_reads_nothing_leaves_the_old_one_serving,
     one_that_says_nothing_is_waited_for_while_all_are_answered,
+    one_that_says_nothing_for_too_long_is_left_alone,
     one_of_another_user_is_refused,
 ];
 
@@ -40,6 +42,14 @@ fn wait_for_failures(tracker: &Tracker, times: usize) {
     let count = || tracker.log().matches("a process that was to take over does not: ").count();
     wait_until(|| (count() >= times).then_some(()));
     assert_eq!(count(), times, "{}", tracker.log());
+}
+
+/// Waits until the first thread of a tracker, which hands over, is in this state.
+#[track_caller]
+fn wait_for_state(tracker: &Tracker, state: char) {
+    let stat = format!("/proc/{}/stat", tracker.pid());
+    let is_in_it = || fs::read_to_string(&stat).unwrap().contains(&format!(") {state} ")).then_some(());
+    wait_until(is_in_it).expect("another state");
 }
 
 /// Asserts that a real one can still take over, and has everything.
@@ -103,9 +113,7 @@ fn one_that_ends_when_it_has_taken_everything_leaves_the_old_one_serving() {
         take_all(&speaker);
         // It is gone when it is told that the tracker is its own.
         old.signal(Signal::SIGSTOP);
-        let is_stopped =
-            || fs::read_to_string(format!("/proc/{}/stat", old.pid())).unwrap().contains(") T ").then_some(());
-        wait_until(is_stopped).expect("it stops");
+        wait_for_state(&old, 'T');
         speaker.say(TAKEN, b"");
         drop(speaker);
         old.signal(Signal::SIGCONT);
@@ -221,6 +229,30 @@ fn one_that_says_nothing_is_waited_for_while_all_are_answered() {
     ended(old);
     swarms.assert_served(&new);
     new.stop();
+}
+
+fn one_that_says_nothing_for_too_long_is_left_alone() {
+    only_with("handover");
+    let post = Post::new();
+    let (clocks, start) = Clocks::of(post.start());
+    let old = start.run();
+    let swarms = Swarms::announced(&old);
+    // A minute while all are answered, and less when nobody is.
+    let acts: [(Act, u8); 2] = [(|speaker| drop(speaker.ask()), REFUSED), (take_all, KEEPS)];
+    for (seconds, (act, kind)) in [61, 72].into_iter().zip(acts) {
+        let speaker = Speaker::connect(&post.path());
+        act(&speaker);
+        wait_for_state(&old, 'S');
+        clocks.pass(seconds);
+        // Whoever comes wakes it.
+        let next = Speaker::connect(&post.path());
+        let told = String::from_utf8(speaker.expect(kind).body).unwrap();
+        assert!(told.ends_with("the process that runs goes on: it says nothing"), "{told}");
+        assert!(speaker.hear().is_none(), "and then it is left alone");
+        swarms.assert_served(&old);
+        next.ask();
+    }
+    assert_hands_over(&post, old, &swarms);
 }
 
 fn one_of_another_user_is_refused() {
