@@ -12,7 +12,8 @@
 //! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
 //! - [`flavour`]: what this build needs and serves.
 //! - [`wait`]: waits for a condition or a socket.
-//! - [`clients`]: a UDP client, an HTTP client and a reader of bencode that know nothing of the tracker's own code.
+//! - [`clients`]: a UDP client, an HTTP client, a reader of bencode, and others that the tracker talks to. They know
+//!   nothing of its own code.
 //! - [`udp`], [`http`]: the protocols, line by line.
 //! - [`stats`]: the statistics, as monitors read them.
 //! - [`process`]: the command line, the configuration, signals, rights.

@@ -11,6 +11,7 @@ use std::fs;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;
+use std::process;
 
 use nix::unistd::{User, geteuid};
 
@@ -284,10 +285,15 @@ fn a_connection_that_is_under_way_is_finished_by_the_old_process() {
     new.stop();
 }
 
-/// A port below 1024 that is free on this address, for both protocols.
+/// A port below 1024 that is free on this address, for both protocols; another process of these tests begins to look
+/// elsewhere.
 fn low_port(address: IpAddr) -> u16 {
+    const LOWEST: u16 = 700;
+    const COUNT: u16 = 1024 - LOWEST;
+    let begin = process::id() % u32::from(COUNT);
+    let mut ports = (LOWEST..1024).cycle().skip(begin.try_into().unwrap()).take(COUNT.into());
     let is_free = |port: &u16| TcpListener::bind((address, *port)).is_ok() && UdpSocket::bind((address, *port)).is_ok();
-    (700..1024).find(is_free).expect("a free port below 1024")
+    ports.find(is_free).expect("a free port below 1024")
 }
 
 fn a_process_without_root_takes_over_a_port_below_1024_and_the_rest() {
