@@ -15,11 +15,12 @@ Whatever is not as it has to be ends it with `{"error": ...}`.
 
 import argparse
 import contextlib
-import ipaddress
 import hashlib
+import ipaddress
 import json
 import os
 import random
+import re
 import selectors
 import socket
 import struct
@@ -415,11 +416,8 @@ class Http(Client):
             read = self.connection.recv(65536)
             reply += read
             head, end, body = reply.partition(b"\r\n\r\n")
-            if end:
-                length = next(
-                    int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
-                )
-                if len(body) == length:
+            if end and (length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)):
+                if len(body) == int(length[1]):
                     return reply
             if not read:
                 if reply:
@@ -440,9 +438,9 @@ def main():
     parser.add_argument("protocol", choices=["udp", "http"])
     parser.add_argument("address")
     parser.add_argument("port", type=int)
-    parser.add_argument("--rate", type=float, default=0, help="requests a second; over HTTP as fast as they are answered")
-    parser.add_argument("--torrents", type=int, default=2000)
-    parser.add_argument("--seed", default="1")
+    parser.add_argument("--rate", type=float, default=1000, help="requests a second over UDP (default: 1000)")
+    parser.add_argument("--torrents", type=int, default=2000, help="no two requests are under way about the same")
+    parser.add_argument("--seed", default="1", help="clients of different seeds have no torrent in common")
     options = parser.parse_args()
     try:
         (Udp if options.protocol == "udp" else Http)(options).run()

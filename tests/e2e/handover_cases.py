@@ -215,7 +215,8 @@ class KilledOld:
             between.begin(victim=old.process)
             new = start(f"new-{number}", path=f"between-{number}").answers()
             between.end()
-            old.ends(-9)
+            # Once it has said that, it may have ended before it is killed.
+            old.ends(-9, *([0] if moment.kind == "Yours" else []))
             peers = crowd.how_many(f"killed at {moment}")
             bounds = {"nothing": (0, 0), "some": (1, whole - 1), "everything": (whole, whole)}
             least, most = bounds[expected]

@@ -110,10 +110,11 @@ pub(super) fn send(socket: impl AsFd, kind: Kind, body: &[u8], descriptors: &[Bo
 /// The system's: `WouldBlock` where the socket does not wait, or not that long. `InvalidData`: no message that makes
 /// sense.
 pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<Message>> {
-    let mut bytes = vec![0; 1 + MAX_BODY];
+    let mut kind = [0];
+    let mut body = vec![0; MAX_BODY];
     // As many as can come, so that none is left open without a name.
     let mut control = nix::cmsg_space!([std::os::fd::RawFd; MOST_DESCRIPTORS]);
-    let mut pieces = [IoSliceMut::new(&mut bytes)];
+    let mut pieces = [IoSliceMut::new(&mut kind), IoSliceMut::new(&mut body)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
     let (len, flags) = (received.bytes, received.flags);
@@ -126,11 +127,10 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<Message>> {
     if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) || descriptors.len() > MAX_DESCRIPTORS {
         return Err(ErrorKind::InvalidData.into());
     }
-    bytes.truncate(len);
-    let Some((kind, _)) = bytes.split_first() else { return Ok(None) };
-    let kind = *Kind::ALL.get(usize::from(*kind)).ok_or(ErrorKind::InvalidData)?;
-    bytes.remove(0);
-    Ok(Some(Message { kind, body: bytes, descriptors }))
+    let Some(body_len) = len.checked_sub(kind.len()) else { return Ok(None) };
+    body.truncate(body_len);
+    let kind = *Kind::ALL.get(usize::from(kind[0])).ok_or(ErrorKind::InvalidData)?;
+    Ok(Some(Message { kind, body, descriptors }))
 }
 
 /// Takes a descriptor that has just come with a message.
