@@ -146,7 +146,7 @@ class KilledNew:
 
     MOMENTS = (
         Moment("Hello"), Moment("Identity"), Moment("Sockets"), Moment("OwnSocket"), Moment("AllSockets"),
-        Moment("Ready"), Moment("Swarms"), Moment("Swarms", 5), Moment("AllOnce"), Moment("Pause"),
+        Moment("Ready"), Moment("Swarms"), Moment("Swarms", 2), Moment("AllOnce"), Moment("Pause"),
         Moment("Swarms", 1, "Pause"), Moment("Taken"),
     )
 
@@ -193,8 +193,8 @@ class KilledOld:
         (Moment("AllSockets"), "nothing"),
         (Moment("Ready"), "nothing"),
         (Moment("Swarms"), "nothing"),
-        (Moment("Swarms", 5), "some"),
-        (Moment("Swarms", 9), "some"),
+        (Moment("Swarms", 2), "some"),
+        (Moment("Swarms", 3), "some"),
         (Moment("AllOnce"), "everything"),
         (Moment("Pause"), "everything"),
         (Moment("Swarms", 1, "Pause"), "everything"),

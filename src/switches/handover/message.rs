@@ -103,15 +103,17 @@ pub(super) fn send(socket: impl AsFd, kind: Kind, body: &[u8], descriptors: &[Bo
     Ok(())
 }
 
-/// Receives a message; `None` if the other process has closed its end.
+/// Receives a message; `None` if the other process has closed its end. The `memory` of a body that is not used any more
+/// is used again.
 ///
 /// # Errors
 ///
 /// The system's: `WouldBlock` where the socket does not wait, or not that long. `InvalidData`: no message that makes
 /// sense.
-pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<Message>> {
+pub(super) fn receive(socket: impl AsFd, memory: Vec<u8>) -> io::Result<Option<Message>> {
     let mut kind = [0];
-    let mut body = vec![0; MAX_BODY];
+    let mut body = memory;
+    body.resize(MAX_BODY, 0);
     // As many as can come, so that none is left open without a name.
     let mut control = nix::cmsg_space!([std::os::fd::RawFd; MOST_DESCRIPTORS]);
     let mut pieces = [IoSliceMut::new(&mut kind), IoSliceMut::new(&mut body)];
@@ -183,17 +185,17 @@ mod tests {
         let (reading, writing) = nix::unistd::pipe().unwrap();
         send(&one, Kind::Sockets, b"body", &[writing.as_fd(), reading.as_fd()]).unwrap();
         send(&one, Kind::Yours, b"", &[]).unwrap();
-        let message = receive(&other).unwrap().unwrap();
+        let message = receive(&other, Vec::new()).unwrap().unwrap();
         assert_eq!((message.kind, &message.body[..], message.descriptors.len()), (Kind::Sockets, &b"body"[..], 2));
         let mut descriptors = message.descriptors.into_iter();
         File::from(descriptors.next().unwrap()).write_all(b"x").unwrap();
         let mut read = [0];
         File::from(descriptors.next().unwrap()).read_exact(&mut read).unwrap();
         assert_eq!(&read, b"x");
-        let message = receive(&other).unwrap().unwrap();
+        let message = receive(&other, Vec::new()).unwrap().unwrap();
         assert_eq!((message.kind, message.body.len(), message.descriptors.len()), (Kind::Yours, 0, 0));
         drop(one);
-        assert!(receive(&other).unwrap().is_none());
+        assert!(receive(&other, Vec::new()).unwrap().is_none());
     }
 
     #[test]
@@ -202,14 +204,14 @@ mod tests {
         let body = vec![7; MAX_BODY];
         let (reading, _) = nix::unistd::pipe().unwrap();
         send(&one, Kind::Swarms, &body, &[reading.as_fd(); MAX_DESCRIPTORS]).unwrap();
-        let message = receive(&other).unwrap().unwrap();
+        let message = receive(&other, Vec::new()).unwrap().unwrap();
         assert_eq!((message.body == body, message.descriptors.len()), (true, MAX_DESCRIPTORS));
         send(&one, Kind::Swarms, &vec![7; MAX_BODY + 1], &[]).unwrap();
-        assert_eq!(receive(&other).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(receive(&other, Vec::new()).unwrap_err().kind(), ErrorKind::InvalidData);
         send(&one, Kind::Swarms, b"", &[reading.as_fd(); MAX_DESCRIPTORS + 1]).unwrap();
-        assert_eq!(receive(&other).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(receive(&other, Vec::new()).unwrap_err().kind(), ErrorKind::InvalidData);
         nix::sys::socket::send(one.as_raw_fd(), &[13], MsgFlags::empty()).unwrap();
-        assert_eq!(receive(&other).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(receive(&other, Vec::new()).unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
     #[test]

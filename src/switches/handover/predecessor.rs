@@ -27,6 +27,8 @@ use super::message::{self, Kind, MAX_BODY, MAX_DESCRIPTORS, VERSION, write_ident
 const PATIENCE: Duration = Duration::from_secs(60);
 /// And while nobody answers.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
+/// Most pieces of the stream that are written in one go: some milliseconds' worth.
+const MAX_PIECES: usize = 64;
 /// How long to wait after an error that is no connection's own, such as a machine without memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -189,6 +191,12 @@ impl Post {
     }
 }
 
+/// Has pieces appended until there is as much as a message takes, as many are short, but not for long. Returns whether
+/// there is more.
+fn fill(out: &mut Vec<u8>, mut write: impl FnMut(&mut Vec<u8>) -> bool) -> bool {
+    (0..MAX_PIECES).all(|_| out.len() >= MAX_BODY || write(out))
+}
+
 impl Stage {
     /// Returns whether nobody is answered.
     fn is_paused(&self) -> bool {
@@ -215,7 +223,8 @@ impl InProgress {
         handing: &Handing<'_, F>,
         own_socket: BorrowedFd<'_>,
     ) -> Result<Option<Step>, Failure> {
-        if !self.unsent.is_empty() {
+        let more = matches!(self.stage, Stage::Sending(_) | Stage::Changing(_));
+        if self.unsent.len() >= MAX_BODY || !more && !self.unsent.is_empty() {
             let piece = self.unsent.len().min(MAX_BODY);
             self.say(Kind::Swarms, self.unsent.get(..piece).unwrap_or_default(), &[]).await?;
             self.unsent.drain(..piece);
@@ -230,7 +239,7 @@ impl InProgress {
         let now = handing.clock.now();
         self.stage = match mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Sending(mut source) => {
-                if source.write(now, &mut self.unsent) {
+                if fill(&mut self.unsent, |out| source.write(now, out)) {
                     self.stage = Stage::Sending(source);
                     // Signals have their turn.
                     yield_now().await;
@@ -241,7 +250,11 @@ impl InProgress {
             }
             Stage::Changing(mut source) => {
                 self.paused.get_or_insert_with(Instant::now);
-                if source.write_changes(now, &mut self.unsent) { Stage::Changing(source) } else { Stage::Ending }
+                if fill(&mut self.unsent, |out| source.write_changes(now, out)) {
+                    Stage::Changing(source)
+                } else {
+                    Stage::Ending
+                }
             }
             Stage::Ended => return Ok(Some(Step::End)),
             other => {
@@ -336,7 +349,7 @@ impl InProgress {
 
     /// Waits for a message of this kind, and returns its body.
     async fn hear(&self, kind: Kind) -> Result<Vec<u8>, Failure> {
-        match self.stream.async_io(Interest::READABLE, || message::receive(&self.stream)).await? {
+        match self.stream.async_io(Interest::READABLE, || message::receive(&self.stream, Vec::new())).await? {
             None => Err(Failure::Gone),
             Some(message) if message.kind == kind => Ok(message.body),
             Some(_) => Err(Failure::Nonsense),

@@ -74,7 +74,7 @@ impl Predecessor {
         let mut inheritance = Inheritance::default();
         let mut own_socket = None;
         loop {
-            let Some(Message { kind, body, descriptors }) = self.next()? else { return Ok(None) };
+            let Some(Message { kind, body, descriptors }) = self.next(Vec::new())? else { return Ok(None) };
             match kind {
                 Kind::Identity => {
                     let identity = read_identity(&body).ok_or_else(|| self.refused("it is of another version"))?;
@@ -109,8 +109,9 @@ impl Predecessor {
         self.say(Kind::Ready, b"")?;
         let mut reader = Reader::new(Arc::clone(tracker), 0);
         let mut once = None;
+        let mut memory = Vec::new();
         loop {
-            let Some(Message { kind, body, .. }) = self.next()? else {
+            let Some(Message { kind, body, .. }) = self.next(memory)? else {
                 warn!("the process before has ended in the middle of the handover: going on with what has come");
                 break;
             };
@@ -129,6 +130,7 @@ impl Predecessor {
                 Kind::Refused | Kind::Keeps => return Err(self.refused(String::from_utf8_lossy(&body))),
                 _ => return Err(self.refused(NONSENSE)),
             }
+            memory = body;
         }
         let counts = *reader.counts();
         // Most of what is left out has come again with the changes.
@@ -140,17 +142,17 @@ impl Predecessor {
     /// Says that everything has come, and waits for the process before to let go of it.
     fn take(&self) -> Result<(), StartError> {
         self.say(Kind::Taken, b"")?;
-        match self.next()? {
+        match self.next(Vec::new())? {
             Some(Message { kind: Kind::Yours, .. }) | None => Ok(()),
             Some(Message { body, .. }) => Err(self.refused(String::from_utf8_lossy(&body))),
         }
     }
 
     /// Returns the next message; `None` if the process before has ended.
-    fn next(&self) -> Result<Option<Message>, StartError> {
-        let received = match receive(self.socket.as_fd()) {
+    fn next(&self, memory: Vec<u8>) -> Result<Option<Message>, StartError> {
+        let received = match receive(self.socket.as_fd(), memory) {
             // It has closed its end before it read all: that is told once, and then what it said before is read.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(self.socket.as_fd()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(self.socket.as_fd(), Vec::new()),
             received => received,
         };
         received.map_err(|error| self.failed(error))
