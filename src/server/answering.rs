@@ -82,11 +82,15 @@ impl<B: Build> Answering<B> {
 }
 
 impl AnsweringThreads {
+    /// Tells every thread to end.
+    pub(super) fn tell(&self) {
+        [&self.udp, &self.http].into_iter().chain(&self.ending).for_each(Threads::tell);
+    }
+
     /// Tells every thread to end, and waits until all have, but not beyond `deadline`.
     pub(super) fn stop(self, deadline: Instant) {
-        let all: Vec<_> = [self.udp, self.http].into_iter().chain(self.ending).collect();
-        all.iter().for_each(Threads::tell);
-        all.into_iter().for_each(|threads| threads.stop(deadline));
+        self.tell();
+        [self.udp, self.http].into_iter().chain(self.ending).for_each(|threads| threads.stop(deadline));
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Handing<'a, F: Flavour> {
     pub clock: MonotonicClock,
     /// By what clients know it.
     pub identity: Identity,
-    /// Every socket on which it answers.
+    /// Every socket on which it answers; none if it does not any more.
     pub sockets: &'a [ListeningSocket<'a>],
     /// The service manager, if there is one.
     pub manager: &'a ServiceManager,

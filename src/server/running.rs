@@ -173,12 +173,14 @@ impl<B: Build> Running<B> {
         let deadline = Instant::now() + GRACE;
         let Answering { sockets, clock, threads: answering, .. } = answering;
         threads.tell();
+        answering.tell();
+        // Whoever comes while connections are finished is refused, if nobody else has these sockets.
+        drop(sockets);
         answering.stop(deadline);
         threads.stop(deadline);
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
-            let sockets = sockets.list();
-            let handing = Handing { tracker: &tracker, clock, identity, sockets: &sockets, manager: &manager, memory };
+            let handing = Handing { tracker: &tracker, clock, identity, sockets: &[], manager: &manager, memory };
             handover.leave(&handing, Instant::now() + LEAVE_TIME);
         }
     }
