@@ -3,9 +3,11 @@
 //! - [`successor`], [`predecessor`]: a new process takes over from the one that runs, over a Unix socket.
 //! - [`message`]: what the two say to each other.
 //! - [`path`]: where that socket is.
+//! - [`life`]: how a process knows that the other one has died.
 //! - [`report`]: what the log says of what has come.
 //! - [`store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
 
+mod life;
 mod message;
 mod path;
 mod predecessor;
@@ -44,7 +46,7 @@ impl Handover for Succession {
         let found = Predecessor::find(path, receiving.user)?;
         if let Some((predecessor, Given { inheritance: given, own_socket })) = found {
             this.predecessor = Some(predecessor);
-            this.post = Some(Post::new(own_socket));
+            this.post = Some(Post::new(own_socket, path)?);
             inheritance.sockets.extend(given.sockets);
             inheritance.identity = given.identity;
         }
@@ -58,7 +60,7 @@ impl Handover for Succession {
     fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError> {
         self.store.bound(receiving, new);
         if let (None, Some(path)) = (&self.post, &receiving.settings.tracker.handover) {
-            self.post = Some(Post::new(path::listen_at(path, receiving.user)?));
+            self.post = Some(Post::new(path::listen_at(path, receiving.user)?, path)?);
         }
         Ok(())
     }

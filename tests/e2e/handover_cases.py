@@ -1,5 +1,6 @@
 """The cases of the handover: under load, between builds, and with processes that die or cannot start."""
 
+import signal
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,10 +26,9 @@ class Options:
 class Load:
     """Two clients that ask without pause, over UDP and HTTP, and check every reply."""
 
-    def __init__(self, stage, host, address):
-        self._stage = stage
+    def __init__(self, stage, host, address, rate=UDP_RATE):
         self.askers = [
-            Asker(stage, host, "udp", address, "--rate", UDP_RATE, "--torrents", UDP_TORRENTS),
+            Asker(stage, host, "udp", address, "--rate", rate, "--torrents", UDP_TORRENTS),
             Asker(stage, host, "http", address, "--torrents", HTTP_TORRENTS),
         ]
         self.answered = 0
@@ -229,6 +229,46 @@ class KilledOld:
             stage.stop([new.process])
 
 
+@dataclass(frozen=True)
+class StoppedNew:
+    """The new process stops in the middle, for longer than the old one waits, and goes on when that answers again.
+
+    What the old one has told it meanwhile does not get through: there is no room for it.
+    """
+
+    name: str
+    builds: tuple = ("default",)
+
+    # More than fits between the two.
+    TORRENTS = 12_000
+    # The old process waits for 10 s.
+    SECONDS = 40
+    SLOW_RATE = 200
+
+    def play(self, stage, binaries, _):
+        tracker, client = (stage.network.host(name, ("ipv4",)) for name in ("tracker", "client"))
+        start = partial(Tracker, stage, tracker, binaries["default"], families=("ipv4",))
+        old = start("old").answers()
+        crowd = Crowd(client, old, self.TORRENTS)
+        crowd.announce()
+        load = Load(stage, client, tracker.addresses["ipv4"], self.SLOW_RATE)
+        between = Between(stage, "between", Moment("Pause"))
+        new = start("new", path="between")
+        between.begin(victim=new.process, kills=False)
+        goes_on = "it says nothing; going on"
+        stage.until("the old process goes on", lambda: goes_on in old.process.log(), [old.process], self.SECONDS)
+        load.mark()
+        new.process.send(signal.SIGCONT)
+        new.ends(1)
+        between.end()
+        new.says("the process that runs has closed the connection")
+        load.mark()
+        expect("peers", crowd.counts(), [Crowd.WHOLE] * len(crowd.hashes))
+        new = hand_over(stage, load, old, partial(start, "last"))
+        stage.notes.append(load.end())
+        stage.stop([new.process])
+
+
 def torrents(options):
     return 20_000 if options.full else 2_000
 
@@ -276,5 +316,6 @@ CASES = [
     Chain("white-list@ipv4", ("white", "white-dual", "white")),
     KilledNew("killed-new@default"),
     KilledOld("killed-old@default"),
+    StoppedNew("stopped-new@default"),
     FailedStart("failed-start@default"),
 ]

@@ -166,7 +166,7 @@ class Moment:
 
 
 class Between(threading.Thread):
-    """Stands between two trackers at a socket of its own, passes on what they say, and kills one of them."""
+    """Stands between two trackers at a socket of its own, passes on what they say, and kills or stops one of them."""
 
     def __init__(self, stage, path, moment):
         super().__init__(daemon=True)
@@ -175,18 +175,18 @@ class Between(threading.Thread):
         self._listening.bind(str(stage.folder / path))
         self._listening.listen()
         self._target = str(stage.folder / SOCKET)
-        self._victim = None
+        self._victim, self._kills = None, True
         # All that has been said.
         self._kinds = []
 
-    def begin(self, victim):
+    def begin(self, victim, kills=True):
         """Passes on from now on: whoever has connected already waits."""
-        self._victim = victim
+        self._victim, self._kills = victim, kills
         self.start()
 
     def end(self):
         self.join(STEP_SECONDS)
-        if not self._moment.has_come(self._kinds):
+        if self._kills and not self._moment.has_come(self._kinds):
             raise StepFailed(f"{self._moment} has not come, but {', '.join(self._kinds)}")
 
     def run(self):
@@ -208,8 +208,10 @@ class Between(threading.Thread):
                 return False
             self._kinds.append(KINDS[body[0]])
             if self._moment.has_come(self._kinds):
-                self._victim.kill()
-                return False
+                if self._kills:
+                    self._victim.kill()
+                    return False
+                self._victim.send(signal.SIGSTOP)
             socket.send_fds(to, [body], descriptors)
         finally:
             for descriptor in descriptors:

@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Identity,
     /// Some of the sockets on which the tracker answers.
     Sockets,
-    /// The socket over which handovers begin.
+    /// The socket over which handovers begin, and the sender's sign of [life](super::life).
     OwnSocket,
     /// There are no more sockets.
     AllSockets,

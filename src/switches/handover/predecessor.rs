@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net as std_unix;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,13 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::server::{Handing, Identity, ListeningSocket, Step};
+use crate::server::{Handing, Identity, ListeningSocket, StartError, Step};
 use crate::swarms::{Progress, Writer};
 use crate::tracker::{Clock as _, Flavour, Minute};
 
+use super::life::Life;
 use super::message::{self, Kind, MAX_BODY, MAX_DESCRIPTORS, VERSION, write_identity};
+use super::path::refused;
 
 /// How long a successor may say or take nothing while this process answers.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The socket over which a successor asks, and how far a handover has got.
 pub(super) struct Post {
     socket: Socket,
+    life: Life,
     handover: Option<InProgress>,
 }
 
@@ -126,8 +130,13 @@ impl<F: Flavour> Source for Writer<F> {
 
 impl Post {
     /// Takes over a socket that listens.
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Socket::New(socket), handover: None }
+    ///
+    /// # Errors
+    ///
+    /// The system has nothing that shows that this process lives.
+    pub(super) fn new(socket: OwnedFd, path: &Path) -> Result<Self, StartError> {
+        let life = Life::new().map_err(|error| refused(path, format_args!("cannot make a pipe: {error}")))?;
+        Ok(Self { socket: Socket::New(socket), life, handover: None })
     }
 
     /// Waits until something is asked of the process.
@@ -142,7 +151,8 @@ impl Post {
                 Socket::Known(socket) => socket.as_fd(),
                 Socket::New(socket) => socket.as_fd(),
             };
-            let result = match timeout(patience, handover.go_on(handing, own_socket)).await {
+            let own = [own_socket, self.life.shown()];
+            let result = match timeout(patience, handover.go_on(handing, own)).await {
                 Ok(result) => result,
                 Err(_) => Err(Failure::Silent),
             };
@@ -221,7 +231,7 @@ impl InProgress {
     async fn go_on<F: Flavour>(
         &mut self,
         handing: &Handing<'_, F>,
-        own_socket: BorrowedFd<'_>,
+        own: [BorrowedFd<'_>; 2],
     ) -> Result<Option<Step>, Failure> {
         let more = matches!(self.stage, Stage::Sending(_) | Stage::Changing(_));
         if self.unsent.len() >= MAX_BODY || !more && !self.unsent.is_empty() {
@@ -260,7 +270,7 @@ impl InProgress {
             other => {
                 // Whoever gives up waiting finds the stage as it was.
                 self.stage = other;
-                return self.converse(handing, own_socket, now).await;
+                return self.converse(handing, own, now).await;
             }
         };
         Ok(None)
@@ -270,7 +280,7 @@ impl InProgress {
     async fn converse<F: Flavour>(
         &mut self,
         handing: &Handing<'_, F>,
-        own_socket: BorrowedFd<'_>,
+        own: [BorrowedFd<'_>; 2],
         now: Minute,
     ) -> Result<Option<Step>, Failure> {
         match self.stage {
@@ -286,7 +296,7 @@ impl InProgress {
                 self.stage = Stage::Giving(0);
             }
             Stage::Giving(sent) => {
-                let more = self.give(sent, handing, own_socket).await?;
+                let more = self.give(sent, handing, own).await?;
                 self.stage = if more { Stage::Giving(sent + 1) } else { Stage::Starting };
             }
             Stage::Starting => {
@@ -320,7 +330,7 @@ impl InProgress {
         &self,
         sent: usize,
         handing: &Handing<'_, F>,
-        own_socket: BorrowedFd<'_>,
+        own: [BorrowedFd<'_>; 2],
     ) -> Result<bool, Failure> {
         let chunks = handing.sockets.chunks(MAX_DESCRIPTORS);
         match sent.checked_sub(1) {
@@ -333,7 +343,7 @@ impl InProgress {
                 let descriptors: Vec<_> = sockets.map(|ListeningSocket { socket, .. }| *socket).collect();
                 self.say(Kind::Sockets, b"", &descriptors).await?;
             }
-            Some(chunk) if chunk == chunks.len() => self.say(Kind::OwnSocket, b"", &[own_socket]).await?,
+            Some(chunk) if chunk == chunks.len() => self.say(Kind::OwnSocket, b"", &own).await?,
             Some(_) => {
                 self.say(Kind::AllSockets, b"", &[]).await?;
                 return Ok(false);

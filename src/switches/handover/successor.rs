@@ -16,6 +16,7 @@ use crate::server::{Inheritance, InheritedSocket, MonotonicClock, StartError};
 use crate::swarms::Reader;
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
+use super::life::has_ended;
 use super::message::{Kind, Message, VERSION, read_identity, receive, send};
 use super::path::{self, refused};
 use super::report::Report;
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// where it listens.
 const MAX_TRIES: usize = 3;
 
+/// How long a process that has closed the connection may take to die.
+const END_TIME: Duration = Duration::from_secs(1);
+
 /// Maximum number of sockets that are taken over.
 const MAX_SOCKETS: usize = 4096;
 
@@ -35,6 +39,8 @@ const MAX_SOCKETS: usize = 4096;
 pub(super) struct Predecessor {
     socket: OwnedFd,
     path: PathBuf,
+    /// Its sign of life, once it has come.
+    life: Option<OwnedFd>,
 }
 
 /// What the process that runs has given.
@@ -55,16 +61,16 @@ impl Predecessor {
         for _ in 0..MAX_TRIES {
             let Some(socket) = path::connect_to(path, user)? else { return Ok(None) };
             info!("taking over from the process that answers at {}", path.display());
-            let this = Self { socket, path: path.into() };
+            let mut this = Self { socket, path: path.into(), life: None };
             if let Some(given) = this.greet()? {
                 return Ok(Some((this, given)));
             }
         }
-        Err(refused(path, "the process that runs closes the connection: see its log"))
+        Err(refused(path, CLOSED))
     }
 
     /// Asks for what is needed; `None` if the process has closed the connection before it has given all of it.
-    fn greet(&self) -> Result<Option<Given>, StartError> {
+    fn greet(&mut self) -> Result<Option<Given>, StartError> {
         let patience = TimeVal::seconds(PATIENCE.as_secs() as i64);
         let failed = |error: nix::Error| self.failed(error.into());
         setsockopt(&self.socket, ReceiveTimeout, &patience).map_err(failed)?;
@@ -85,7 +91,10 @@ impl Predecessor {
                         |socket| InheritedSocket { socket, name: "the process before".into(), is_foreign: false };
                     inheritance.sockets.extend(descriptors.into_iter().map(named));
                 }
-                Kind::OwnSocket => own_socket = descriptors.into_iter().next(),
+                Kind::OwnSocket => {
+                    let mut descriptors = descriptors.into_iter();
+                    (own_socket, self.life) = (descriptors.next(), descriptors.next());
+                }
                 Kind::AllSockets => break,
                 Kind::Refused => return Err(self.refused(String::from_utf8_lossy(&body))),
                 _ => return Err(self.refused(NONSENSE)),
@@ -95,7 +104,9 @@ impl Predecessor {
             }
         }
         match own_socket {
-            Some(own_socket) if inheritance.identity.is_some() => Ok(Some(Given { inheritance, own_socket })),
+            Some(own_socket) if inheritance.identity.is_some() && self.life.is_some() => {
+                Ok(Some(Given { inheritance, own_socket }))
+            }
             _ => Err(self.refused(NONSENSE)),
         }
     }
@@ -112,6 +123,7 @@ impl Predecessor {
         let mut memory = Vec::new();
         loop {
             let Some(Message { kind, body, .. }) = self.next(memory)? else {
+                self.wait_for_end()?;
                 warn!("the process before has ended in the middle of the handover: going on with what has come");
                 break;
             };
@@ -139,11 +151,23 @@ impl Predecessor {
         Ok(())
     }
 
+    /// Waits until the process that runs, which has closed the connection, is no longer there.
+    ///
+    /// # Errors
+    ///
+    /// It is there, and has closed nothing but the connection.
+    fn wait_for_end(&self) -> Result<(), StartError> {
+        // All that a process had open is closed when it dies, but not at once.
+        let has_ended = self.life.as_ref().is_some_and(|life| has_ended(life, END_TIME));
+        if has_ended { Ok(()) } else { Err(self.refused(CLOSED)) }
+    }
+
     /// Says that everything has come, and waits for the process before to let go of it.
     fn take(&self) -> Result<(), StartError> {
         self.say(Kind::Taken, b"")?;
         match self.next(Vec::new())? {
-            Some(Message { kind: Kind::Yours, .. }) | None => Ok(()),
+            Some(Message { kind: Kind::Yours, .. }) => Ok(()),
+            None => self.wait_for_end(),
             Some(Message { body, .. }) => Err(self.refused(String::from_utf8_lossy(&body))),
         }
     }
@@ -181,4 +205,5 @@ impl Predecessor {
     }
 }
 
+const CLOSED: &str = "the process that runs has closed the connection: see its log";
 const NONSENSE: &str = "the process that runs says what makes no sense";
