@@ -1,11 +1,13 @@
 //! Either process of a handover, as the tracker sees it: it says what it is told, and no more.
 
+use std::cell::OnceCell;
 use std::hash::Hasher as _;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
@@ -13,6 +15,7 @@ use nix::sys::socket::{
     connect, recvmsg, sendmsg, setsockopt, shutdown, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::unistd::pipe2;
 use siphasher::sip::SipHasher13;
 
 use crate::wait::MAX_WAIT;
@@ -38,7 +41,11 @@ pub(crate) const VERSION: [u8; 2] = [0, 1];
 const PIECE: usize = 64 * 1024;
 
 /// One end of the conversation.
-pub(crate) struct Speaker(OwnedFd);
+pub(crate) struct Speaker {
+    socket: OwnedFd,
+    /// Open for as long as a predecessor lives.
+    life: OnceCell<OwnedFd>,
+}
 
 /// A message.
 #[derive(Debug)]
@@ -83,7 +90,9 @@ impl Estate {
         for sockets in self.sockets.chunks(64) {
             successor.send(SOCKETS, b"", &sockets.iter().map(AsFd::as_fd).collect::<Vec<_>>());
         }
-        successor.send(OWN_SOCKET, b"", &[self.own_socket.as_fd()]);
+        let (shown, held) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        successor.send(OWN_SOCKET, b"", &[self.own_socket.as_fd(), shown.as_fd()]);
+        successor.life.set(held).expect("it is given to once");
         successor.say(ALL_SOCKETS, b"");
     }
 }
@@ -101,7 +110,7 @@ pub(crate) fn accept(socket: &OwnedFd) -> Speaker {
 impl Drop for Speaker {
     /// Closes it for good: a process that another test starts may hold it for a moment.
     fn drop(&mut self) {
-        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
     }
 }
 
@@ -117,7 +126,7 @@ impl Speaker {
     fn of(socket: OwnedFd) -> Self {
         let patience = TimeVal::seconds(i64::try_from(MAX_WAIT.as_secs()).unwrap());
         setsockopt(&socket, ReceiveTimeout, &patience).unwrap();
-        Self(socket)
+        Self { socket, life: OnceCell::new() }
     }
 
     #[track_caller]
@@ -136,7 +145,7 @@ impl Speaker {
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
         let pieces = [IoSlice::new(std::slice::from_ref(&kind)), IoSlice::new(body)];
-        retry(|| sendmsg::<()>(self.0.as_raw_fd(), &pieces, rights, MsgFlags::MSG_NOSIGNAL, None))
+        retry(|| sendmsg::<()>(self.socket.as_raw_fd(), &pieces, rights, MsgFlags::MSG_NOSIGNAL, None))
     }
 
     /// Returns the next message; none if the other has closed its end.
@@ -147,7 +156,7 @@ impl Speaker {
         let received = retry(|| {
             let mut pieces = [IoSliceMut::new(&mut bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-            let received = recvmsg::<()>(self.0.as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
+            let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
             let rights = received.cmsgs()?.filter_map(|message| match message {
                 ControlMessageOwned::ScmRights(raw) => Some(raw),
                 _ => None,
