@@ -261,7 +261,7 @@ class StoppedNew:
         new.process.send(signal.SIGCONT)
         new.ends(1)
         between.end()
-        new.says("the process that runs has closed the connection")
+        new.says("the process that runs closes the connection")
         load.mark()
         expect("peers", crowd.counts(), [Crowd.WHOLE] * len(crowd.hashes))
         new = hand_over(stage, load, old, partial(start, "last"))

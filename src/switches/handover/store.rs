@@ -140,7 +140,7 @@ impl Store {
             if is_foreign {
                 return Err(StartError::NotConfigured { name, protocol, address });
             }
-            info!("no longer listening on {protocol} {address}, which the configuration does not name");
+            info!("closed an inherited socket: the configuration does not name {protocol} {address}");
             if self.names.remove(&name) {
                 forget(receiving.manager, &name);
                 is_any_kept = true;

@@ -205,5 +205,5 @@ impl Predecessor {
     }
 }
 
-const CLOSED: &str = "the process that runs has closed the connection: see its log";
+const CLOSED: &str = "the process that runs closes the connection: see its log";
 const NONSENSE: &str = "the process that runs says what makes no sense";
