@@ -11,6 +11,7 @@
 //! - [`harness`]: runs the tests and reports the results.
 //! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
 //! - [`flavour`]: what this build needs and serves.
+//! - [`service_manager`]: keeps descriptors of trackers, as systemd does.
 //! - [`wait`]: waits for a condition or a socket.
 //! - [`clients`]: a UDP client, an HTTP client, a reader of bencode, and others that the tracker talks to. They know
 //!   nothing of its own code.
@@ -35,6 +36,7 @@ mod flavour;
 mod harness;
 mod http;
 mod process;
+mod service_manager;
 mod sources;
 mod stats;
 mod switches;
@@ -91,6 +93,8 @@ const FILES: &[&[harness::Test]] = &[
     switches::handover_socket::places::TESTS,
     switches::handover_socket::predecessors::TESTS,
     switches::handover_socket::successors::TESTS,
+    switches::handover_store::TESTS,
+    switches::handover_store::strange::TESTS,
     switches::ip_from_proxy::TESTS,
     switches::ip_from_query::TESTS,
     switches::log_networks::TESTS,

@@ -4,15 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{self, Signal};
-use nix::unistd::{Pid, User, geteuid};
+use nix::unistd::{Pid, User, close, geteuid};
 
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
@@ -41,13 +44,28 @@ pub(crate) struct Start {
     stderr: Option<Stdio>,
     /// How many configuration files there are.
     files: u32,
+    /// What it is started with, beside the standard streams.
+    passed: Vec<OwnedFd>,
 }
+
+/// While a process is started, what is passed to it is open to others that would be started.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// Descriptors that are passed to a tracker have numbers from here on, until its shell gives them those from 3 on.
+const FIRST_PASSED: RawFd = 200;
 
 impl Start {
     /// With no options at all.
     pub(crate) fn without_options() -> Self {
         let command = vec![BINARY.as_str().into()];
-        Self { directory: Directory::new(), command, environment: Vec::new(), stderr: None, files: 0 }
+        Self {
+            directory: Directory::new(),
+            command,
+            environment: Vec::new(),
+            stderr: None,
+            files: 0,
+            passed: Vec::new(),
+        }
     }
 
     /// In its own directory, with the configuration that most tests need; without addresses.
@@ -144,6 +162,14 @@ impl Start {
         self
     }
 
+    /// With these descriptors, from 3 on, and what this shell command does: it can set what only the process knows.
+    pub(crate) fn passing(mut self, descriptors: Vec<OwnedFd>, command: &str) -> Self {
+        self.passed = descriptors;
+        let moves = "to=3; for from in $PASSED; do eval \"exec $to<&$from $from<&-\"; to=$((to + 1)); done";
+        // Other shells know descriptors up to 9 alone.
+        self.wrapped(&["bash", "-c", &format!("{moves}\n{command}\nexec \"$@\""), "bash"])
+    }
+
     /// With a log that goes there. What it says is unknown to the [`Tracker`], and so are its addresses.
     pub(crate) fn logging_to(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr = Some(stderr.into());
@@ -183,16 +209,22 @@ impl Start {
         let file = |name: &str| File::create(self.path(name)).unwrap();
         let log = file("log");
         let (program, args) = self.command.split_first().unwrap();
+        let _one = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed: Vec<_> =
+            self.passed.iter().map(|one| fcntl(one, FcntlArg::F_DUPFD(FIRST_PASSED)).unwrap()).collect();
         let child = Command::new(program)
             .args(args)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("FDSTORE")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PASSED", passed.iter().map(|number| format!("{number} ")).collect::<String>())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(self.stderr.unwrap_or_else(|| log.into()))
             .spawn()
             .unwrap();
+        passed.into_iter().for_each(|number| close(number).unwrap());
         Tracker { child, ended: None, directory: Some(self.directory), notified, tcp: Vec::new(), udp: Vec::new() }
     }
 }
@@ -257,6 +289,14 @@ impl Tracker {
     pub(crate) fn wait_for_log(&mut self, text: &str) {
         let found = wait_until(|| (self.log().contains(text) || self.has_ended()).then_some(()));
         assert!(found.is_some() && self.log().contains(text), "no {text:?} in the log:\n{}", self.log());
+    }
+
+    /// Waits until somebody else has heard that it is ready.
+    pub(crate) fn await_ready(&mut self, is_heard: impl Fn() -> bool) {
+        wait_until(|| (is_heard() || self.has_ended()).then_some(()));
+        assert!(is_heard(), "{}", self.log());
+        self.tcp = self.listening_on("tcp");
+        self.udp = self.listening_on("udp");
     }
 
     /// Waits for its next message to the service manager; none if it ends first, or takes too long.

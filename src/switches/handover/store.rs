@@ -95,7 +95,7 @@ impl Store {
                 // Nothing is wrong with it if a process has ended right after it was given to the manager.
                 _ if name == PROBE => forget(receiving.manager, &name),
                 other => {
-                    let what = other.map_or_else(|unusable| unusable.to_string(), |_| "memory of its own".into());
+                    let what = other.map_or_else(|unusable| unusable.to_string(), |_| "sealed memory".into());
                     if !is_own_socket && name != SWARMS {
                         return Err(StartError::HandedOver { name, what });
                     }
@@ -140,7 +140,7 @@ impl Store {
             if is_foreign {
                 return Err(StartError::NotConfigured { name, protocol, address });
             }
-            info!("closed an inherited socket: the configuration does not name {protocol} {address}");
+            info!("closing a socket bound to {protocol} {address}, which the configuration does not name any more");
             if self.names.remove(&name) {
                 forget(receiving.manager, &name);
                 is_any_kept = true;

@@ -32,9 +32,9 @@ tests![
 ];
 
 /// A tracker that is started with descriptors which it knows nothing of.
-fn started_with_open(redirections: &str) -> Tracker {
+fn started_with_open(redirections: &str) -> Start {
     let script = format!("exec {redirections} && LISTEN_PID=$$ exec \"$0\" \"$@\"");
-    Start::loopback().wrapped(&["sh", "-c", &script]).run()
+    Start::loopback().wrapped(&["sh", "-c", &script])
 }
 
 /// The end of a pipe that is read from.
@@ -68,21 +68,29 @@ fn descriptors_that_were_left_open_are_closed() {
     let mut pipes = [Pipe::new(), Pipe::new(), Pipe::new()];
     let [third, fourth, eighth] = pipes.each_ref().map(|pipe| pipe.path.display());
     let redirections = format!("3>'{third}' 4>'{fourth}' 8>'{eighth}'");
-    let tracker = started_with_open(&redirections);
+    let tracker = started_with_open(&redirections).run();
     assert_eq!(pipes.each_mut().map(Pipe::is_held), [false; 3]);
     tracker.stop();
 
-    // What a service manager hands over is counted from 3.
-    let [third, fourth, eighth] = pipes.each_ref().map(|pipe| pipe.path.display());
-    let tracker = started_with_open(&format!("3>'{third}' 4>'{fourth}' 8>'{eighth}' && export LISTEN_FDS=2"));
-    assert_eq!(pipes.each_mut().map(Pipe::is_held), [true, true, false]);
-    tracker.stop();
-    assert_eq!(pipes.each_mut().map(Pipe::is_held), [false; 3]);
+    // What a service manager hands over is counted from 3, and looked at: no tracker can use a pipe.
+    let start = started_with_open(&format!("{redirections} && export LISTEN_FDS=2 LISTEN_FDNAMES=one:two"));
+    if has("handover") {
+        let says = "one, which the service manager hands over, is neither a socket nor sealed memory";
+        start.finish().refuses(1, &[says]);
+    } else {
+        let mut tracker = start.run_unnotified();
+        tracker.wait_for_log("features: ");
+        assert_eq!(pipes.each_mut().map(Pipe::is_held), [false; 3]);
+        let log = tracker.stop();
+        for name in ["one", "two"] {
+            assert!(log.contains(&format!("WARN {name}, which the service manager hands over, is closed")), "{log}");
+        }
+    }
 }
 
 fn a_running_tracker_has_nothing_open_that_it_did_not_open() {
     only_as_root();
-    let tracker = started_with_open("3</ 9</");
+    let tracker = started_with_open("3</ 9</").run();
     let descriptors = format!("/proc/{}/fd", tracker.pid());
     let mut others = 0;
     for descriptor in fs::read_dir(descriptors).unwrap() {

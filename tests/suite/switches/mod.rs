@@ -11,6 +11,7 @@ pub(crate) mod fullscrape;
 pub(crate) mod gzip;
 pub(crate) mod handover;
 pub(crate) mod handover_socket;
+pub(crate) mod handover_store;
 pub(crate) mod ip_from_proxy;
 pub(crate) mod ip_from_query;
 pub(crate) mod log_networks;
