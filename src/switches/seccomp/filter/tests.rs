@@ -7,12 +7,16 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, dup, getpid};
+
+const SEALABLE: MFdFlags = MFdFlags::MFD_CLOEXEC.union(MFdFlags::MFD_ALLOW_SEALING);
 
 /// Calls `act` in a thread that is filtered, with what plugs need.
 fn filtered<T: Send>(needs: &Needs, refuses: bool, act: impl FnOnce() -> T + Send) -> T {
@@ -101,6 +105,8 @@ fn what_no_tracker_does_is_refused() {
             ("a memory that is shown", is_refused(prctl::set_dumpable(true))),
             ("a root directory", is_refused(nix::unistd::chroot("/"))),
             ("a copy of a descriptor", is_refused(dup(&listener))),
+            ("memory for others", is_refused(memfd_create("x", SEALABLE))),
+            ("a seal", is_refused(fcntl(&listener, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)))),
         ]
         .into_iter()
         .filter(|(_, is_refused)| !is_refused)
@@ -133,6 +139,14 @@ fn what_plugs_need_is_possible_beside_and_nothing_is_where_only_the_log_is_kept(
         assert!(is_refused(Command::new("/bin/true").status()));
     });
     fs::remove_dir(&directory).unwrap();
+    // Memory for another process can be made and sealed, and is no program.
+    let mut needs = Needs::default();
+    needs.leaves_memory();
+    filtered(&needs, true, || {
+        let memory = memfd_create("x", SEALABLE).unwrap();
+        fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
+        assert!(is_refused(memfd_create("x", MFdFlags::from_bits_retain(libc::MFD_CLOEXEC | libc::MFD_EXEC))));
+    });
     // Without a file to be read, none is opened.
     assert!(filtered(&Needs::default(), true, || is_refused(File::open("/"))));
     assert!(filtered(&Needs::default(), false, || Command::new("/bin/true").status().unwrap().success()));
