@@ -33,6 +33,9 @@ use name::SocketName;
 /// What the swarms are called in the store.
 const SWARMS: &str = "swarms";
 
+/// What they are called from when a process has begun to read them. It may end before it has.
+const TRIED: &str = "swarms-tried";
+
 /// How long the manager may take to do as it was told while the tracker starts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -52,8 +55,8 @@ pub(super) struct Store {
     names: HashSet<String>,
     /// Some of these come from the process before.
     has_sockets: bool,
-    /// It keeps swarms, which are to be removed when they are taken.
-    has_swarms: bool,
+    /// The names under which it keeps swarms, which are to be removed when they are taken.
+    swarms_names: HashSet<&'static str>,
     /// What the process before has left.
     swarms: Option<Swarms>,
 }
@@ -64,6 +67,8 @@ struct Swarms {
     identity: Identity,
     /// Where their stream begins.
     stream: File,
+    /// Another process has begun to read them, and ended before it answered.
+    is_tried: bool,
 }
 
 impl Store {
@@ -77,7 +82,7 @@ impl Store {
             size: StoreSize::Known(0),
             names: HashSet::new(),
             has_sockets: false,
-            has_swarms: false,
+            swarms_names: HashSet::new(),
             swarms: None,
         };
         let mut sockets = Vec::new();
@@ -91,12 +96,13 @@ impl Store {
                     }
                     sockets.push(InheritedSocket { socket: descriptor, name, is_foreign: !is_own_socket });
                 }
-                Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(descriptor),
+                Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(SWARMS, descriptor),
+                Ok(Kind::SealedMemory) if name == TRIED => this.find_swarms(TRIED, descriptor),
                 // Nothing is wrong with it if a process has ended right after it was given to the manager.
                 _ if name == PROBE => forget(receiving.manager, &name),
                 other => {
                     let what = other.map_or_else(|unusable| unusable.to_string(), |_| "sealed memory".into());
-                    if !is_own_socket && name != SWARMS {
+                    if !is_own_socket && name != SWARMS && name != TRIED {
                         return Err(StartError::HandedOver { name, what });
                     }
                     warn!("{name}, which the service manager hands over, is {what}: closed");
@@ -110,13 +116,13 @@ impl Store {
 
     /// Looks into what is called swarms, and keeps what was written last: should one not have been removed, it comes
     /// back with the next.
-    fn find_swarms(&mut self, memory: OwnedFd) {
-        self.has_swarms = true;
+    fn find_swarms(&mut self, name: &'static str, memory: OwnedFd) {
+        self.swarms_names.insert(name);
         match memory::open(memory) {
             Ok((identity, stream)) => {
                 let is_newer = |than: &Swarms| identity.clock.since_boot > than.identity.clock.since_boot;
                 if self.swarms.as_ref().is_none_or(is_newer) {
-                    self.swarms = Some(Swarms { identity, stream });
+                    self.swarms = Some(Swarms { identity, stream, is_tried: name == TRIED });
                 }
             }
             Err(error) => warn!("the swarms that the service manager hands over are not taken: {error}"),
@@ -193,13 +199,17 @@ impl Store {
         clock: MonotonicClock,
         manager: &ServiceManager,
     ) {
-        // Should these swarms be too many for the machine, they are so once.
-        if std::mem::take(&mut self.has_swarms) {
-            forget(manager, SWARMS);
+        for name in self.swarms_names.drain() {
+            forget(manager, name);
         }
         if let Some(swarms) = self.swarms.take() {
             manager.extend_timeout(FILL_TIME);
+            // Whoever ends meanwhile leaves them to one more process. To a third they would be too many for the machine.
+            let is_kept = !swarms.is_tried && manager.store(TRIED, swarms.stream.as_fd()).is_ok();
             swarms.read_into(tracker, clock);
+            if is_kept {
+                forget(manager, TRIED);
+            }
         } else if self.has_sockets {
             warn!("starting empty: the process before has left its sockets to the service manager and no swarms");
         }

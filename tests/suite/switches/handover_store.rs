@@ -25,6 +25,7 @@ tests![
     a_process_that_is_killed_leaves_its_sockets_alone,
     a_start_that_fails_loses_nothing,
     of_several_swarms_the_last_ones_are_taken,
+    swarms_that_a_process_has_begun_to_read_are_taken_by_the_next,
     a_store_that_is_not_spoken_of_is_found,
     a_manager_without_a_store_loses_everything_and_that_is_said,
     a_store_that_is_too_small_keeps_what_fits,
@@ -283,6 +284,22 @@ fn of_several_swarms_the_last_ones_are_taken() {
         manager.keeps(&names(&tracker, 1));
         tracker.stop();
     }
+}
+
+fn swarms_that_a_process_has_begun_to_read_are_taken_by_the_next() {
+    only_with("handover");
+    let manager = ServiceManager::new(512);
+    let tracker = manager.start(one_worker());
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    tracker.stop();
+    let swarms = manager.copy("swarms");
+    manager.forget("swarms");
+    manager.keep("swarms-tried", swarms);
+    let tracker = manager.start(one_worker());
+    assert_eq!(client.counts(info_hash(1)), (0, 0, 1));
+    manager.keeps(&names(&tracker, 1));
+    tracker.stop();
 }
 
 fn a_store_that_is_not_spoken_of_is_found() {
