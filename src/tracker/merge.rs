@@ -309,3 +309,6 @@ fn heard_of<F: AddressFamilies>(torrent: &mut Torrent<F>, minute: Minute) {
 fn minute_of(age: u32, now: Minute) -> Minute {
     Minute(now.0.saturating_sub(age))
 }
+
+#[cfg(test)]
+mod tests;

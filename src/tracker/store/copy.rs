@@ -203,3 +203,14 @@ impl<F: AddressFamilies> LockedShard<'_, F> {
         self.torrent().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tracker::Ipv4Only;
+    use crate::tracker::store::Shard;
+
+    #[test]
+    fn a_shard_still_takes_two_cache_lines() {
+        assert_eq!(size_of::<Shard<Ipv4Only>>(), 128);
+    }
+}
