@@ -233,7 +233,7 @@ class KilledOld:
 class StoppedNew:
     """The new process stops in the middle, for longer than the old one waits, and goes on when that answers again.
 
-    What the old one has told it meanwhile does not get through: there is no room for it.
+    What the old one tells it then may not get through: there is no room for it.
     """
 
     name: str
@@ -261,7 +261,9 @@ class StoppedNew:
         new.process.send(signal.SIGCONT)
         new.ends(1)
         between.end()
-        new.says("the process that runs closes the connection")
+        # The second where there was no room for the first.
+        said = new.says("the process that runs (goes on: it says nothing|has closed the connection: see its log)")
+        stage.notes.append(said[0])
         load.mark()
         expect("peers", crowd.counts(), [Crowd.WHOLE] * len(crowd.hashes))
         new = hand_over(stage, load, old, partial(start, "last"))

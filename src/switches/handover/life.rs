@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
@@ -35,10 +36,15 @@ impl Life {
     }
 }
 
-/// Returns whether the process whose sign this is has died, or dies in this time.
+/// Returns whether the process whose sign this is has died, or dies in this time. A signal has it wait anew.
 pub(super) fn has_ended(shown: &OwnedFd, within: Duration) -> bool {
     let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
-    poll(&mut [PollFd::new(shown.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|ended| ended > 0)
+    loop {
+        match poll(&mut [PollFd::new(shown.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            ended => return ended.is_ok_and(|ended| ended > 0),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The new process: takes over from the one that runs.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,17 +174,18 @@ impl Predecessor {
     }
 
     /// Returns the next message; `None` if the process before has ended.
-    fn next(&self, memory: Vec<u8>) -> Result<Option<Message>, StartError> {
-        let received = match receive(self.socket.as_fd(), memory) {
+    fn next(&self, mut memory: Vec<u8>) -> Result<Option<Message>, StartError> {
+        let mut receive = || uninterrupted(|| receive(self.socket.as_fd(), mem::take(&mut memory)));
+        let received = match receive() {
             // It has closed its end before it read all: that is told once, and then what it said before is read.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(self.socket.as_fd(), Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(),
             received => received,
         };
         received.map_err(|error| self.failed(error))
     }
 
     fn say(&self, kind: Kind, body: &[u8]) -> Result<(), StartError> {
-        match send(self.socket.as_fd(), kind, body, &[]) {
+        match uninterrupted(|| send(self.socket.as_fd(), kind, body, &[])) {
             // That it has ended is seen where its next message is awaited.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(|error| self.failed(error)),
@@ -202,6 +204,17 @@ impl Predecessor {
 
     fn refused(&self, reason: impl ToString) -> StartError {
         refused(&self.path, reason)
+    }
+}
+
+/// Makes a system call again when a signal has interrupted it: one on a socket that waits for so long, and no longer, ends
+/// whenever a signal comes, even one that stops the process and has it go on.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 
