@@ -262,7 +262,7 @@ class StoppedNew:
         new.ends(1)
         between.end()
         # The second where there was no room for the first.
-        said = new.says("the process that runs (goes on: it says nothing|has closed the connection: see its log)")
+        said = new.says("the process that runs (goes on: it says nothing|closes the connection: see its log)")
         stage.notes.append(said[0])
         load.mark()
         expect("peers", crowd.counts(), [Crowd.WHOLE] * len(crowd.hashes))
