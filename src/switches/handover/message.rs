@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::server::{ClockReading, Identity};
@@ -108,8 +109,8 @@ pub(super) fn send(socket: impl AsFd, kind: Kind, body: &[u8], descriptors: &[Bo
 ///
 /// # Errors
 ///
-/// The system's: `WouldBlock` where the socket does not wait, or not that long. `InvalidData`: no message that makes
-/// sense.
+/// The system's: `WouldBlock` where the socket does not wait, or not that long; `EMFILE` where there is no room for the
+/// descriptors that came. `InvalidData`: no message that makes sense.
 pub(super) fn receive(socket: impl AsFd, memory: Vec<u8>) -> io::Result<Option<Message>> {
     let mut kind = [0];
     let mut body = memory;
@@ -120,13 +121,17 @@ pub(super) fn receive(socket: impl AsFd, memory: Vec<u8>) -> io::Result<Option<M
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
     let (len, flags) = (received.bytes, received.flags);
+    if flags.contains(MsgFlags::MSG_CTRUNC) {
+        // There was room for what came with it, so it is the system that has none.
+        return Err(Errno::EMFILE.into());
+    }
     let mut descriptors = Vec::new();
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = message {
             descriptors.extend(raw.into_iter().map(adopt));
         }
     }
-    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) || descriptors.len() > MAX_DESCRIPTORS {
+    if flags.contains(MsgFlags::MSG_TRUNC) || descriptors.len() > MAX_DESCRIPTORS {
         return Err(ErrorKind::InvalidData.into());
     }
     let Some(body_len) = len.checked_sub(kind.len()) else { return Ok(None) };
