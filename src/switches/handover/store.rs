@@ -24,7 +24,7 @@ use crate::server::{
     Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving, ServiceManager,
     StartError, StoreSize,
 };
-use crate::swarms::{Progress, Reader, Totals, Writer};
+use crate::swarms::{Progress, Reader, Writer};
 use crate::tracker::{Clock as _, Flavour, Tracker};
 
 use super::report::Report;
@@ -222,13 +222,13 @@ impl Store {
         }
         handing.manager.extend_timeout(deadline.saturating_duration_since(Instant::now()));
         match leave(handing, deadline) {
-            Ok(Left { totals: Totals { torrents, peers, .. }, lacks: None }) => {
+            Ok(Left { peers, lacks: None }) => {
+                // In the stream some are counted several times, as they come in parts.
+                let torrents = handing.tracker.store().census().torrents;
                 info!("left {torrents} torrents and {peers} peers to the next process");
             }
-            Ok(Left { totals: Totals { torrents, peers, .. }, lacks: Some(lacks) }) => {
-                warn!(
-                    "left {torrents} torrents and {peers} peers to the next process, and no more for want of {lacks}"
-                );
+            Ok(Left { peers, lacks: Some(lacks) }) => {
+                warn!("left {peers} peers to the next process, and not all, for want of {lacks}");
             }
             Err(error) => warn!("the next process starts empty, as nothing can be left to it: {error}"),
         }
@@ -264,7 +264,7 @@ impl Swarms {
 
 /// What was left, and what kept it from being all.
 struct Left {
-    totals: Totals,
+    peers: u64,
     lacks: Option<&'static str>,
 }
 
@@ -296,7 +296,7 @@ fn leave<F: Flavour>(handing: &Handing<'_, F>, deadline: Instant) -> io::Result<
     manager.remove(SWARMS)?;
     manager.store(SWARMS, memory.as_fd())?;
     manager.barrier(deadline)?;
-    Ok(Left { totals: writer.totals(), lacks })
+    Ok(Left { peers: writer.totals().peers, lacks })
 }
 
 /// Returns how many bytes the swarms may take: half of the memory, beside the tracker that they are read from, and then
