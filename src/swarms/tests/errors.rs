@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::{announce, named, plain, reading, written};
-use crate::swarms::fuzz::{NOW, end, header};
+use crate::swarms::fuzz::{NOW, any_stream, end, header};
 use crate::swarms::model::known;
 use crate::swarms::{Header, Reader, StreamError, Totals};
+use crate::tracker::model::config;
 use crate::tracker::{Event, Ipv4Only};
 
 /// Reads a stream, in one piece and byte by byte. Returns what is wrong with it.
@@ -108,6 +111,25 @@ fn a_stream_that_stops_midway_is_taken_over_as_far_as_it_is_whole() {
         }));
     }
     assert_eq!(before, 100);
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_is_mangled_comes_to_what_a_naive_reader_makes_of_it(
+        how: [u8; 6],
+        mangled in prop::collection::vec((0..1000_usize, any::<u8>()), 0..6),
+    ) {
+        // Behind what says how it is cut; records alone, since the end tells on what is mangled.
+        let mut records = a_stream().split_off(Header::LEN);
+        records.truncate(records.len() - 33);
+        for (at, byte) in mangled {
+            let at = at % records.len();
+            records[at] = byte;
+        }
+        any_stream(&[&how[..], &records].concat());
+    }
 }
 
 #[test]
