@@ -13,7 +13,8 @@ use super::peer::PeerState;
 use super::store::{Full, Torrent};
 use super::{InfoHash, Tracker};
 
-/// Most peers that are merged under one lock.
+/// Most peers that are merged under one lock. Those of a large torrent come in the order of the writer's hashes. That is
+/// no order here, as each process has a key of its own; a table that is filled in the order of its hashes is filled slowly.
 pub const MAX_MERGED: usize = 256;
 
 /// A peer that another tracker knows.
