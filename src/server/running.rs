@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
@@ -170,6 +171,8 @@ impl<B: Build> Running<B> {
     /// Ends what is in flight, and leaves the swarms to the process after, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
         let Self { tracker, answering, threads, manager, handover, identity, memory, .. } = self;
+        // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for seconds.
+        mem::forget(Arc::clone(&tracker));
         let deadline = Instant::now() + GRACE;
         let Answering { sockets, clock, threads: answering, .. } = answering;
         threads.tell();
