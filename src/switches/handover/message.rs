@@ -8,6 +8,7 @@
 //! | `Pause`: it has read all of it | `Swarms`: what has changed meanwhile |
 //! | `Taken`: the stream is whole | `Yours`; or, if it came too late, `Keeps` |
 
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::time::Duration;
@@ -81,12 +82,17 @@ impl Kind {
     ];
 }
 
-/// A message that has been received.
-#[derive(Debug)]
+/// A message that has been received. Its body may be a secret, and is never printed.
 pub(super) struct Message {
     pub(super) kind: Kind,
     pub(super) body: Vec<u8>,
     pub(super) descriptors: Vec<OwnedFd>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// Sends a message.
