@@ -2,7 +2,7 @@
 //!
 //! Whoever starts it may have left files open in it by mistake. A directory among them leads out of any root directory.
 //! A service manager leaves some open on purpose, and names them (`sd_listen_fds`): sockets that it has bound, and what
-//! the process before has given it to keep.
+//! the predecessor has given it to keep.
 
 use std::env;
 use std::fs;

@@ -34,9 +34,9 @@ pub struct Bound<B: Build> {
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
     pub(super) user: Option<User>,
     pub(super) manager: ServiceManager,
-    /// What the process before has to do with this one, and the one after.
+    /// What this process has to do with its predecessor and its successor.
     pub(super) handover: B::Handover,
-    /// What has come from the process before by which clients know the tracker.
+    /// What has come from the predecessor by which clients know the tracker.
     pub(super) identity: Option<Identity>,
     /// What the plugs have made so far.
     pub(super) opened: B::Opened,

@@ -30,7 +30,7 @@ pub enum StartError {
         /// Where it is bound.
         address: SocketAddr,
     },
-    /// A process that runs cannot be taken over from, or none could take over later.
+    /// The predecessor cannot be taken over from, or no successor could take over later.
     #[error("tracker.handover: {}: {reason}", path.display())]
     Handover {
         /// As it was configured.

@@ -1,4 +1,4 @@
-//! The plug point for what a process takes over from the one before it, and leaves to the one after it.
+//! The plug point for what a process takes over from its predecessor, and leaves to its successor.
 //!
 //! The order of its calls is that of the process: [`Handover::receive`], [`Handover::discard`] and [`Handover::bound`]
 //! while it still has all its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as it
@@ -111,13 +111,13 @@ pub enum Step {
     End,
 }
 
-/// Takes over from the process before, and hands over to the one after.
+/// Takes over from the predecessor, and hands over to the successor.
 pub trait Handover: Sized + Send + 'static {
-    /// Takes what the process before has. Root has not been given up, and nothing is bound.
+    /// Takes what the predecessor has. Root has not been given up, and nothing is bound.
     ///
     /// # Errors
     ///
-    /// What keeps the tracker from starting. The process before goes on.
+    /// What keeps the tracker from starting. The predecessor goes on.
     fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError>;
 
     /// Closes the inherited sockets of addresses that are not configured. Nothing is bound yet: what keeps one of these
@@ -135,12 +135,12 @@ pub trait Handover: Sized + Send + 'static {
     /// What keeps the tracker from starting.
     fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError>;
 
-    /// Fills the tracker, which is whole and does not answer yet, with the swarms of the process before. From when this
-    /// returns, the process before does not answer any more.
+    /// Fills the tracker, which is whole and does not answer yet, with the swarms of the predecessor. From when this
+    /// returns, the predecessor does not answer any more.
     ///
     /// # Errors
     ///
-    /// The process before goes on, and this one must not answer.
+    /// The predecessor goes on, and this one must not answer.
     fn fill<F: Flavour>(
         &mut self,
         tracker: &Arc<Tracker<F>>,
@@ -152,7 +152,7 @@ pub trait Handover: Sized + Send + 'static {
     /// may drop what it returns and call it again: nothing is lost.
     fn next<F: Flavour>(&mut self, handing: &Handing<'_, F>) -> impl Future<Output = Step>;
 
-    /// Leaves the swarms to the process after, wherever that can find them. Nobody is answered any more. Returns by
+    /// Leaves the swarms to the successor, wherever that can find them. Nobody is answered any more. Returns by
     /// `deadline`.
     fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant);
 }

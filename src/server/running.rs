@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long plugs may take, after that, to finish.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
-/// How long it may take, after that, to leave the swarms to the process after: ten million peers take some seconds.
+/// How long it may take, after that, to leave the swarms to the successor: ten million peers take some seconds.
 const LEAVE_TIME: Duration = Duration::from_secs(60);
 
 /// A tracker that answers requests.
@@ -59,7 +59,7 @@ pub struct Running<B: Build> {
 }
 
 impl<B: Build> Confined<B> {
-    /// Plugs in what this build has, takes over the swarms of the process before, and starts the threads, first that of
+    /// Plugs in what this build has, takes over the swarms of the predecessor, and starts the threads, first that of
     /// the log: it never has more rights than those that answer strangers.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl<B: Build> Running<B> {
         })
     }
 
-    /// Ends what is in flight, and leaves the swarms to the process after, if there is one and it has not got them yet.
+    /// Ends what is in flight, and leaves the swarms to the successor, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
         let Self { tracker, answering, threads, manager, handover, identity, memory, .. } = self;
         // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for seconds.

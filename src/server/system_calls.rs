@@ -9,7 +9,7 @@ use super::needs::Needs;
 pub trait ProcessFlavour {
     /// What limits its system calls.
     type SystemCallFilter: SystemCallFilter;
-    /// What takes over from the process before, and hands over to the one after.
+    /// What takes over from the predecessor, and hands over to the successor.
     type Handover: Handover;
 }
 

@@ -29,10 +29,10 @@ use predecessor::Post;
 use store::Store;
 use successor::{Given, Predecessor};
 
-/// Takes over from the process before, and hands over to the one after.
+/// Takes over from the predecessor, and hands over to the successor.
 pub struct Succession {
     store: Store,
-    /// The process that runs, until it has handed over.
+    /// The predecessor, until it has handed over.
     predecessor: Option<Predecessor>,
     /// Where a successor asks, if the configuration says where that is.
     post: Option<Post>,

@@ -132,7 +132,7 @@ type Driver = udp::Socket;
 // Which system calls the process can make.
 choose! { type SystemCallFilter = if "seccomp" { seccomp::Seccomp } else { Unfiltered } }
 
-// Who takes over from the process before, and hands over to the one after.
+// Who takes over from the predecessor, and hands over to the successor.
 choose! { type Handover = if "handover" { handover::Succession } else { NoHandover } }
 
 // The names.

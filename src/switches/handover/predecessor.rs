@@ -1,4 +1,4 @@
-//! The process that runs: hands over to a new one that asks for it.
+//! The predecessor's side: hands over to a new process that asks for it.
 //!
 //! All of it happens in the first thread, piece by piece, between two signals; workers answer meanwhile.
 

@@ -53,15 +53,15 @@ pub(super) struct Store {
     size: StoreSize,
     /// The names under which it keeps sockets.
     names: HashSet<String>,
-    /// Some of these come from the process before.
+    /// Some of these come from the predecessor.
     has_sockets: bool,
     /// The names under which it keeps swarms, which are to be removed when they are taken.
     swarms_names: HashSet<&'static str>,
-    /// What the process before has left.
+    /// What the predecessor has left.
     swarms: Option<Swarms>,
 }
 
-/// Swarms that the process before has left.
+/// Swarms that the predecessor has left.
 struct Swarms {
     /// By what clients know the tracker, and when the swarms were written.
     identity: Identity,
@@ -192,7 +192,7 @@ impl Store {
         }
     }
 
-    /// Fills the tracker with what the process before has left.
+    /// Fills the tracker with what the predecessor has left.
     pub(super) fn fill<F: Flavour>(
         &mut self,
         tracker: &Arc<Tracker<F>>,

@@ -1,4 +1,4 @@
-//! The new process: takes over from the one that runs.
+//! The successor's side: takes over from the process that runs.
 
 use std::io;
 use std::mem;
@@ -22,7 +22,7 @@ use super::message::{Kind, Message, VERSION, read_identity, receive, send};
 use super::path::{self, refused};
 use super::report::Report;
 
-/// How long the process before may say nothing.
+/// How long the predecessor may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a process is looked for that closes the connection: one that ends may close this first, and is still found
@@ -35,7 +35,7 @@ const END_TIME: Duration = Duration::from_secs(1);
 /// Maximum number of sockets that are taken over.
 const MAX_SOCKETS: usize = 4096;
 
-/// A connection to the process that runs, which has said what it has but for the swarms.
+/// A connection to the predecessor, which has said what it has but for the swarms.
 #[derive(Debug)]
 pub(super) struct Predecessor {
     socket: OwnedFd,
@@ -44,7 +44,7 @@ pub(super) struct Predecessor {
     life: Option<OwnedFd>,
 }
 
-/// What the process that runs has given.
+/// What the predecessor has given.
 pub(super) struct Given {
     pub(super) inheritance: Inheritance,
     /// The socket over which handovers begin.
@@ -52,7 +52,7 @@ pub(super) struct Given {
 }
 
 impl Predecessor {
-    /// Finds the process that runs, and asks it for everything that is needed before anything is bound. Returns `None` if
+    /// Finds the predecessor, and asks it for everything that is needed before anything is bound. Returns `None` if
     /// there is none, or it ends before it has given all of that.
     ///
     /// # Errors
@@ -112,11 +112,11 @@ impl Predecessor {
         }
     }
 
-    /// Fills the tracker. The process before answers until it has sent everything once, and ends when this returns.
+    /// Fills the tracker. The predecessor answers until it has sent everything once, and ends when this returns.
     ///
     /// # Errors
     ///
-    /// The process before goes on answering.
+    /// The predecessor goes on answering.
     pub(super) fn fill<F: Flavour>(self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
         self.say(Kind::Ready, b"")?;
         let mut reader = Reader::new(Arc::clone(tracker), 0);
@@ -152,7 +152,7 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Waits until the process that runs, which has closed the connection, is no longer there.
+    /// Waits until the predecessor, which has closed the connection, is no longer there.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Predecessor {
         if has_ended { Ok(()) } else { Err(self.refused(CLOSED)) }
     }
 
-    /// Says that everything has come, and waits for the process before to let go of it.
+    /// Says that everything has come, and waits for the predecessor to let go of it.
     fn take(&self) -> Result<(), StartError> {
         self.say(Kind::Taken, b"")?;
         match self.next(Vec::new())? {
@@ -173,7 +173,7 @@ impl Predecessor {
         }
     }
 
-    /// Returns the next message; `None` if the process before has ended.
+    /// Returns the next message; `None` if the predecessor has ended.
     fn next(&self, mut memory: Vec<u8>) -> Result<Option<Message>, StartError> {
         let mut receive = || uninterrupted(|| receive(self.socket.as_fd(), mem::take(&mut memory)));
         let received = match receive() {

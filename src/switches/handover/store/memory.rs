@@ -72,7 +72,7 @@ pub(super) fn seal(memory: &File) -> io::Result<()> {
 /// It is none, or of another version.
 pub(super) fn open(memory: OwnedFd) -> Result<(Identity, File), EnvelopeError> {
     let mut memory = File::from(memory);
-    // It stands where the process before has stopped writing.
+    // It stands where the predecessor has stopped writing.
     memory.rewind()?;
     let mut envelope = [0; MAGIC.len() + IDENTITY_LEN];
     memory.read_exact(&mut envelope).map_err(|error| match error.kind() {
