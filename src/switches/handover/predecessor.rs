@@ -116,6 +116,8 @@ trait Source: Send {
     fn write(&mut self, now: Minute, out: &mut Vec<u8>) -> bool;
     /// Appends the next piece of what has changed. Returns whether there is more.
     fn write_changes(&mut self, now: Minute, out: &mut Vec<u8>) -> bool;
+    /// Returns how many have left whom there was no room to note.
+    fn missed_departures(&self) -> u64;
 }
 
 impl<F: Flavour> Source for Writer<F> {
@@ -125,6 +127,10 @@ impl<F: Flavour> Source for Writer<F> {
 
     fn write_changes(&mut self, now: Minute, out: &mut Vec<u8>) -> bool {
         Writer::write_changes(self, now, out) == Progress::More
+    }
+
+    fn missed_departures(&self) -> u64 {
+        Writer::missed_departures(self)
     }
 }
 
@@ -263,6 +269,10 @@ impl InProgress {
                 if fill(&mut self.unsent, |out| source.write_changes(now, out)) {
                     Stage::Changing(source)
                 } else {
+                    let missed = source.missed_departures();
+                    if missed > 0 {
+                        warn!("{missed} of the peers handed over have left: too many did so meanwhile to be noted");
+                    }
                     Stage::Ending
                 }
             }
