@@ -116,7 +116,7 @@ mod tests {
     fn every_worker_has_a_socket_of_each_address_and_none_is_left_over() {
         let listener = |sockets: usize| {
             let socket = |_| Arc::new(TcpListener::bind(("127.0.0.1", 0)).unwrap());
-            Listener { address: ([127, 0, 0, 1], 0).into(), sockets: (0..sockets).map(socket).collect(), taken_over: 0 }
+            Listener::new(([127, 0, 0, 1], 0).into(), (0..sockets).map(socket).collect())
         };
         let lens = |addresses: &[_], workers| by_worker(addresses, workers).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lens(&[listener(3), listener(3)], 3), [2, 2, 2]);

@@ -40,9 +40,19 @@ pub struct InheritedSocket {
     pub socket: OwnedFd,
     /// What it is called where it comes from, for the log.
     pub name: String,
-    /// Somebody else has chosen its address: it is an error if the configuration does not name that. One that the
-    /// tracker itself has bound under an earlier configuration is closed.
-    pub is_foreign: bool,
+    /// Whose it was.
+    pub origin: Origin,
+}
+
+/// Whose an inherited socket was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The tracker has bound it itself, perhaps under an earlier configuration, and a service manager keeps it.
+    Kept,
+    /// Somebody else has chosen its address: it is an error if the configuration does not name that.
+    Foreign,
+    /// The predecessor still answers there.
+    Predecessor,
 }
 
 /// By what clients know a tracker, beside its addresses. It is secret, and never printed.
@@ -128,7 +138,7 @@ pub trait Handover: Sized + Send + 'static {
     /// What keeps the tracker from starting.
     fn discard(&mut self, receiving: &mut Receiving<'_>, unused: Vec<InheritedSocket>) -> Result<(), StartError>;
 
-    /// Called when the tracker has all its sockets; the `new` ones are not inherited.
+    /// Called when the tracker has all its sockets; `new` are those that no service manager has handed over.
     ///
     /// # Errors
     ///

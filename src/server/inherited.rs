@@ -10,7 +10,17 @@ use crate::config::ListenSettings;
 use crate::sockets::serves_both_families;
 
 use super::error::StartError;
-use super::handover::InheritedSocket;
+use super::handover::{InheritedSocket, Origin};
+
+/// The inherited sockets of one address.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) address: SocketAddr,
+    /// Those that a service manager has handed over.
+    pub(super) kept: Vec<Socket>,
+    /// Those at which the predecessor answers.
+    pub(super) answered: Vec<Socket>,
+}
 
 /// Inherited sockets that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -68,16 +78,16 @@ impl Inherited {
         });
     }
 
-    /// Takes the sockets of a configured address, and returns where they are bound. Port 0 stands for any one port that
+    /// Takes the sockets of a configured address, and says where they are bound. Port 0 stands for any one port that
     /// is not configured itself. Returns `None` if there is no such socket.
-    pub(super) fn take(
-        &mut self,
-        kind: Type,
-        address: SocketAddr,
-        configured: &[SocketAddr],
-    ) -> Option<(SocketAddr, Vec<Socket>)> {
-        let (bound, taken) = self.take_known(kind, address, configured)?;
-        Some((bound, taken.into_iter().map(|known| Socket::from(known.socket.socket)).collect()))
+    pub(super) fn take(&mut self, kind: Type, address: SocketAddr, configured: &[SocketAddr]) -> Option<Taken> {
+        let (address, taken) = self.take_known(kind, address, configured)?;
+        let mut this = Taken { address, kept: Vec::new(), answered: Vec::new() };
+        for Known { socket: InheritedSocket { socket, origin, .. }, .. } in taken {
+            let group = if origin == Origin::Predecessor { &mut this.answered } else { &mut this.kept };
+            group.push(socket.into());
+        }
+        Some(this)
     }
 
     /// Takes those that [`Self::take`] will return for none of the configured addresses.
@@ -124,7 +134,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     fn inherited(name: &str, socket: impl Into<OwnedFd>) -> InheritedSocket {
-        InheritedSocket { socket: socket.into(), name: name.into(), is_foreign: false }
+        InheritedSocket { socket: socket.into(), name: name.into(), origin: Origin::Kept }
     }
 
     #[test]
@@ -139,8 +149,8 @@ mod tests {
         assert_eq!(sockets.take_unused(&listen).into_iter().map(|socket| socket.name).collect::<Vec<_>>(), ["b"]);
         assert!(sockets.take_unused(&listen).is_empty());
         assert!(sockets.take(Type::STREAM, tcp_at, &[tcp_at]).is_none());
-        let (bound, taken) = sockets.take(Type::DGRAM, at, &[at]).unwrap();
-        assert_eq!((bound, taken.len()), (at, 2));
+        let taken = sockets.take(Type::DGRAM, at, &[at]).unwrap();
+        assert_eq!((taken.address, taken.kept.len(), taken.answered.len()), (at, 2, 0));
         assert!(sockets.take(Type::DGRAM, at, &[at]).is_none());
         assert_eq!(sockets.take_unused(&listen).len(), 0);
     }
@@ -155,10 +165,10 @@ mod tests {
         let configured = [any, one];
         let listen = ListenSettings { udp: vec![any, one, any], tcp: Vec::new(), ..ListenSettings::default() };
         assert!(pool.take_unused(&listen).is_empty());
-        assert_eq!(pool.take(Type::DGRAM, any, &configured).unwrap().0, two);
-        assert_eq!(pool.take(Type::DGRAM, one, &configured).unwrap().0, one);
+        assert_eq!(pool.take(Type::DGRAM, any, &configured).unwrap().address, two);
+        assert_eq!(pool.take(Type::DGRAM, one, &configured).unwrap().address, one);
         assert!(pool.take(Type::DGRAM, "127.0.0.2:0".parse().unwrap(), &configured).is_none());
-        assert_eq!(pool.take(Type::DGRAM, any, &configured).unwrap().0, three);
+        assert_eq!(pool.take(Type::DGRAM, any, &configured).unwrap().address, three);
     }
 
     #[test]

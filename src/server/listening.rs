@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::error::StartError;
 use super::handover::ListeningSocket;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, Taken};
 use super::wildcards;
 
 /// Connections that may wait to be accepted; the system may allow fewer.
@@ -28,8 +28,10 @@ const MAX_TRIES: usize = 16;
 pub(super) struct Listener<S> {
     pub(super) address: SocketAddr,
     pub(super) sockets: Vec<S>,
-    /// How many of these, the first ones, are those of another process.
-    pub(super) taken_over: usize,
+    /// How many of these, the first ones, a service manager has handed over.
+    kept: usize,
+    /// How many of these, the last ones, are copies of others, which workers share.
+    copies: usize,
 }
 
 /// Every socket on which the tracker answers.
@@ -41,26 +43,34 @@ pub(super) struct Sockets<D> {
 }
 
 impl<D: AsFd> Sockets<D> {
-    /// Returns all of them.
+    /// Returns all of them, each once.
     pub(super) fn list(&self) -> Vec<ListeningSocket<'_>> {
         self.list_from(|_| 0)
     }
 
-    /// Returns those that are not inherited.
+    /// Returns those that no service manager has handed over.
     pub(super) fn list_new(&self) -> Vec<ListeningSocket<'_>> {
-        self.list_from(|taken_over| taken_over)
+        self.list_from(|kept| kept)
     }
 
     fn list_from(&self, first: impl Fn(usize) -> usize) -> Vec<ListeningSocket<'_>> {
-        let tcp = self.tcp.iter().flat_map(|listener| listener.list("tcp", first(listener.taken_over)));
-        let udp = self.udp.iter().flat_map(|listener| listener.list("udp", first(listener.taken_over)));
+        let tcp = self.tcp.iter().flat_map(|listener| listener.list("tcp", first(listener.kept)));
+        let udp = self.udp.iter().flat_map(|listener| listener.list("udp", first(listener.kept)));
         tcp.chain(udp).collect()
+    }
+}
+
+impl<S> Listener<S> {
+    /// Sockets that have been bound by this process.
+    pub(super) fn new(address: SocketAddr, sockets: Vec<S>) -> Self {
+        Self { address, sockets, kept: 0, copies: 0 }
     }
 }
 
 impl<S: AsFd> Listener<Arc<S>> {
     fn list(&self, protocol: &'static str, first: usize) -> impl Iterator<Item = ListeningSocket<'_>> {
-        self.sockets.iter().skip(first).map(move |socket| ListeningSocket {
+        let own = self.sockets.len().saturating_sub(self.copies);
+        self.sockets.iter().take(own).skip(first).map(move |socket| ListeningSocket {
             protocol,
             address: self.address,
             socket: socket.as_fd(),
@@ -83,8 +93,8 @@ pub(super) fn open_all<S>(
     let mut opened = Vec::with_capacity(addresses.len());
     let mut rest = addresses;
     while let [address, ref tail @ ..] = *rest {
-        if let Some((bound, sockets)) = inherited.take(kind, address, addresses) {
-            opened.push(take_over(bound, sockets, workers, kind).map_err(failed(address))?);
+        if let Some(taken) = inherited.take(kind, address, addresses) {
+            opened.push(take_over(taken, workers, kind).map_err(failed(address))?);
             rest = tail;
             continue;
         }
@@ -99,34 +109,25 @@ pub(super) fn open_all<S>(
             }
         }
     }
-    let finish = |Listener { address, sockets, taken_over }: Listener<Socket>| {
+    let finish = |Listener { address, sockets, kept, copies }: Listener<Socket>| {
         let sockets: Result<_, _> = sockets.into_iter().map(&make).collect();
-        Ok(Listener { address, sockets: sockets.map_err(failed(address))?, taken_over })
+        Ok(Listener { address, sockets: sockets.map_err(failed(address))?, kept, copies })
     };
     opened.into_iter().map(finish).collect()
 }
 
 /// Completes inherited sockets until there is one for each worker. Where the system does not let another join them, as
 /// they may be those of another user or of a port that only root can open, workers share one.
-fn take_over(
-    address: SocketAddr,
-    mut sockets: Vec<Socket>,
-    workers: usize,
-    kind: Type,
-) -> io::Result<Listener<Socket>> {
-    for socket in &sockets {
-        // The connections that wait may have been fewer elsewhere.
-        if kind == Type::STREAM {
-            socket.listen(BACKLOG)?;
-        } else {
-            widen(socket);
-        }
+fn take_over(taken: Taken, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
+    let Taken { address, kept: mut sockets, answered } = taken;
+    let kept = sockets.len();
+    sockets.extend(answered);
+    if kind == Type::DGRAM {
+        sockets.iter().for_each(widen);
     }
-    let inherited = sockets.len();
-    let mut new = Vec::new();
-    while inherited + new.len() < workers {
+    while sockets.len() < workers {
         match open(address, kind, true) {
-            Ok(socket) => new.push(socket),
+            Ok(socket) => sockets.push(socket),
             Err(error) => {
                 info!("no more sockets can be opened on {address} ({error}): workers share those that there are");
                 break;
@@ -134,16 +135,13 @@ fn take_over(
         }
     }
     if kind == Type::STREAM {
-        new.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+        // The connections that wait may have been fewer elsewhere.
+        sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
     }
-    for at in 0..workers.saturating_sub(inherited + new.len()) {
-        if let Some(socket) = sockets.get(at % inherited) {
-            sockets.push(socket.try_clone()?);
-        }
-    }
-    let taken_over = sockets.len();
-    sockets.append(&mut new);
-    Ok(Listener { address, sockets, taken_over })
+    let copies = workers.saturating_sub(sockets.len());
+    let shared = sockets.iter().cycle().take(copies).map(Socket::try_clone).collect::<io::Result<Vec<_>>>()?;
+    sockets.extend(shared);
+    Ok(Listener { address, sockets, kept, copies })
 }
 
 /// Opens the wildcards of both families on the same free port, or if none is found on a port for each.
@@ -178,7 +176,7 @@ fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Resu
     if kind == Type::STREAM {
         sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
     }
-    Ok(Listener { address, sockets, taken_over: 0 })
+    Ok(Listener::new(address, sockets))
 }
 
 /// Opens a socket, which joins those that share the port already if it is to be `shared`.
@@ -242,7 +240,7 @@ mod tests {
                     let error = io::ErrorKind::AddrInUse.into();
                     return Err(StartError::Listen { protocol: "udp", address, error });
                 }
-                Ok(Listener { address: SocketAddr::new(address.ip(), port), sockets: Vec::new(), taken_over: 0 })
+                Ok(Listener::new(SocketAddr::new(address.ip(), port), Vec::new()))
             };
             let opened = open_on_one_port(one, other, open).unwrap().map(|listener| listener.address.to_string());
             (opened, asked.into_inner().len())

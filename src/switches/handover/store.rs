@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use crate::sandbox::descriptors::{self, HandedOver, Kind};
 use crate::server::{
-    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving, ServiceManager,
-    StartError, StoreSize,
+    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Origin, PROBE, Receiving,
+    ServiceManager, StartError, StoreSize,
 };
 use crate::swarms::{Progress, Reader, Writer};
 use crate::tracker::{Clock as _, Flavour, Tracker};
@@ -94,7 +94,8 @@ impl Store {
                         this.names.insert(name.clone());
                         this.has_sockets = true;
                     }
-                    sockets.push(InheritedSocket { socket: descriptor, name, is_foreign: !is_own_socket });
+                    let origin = if is_own_socket { Origin::Kept } else { Origin::Foreign };
+                    sockets.push(InheritedSocket { socket: descriptor, name, origin });
                 }
                 Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(SWARMS, descriptor),
                 Ok(Kind::SealedMemory) if name == TRIED => this.find_swarms(TRIED, descriptor),
@@ -140,10 +141,10 @@ impl Store {
         unused: Vec<InheritedSocket>,
     ) -> Result<(), StartError> {
         let mut is_any_kept = false;
-        for InheritedSocket { socket, name, is_foreign } in unused {
+        for InheritedSocket { socket, name, origin } in unused {
             let kind = descriptors::kind(socket.as_fd());
             let Ok(Kind::Socket(protocol, address)) = kind else { continue };
-            if is_foreign {
+            if origin == Origin::Foreign {
                 return Err(StartError::NotConfigured { name, protocol, address });
             }
             info!("closing a socket bound to {protocol} {address}, which the configuration does not name any more");

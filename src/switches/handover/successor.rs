@@ -13,7 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::User;
 use tracing::{info, warn};
 
-use crate::server::{Inheritance, InheritedSocket, MonotonicClock, StartError};
+use crate::server::{Inheritance, InheritedSocket, MonotonicClock, Origin, StartError};
 use crate::swarms::Reader;
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
@@ -88,9 +88,12 @@ impl Predecessor {
                     inheritance.identity = Some(identity);
                 }
                 Kind::Sockets => {
-                    let named =
-                        |socket| InheritedSocket { socket, name: "the process before".into(), is_foreign: false };
-                    inheritance.sockets.extend(descriptors.into_iter().map(named));
+                    let inherited = |socket| InheritedSocket {
+                        socket,
+                        name: "the process before".into(),
+                        origin: Origin::Predecessor,
+                    };
+                    inheritance.sockets.extend(descriptors.into_iter().map(inherited));
                 }
                 Kind::OwnSocket => {
                     let mut descriptors = descriptors.into_iter();

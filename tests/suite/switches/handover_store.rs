@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use nix::sys::signal::Signal;
 
+use super::handover_socket::{Post, ended};
 use crate::clients::http::{Connection, get, percent, request};
 use crate::clients::udp::{Announce, COMPLETED, Client, STARTED, assert_header};
 use crate::flavour::{self, endpoint, has, info_hash, loopback, loopbacks, only_with, only_without};
@@ -22,6 +23,7 @@ tests![
     sockets_of_addresses_that_are_no_longer_configured_are_closed,
     a_wildcard_gives_way_to_an_address_of_its_port,
     other_numbers_of_workers_use_every_socket,
+    what_a_predecessor_hands_over_is_given_to_the_manager_too,
     a_process_that_is_killed_leaves_its_sockets_alone,
     a_start_that_fails_loses_nothing,
     of_several_swarms_the_last_ones_are_taken,
@@ -225,6 +227,23 @@ fn other_numbers_of_workers_use_every_socket() {
         assert_eq!(clients[0].counts(info_hash(1)).2, 20);
         tracker.stop();
     }
+}
+
+fn what_a_predecessor_hands_over_is_given_to_the_manager_too() {
+    only_with("handover");
+    let post = Post::new();
+    let old = post.add_to(workers(2)).run();
+    let manager = ServiceManager::new(512);
+    let new = manager.start(post.add_to(workers(2)));
+    ended(old);
+    manager.keeps(&names(&new, 2));
+    let client = Client::new(new.udp());
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    new.stop();
+    let again = manager.start(post.add_to(workers(2)));
+    assert_eq!(client.counts(info_hash(1)), (0, 0, 1));
+    manager.keeps(&names(&again, 2));
+    again.stop();
 }
 
 fn a_process_that_is_killed_leaves_its_sockets_alone() {
