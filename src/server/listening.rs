@@ -116,16 +116,19 @@ pub(super) fn open_all<S>(
     opened.into_iter().map(finish).collect()
 }
 
-/// Completes inherited sockets until there is one for each worker. Where the system does not let another join them, as
-/// they may be those of another user or of a port that only root can open, workers share one.
+/// Completes inherited sockets until there is one for each worker. Workers share one where the system does not let
+/// another join them, as they may be those of another user or of a port that only root can open; and where the predecessor
+/// still answers: another would get some of its clients at once, who would have to wait until this process answers, or
+/// for ever if it never does.
 fn take_over(taken: Taken, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
     let Taken { address, kept: mut sockets, answered } = taken;
     let kept = sockets.len();
+    let is_answered = !answered.is_empty();
     sockets.extend(answered);
     if kind == Type::DGRAM {
         sockets.iter().for_each(widen);
     }
-    while sockets.len() < workers {
+    while !is_answered && sockets.len() < workers {
         match open(address, kind, true) {
             Ok(socket) => sockets.push(socket),
             Err(error) => {

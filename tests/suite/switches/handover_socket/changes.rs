@@ -14,6 +14,7 @@ use crate::wait::MAX_WAIT;
 
 tests![
     more_and_fewer_workers_answer_everybody,
+    no_socket_is_opened_beside_those_at_which_the_predecessor_answers,
     an_address_can_be_added_and_another_removed,
     other_intervals_are_told_from_then_on,
     a_torrent_that_a_white_list_has_lost_is_left_out,
@@ -46,6 +47,19 @@ fn more_and_fewer_workers_answer_everybody() {
         assert_every_worker_answers(&tracker);
     }
     assert_untroubled(&tracker.stop());
+}
+
+fn no_socket_is_opened_beside_those_at_which_the_predecessor_answers() {
+    only_with("handover");
+    let post = Post::new();
+    let with =
+        |workers: u16| post.start().config(&format!("listen.udp.workers {workers}\nlisten.tcp_workers {workers}\n"));
+    let old = with(1).run();
+    let new = with(4).run();
+    ended(old);
+    assert_every_worker_answers(&new);
+    let (estate, _) = post.take_over(new);
+    assert_eq!(estate.sockets.len(), 2 * loopbacks().len(), "one of each protocol and family");
 }
 
 /// A tracker that listens on these ports of the loopback address.
