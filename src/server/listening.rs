@@ -117,9 +117,9 @@ pub(super) fn open_all<S>(
 }
 
 /// Completes inherited sockets until there is one for each worker. Workers share one where the system does not let
-/// another join them, as they may be those of another user or of a port that only root can open; and where the predecessor
-/// still answers: another would get some of its clients at once, who would have to wait until this process answers, or
-/// for ever if it never does.
+/// another join them, as they may be those of another user or of a port that only root can open; and where the
+/// predecessor still answers: another would get some of its clients at once, who would have to wait until this process
+/// answers, or for ever if it never does.
 fn take_over(taken: Taken, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
     let Taken { address, kept: mut sockets, answered } = taken;
     let kept = sockets.len();
