@@ -1,8 +1,8 @@
 //! The plug point for what a process takes over from its predecessor, and leaves to its successor.
 //!
 //! The order of its calls is that of the process: [`Handover::receive`], [`Handover::discard`] and [`Handover::bound`]
-//! while it still has all its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as it
-//! answers, and [`Handover::leave`] when it has been told to end.
+//! while it still has all its rights, [`Handover::fill`] before it begins to answer, [`Handover::next`] for as long as
+//! it answers, and [`Handover::leave`] when it has been told to end.
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -167,8 +167,8 @@ pub trait Handover: Sized + Send + 'static {
     fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant);
 }
 
-/// The off twin: every start is from nothing. What a service manager hands over is closed, so that it keeps nothing from
-/// being bound.
+/// The off twin: every start is from nothing. What a service manager hands over is closed, so that it keeps nothing
+/// from being bound.
 #[derive(Debug)]
 pub struct NoHandover;
 

@@ -136,8 +136,8 @@ impl ServiceManager {
 }
 
 impl StoreSize {
-    /// What the environment says. systemd names the size since version 254, and itself, by the id of the process that it
-    /// starts, since 248; its store is older. No other manager is known to have one without saying so.
+    /// What the environment says. systemd names the size since version 254, and itself, by the id of the process that
+    /// it starts, since 248; its store is older. No other manager is known to have one without saying so.
     fn of(fdstore: Option<&str>, systemd_exec_pid: Option<&str>, own: u32) -> Self {
         let is_by_systemd = systemd_exec_pid.and_then(|pid| pid.parse().ok()) == Some(own);
         match fdstore {

@@ -32,8 +32,8 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts a worker that answers what one driver brings over UDP. When it has ended, whoever else holds the driver can
-    /// start another.
+    /// Starts a worker that answers what one driver brings over UDP. When it has ended, whoever else holds the driver
+    /// can start another.
     pub(super) fn answer_udp<F: Flavour>(
         &mut self,
         driver: Arc<impl udp::Driver>,

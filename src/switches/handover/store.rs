@@ -205,7 +205,8 @@ impl Store {
         }
         if let Some(swarms) = self.swarms.take() {
             manager.extend_timeout(FILL_TIME);
-            // Whoever ends meanwhile leaves them to one more process. To a third they would be too many for the machine.
+            // Whoever ends meanwhile leaves them to one more process. To a third they would be too many for the
+            // machine.
             let is_kept = !swarms.is_tried && manager.store(TRIED, swarms.stream.as_fd()).is_ok();
             swarms.read_into(tracker, clock);
             if is_kept {

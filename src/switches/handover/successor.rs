@@ -210,8 +210,8 @@ impl Predecessor {
     }
 }
 
-/// Makes a system call again when a signal has interrupted it: one on a socket that waits for so long, and no longer, ends
-/// whenever a signal comes, even one that stops the process and has it go on.
+/// Makes a system call again when a signal has interrupted it: one on a socket that waits for so long, and no longer,
+/// ends whenever a signal comes, even one that stops the process and has it go on.
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
