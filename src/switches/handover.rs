@@ -83,6 +83,8 @@ impl Handover for Succession {
     }
 
     fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant) {
+        // A successor that waits is not to wait for what comes now.
+        drop(self.post);
         self.store.leave(handing, deadline);
     }
 }

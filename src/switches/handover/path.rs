@@ -1,7 +1,7 @@
 //! The socket's place in the file system: who answers there, and how a new one comes there.
 
 use std::fs::{self, FileType};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
@@ -96,9 +96,9 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
     // Nobody can connect before it listens, or under its own name before it is whole.
     let unfinished = PathBuf::from([path.as_os_str(), UNFINISHED.as_ref()].into_iter().collect::<std::ffi::OsString>());
     let address = UnixAddr::new(&unfinished).map_err(|_| refused(path, "the path is too long for a socket"))?;
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+    // A start that was killed has left one.
+    if fs::symlink_metadata(&unfinished).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(&unfinished).map_err(failed)?;
     }
     let socket = new_socket().map_err(|error| failed(error.into()))?;
     let before = umask(Mode::from_bits_truncate(0o177));

@@ -219,8 +219,15 @@ impl Store {
 
     /// Leaves the swarms to the next process.
     pub(super) fn leave<F: Flavour>(self, handing: &Handing<'_, F>, deadline: Instant) {
-        if self.size == StoreSize::Known(0) {
-            return;
+        match self.size {
+            StoreSize::Known(0) => return,
+            StoreSize::Known(size) if self.names.len() >= size as usize => {
+                let needed = self.names.len() + 1;
+                return warn!(
+                    "the next process starts empty: FileDescriptorStoreMax={size} has to be {needed} at least"
+                );
+            }
+            _ => {}
         }
         handing.manager.extend_timeout(deadline.saturating_duration_since(Instant::now()));
         match leave(handing, deadline) {
