@@ -156,7 +156,7 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
         }
         let now = Instant::now();
         permit.awaits_request(now, input.len());
-        if !keep_alive || worker.is_stopping() {
+        if !keep_alive {
             return close(stream, unread || !input.is_empty(), F::Wrappers::HAS_LAST_WORD).await;
         }
         deadlines.deadline.as_mut().reset(now + HEAD_TIME);
@@ -168,14 +168,25 @@ pub(super) async fn drive<F: HttpFlavour, C: Clock>(
     }
 }
 
+/// Waits until the worker is to stop. Once it is, `stopping` may have said so, and must not be asked again.
+async fn until_stopping<F: HttpFlavour, C: Clock>(
+    worker: &Worker<F, C>,
+    stopping: &mut Pin<&mut impl Future<Output = ()>>,
+) {
+    if !worker.is_stopping() {
+        stopping.as_mut().await;
+    }
+}
+
 /// Leaves the connection to a route, which speaks something else over it, until the route is done.
 async fn hand_over<F: HttpFlavour, C: Clock>(
     stream: &mut impl ByteStream,
     worker: &Worker<F, C>,
     takeover: Box<dyn Takeover>,
     received: Vec<u8>,
-    stopping: Pin<&mut impl Future<Output = ()>>,
+    mut stopping: Pin<&mut impl Future<Output = ()>>,
 ) {
+    let stopping = pin!(until_stopping(worker, &mut stopping));
     takeover.run(TakenOver { stream, received, now: &|| worker.now(), stopping }).await;
 }
 
@@ -202,7 +213,7 @@ async fn receive<F: HttpFlavour, C: Clock>(
             if has_begun {
                 pending().await
             } else {
-                stopping.as_mut().await;
+                until_stopping(worker, stopping).await;
                 sleep(LAST_CALL).await;
             }
         };

@@ -27,12 +27,14 @@ pub struct Service<F: HttpFlavour> {
     counters: Arc<WorkerCounters>,
     rng: Rng,
     peers: PeerMemory,
+    /// Every reply is the last one over its connection.
+    is_stopping: bool,
 }
 
 impl<F: HttpFlavour> Service<F> {
     /// Makes the part of a worker. `counters` are that worker's own.
     pub fn new(shared: Arc<Shared<F>>, counters: Arc<WorkerCounters>, rng: Rng) -> Self {
-        Self { shared, counters, rng, peers: PeerMemory::default() }
+        Self { shared, counters, rng, peers: PeerMemory::default(), is_stopping: false }
     }
 
     /// Returns what all workers share.
@@ -43,6 +45,11 @@ impl<F: HttpFlavour> Service<F> {
     /// Returns the counters of this worker.
     pub fn counters(&self) -> &Arc<WorkerCounters> {
         &self.counters
+    }
+
+    /// Has every reply from now on say that it is the last one over its connection.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
     }
 
     /// Appends the reply to a request that came over a connection from `from` to `out`.
@@ -61,11 +68,12 @@ impl<F: HttpFlavour> Service<F> {
 
     /// The same, with the body even if only the header is wanted.
     fn answer_whole(&mut self, request: &Request<'_>, from: IpAddr, now: RequestTime, out: &mut Vec<u8>) -> Next<F> {
+        let is_proxy = || self.shared.tracker.flavour().client_address().is_proxy(from);
         let mut exchange = Exchange {
             request,
             connection: from,
             now,
-            keep_alive: stays_open(request, || self.shared.tracker.flavour().client_address().is_proxy(from)),
+            keep_alive: stays_open(request, is_proxy) && !self.is_stopping,
             shared: &self.shared,
             counters: &self.counters,
             rng: &mut self.rng,

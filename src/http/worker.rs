@@ -105,9 +105,10 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
         self.connection_limit.lock_page_cache().await
     }
 
-    /// Has each connection closed as soon as no request is under way on it.
+    /// Has each connection closed as soon as no request is under way on it. Whoever is still answered is told.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
+        self.service.borrow_mut().stop();
         self.changed.notify_waiters();
     }
 

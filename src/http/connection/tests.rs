@@ -287,8 +287,26 @@ fn a_request_that_is_on_its_way_when_the_worker_stops_is_answered() {
         idle.worker.stop();
         yield_now().await;
         idle.send(&format!("{SCRAPE}{KEEP}")).await;
-        assert!(idle.read_to_end().await.ends_with(SCRAPED));
+        let reply = idle.read_to_end().await;
+        assert!(reply.ends_with(&format!("\r\nConnection: close\r\n\r\n{SCRAPED}")), "{reply}");
         assert_eq!(idle.seconds().await, 0);
+    });
+}
+
+#[test]
+fn who_was_told_that_there_would_be_another_reply_gets_it_when_the_worker_stops() {
+    run(true, async {
+        // There is no room for the whole of the first reply.
+        let mut busy = Driven::new(plain(), 150);
+        busy.send(&format!("{SCRAPE}{KEEP}")).await;
+        yield_now().await;
+        busy.send(&format!("{SCRAPE}{KEEP}")).await;
+        busy.worker.stop();
+        let replies = busy.read_to_end().await;
+        let connections: Vec<_> = replies.split("\r\nConnection: ").skip(1).map(|rest| &rest[..5]).collect();
+        assert_eq!(connections, ["keep-", "close"], "{replies}");
+        assert!(replies.ends_with(SCRAPED), "{replies}");
+        assert_eq!(busy.seconds().await, 0);
     });
 }
 

@@ -143,3 +143,16 @@ fn who_is_not_polite_stays_with_http() {
         end.await.unwrap();
     });
 }
+
+#[test]
+fn a_takeover_that_is_asked_for_when_the_worker_has_stopped_is_told_too() {
+    run(true, async {
+        let (mut client, worker, end) = connect();
+        worker.stop();
+        // The connection has heard that the worker stops.
+        yield_now().await;
+        client.write_all(ASK.as_bytes()).await.unwrap();
+        hears(&mut client, &format!("{ANSWER}goodbye")).await;
+        end.await.unwrap();
+    });
+}
