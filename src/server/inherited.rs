@@ -28,6 +28,8 @@ pub(super) struct Inherited {
     sockets: Vec<Known>,
     /// Those of which the system says nothing that makes sense.
     others: Vec<InheritedSocket>,
+    /// Where those are bound that no configured address needs. The process before may hold them open.
+    unused: Vec<(Type, SocketAddr)>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,18 @@ impl Inherited {
             }
         }
         let unused = mem::replace(&mut self.sockets, used);
+        self.unused = unused.iter().map(|known| (known.kind, known.address)).collect();
         unused.into_iter().map(|known| known.socket).chain(mem::take(&mut self.others)).collect()
+    }
+
+    /// Returns whether a socket that no configured address needs may keep this one from being opened: on the same port,
+    /// one of the two stands for every address of the family.
+    pub(super) fn is_overlapped(&self, kind: Type, address: SocketAddr) -> bool {
+        self.unused.iter().any(|(unused_kind, unused)| {
+            let shares_port = *unused_kind == kind && unused.port() == address.port() && address.port() != 0;
+            let shares_family = unused.is_ipv4() == address.is_ipv4();
+            shares_port && shares_family && (unused.ip().is_unspecified() || address.ip().is_unspecified())
+        })
     }
 
     fn take_known(
@@ -153,6 +166,27 @@ mod tests {
         assert_eq!((taken.address, taken.kept.len(), taken.answered.len()), (at, 2, 0));
         assert!(sockets.take(Type::DGRAM, at, &[at]).is_none());
         assert_eq!(sockets.take_unused(&listen).len(), 0);
+    }
+
+    #[test]
+    fn a_wildcard_that_is_not_needed_overlaps_the_addresses_of_its_port_and_one_address_the_wildcard() {
+        let [wildcard, one] = ["0.0.0.0:0", "127.0.0.1:0"].map(|address| UdpSocket::bind(address).unwrap());
+        let [every_port, one_port] = [&wildcard, &one].map(|socket| socket.local_addr().unwrap().port());
+        let mut sockets = Inherited::new(vec![inherited("", wildcard), inherited("", one)], false).unwrap();
+        let listen = ListenSettings { udp: Vec::new(), tcp: Vec::new(), ..ListenSettings::default() };
+        assert_eq!(sockets.take_unused(&listen).len(), 2);
+        for (address, expected) in [
+            (format!("127.0.0.1:{every_port}"), true),
+            (format!("0.0.0.0:{one_port}"), true),
+            (format!("127.0.0.2:{one_port}"), false),
+            (format!("[::]:{one_port}"), false),
+            (format!("[::1]:{every_port}"), false),
+            ("0.0.0.0:0".into(), false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(sockets.is_overlapped(Type::DGRAM, address), expected, "{address}");
+            assert!(!sockets.is_overlapped(Type::STREAM, address), "{address}");
+        }
     }
 
     #[test]

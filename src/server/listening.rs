@@ -89,7 +89,8 @@ pub(super) fn open_all<S>(
     make: impl Fn(Socket) -> io::Result<S>,
 ) -> Result<Vec<Listener<S>>, StartError> {
     let failed = |address| move |error| StartError::Listen { protocol, address, error };
-    let open = |address| open_for_workers(address, workers, kind).map_err(failed(address));
+    let open =
+        |address, is_overlapped| open_for_workers(address, workers, kind, is_overlapped).map_err(failed(address));
     let mut opened = Vec::with_capacity(addresses.len());
     let mut rest = addresses;
     while let [address, ref tail @ ..] = *rest {
@@ -100,11 +101,11 @@ pub(super) fn open_all<S>(
         }
         match *tail {
             [other, ref tail @ ..] if wildcards::share_a_free_port(address, other) => {
-                opened.extend(open_on_one_port(address, other, open)?);
+                opened.extend(open_on_one_port(address, other, |address| open(address, false))?);
                 rest = tail;
             }
             _ => {
-                opened.push(open(address)?);
+                opened.push(open(address, inherited.is_overlapped(kind, address))?);
                 rest = tail;
             }
         }
@@ -165,8 +166,19 @@ fn open_on_one_port(
 }
 
 /// Opens one socket for each worker on the same address: the system shares clients out among them.
-fn open_for_workers(address: SocketAddr, workers: usize, kind: Type) -> io::Result<Listener<Socket>> {
-    let first = open(address, kind, false)?;
+///
+/// An address `is_overlapped` if the process before may have another one open that keeps it from being opened alone.
+/// Where the clients of both can come, they wait at one of the two from then on until the handover is over.
+fn open_for_workers(
+    address: SocketAddr,
+    workers: usize,
+    kind: Type,
+    is_overlapped: bool,
+) -> io::Result<Listener<Socket>> {
+    let first = match open(address, kind, false) {
+        Err(error) if is_overlapped && error.kind() == io::ErrorKind::AddrInUse => open(address, kind, true)?,
+        opened => opened?,
+    };
     // Only now may others share the port: had the first one asked for that itself, it would have joined another
     // tracker that runs already, and taken half of its clients without anybody noticing.
     first.set_reuse_port(true)?;
@@ -219,13 +231,35 @@ mod tests {
     fn workers_share_a_port_and_nobody_else_does() {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         for kind in [Type::STREAM, Type::DGRAM] {
-            let listener = open_for_workers(loopback, 3, kind).unwrap();
+            let listener = open_for_workers(loopback, 3, kind, false).unwrap();
             assert_eq!(listener.sockets.len(), 3);
             for socket in &listener.sockets {
                 assert_eq!(socket.local_addr().unwrap().as_socket(), Some(listener.address));
             }
-            let error = open_for_workers(listener.address, 3, kind).unwrap_err();
+            let error = open_for_workers(listener.address, 3, kind, false).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn an_address_can_be_opened_beside_one_that_overlaps_it_and_not_beside_a_strangers() {
+        let [wildcard, one] = ["0.0.0.0:0", "127.0.0.1:0"].map(|address| address.parse::<SocketAddr>().unwrap());
+        for (before, after) in [(wildcard, one), (one, wildcard)] {
+            for kind in [Type::STREAM, Type::DGRAM] {
+                let held = open_for_workers(before, 2, kind, false).unwrap();
+                let address = SocketAddr::new(after.ip(), held.address.port());
+                let error = open_for_workers(address, 2, kind, false).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+                assert_eq!(open_for_workers(address, 2, kind, true).unwrap().address, address);
+                // Another program lets nobody join.
+                let stranger = open(before, kind, false).unwrap();
+                if kind == Type::STREAM {
+                    stranger.listen(1).unwrap();
+                }
+                let port = stranger.local_addr().unwrap().as_socket().unwrap().port();
+                let error = open_for_workers(SocketAddr::new(after.ip(), port), 2, kind, true).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            }
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use super::{Post, Swarms, assert_untroubled, ended};
 use crate::clients::udp::{Announce, Client};
-use crate::flavour::{hex, info_hash, loopback, loopbacks, only_with};
+use crate::flavour::{hex, info_hash, loopback, loopbacks, only_with, wildcard};
 use crate::harness::tests;
 use crate::http::scraped;
 use crate::tracker::{Start, Tracker, unused_port};
@@ -16,6 +16,7 @@ tests![
     more_and_fewer_workers_answer_everybody,
     no_socket_is_opened_beside_those_at_which_the_predecessor_answers,
     an_address_can_be_added_and_another_removed,
+    one_address_can_become_every_address_and_every_address_one,
     other_intervals_are_told_from_then_on,
     a_torrent_that_a_white_list_has_lost_is_left_out,
     a_torrent_that_a_black_list_names_is_left_out,
@@ -106,6 +107,25 @@ fn an_address_can_be_added_and_another_removed() {
     assert_closed(first.0, first.1);
     assert_eq!(client.counts(info_hash(1)), (2, 1, 1));
     one.stop();
+}
+
+fn one_address_can_become_every_address_and_every_address_one() {
+    only_with("handover");
+    let post = Post::new();
+    let ip = loopback();
+    let at = |ip: IpAddr, [tcp, udp]: [u16; 2]| on_ports(&post, &[((ip, tcp).into(), (ip, udp).into())]).run();
+    let mut tracker = at(ip, [0, 0]);
+    let ports = [tracker.http().port(), tracker.udp().port()];
+    let client = Client::new((ip, ports[1]).into());
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    for next in [wildcard(ip), ip] {
+        let new = at(next, ports);
+        assert_eq!(new.udps()[0], (next, ports[1]).into());
+        ended(std::mem::replace(&mut tracker, new));
+        assert_eq!(client.counts(info_hash(1)), (0, 0, 1));
+        assert_eq!(scraped((ip, ports[0]).into(), 1), (0, 0, 1));
+    }
+    tracker.stop();
 }
 
 fn other_intervals_are_told_from_then_on() {
