@@ -85,6 +85,23 @@ fn name_of(kind: FileType) -> &'static str {
     }
 }
 
+/// Removes a socket that a start has left behind which did not come to its end, or a link in its place.
+///
+/// # Errors
+///
+/// Something else is there, or it cannot be removed.
+fn clear(unfinished: &Path) -> Result<(), String> {
+    let in_the_way = |error: io::Error| format!("{} is in the way: {error}", unfinished.display());
+    let found = match fs::symlink_metadata(unfinished) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(in_the_way)?.file_type(),
+    };
+    if !found.is_socket() && !found.is_symlink() {
+        return Err(format!("{} is in the way: it is {}, and no socket", unfinished.display(), name_of(found)));
+    }
+    fs::remove_file(unfinished).map_err(in_the_way)
+}
+
 /// Opens a socket at a path, where there is nothing, or a socket that nobody answers at. Root and `user` can connect to
 /// it, nobody else.
 ///
@@ -96,10 +113,7 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
     // Nobody can connect before it listens, or under its own name before it is whole.
     let unfinished = PathBuf::from([path.as_os_str(), UNFINISHED.as_ref()].into_iter().collect::<std::ffi::OsString>());
     let address = UnixAddr::new(&unfinished).map_err(|_| refused(path, "the path is too long for a socket"))?;
-    // A start that was killed has left one.
-    if fs::symlink_metadata(&unfinished).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(&unfinished).map_err(failed)?;
-    }
+    clear(&unfinished).map_err(|reason| refused(path, reason))?;
     let socket = new_socket().map_err(|error| failed(error.into()))?;
     let before = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &address);

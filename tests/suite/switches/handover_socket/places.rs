@@ -18,6 +18,7 @@ use crate::wait::wait_until;
 tests![
     what_is_no_socket_of_a_tracker_is_left_alone_and_named,
     a_socket_that_nobody_answers_at_is_replaced,
+    what_is_no_socket_and_has_the_name_of_one_to_be_is_left_alone_too,
     a_path_that_cannot_be_is_named,
     a_relative_path_begins_where_the_tracker_is_started,
     a_link_to_the_socket_leads_to_it,
@@ -80,6 +81,25 @@ fn a_socket_that_nobody_answers_at_is_replaced() {
     ended(tracker);
     swarms.assert_served(&new);
     new.stop();
+}
+
+fn what_is_no_socket_and_has_the_name_of_one_to_be_is_left_alone_too() {
+    only_with("handover");
+    let post = Post::new();
+    let unfinished = post.named("handover.sock.new");
+    fs::write(&unfinished, "kept").unwrap();
+    assert_refused(&post.path(), "handover.sock.new is in the way: it is a file, and no socket");
+    assert_eq!(fs::read_to_string(&unfinished).unwrap(), "kept");
+    fs::remove_file(&unfinished).unwrap();
+    fs::create_dir(&unfinished).unwrap();
+    assert_refused(&post.path(), "handover.sock.new is in the way: it is a directory, and no socket");
+    fs::remove_dir(&unfinished).unwrap();
+    // A link is not followed.
+    fs::write(post.named("target"), "kept").unwrap();
+    symlink(post.named("target"), &unfinished).unwrap();
+    post.start().run().stop();
+    assert_eq!(fs::read_to_string(post.named("target")).unwrap(), "kept");
+    assert_eq!(fs::read_dir(post.named(".")).unwrap().count(), 2);
 }
 
 fn a_path_that_cannot_be_is_named() {
