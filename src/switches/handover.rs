@@ -19,6 +19,8 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::info;
+
 use crate::server::{
     Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, ServiceManager,
     StartError, Step,
@@ -44,6 +46,9 @@ impl Handover for Succession {
         let mut this = Self { store, predecessor: None, post: None };
         let Some(path) = &receiving.settings.tracker.handover else { return Ok((this, inheritance)) };
         let found = Predecessor::find(path, receiving.user)?;
+        if found.is_none() {
+            info!("no process answers at {}: there is nobody to take over from", path.display());
+        }
         if let Some((predecessor, Given { inheritance: given, own_socket })) = found {
             this.predecessor = Some(predecessor);
             this.post = Some(Post::new(own_socket, path)?);

@@ -22,6 +22,14 @@ const BACKLOG: i32 = 4;
 /// What is added to the name until the socket listens.
 const UNFINISHED: &str = ".new";
 
+/// Maximum number of bytes of a socket's path, without the NUL behind it (unix(7)).
+const MAX_ADDRESS: usize = 107;
+
+/// Returns what is wrong with a path that is no address of a socket.
+fn too_long() -> String {
+    format!("the path is too long for a socket: it may have {} bytes", MAX_ADDRESS - UNFINISHED.len())
+}
+
 /// A socket to a process of this machine: it keeps messages apart.
 pub(super) fn new_socket() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
@@ -41,7 +49,7 @@ pub(super) fn refused(path: &Path, reason: impl ToString) -> StartError {
 pub(super) fn connect_to(path: &Path, user: Option<&User>) -> Result<Option<OwnedFd>, StartError> {
     let refused = |reason: String| refused(path, reason);
     let socket = new_socket().map_err(|error| refused(error.to_string()))?;
-    let address = UnixAddr::new(path).map_err(|_| refused("the path is too long for a socket".into()))?;
+    let address = UnixAddr::new(path).map_err(|_| refused(too_long()))?;
     match connect(socket.as_raw_fd(), &address) {
         Ok(()) => {
             let peer = getsockopt(&socket, PeerCredentials).map_err(|error| refused(error.to_string()))?;
@@ -112,7 +120,7 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
     let failed = |error: io::Error| refused(path, format_args!("cannot open a socket: {error}"));
     // Nobody can connect before it listens, or under its own name before it is whole.
     let unfinished = PathBuf::from([path.as_os_str(), UNFINISHED.as_ref()].into_iter().collect::<std::ffi::OsString>());
-    let address = UnixAddr::new(&unfinished).map_err(|_| refused(path, "the path is too long for a socket"))?;
+    let address = UnixAddr::new(&unfinished).map_err(|_| refused(path, too_long()))?;
     clear(&unfinished).map_err(|reason| refused(path, reason))?;
     let socket = new_socket().map_err(|error| failed(error.into()))?;
     let before = umask(Mode::from_bits_truncate(0o177));

@@ -348,8 +348,11 @@ fn the_log_says_what_came() {
     let families = loopbacks().len();
     let new = post.start().run();
     let log = ended(old);
+    let nobody = format!("no process answers at {}: there is nobody to take over from", post.path().display());
+    assert!(log.contains(&nobody), "{log}");
     assert!(log.contains("another process asks to take over"), "{log}");
     let log = new.stop();
+    assert!(!log.contains(&nobody), "{log}");
     assert!(log.contains(&format!("taking over from the process that answers at {}", post.path().display())), "{log}");
     let came = format!(
         "taken over from the process before: 6 torrents, {} peers, {} downloads\n",

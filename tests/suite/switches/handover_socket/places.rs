@@ -106,9 +106,16 @@ fn a_path_that_cannot_be_is_named() {
     only_with("handover");
     let post = Post::new();
     // A path of a socket has 107 bytes at most, and this one is longer only until the socket has its name.
-    for len in [200, 107 - post.named("").as_os_str().len()] {
-        assert_refused(&post.named(&"x".repeat(len)), "too long");
+    for len in [200, 108, 107, 104] {
+        let name = "x".repeat(len - post.named("").as_os_str().len());
+        assert_refused(&post.named(&name), "the path is too long for a socket: it may have 103 bytes");
     }
+    let longest = post.named(&"x".repeat(103 - post.named("").as_os_str().len()));
+    let old = at(&longest).run();
+    let new = at(&longest).run();
+    ended(old);
+    new.stop();
+    fs::remove_file(longest).unwrap();
     assert_refused(&post.named("missing/handover.sock"), "No such file or directory");
     assert_eq!(fs::read_dir(post.named(".")).unwrap().count(), 0);
 }
