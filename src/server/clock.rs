@@ -45,7 +45,9 @@ impl MonotonicClock {
     /// Goes on from what the clock of another process said.
     pub fn going_on(from: ClockReading) -> Self {
         let clock = Self::starting_with(from.since_epoch);
-        Self { origin: from.since_boot, ..clock }
+        // What has been read after now was read in another time namespace (time_namespaces(7)): waiting until that time
+        // has come, the clock would stand still.
+        Self { origin: from.since_boot.min(clock.origin), ..clock }
     }
 
     /// Returns what the clock says.
@@ -112,15 +114,24 @@ mod tests {
     #[test]
     fn a_clock_goes_on_from_that_of_another_process() {
         let day = Duration::from_secs(24 * 60 * 60);
-        let from = ClockReading { since_epoch: 20_000 * day, since_boot: 3 * day };
-        let clock = MonotonicClock::going_on(from);
-        assert_eq!(clock.since_epoch_at(3 * day), 20_000 * day);
-        assert_eq!(clock.since_epoch_at(4 * day), 20_001 * day);
+        let boot = MonotonicClock::start().reading().since_boot;
+        let clock = MonotonicClock::going_on(ClockReading { since_epoch: 20_000 * day, since_boot: boot });
+        assert_eq!(clock.since_epoch_at(boot), 20_000 * day);
+        assert_eq!(clock.since_epoch_at(boot + day), 20_001 * day);
         let (one, reading) = (MonotonicClock::start(), MonotonicClock::start().reading());
         let other = MonotonicClock::going_on(one.reading());
         assert!(other.reading().since_boot >= reading.since_boot);
         let Some(apart) = other.reading().since_epoch.checked_sub(one.reading().since_epoch) else { return };
         assert!(apart < day);
+    }
+
+    #[test]
+    fn a_clock_does_not_stand_still_where_the_other_process_counts_from_an_earlier_boot() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let now = MonotonicClock::start().reading().since_boot;
+        let clock = MonotonicClock::going_on(ClockReading { since_epoch: 20_000 * day, since_boot: now + 9 * day });
+        assert!(clock.reading().since_epoch >= 20_000 * day);
+        assert!(clock.since_epoch_at(now + 2 * day) > 20_001 * day);
     }
 
     #[test]
