@@ -1,18 +1,19 @@
 //! The socket's place in the file system: who answers there, and how a new one comes there.
 
-use std::fs::{self, FileType};
-use std::io;
+use std::fs::{self, File, FileType};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, lchown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
 };
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, fchownat};
 
 use crate::server::StartError;
 
@@ -110,6 +111,22 @@ fn clear(unfinished: &Path) -> Result<(), String> {
     fs::remove_file(unfinished).map_err(in_the_way)
 }
 
+/// Gives a user a socket that this process has just bound.
+///
+/// # Errors
+///
+/// Something else is there by now. Whoever may write to the directory can have put it there, to be given it: so it is
+/// looked at and given by one descriptor, and a second name of somebody's socket is refused.
+fn give(unfinished: &Path, user: &User) -> io::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let found = File::from(open(unfinished, flags, Mode::empty())?);
+    let metadata = found.metadata()?;
+    if !metadata.file_type().is_socket() || metadata.nlink() != 1 || metadata.uid() != Uid::effective().as_raw() {
+        return Err(io::Error::other("somebody else has put something in its place"));
+    }
+    Ok(fchownat(&found, "", Some(user.uid), Some(user.gid), AtFlags::AT_EMPTY_PATH)?)
+}
+
 /// Opens a socket at a path, where there is nothing, or a socket that nobody answers at. Root and `user` can connect to
 /// it, nobody else.
 ///
@@ -129,8 +146,7 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
     bound.map_err(|error| failed(error.into()))?;
     let opened = (|| {
         if let Some(user) = user {
-            // Whoever may write to the directory can have put a link there by now: it is not followed.
-            lchown(&unfinished, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            give(&unfinished, user)?;
         }
         listen(&socket, Backlog::new(BACKLOG)?)?;
         fs::rename(&unfinished, path)
@@ -140,4 +156,27 @@ pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, Sta
         failed(error)
     })?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_the_socket_itself_is_given_away() {
+        let directory = std::env::temp_dir().join(format!("opentracker-give-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let [socket, link, file, name] = ["socket", "link", "file", "name"].map(|name| directory.join(name));
+        let user = User::from_uid(Uid::effective()).unwrap().unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        symlink(&socket, &link).unwrap();
+        fs::write(&file, "").unwrap();
+        let given = [&socket, &link, &file].map(|path| give(path, &user).is_ok());
+        fs::hard_link(&socket, &name).unwrap();
+        let given_by_another_name = give(&name, &user).is_ok();
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!((given, given_by_another_name), ([true, false, false], false));
+    }
 }
