@@ -108,13 +108,13 @@ impl Udp {
 }
 
 #[library_benchmark]
-#[bench::connect(args = (), setup = Udp::connects, config = costs(315))]
-#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(741))]
-#[bench::leecher_of_1(args = (1), setup = Udp::leechers, config = costs(1_483))]
-#[bench::leecher_of_100(args = (100), setup = Udp::leechers, config = costs(2_953))]
-#[bench::leecher_of_10_000(args = (10_000), setup = Udp::leechers, config = costs(3_452))]
-#[bench::seeder_of_100(args = (100), setup = Udp::seeders, config = costs(2_796))]
-#[bench::seeder_of_10_000(args = (10_000), setup = Udp::seeders, config = costs(3_333))]
+#[bench::connect(args = (), setup = Udp::connects, config = costs(313))]
+#[bench::scrape(args = (), setup = Udp::scrapes, config = costs(736))]
+#[bench::leecher_of_1(args = (1), setup = Udp::leechers, config = costs(1_481))]
+#[bench::leecher_of_100(args = (100), setup = Udp::leechers, config = costs(2_962))]
+#[bench::leecher_of_10_000(args = (10_000), setup = Udp::leechers, config = costs(3_454))]
+#[bench::seeder_of_100(args = (100), setup = Udp::seeders, config = costs(2_812))]
+#[bench::seeder_of_10_000(args = (10_000), setup = Udp::seeders, config = costs(3_323))]
 fn over_udp(mut asked: Udp) -> Udp {
     for batch in std::mem::take(&mut asked.datagrams).chunks(BATCH) {
         black_box(asked.answer(batch));
@@ -158,9 +158,9 @@ impl Http {
 }
 
 #[library_benchmark]
-#[bench::leecher_of_1(args = (1), setup = Http::leechers, config = costs(6_408))]
-#[bench::leecher_of_100(args = (100), setup = Http::leechers, config = costs(8_015))]
-#[bench::seeder_of_100(args = (100), setup = Http::seeders, config = costs(7_885))]
+#[bench::leecher_of_1(args = (1), setup = Http::leechers, config = costs(6_409))]
+#[bench::leecher_of_100(args = (100), setup = Http::leechers, config = costs(8_027))]
+#[bench::seeder_of_100(args = (100), setup = Http::seeders, config = costs(7_904))]
 fn over_http(mut asked: Http) -> Http {
     for (head, from) in std::mem::take(&mut asked.heads) {
         asked.answer(&head, from);
