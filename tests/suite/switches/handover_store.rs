@@ -70,7 +70,8 @@ fn without_it_what_a_service_manager_keeps_is_closed_there_too() {
     let socket = UdpSocket::bind((loopback(), 0)).unwrap();
     let address = socket.local_addr().unwrap();
     manager.keep("udp/x", socket);
-    let tracker = manager.start(Start::minimal().config(&format!("listen.udp {address}\nlisten.tcp {address}\n")));
+    let tracker = manager
+        .start(Start::minimal().config(&format!("listen.udp {address}\nlisten.tcp {}\n", endpoint(loopback(), 0))));
     assert_eq!(manager.kept(), [] as [&str; 0]);
     assert_eq!(tracker.udps(), [address]);
     Client::new(address).announce(&Announce::leecher(info_hash(0), 1));
