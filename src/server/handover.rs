@@ -40,18 +40,18 @@ pub struct InheritedSocket {
     pub socket: OwnedFd,
     /// What it is called where it comes from, for the log.
     pub name: String,
-    /// Whose it was.
-    pub origin: Origin,
+    /// Who hands it over.
+    pub giver: Giver,
 }
 
-/// Whose an inherited socket was.
+/// Who hands over a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The tracker has bound it itself, perhaps under an earlier configuration, and a service manager keeps it.
-    Kept,
-    /// Somebody else has chosen its address: it is an error if the configuration does not name that.
-    Foreign,
-    /// The predecessor still answers there.
+pub enum Giver {
+    /// A service manager, which has kept it: the tracker has bound it, perhaps under an earlier configuration.
+    Manager,
+    /// A `.socket` unit, which has chosen its address: it is an error if the configuration does not name that.
+    Unit,
+    /// The predecessor, which still answers there.
     Predecessor,
 }
 
@@ -100,14 +100,21 @@ pub struct Handing<'a, F: Flavour> {
     pub tracker: &'a Arc<Tracker<F>>,
     /// Its clock.
     pub clock: MonotonicClock,
-    /// By what clients know it.
-    pub identity: Identity,
+    /// The secret of its connection ids.
+    pub secret: (u64, u64),
     /// Every socket on which it answers; none if it does not any more.
     pub sockets: &'a [ListeningSocket<'a>],
     /// The service manager, if there is one.
     pub manager: &'a ServiceManager,
     /// The memory that this process may use, in bytes.
     pub memory: u64,
+}
+
+impl<F: Flavour> Handing<'_, F> {
+    /// Returns by what clients know the tracker, with what its clock says now.
+    pub fn identity(&self) -> Identity {
+        Identity { secret: self.secret, clock: self.clock.reading() }
+    }
 }
 
 /// What a handover asks of the process.

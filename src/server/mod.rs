@@ -37,7 +37,7 @@ pub use clock::{ClockReading, MonotonicClock};
 pub use confined::Confined;
 pub use error::StartError;
 pub use handover::{
-    Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Origin, Receiving, Step,
+    Giver, Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Receiving, Step,
 };
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;

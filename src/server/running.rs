@@ -25,7 +25,7 @@ use super::bound::Bound;
 use super::clock::MonotonicClock;
 use super::confined::Confined;
 use super::error::StartError;
-use super::handover::{Handing, Handover as _, Identity, Step};
+use super::handover::{Handing, Handover as _, Step};
 use super::jailed::Jailed;
 use super::limits;
 use super::notify::ServiceManager;
@@ -53,7 +53,8 @@ pub struct Running<B: Build> {
     threads: Threads,
     manager: ServiceManager,
     handover: B::Handover,
-    identity: Identity,
+    /// The secret of the connection ids.
+    secret: (u64, u64),
     /// The memory that this process may use, in bytes.
     memory: u64,
 }
@@ -118,8 +119,7 @@ impl<B: Build> Confined<B> {
         // Whoever hears that the tracker is ready finds in the log where it listens.
         log.flush();
         manager.ready();
-        let identity = Identity { secret, clock: clock.reading() };
-        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, identity, memory })
+        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, secret, memory })
     }
 }
 
@@ -153,10 +153,10 @@ impl<B: Build> Running<B> {
     }
 
     fn next_event(&mut self) -> Event {
-        let Self { tracker, runtime, signals, answering, manager, handover, identity, memory, .. } = self;
+        let Self { tracker, runtime, signals, answering, manager, handover, secret, memory, .. } = self;
         let sockets = answering.sockets.list();
         let clock = answering.clock;
-        let handing = Handing { tracker, clock, identity: *identity, sockets: &sockets, manager, memory: *memory };
+        let handing = Handing { tracker, clock, secret: *secret, sockets: &sockets, manager, memory: *memory };
         runtime.block_on(async {
             let mut signal = pin!(signals.next());
             let mut step = pin!(handover.next(&handing));
@@ -170,7 +170,7 @@ impl<B: Build> Running<B> {
 
     /// Ends what is in flight, and leaves the swarms to the successor, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
-        let Self { tracker, answering, threads, manager, handover, identity, memory, .. } = self;
+        let Self { tracker, answering, threads, manager, handover, secret, memory, .. } = self;
         // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for seconds.
         mem::forget(Arc::clone(&tracker));
         let deadline = Instant::now() + GRACE;
@@ -183,7 +183,7 @@ impl<B: Build> Running<B> {
         threads.stop(deadline);
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
-            let handing = Handing { tracker: &tracker, clock, identity, sockets: &[], manager: &manager, memory };
+            let handing = Handing { tracker: &tracker, clock, secret, sockets: &[], manager: &manager, memory };
             handover.leave(&handing, Instant::now() + LEAVE_TIME);
         }
     }

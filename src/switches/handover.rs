@@ -5,14 +5,14 @@
 //! - [`path`]: where that socket is.
 //! - [`life`]: how a process knows that the other one has died.
 //! - [`report`]: what the log says of what has come.
-//! - [`store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
+//! - [`descriptor_store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
 
+mod descriptor_store;
 mod life;
 mod message;
 mod path;
 mod predecessor;
 mod report;
-mod store;
 mod successor;
 
 use std::future::pending;
@@ -27,13 +27,13 @@ use crate::server::{
 };
 use crate::tracker::{Flavour, Tracker};
 
+use descriptor_store::DescriptorStore;
 use predecessor::Post;
-use store::Store;
 use successor::{Given, Predecessor};
 
 /// Takes over from the predecessor, and hands over to the successor.
 pub struct Succession {
-    store: Store,
+    store: DescriptorStore,
     /// The predecessor, until it has handed over.
     predecessor: Option<Predecessor>,
     /// Where a successor asks, if the configuration says where that is.
@@ -42,7 +42,7 @@ pub struct Succession {
 
 impl Handover for Succession {
     fn receive(receiving: &mut Receiving<'_>) -> Result<(Self, Inheritance), StartError> {
-        let (store, mut inheritance) = Store::receive(receiving)?;
+        let (store, mut inheritance) = DescriptorStore::receive(receiving)?;
         let mut this = Self { store, predecessor: None, post: None };
         let Some(path) = &receiving.settings.tracker.handover else { return Ok((this, inheritance)) };
         let found = Predecessor::find(path, receiving.user)?;

@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::server::{Handing, Identity, ListeningSocket, StartError, Step};
+use crate::server::{Handing, ListeningSocket, StartError, Step};
 use crate::swarms::{Progress, Writer};
 use crate::tracker::{Clock as _, Flavour, Minute};
 
@@ -345,8 +345,7 @@ impl InProgress {
         let chunks = handing.sockets.chunks(MAX_DESCRIPTORS);
         match sent.checked_sub(1) {
             None => {
-                let identity = Identity { clock: handing.clock.reading(), ..handing.identity };
-                self.say(Kind::Identity, &write_identity(&identity), &[]).await?;
+                self.say(Kind::Identity, &write_identity(&handing.identity()), &[]).await?;
             }
             Some(chunk) if chunk < chunks.len() => {
                 let sockets = chunks.skip(chunk).flatten().take(MAX_DESCRIPTORS);

@@ -13,7 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::User;
 use tracing::{info, warn};
 
-use crate::server::{Inheritance, InheritedSocket, MonotonicClock, Origin, StartError};
+use crate::server::{Giver, Inheritance, InheritedSocket, MonotonicClock, StartError};
 use crate::swarms::Reader;
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
@@ -91,7 +91,7 @@ impl Predecessor {
                     let inherited = |socket| InheritedSocket {
                         socket,
                         name: "the process before".into(),
-                        origin: Origin::Predecessor,
+                        giver: Giver::Predecessor,
                     };
                     inheritance.sockets.extend(descriptors.into_iter().map(inherited));
                 }

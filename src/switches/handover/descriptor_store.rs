@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::sandbox::descriptors::{self, HandedOver, Kind};
 use crate::server::{
-    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Origin, PROBE, Receiving,
+    Giver, Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving,
     ServiceManager, StartError, StoreSize,
 };
 use crate::swarms::{Progress, Reader, Writer};
@@ -49,7 +49,7 @@ const FILL_TIME: Duration = Duration::from_secs(300);
 const PIECE: usize = 64 << 10;
 
 /// What the manager keeps of this tracker, and hands over to the next process.
-pub(super) struct Store {
+pub(super) struct DescriptorStore {
     size: StoreSize,
     /// The names under which it keeps sockets.
     names: HashSet<String>,
@@ -71,7 +71,7 @@ struct Swarms {
     is_tried: bool,
 }
 
-impl Store {
+impl DescriptorStore {
     /// Takes what the manager hands over.
     ///
     /// # Errors
@@ -94,8 +94,8 @@ impl Store {
                         this.names.insert(name.clone());
                         this.has_sockets = true;
                     }
-                    let origin = if is_own_socket { Origin::Kept } else { Origin::Foreign };
-                    sockets.push(InheritedSocket { socket: descriptor, name, origin });
+                    let giver = if is_own_socket { Giver::Manager } else { Giver::Unit };
+                    sockets.push(InheritedSocket { socket: descriptor, name, giver });
                 }
                 Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(SWARMS, descriptor),
                 Ok(Kind::SealedMemory) if name == TRIED => this.find_swarms(TRIED, descriptor),
@@ -141,10 +141,10 @@ impl Store {
         unused: Vec<InheritedSocket>,
     ) -> Result<(), StartError> {
         let mut is_any_kept = false;
-        for InheritedSocket { socket, name, origin } in unused {
+        for InheritedSocket { socket, name, giver } in unused {
             let kind = descriptors::kind(socket.as_fd());
             let Ok(Kind::Socket(protocol, address)) = kind else { continue };
-            if origin == Origin::Foreign {
+            if giver == Giver::Unit {
                 return Err(StartError::NotConfigured { name, protocol, address });
             }
             info!("closing a socket bound to {protocol} {address}, which the configuration does not name any more");
@@ -280,7 +280,7 @@ struct Left {
 /// Writes the swarms into memory, and gives that to the manager.
 fn leave<F: Flavour>(handing: &Handing<'_, F>, deadline: Instant) -> io::Result<Left> {
     let Handing { tracker, clock, manager, .. } = handing;
-    let identity = Identity { clock: clock.reading(), ..handing.identity };
+    let identity = handing.identity();
     let mut memory = memory::create(&identity)?;
     let generation = u64::try_from(identity.clock.since_boot.as_nanos()).unwrap_or(u64::MAX);
     let mut writer = Writer::new(Arc::clone(tracker), generation, clock.now());
