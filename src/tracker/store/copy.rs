@@ -10,11 +10,7 @@ use crate::tracker::families::{AddressFamilies, TorrentPeers};
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::peer::PeerState;
 
-use super::super::prefetch::prefetch;
 use super::{Cursor, Full, LockedShard, Store, Torrent};
-
-/// How many torrents ahead of the one that is copied are being fetched.
-const PREFETCHED: usize = 16;
 
 /// How far somebody has got who reads the departures of all shards.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,18 +114,9 @@ impl<F: AddressFamilies> Store<F> {
         takes_empty: impl Fn(Minute) -> bool,
         takes: impl Fn(PeerState) -> bool,
     ) -> Option<Cursor> {
-        let state = self.shards.get(cursor.shard)?.lock();
-        // From the last to the first, as in `walk`.
-        let end = cursor.end(state.torrents.len());
-        for (at, torrent) in (0..end).rev().filter_map(|at| Some((at, state.torrents.get(at)?))) {
-            if *budget == 0 {
-                return Some(Cursor { torrent: at + 1, ..cursor });
-            }
-            if let Some(ahead) = state.torrents.get(at.wrapping_sub(PREFETCHED)) {
-                prefetch(ahead);
-            }
-            let (first, from) = (into.peers.len(), cursor.resume_at(torrent));
-            let rest = torrent.peers.walk(&self.key, from, *budget, |endpoint, state| {
+        let next = self.walk_parts(cursor, budget, |torrent, from, most| {
+            let first = into.peers.len();
+            let rest = torrent.peers.walk(&self.key, from, most, |endpoint, state| {
                 if takes(state) {
                     into.peers.push((endpoint, state));
                 }
@@ -139,13 +126,11 @@ impl<F: AddressFamilies> Store<F> {
             if peers > 0 || empty_since.is_some_and(&takes_empty) {
                 into.torrents.push(CopiedTorrent { info_hash, downloaded, empty_since, peers });
             }
-            *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
-            if let Some(next) = rest {
-                return Some(Cursor { torrent: at + 1, partial: Some((info_hash, next)), ..cursor });
-            }
-        }
+            rest
+        });
+        // A shard counts too, even one without torrents.
         *budget = budget.saturating_sub(1);
-        self.next_shard(cursor)
+        next
     }
 
     /// Appends about `budget` departures from `cursor` on, those before the minute `since` left out, and takes as many

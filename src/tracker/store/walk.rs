@@ -45,6 +45,21 @@ impl<F: AddressFamilies> Store<F> {
         budget: &mut usize,
         mut visit: impl FnMut(&InfoHash, SocketAddr, PeerState),
     ) -> Option<Cursor> {
+        self.walk_parts(cursor, budget, |torrent, from, most| {
+            torrent.peers.walk(&self.key, from, most, |endpoint, state| visit(&torrent.info_hash, endpoint, state))
+        })
+    }
+
+    /// Calls `visit` with each torrent among about `budget` torrents and peers from `cursor` on, where to begin in it
+    /// (0, if nothing of it has been visited), and how many of its peers to visit at about the most; `visit` returns
+    /// where to go on in it, if it has not come to its end. Locks one shard, as [`Self::walk_peers`] does. Returns where
+    /// to go on; `None` at the end.
+    pub(super) fn walk_parts(
+        &self,
+        cursor: Cursor,
+        budget: &mut usize,
+        mut visit: impl FnMut(&Torrent<F>, u64, usize) -> Option<u64>,
+    ) -> Option<Cursor> {
         let state = self.shards.get(cursor.shard)?.lock();
         // From the last to the first, as in `walk`.
         let end = cursor.end(state.torrents.len());
@@ -52,12 +67,13 @@ impl<F: AddressFamilies> Store<F> {
             if *budget == 0 {
                 return Some(Cursor { torrent: at + 1, ..cursor });
             }
-            let (info_hash, from) = (torrent.info_hash, cursor.resume_at(torrent));
-            let rest =
-                torrent.peers.walk(&self.key, from, *budget, |endpoint, state| visit(&info_hash, endpoint, state));
+            if let Some(ahead) = state.torrents.get(at.wrapping_sub(PREFETCHED)) {
+                prefetch(ahead);
+            }
+            let rest = visit(torrent, cursor.resume_at(torrent), *budget);
             *budget = budget.saturating_sub(1 + torrent.peers.counts().peers());
             if let Some(next) = rest {
-                return Some(Cursor { torrent: at + 1, partial: Some((info_hash, next)), ..cursor });
+                return Some(Cursor { torrent: at + 1, partial: Some((torrent.info_hash, next)), ..cursor });
             }
         }
         self.next_shard(cursor)
