@@ -64,6 +64,15 @@ fn names(tracker: &Tracker, workers: u32) -> Vec<String> {
     names
 }
 
+/// Has a tracker end that knows one peer, a leecher of the torrent 1. Returns the peer's client.
+pub(super) fn leave_a_peer(manager: &ServiceManager) -> Client {
+    let tracker = manager.start(one_worker());
+    let client = Client::new(tracker.udp());
+    client.announce(&Announce::leecher(info_hash(1), 1));
+    tracker.stop();
+    client
+}
+
 fn without_it_what_a_service_manager_keeps_is_closed_there_too() {
     only_without("handover");
     let manager = ServiceManager::new(512);
@@ -268,10 +277,7 @@ fn a_process_that_is_killed_leaves_its_sockets_alone() {
 fn a_start_that_fails_loses_nothing() {
     only_with("handover");
     let manager = ServiceManager::new(512);
-    let tracker = manager.start(one_worker());
-    let client = Client::new(tracker.udp());
-    client.announce(&Announce::leecher(info_hash(1), 1));
-    tracker.stop();
+    let client = leave_a_peer(&manager);
     let kept = manager.kept();
     manager.finish(one_worker().config("nonsense yes\n")).refuses(2, &["nonsense"]);
     manager.keeps(&kept);
@@ -311,10 +317,7 @@ fn of_several_swarms_the_last_ones_are_taken() {
 fn swarms_that_a_process_has_begun_to_read_are_taken_by_the_next() {
     only_with("handover");
     let manager = ServiceManager::new(512);
-    let tracker = manager.start(one_worker());
-    let client = Client::new(tracker.udp());
-    client.announce(&Announce::leecher(info_hash(1), 1));
-    tracker.stop();
+    let client = leave_a_peer(&manager);
     let swarms = manager.copy("swarms");
     manager.forget("swarms");
     manager.keep("swarms-tried", swarms);

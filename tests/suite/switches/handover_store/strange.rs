@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use socket2::{Domain, Socket, Type};
 
-use super::{names, one_worker};
+use super::{leave_a_peer, names, one_worker};
 use crate::clients::http::get;
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{endpoint, has, info_hash, loopback, loopbacks, only_with};
@@ -69,10 +69,7 @@ fn what_a_tracker_cannot_use_under_a_name_of_its_own_is_closed() {
 fn swarms_that_are_none_are_not_taken() {
     only_with("handover");
     let manager = ServiceManager::new(512);
-    let tracker = manager.start(one_worker());
-    let client = Client::new(tracker.udp());
-    client.announce(&Announce::leecher(info_hash(1), 1));
-    tracker.stop();
+    leave_a_peer(&manager);
     let whole = {
         let file = File::from(manager.copy("swarms"));
         let mut bytes = vec![0; file.metadata().unwrap().len().try_into().unwrap()];
