@@ -84,10 +84,15 @@ impl<P: Peer> Hashed<P> {
     /// Makes place for a newcomer.
     #[inline(never)] // So that what most announces do stays short.
     fn displace(&mut self, key: &HashKey, newcomer: &P, limit: AddressLimit) -> Before {
-        limit.displace(self.tables.counts().peers(), |most| {
+        let before = limit.displace(self.tables.counts().peers(), |most| {
             let oldest = self.oldest(key, newcomer, most, limit)?;
             Some(self.take(key, &oldest)?.state())
-        })
+        });
+        if let Before::Displaced(_) = before {
+            // Two may have left for one who comes.
+            self.drop_tally_if_small();
+        }
+        before
     }
 
     /// Returns the oldest peer of the newcomer's address, to be removed, if that has at least `most` peers.

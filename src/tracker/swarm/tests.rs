@@ -210,6 +210,18 @@ fn a_swarm_that_shrinks_while_an_address_refreshes_its_peers_is_rid_of_what_is_t
 }
 
 #[test]
+fn a_swarm_that_shrinks_by_newcomers_ends_its_tally() {
+    let mut compared = Compared::<PeerV4>::new(16);
+    compared.step(&Step::Strangers { many: 2500, come: true });
+    compared.step(&Step::Come { address: 1, peers: (0, 200), seeders: false });
+    compared.step(&Step::Strangers { many: 2500, come: false });
+    assert!(compared.is_tallied());
+    // Each gets the place of two.
+    compared.step(&Step::Come { address: 1, peers: (200, 230), seeders: false });
+    assert_eq!((compared.known.len(), compared.is_tallied()), (166 - 30, false));
+}
+
+#[test]
 fn a_large_swarm_that_can_only_refuse_is_looked_through_once() {
     let mut compared = Compared::<PeerV4>::new(300);
     compared.step(&Step::Strangers { many: 300, come: true });
