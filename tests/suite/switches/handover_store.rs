@@ -65,7 +65,7 @@ fn names(tracker: &Tracker, workers: u32) -> Vec<String> {
 }
 
 /// Has a tracker end that knows one peer, a leecher of the torrent 1. Returns the peer's client.
-pub(super) fn leave_a_peer(manager: &ServiceManager) -> Client {
+fn leave_a_peer(manager: &ServiceManager) -> Client {
     let tracker = manager.start(one_worker());
     let client = Client::new(tracker.udp());
     client.announce(&Announce::leecher(info_hash(1), 1));
