@@ -26,9 +26,27 @@ pub enum TransportCounter {
     RecordsSent,
     /// Changes in believed packets that were not taken over.
     RecordsRefused,
+    /// Bytes of believed packets.
+    BytesReceived,
+    /// Bytes of packets sent.
+    BytesSent,
+    /// Connections that were made anew after one had been lost.
+    Reconnects,
+    /// Gaps in the numbers of packets received.
+    Gaps,
+    /// Changes that were published anew, as others may not have had them.
+    Republished,
+    /// Snapshots given to others as a whole.
+    SnapshotsGiven,
+    /// Milliseconds that it took to give them.
+    SnapshotsGivenMs,
+    /// Snapshots taken from others as a whole.
+    SnapshotsTaken,
+    /// Milliseconds that it took to take them.
+    SnapshotsTakenMs,
 }
 
-const COUNTS: usize = TransportCounter::RecordsRefused as usize + 1;
+const COUNTS: usize = TransportCounter::SnapshotsTakenMs as usize + 1;
 
 impl TransportCounters {
     /// Adds one to a counter.
@@ -55,6 +73,15 @@ impl TransportCounters {
             records_received: of(Counter::RecordsReceived),
             records_sent: of(Counter::RecordsSent),
             records_refused: of(Counter::RecordsRefused),
+            bytes_received: of(Counter::BytesReceived),
+            bytes_sent: of(Counter::BytesSent),
+            reconnects: of(Counter::Reconnects),
+            gaps: of(Counter::Gaps),
+            republished: of(Counter::Republished),
+            snapshots_given: of(Counter::SnapshotsGiven),
+            snapshots_given_ms: of(Counter::SnapshotsGivenMs),
+            snapshots_taken: of(Counter::SnapshotsTaken),
+            snapshots_taken_ms: of(Counter::SnapshotsTakenMs),
         }
     }
 }
@@ -65,11 +92,31 @@ mod tests {
 
     #[test]
     fn each_counter_is_a_number_of_its_own() {
+        use TransportCounter::{
+            BytesReceived, BytesSent, Gaps, Reconnects, Republished, SnapshotsGiven, SnapshotsGivenMs, SnapshotsTaken,
+            SnapshotsTakenMs,
+        };
         use TransportCounter::{PacketsLost, PacketsReceived, PacketsRefused, PacketsSent};
         use TransportCounter::{RecordsReceived, RecordsRefused, RecordsSent};
         let counters = TransportCounters::default();
-        let all =
-            [PacketsReceived, PacketsSent, PacketsRefused, PacketsLost, RecordsReceived, RecordsSent, RecordsRefused];
+        let all = [
+            PacketsReceived,
+            PacketsSent,
+            PacketsRefused,
+            PacketsLost,
+            RecordsReceived,
+            RecordsSent,
+            RecordsRefused,
+            BytesReceived,
+            BytesSent,
+            Reconnects,
+            Gaps,
+            Republished,
+            SnapshotsGiven,
+            SnapshotsGivenMs,
+            SnapshotsTaken,
+            SnapshotsTakenMs,
+        ];
         assert_eq!(all.len(), COUNTS);
         for (counter, n) in all.into_iter().zip(0..) {
             counters.count(counter);
@@ -83,6 +130,15 @@ mod tests {
             records_received: 5,
             records_sent: 6,
             records_refused: 7,
+            bytes_received: 8,
+            bytes_sent: 9,
+            reconnects: 10,
+            gaps: 11,
+            republished: 12,
+            snapshots_given: 13,
+            snapshots_given_ms: 14,
+            snapshots_taken: 15,
+            snapshots_taken_ms: 16,
         };
         assert_eq!(counters.counts(), expected);
     }

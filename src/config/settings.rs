@@ -22,6 +22,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// The cluster that this tracker belongs to.
     pub livesync: LivesyncSettings,
+    /// What holds for every transport of a cluster, and the transport that is NATS.
+    pub sync: SyncSettings,
     /// The process and its answers.
     pub tracker: GeneralSettings,
     /// Bounds on what strangers can make the tracker hold.
@@ -115,6 +117,58 @@ pub struct LivesyncSettings {
     pub listen: Option<SocketAddr>,
     /// Networks whose sync packets are believed.
     pub node_ip: Vec<IpNet>,
+}
+
+/// `[sync]` (`sync-live`, `sync-nats`)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncSettings {
+    /// Seconds that the tracker waits for a snapshot before it says that it is ready.
+    pub snapshot_wait: u16,
+    /// Bytes a second that it gives of a snapshot at most; 0: it gives none.
+    pub snapshot_rate: u64,
+    /// Bytes that a snapshot which it takes has at most; 0: it takes none.
+    pub snapshot_max: u64,
+    /// `[sync.nats]`
+    pub nats: NatsSettings,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self { snapshot_wait: 10, snapshot_rate: 4_000_000, snapshot_max: 4_000_000_000, nats: NatsSettings::default() }
+    }
+}
+
+/// `[sync.nats]` (`sync-nats`). Files are read before the process is jailed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsSettings {
+    /// URLs of servers, in the order in which they were given; none: this tracker is in no cluster over NATS.
+    pub servers: Vec<String>,
+    /// What the subjects of the cluster begin with.
+    pub subject: String,
+    /// The file with a token and a key that `nsc` makes.
+    pub credentials: Option<PathBuf>,
+    /// The file with the certificates that are trusted instead of the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// Who the tracker is for the server, with `password_file`.
+    pub user: Option<String>,
+    /// The file with the password of `user`.
+    pub password_file: Option<PathBuf>,
+    /// The file with a token, instead of a user.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            subject: "opentracker".into(),
+            credentials: None,
+            tls_ca: None,
+            user: None,
+            password_file: None,
+            token_file: None,
+        }
+    }
 }
 
 /// `[tracker]`

@@ -15,6 +15,7 @@ use crate::udp::UdpFlavour;
 use super::clock::MonotonicClock;
 use super::error::StartError;
 use super::needs::Needs;
+use super::readiness::Readiness;
 use super::system_calls::ProcessFlavour;
 use super::threads::Threads;
 
@@ -55,6 +56,10 @@ pub struct Beginning<'a, F: Flavour> {
     pub clock: MonotonicClock,
     /// Where a new thread is started.
     pub threads: &'a mut Threads,
+    /// Where a plug says that the tracker is not ready yet.
+    pub readiness: &'a Readiness,
+    /// Whether the swarms of a predecessor will be there before anybody is answered.
+    pub inherits: bool,
 }
 
 /// What fills a plug point, from the start of the process to its end. In this order: `check`, `open`, `plug`, `begin`,
@@ -300,6 +305,8 @@ mod tests {
                 counters: &Counters::default(),
                 clock: MonotonicClock::start(),
                 threads: &mut threads,
+                readiness: &Readiness::new(),
+                inherits: false,
             })
             .unwrap();
         three.reload(&mut threads);

@@ -31,6 +31,7 @@ use super::limits;
 use super::notify::ServiceManager;
 use super::plug::{Beginning, Build};
 use super::random::{new_hash_key, random_words};
+use super::readiness::{Readiness, Ready};
 use super::threads::{Threads, new_runtime};
 
 /// How long threads may take to end: a little more than requests in flight may take.
@@ -51,6 +52,8 @@ pub struct Running<B: Build> {
     answering: Answering<B>,
     /// Those that answer nobody.
     threads: Threads,
+    ready: Ready,
+    log: &'static Log,
     manager: ServiceManager,
     handover: B::Handover,
     /// The secret of the connection ids.
@@ -69,14 +72,25 @@ impl<B: Build> Confined<B> {
     /// does not hand over.
     pub fn start(self, log: &'static Log) -> Result<Running<B>, StartError> {
         let Self(Jailed { bound, sight }) = self;
-        let Bound { settings, interruptible, sockets, manager, mut handover, opened, connections, memory, .. } = bound;
+        let Bound {
+            settings,
+            interruptible,
+            sockets,
+            manager,
+            mut handover,
+            identity,
+            opened,
+            connections,
+            memory,
+            ..
+        } = bound;
         // Before the end is an orderly one, which a write that blocks would hold up.
         log.start_thread().map_err(StartError::system("start a thread"))?;
         // Before anything that takes time: a SIGHUP that nobody listens for ends the process.
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
-        let clock = bound.identity.map_or_else(MonotonicClock::start, |before| MonotonicClock::going_on(before.clock));
-        let secret = bound.identity.map_or_else(random_words, |before| Ok(before.secret))?;
+        let clock = identity.map_or_else(MonotonicClock::start, |before| MonotonicClock::going_on(before.clock));
+        let secret = identity.map_or_else(random_words, |before| Ok(before.secret))?;
         let error_limit = NonZero::new(settings.limits.udp_errors_per_address);
         let error_limit = error_limit.map(|each| Ok(Arc::new(ErrorLimit::new(random_words()?, each)))).transpose()?;
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
@@ -86,8 +100,16 @@ impl<B: Build> Confined<B> {
         let counters = Arc::<Counters>::default();
 
         let mut threads = Threads::default();
-        let mut beginning =
-            Beginning { settings: &settings, tracker: &tracker, counters: &counters, clock, threads: &mut threads };
+        let readiness = Readiness::new();
+        let mut beginning = Beginning {
+            settings: &settings,
+            tracker: &tracker,
+            counters: &counters,
+            clock,
+            threads: &mut threads,
+            readiness: &readiness,
+            inherits: identity.is_some(),
+        };
         tracker.flavour().begin(&mut beginning).map_err(|error| sight.explain(error))?;
         // From here on there are secrets to keep.
         rights::hide_memory().map_err(StartError::system("hide the memory of the process"))?;
@@ -116,10 +138,23 @@ impl<B: Build> Confined<B> {
         answering.sockets.udp.iter().for_each(|listener| info!("listening on udp {}", listener.address));
         answering.sockets.tcp.iter().for_each(|listener| info!("listening on tcp {}", listener.address));
         info!("features: {}", if B::FEATURES.is_empty() { "none".into() } else { B::FEATURES.join(", ") });
-        // Whoever hears that the tracker is ready finds in the log where it listens.
-        log.flush();
-        manager.ready();
-        Ok(Running { tracker, runtime, signals, answering, threads, manager, handover, secret, memory })
+        let running = Running {
+            tracker,
+            runtime,
+            signals,
+            answering,
+            threads,
+            ready: readiness.close(),
+            log,
+            manager,
+            handover,
+            secret,
+            memory,
+        };
+        if !running.ready.is_awaited() {
+            running.say_ready();
+        }
+        Ok(running)
     }
 }
 
@@ -134,6 +169,10 @@ impl<B: Build> Running<B> {
                     info!("{by}: stopping");
                     self.manager.stopping();
                     return self.finish(true);
+                }
+                Event::Ready => {
+                    info!("ready");
+                    self.say_ready();
                 }
                 Event::Handover(Step::Pause) => self.answering.pause(),
                 Event::Handover(Step::Resume) => {
@@ -152,17 +191,30 @@ impl<B: Build> Running<B> {
         }
     }
 
+    /// Tells the service manager that the tracker is ready.
+    fn say_ready(&self) {
+        // Whoever hears of it finds in the log where the tracker listens.
+        self.log.flush();
+        self.manager.ready();
+    }
+
     fn next_event(&mut self) -> Event {
-        let Self { tracker, runtime, signals, answering, manager, handover, secret, memory, .. } = self;
+        let Self { tracker, runtime, signals, answering, ready, manager, handover, secret, memory, .. } = self;
         let sockets = answering.sockets.list();
         let clock = answering.clock;
         let handing = Handing { tracker, clock, secret: *secret, sockets: &sockets, manager, memory: *memory };
         runtime.block_on(async {
             let mut signal = pin!(signals.next());
+            let mut ready = pin!(ready.wait());
             let mut step = pin!(handover.next(&handing));
-            poll_fn(|context| match signal.as_mut().poll(context) {
-                Poll::Ready(signal) => Poll::Ready(Event::Signal(signal)),
-                Poll::Pending => step.as_mut().poll(context).map(Event::Handover),
+            poll_fn(|context| {
+                if let Poll::Ready(signal) = signal.as_mut().poll(context) {
+                    Poll::Ready(Event::Signal(signal))
+                } else if ready.as_mut().poll(context).is_ready() {
+                    Poll::Ready(Event::Ready)
+                } else {
+                    step.as_mut().poll(context).map(Event::Handover)
+                }
             })
             .await
         })
@@ -191,6 +243,8 @@ impl<B: Build> Running<B> {
 
 /// What the first thread waits for.
 enum Event {
+    /// Nobody is waited for any more before the tracker says that it is ready.
+    Ready,
     Signal(Signal),
     Handover(Step),
 }

@@ -56,6 +56,8 @@ mod restrict_stats;
 mod seccomp;
 #[cfg(feature = "sync-live")]
 mod sync_live;
+#[cfg(feature = "sync-nats")]
+mod sync_nats;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 mod v6;
 #[cfg(feature = "zstd")]
@@ -84,7 +86,9 @@ choose! { type Admission = if "accesslist-white" { accesslist_white::White } els
 choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black } else { Open } }
 
 // Who else hears of changes: any number of transports.
-choose! { type Cluster = if "sync-live" { sync_live::Node } else { Standalone } }
+type Cluster = (LiveSync, NatsSync);
+choose! { type LiveSync = if "sync-live" { sync_live::Node } else { Standalone } }
+choose! { type NatsSync = if "sync-nats" { sync_nats::Node } else { Standalone } }
 
 // Who counts the networks that ask: any number.
 choose! { type NetworkLog = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
@@ -169,6 +173,8 @@ pub const FEATURES: &[&str] = &[
     "seccomp",
     #[cfg(feature = "handover")]
     "handover",
+    #[cfg(feature = "sync-nats")]
+    "sync-nats",
 ];
 
 // What fuzzers run.

@@ -133,6 +133,23 @@ pub trait Cluster: Send + Sync + 'static {
     /// again, to all, when it next announces itself.
     fn publish(&self, change: &Change) -> bool;
 
+    /// Returns whether a transport other than the one of this name connects the tracker with others at present.
+    fn reaches_beyond(&self, _transport: &str) -> bool {
+        false
+    }
+
+    /// Returns whether it is for this tracker to forward what comes in by one transport. False while another tracker,
+    /// which is on the same transports, does it.
+    fn forwards(&self) -> bool {
+        true
+    }
+
+    /// Keeps a change that is to be forwarded while another tracker forwards, for a bounded time: if that tracker falls
+    /// silent, the change is published after all. Called instead of [`Self::publish`], and returns the same.
+    fn hold(&self, _change: &Change) -> bool {
+        true
+    }
+
     /// Returns what each transport has counted, for monitors.
     fn transports(&self) -> Vec<TransportStatus> {
         Vec::new()
@@ -167,6 +184,24 @@ pub struct TransportCounts {
     pub records_sent: u64,
     /// Changes in believed packets that were not taken over.
     pub records_refused: u64,
+    /// Bytes of believed packets.
+    pub bytes_received: u64,
+    /// Bytes of packets sent.
+    pub bytes_sent: u64,
+    /// Connections that were made anew after one had been lost.
+    pub reconnects: u64,
+    /// Gaps in the numbers of packets received.
+    pub gaps: u64,
+    /// Changes that were published anew, as others may not have had them.
+    pub republished: u64,
+    /// Snapshots given to others as a whole.
+    pub snapshots_given: u64,
+    /// Milliseconds that it took to give them, all together.
+    pub snapshots_given_ms: u64,
+    /// Snapshots taken from others as a whole.
+    pub snapshots_taken: u64,
+    /// Milliseconds that it took to take them, all together.
+    pub snapshots_taken_ms: u64,
 }
 
 /// Stands where `sync-live` is off: nobody else hears of changes.

@@ -7,7 +7,8 @@ use fastrand::Rng;
 use super::clock::Minute;
 use super::flavour::{Change, Cluster, NetworkLog, Origin, TransportStatus};
 
-/// Publishes to both, but to neither what came in by it. Where both listen, they are a bridge between their clusters.
+/// Publishes to both, but to neither what came in by it. Where both listen, they are a bridge between their clusters: of
+/// several trackers on both, the others hold what one of them forwards.
 impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     const LISTENS: bool = A::LISTENS || B::LISTENS;
     const BRIDGES: bool = A::BRIDGES || B::BRIDGES || A::LISTENS && B::LISTENS;
@@ -22,9 +23,26 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     }
 
     fn publish(&self, change: &Change) -> bool {
+        if Self::BRIDGES && change.origin != Origin::Client && !self.forwards() {
+            return self.hold(change);
+        }
         // Both in any case: if one does not take the change, the other may.
         let first = publish(&self.0, change);
         let second = publish(&self.1, change);
+        first && second
+    }
+
+    fn reaches_beyond(&self, transport: &str) -> bool {
+        self.0.reaches_beyond(transport) || self.1.reaches_beyond(transport)
+    }
+
+    fn forwards(&self) -> bool {
+        self.0.forwards() && self.1.forwards()
+    }
+
+    fn hold(&self, change: &Change) -> bool {
+        let first = self.0.knows(change.origin) || self.0.hold(change);
+        let second = self.1.knows(change.origin) || self.1.hold(change);
         first && second
     }
 

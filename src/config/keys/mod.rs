@@ -10,6 +10,8 @@ mod limits;
 mod listen;
 mod livesync;
 mod spec;
+mod sync;
+mod sync_nats;
 mod tracker;
 mod value_type;
 
@@ -19,8 +21,15 @@ pub(crate) use spec::{DefaultValue, KeySpec, Reload, Section};
 pub(crate) use value_type::{SeenFrom, ValueType};
 
 /// Every section, in the order of the documents.
-pub(crate) static SECTIONS: [&Section; 5] =
-    [&listen::SECTION, &access::SECTION, &livesync::SECTION, &tracker::SECTION, &limits::SECTION];
+pub(crate) static SECTIONS: [&Section; 7] = [
+    &listen::SECTION,
+    &access::SECTION,
+    &livesync::SECTION,
+    &sync::SECTION,
+    &sync_nats::SECTION,
+    &tracker::SECTION,
+    &limits::SECTION,
+];
 
 /// Keys of the original for which there is no switch yet.
 const NOT_OFFERED: &[&str] = &["access.fifo_add", "access.fifo_delete", "batchsync.cluster.admin_ip"];
@@ -59,7 +68,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     let close = spellings().map(|key| (distance(name, key), key)).min_by_key(|&(distance, _)| distance);
     match close {
         Some((distance, key)) if distance <= name.len() / 4 => Some(key),
-        _ => spellings().find(|key| last_part(key) == last_part(name)),
+        _ => spellings().filter(|key| last_part(key) == last_part(name)).min_by_key(|key| key.len()),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum ValueType {
     Flag(fn(&mut Settings) -> &mut bool),
     /// The same, or a word, for which `set` gets `None`.
     FlagOrWord { word: &'static str, set: fn(&mut Settings, Option<bool>) },
+    /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are.
+    Texts { expects: &'static str, accepts: fn(&str) -> bool, add: fn(&mut Settings, &str) },
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
     Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
@@ -64,7 +66,7 @@ pub(crate) enum SeenFrom {
 impl ValueType {
     /// Returns whether the key is a list: it may be given again, and each value is added.
     pub(crate) const fn is_list(&self) -> bool {
-        matches!(self, Self::ListenAddresses(_) | Self::Networks(_))
+        matches!(self, Self::ListenAddresses(_) | Self::Networks(_) | Self::Texts { .. })
     }
 
     /// Returns what is right for one value, for the middle of "takes ..., not".
@@ -87,7 +89,7 @@ impl ValueType {
             }
             Self::Flag(_) => "true or false".into(),
             Self::FlagOrWord { word, .. } => format!("true, false or \"{word}\"").into(),
-            Self::Text { expects, .. } => expects.into(),
+            Self::Text { expects, .. } | Self::Texts { expects, .. } => expects.into(),
         }
     }
 
@@ -134,6 +136,10 @@ impl ValueType {
                 set(settings, if is_word { None } else { Some(reader.flag()?) });
             }
             Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
+            Self::Texts { accepts, add, .. } => {
+                let word = reader.word()?;
+                add(settings, Some(word).filter(|word| accepts(word)).ok_or(ValueError::Malformed)?);
+            }
         }
         Ok(())
     }

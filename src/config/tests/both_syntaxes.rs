@@ -118,6 +118,8 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "access.refusal_over_udp" => {
             prop::sample::select(vec!["error", "empty"]).prop_map(str::to_owned).prop_map(quoted).boxed()
         }
+        "sync.snapshot_wait" => number(0..=600),
+        "sync.snapshot_rate" | "sync.snapshot_max" => number(0..=i64::MAX.unsigned_abs()),
         "tracker.interval" => number(300..=3600),
         "tracker.min_interval" => number(60..=3600),
         "limits.torrents" | "limits.peers" | "limits.connections" | "limits.connections_per_address" => {

@@ -60,6 +60,7 @@ fn cluster() -> Counted {
         records_received: 5,
         records_sent: 6,
         records_refused: 7,
+        ..TransportCounts::default()
     };
     Counted(TransportStatus { name: "sync", title: "Live sync", counts })
 }
