@@ -1,7 +1,8 @@
 //! Opens the files that an operator names.
 //!
 //! A path may lead to something that is no file: a pipe into which nobody writes, a terminal, a device that never ends.
-//! Nothing here waits for whoever is at the other end, or only for a bounded time.
+//! Nothing here waits for whoever is at the other end, or only for a bounded time. A file that holds a secret may be
+//! everybody's to read by mistake: it is refused then.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -14,6 +15,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
+
+mod secret;
+
+pub use secret::read_secret;
 
 /// Why a file is not read. For the operator.
 #[derive(Debug, Error)]
@@ -30,6 +35,12 @@ pub enum InputError {
     /// It is a pipe or a terminal that somebody keeps open.
     #[error("it is {0} whose end did not come within {1:?}")]
     NoEnd(&'static str, Duration),
+    /// It holds a secret, and has this mode.
+    #[error("every user of this machine can use it (mode {0:04o}): chmod o= takes that away")]
+    Exposed(u32),
+    /// It has more bytes than this.
+    #[error("it has more than {0} bytes")]
+    TooLarge(usize),
 }
 
 /// Opens a regular file. Anything else is refused, and not waited for.

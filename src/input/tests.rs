@@ -13,10 +13,10 @@ use nix::unistd::mkfifo;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A directory that is gone with its test.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("opentracker-input-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -24,7 +24,11 @@ impl Directory {
         Self(path)
     }
 
-    fn pipe(&self) -> PathBuf {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn pipe(&self) -> PathBuf {
         let path = self.0.join("pipe");
         mkfifo(&path, Mode::from_bits_retain(0o600)).unwrap();
         path
