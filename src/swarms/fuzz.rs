@@ -80,7 +80,7 @@ fn check_for<F: AddressFamilies>(stream: &[u8], cuts: &[usize], elapsed: u32) {
     assert_eq!(known_there, model.known);
     let census = into.store().census();
     assert_eq!(census.torrents, known_there.len());
-    assert_eq!(census.peers.peers(), known_there.values().map(|torrent| torrent.peers.len()).sum());
+    assert_eq!(census.peers.peers(), known_there.values().map(|torrent| torrent.peers.len()).sum::<usize>());
 
     // However it is cut.
     let cut_into = tracker::<F>(Capacity::NONE);

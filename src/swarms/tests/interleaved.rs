@@ -88,7 +88,7 @@ impl<F: AddressFamilies> Copied<F> {
         assert_eq!(writer.write(self.now, &mut nothing), Progress::Done);
         assert_eq!(writer.write_changes(self.now, &mut nothing), Progress::Done);
         assert_eq!(writer.write_unchanged(self.now, &mut nothing), Progress::Done);
-        assert_eq!(nothing, []);
+        assert_eq!(nothing, b"");
         self.into.sweep(self.now, || {});
         self.from.sweep(self.now, || {});
         assert_eq!(timeless(known(&self.into, self.now)), timeless(known(&self.from, self.now)));

@@ -310,6 +310,6 @@ mod tests {
         let (node, member) = node();
         publish(&node, 60);
         node.finish(Instant::now());
-        assert_eq!(heard(&member), []);
+        assert_eq!(heard(&member), Vec::<usize>::new());
     }
 }
