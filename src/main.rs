@@ -76,6 +76,13 @@ fn version() -> String {
     )
 }
 
+/// Leaves out what libraries log, unless `RUST_LOG` names them: what it means for the tracker, the tracker says.
+fn without_libraries(filter: Targets) -> Targets {
+    const LIBRARY: &str = "async_nats";
+    let is_named = filter.iter().any(|(target, _)| target.starts_with(LIBRARY));
+    if is_named { filter } else { filter.with_target(LIBRARY, LevelFilter::OFF) }
+}
+
 /// Starts the log, which goes to stderr. `level` is that of `--log`; without it `RUST_LOG` chooses, and without that
 /// the level is info.
 fn start_log(level: Option<Level>) {
@@ -85,8 +92,8 @@ fn start_log(level: Option<Level>) {
         (None, _) => Ok(Targets::new().with_default(LevelFilter::INFO)),
     };
     let (filter, mistake) = match chosen {
-        Ok(filter) => (filter, None),
-        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
+        Ok(filter) => (without_libraries(filter), None),
+        Err(error) => (without_libraries(Targets::new().with_default(LevelFilter::INFO)), Some(error)),
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| &LOG)
