@@ -137,6 +137,12 @@ pub enum Problem {
         /// The key that is missing.
         other: &'static str,
     },
+    /// Two keys that say different things of one matter.
+    #[error("cannot stand beside {other}: set one of them")]
+    Together {
+        /// The other key.
+        other: &'static str,
+    },
     /// The file does not parse.
     #[error("is not TOML: {0}")]
     Syntax(String),
@@ -206,6 +212,11 @@ impl ConfigError {
     /// Returns the error of `key` having a value where `other`, which gives it a meaning, has none.
     pub fn alone(key: &str, other: &'static str) -> Self {
         Self::of_key(key, Problem::Alone { other })
+    }
+
+    /// Returns the error of `key` having a value beside `other`, which says something else.
+    pub fn together(key: &str, other: &'static str) -> Self {
+        Self::of_key(key, Problem::Together { other })
     }
 
     /// Returns the error of a number for `key` that is greater than `max`, for this `reason`.

@@ -22,6 +22,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod keys;
+mod nats_server;
 mod paths;
 mod sample;
 mod settings;
@@ -35,10 +36,11 @@ mod tests;
 pub use build::BuildFacts;
 pub use error::{ConfigError, Location, More, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
+pub use nats_server::{NatsHost, NatsServer};
 pub use sample::sample;
 pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
-    RefusalOverUdp, Settings, SystemCallRule,
+    NatsSettings, RefusalOverUdp, Settings, SystemCallRule,
 };
 
 pub(crate) use steps::{Step, Steps};

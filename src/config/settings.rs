@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::nats_server::NatsServer;
+
 /// The port of both protocols where none is named.
 pub const DEFAULT_PORT: u16 = 6969;
 
@@ -141,8 +143,8 @@ impl Default for SyncSettings {
 /// `[sync.nats]` (`sync-nats`). Files are read before the process is jailed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsSettings {
-    /// URLs of servers, in the order in which they were given; none: this tracker is in no cluster over NATS.
-    pub servers: Vec<String>,
+    /// In the order in which they were given; none: this tracker is in no cluster over NATS.
+    pub servers: Vec<NatsServer>,
     /// What the subjects of the cluster begin with.
     pub subject: String,
     /// The file with a token and a key that `nsc` makes.

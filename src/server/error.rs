@@ -119,6 +119,16 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A server whose name has no address.
+    #[error("{key}: cannot look up {host}: {error}")]
+    Name {
+        /// The key of the configuration.
+        key: &'static str,
+        /// As it was configured.
+        host: String,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// Something that the system did not give.
     #[error("cannot {what}: {error}")]
     System {

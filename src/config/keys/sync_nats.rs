@@ -2,6 +2,7 @@
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
+use crate::config::nats_server::NatsServer;
 
 pub(super) static SECTION: Section = Section {
     name: "sync.nats",
@@ -13,8 +14,8 @@ pub(super) static SECTION: Section = Section {
             original: None,
             takes: ValueType::Texts {
                 expects: "a server such as nats.example.org, nats://192.0.2.1:4222 or tls://nats.example.org:4222",
-                accepts: is_server,
-                add: |s, server| s.sync.nats.servers.push(server.to_owned()),
+                accepts: |text| NatsServer::parse(text).is_some(),
+                add: |s, server| s.sync.nats.servers.extend(NatsServer::parse(server)),
             },
             default: DefaultValue::Absent("none"),
             example: "[\"tls://nats.example.org\"]",
@@ -116,14 +117,6 @@ pub(super) static SECTION: Section = Section {
         },
     ],
 };
-
-/// Returns whether the text can name a server; whether it has an address is looked up at the start.
-fn is_server(text: &str) -> bool {
-    let rest =
-        text.split_once("://").map_or(text, |(scheme, rest)| if ["nats", "tls"].contains(&scheme) { rest } else { "" });
-    // A password there would be seen by whoever sees the configuration.
-    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-}
 
 /// Returns whether the text can be the beginning of subjects.
 fn is_subject(text: &str) -> bool {
