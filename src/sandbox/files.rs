@@ -29,6 +29,8 @@ pub struct Reach {
     is_jailed: bool,
     /// The directories beneath which files are read.
     read: BTreeSet<PathBuf>,
+    /// Those that are listed as well, and beneath which files are read.
+    listed: BTreeSet<PathBuf>,
     /// Those beneath which files are made, written, renamed and removed as well.
     written: BTreeSet<PathBuf>,
     /// The ports to which connections are made.
@@ -62,6 +64,13 @@ impl Reach {
         self.written.extend(directories(file, self.is_jailed));
     }
 
+    /// Adds a directory that is listed, and whose files are read; nothing if it is not there.
+    pub fn add_listed(&mut self, directory: &Path) {
+        if directory.is_dir() {
+            self.listed.insert(directory.to_owned());
+        }
+    }
+
     /// Adds a TCP port to connect to, on any machine.
     pub fn add_port(&mut self, port: u16) {
         self.ports.insert(port);
@@ -69,8 +78,10 @@ impl Reach {
 
     /// Returns the directories within reach, but for those that are inside another.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        let all = || self.read.union(&self.written);
-        all().filter(move |one| !all().any(|other| other != *one && one.starts_with(other))).map(PathBuf::as_path)
+        let all: BTreeSet<_> = self.read.iter().chain(&self.listed).chain(&self.written).collect();
+        let is_outermost = |one: &&PathBuf| !all.iter().any(|other| other != one && one.starts_with(other));
+        let outermost: Vec<_> = all.iter().copied().filter(is_outermost).collect();
+        outermost.into_iter().map(PathBuf::as_path)
     }
 
     /// Returns whether every file of the system is within reach.
@@ -88,6 +99,7 @@ impl Reach {
             | AccessFs::MakeReg
             | AccessFs::RemoveFile
             | AccessFs::Refer;
+        let listed = AccessFs::ReadFile | AccessFs::ReadDir;
         // What is not there, or in a directory that is closed to this user, cannot be opened either.
         let beneath = |directory: &PathBuf, access: BitFlags<AccessFs>| {
             PathFd::new(directory).ok().map(|directory| Ok::<_, RulesetError>(PathBeneath::new(directory, access)))
@@ -99,6 +111,7 @@ impl Reach {
             .scope(Scope::from_all(NEWEST))?
             .create()?
             .add_rules(self.read.iter().filter_map(|directory| beneath(directory, AccessFs::ReadFile.into())))?
+            .add_rules(self.listed.iter().filter_map(|directory| beneath(directory, listed)))?
             .add_rules(self.written.iter().filter_map(|directory| beneath(directory, written)))?
             .add_rules(ports)?
             .restrict_self()?;

@@ -1,5 +1,7 @@
 //! What the plugs of a tracker still do once its process is confined. Nothing else is left possible.
 
+use std::path::PathBuf;
+
 use nix::libc::c_long;
 
 use crate::config::Settings;
@@ -11,6 +13,7 @@ pub struct Needs {
     /// Keys of files.
     reads: Vec<&'static str>,
     writes: Vec<&'static str>,
+    directories: Vec<PathBuf>,
     tcp_ports: Vec<u16>,
     udp: bool,
     leaves_memory: bool,
@@ -28,6 +31,12 @@ impl Needs {
     /// The file that this key names is written, or made beside it and renamed.
     pub fn writes(&mut self, key: &'static str) {
         self.writes.push(key);
+    }
+
+    /// The files of this directory are read, and it is listed. It is one of the system's, which no key names: where the
+    /// root directory is a jail there probably is none.
+    pub fn reads_directory(&mut self, directory: PathBuf) {
+        self.directories.push(directory);
     }
 
     /// New connections are made to this TCP port, of any machine.
@@ -52,7 +61,7 @@ impl Needs {
 
     /// Returns whether files are read or written.
     pub fn opens_files(&self) -> bool {
-        !self.reads.is_empty() || self.writes_files()
+        !self.reads.is_empty() || !self.directories.is_empty() || self.writes_files()
     }
 
     /// Returns whether files are written.
@@ -86,6 +95,7 @@ impl Needs {
                 reach.add_written(path);
             }
         });
+        self.directories.iter().for_each(|directory| reach.add_listed(directory));
         self.tcp_ports.iter().for_each(|port| reach.add_port(*port));
         reach
     }
