@@ -1,16 +1,55 @@
 //! `sync-nats`: a cluster of trackers tells each other their peers over NATS, where multicast does not reach.
+//!
+//! - [`servers`]: where the servers are, and what they are called.
+//! - [`secrets`]: who the tracker is for them.
+//! - [`tls`]: which certificates are believed.
+//! - [`connection`]: the connection.
+//! - [`pool`]: which server is tried next, and when; what becomes of the connection is heard there.
+//! - [`causes`]: why there is none, in words.
+//! - [`exchange`]: what goes over it.
+//!
+//! The way out: a worker puts a change into the exchange's queue; the thread `nats` publishes what is full or due. The
+//! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
 
-use tracing::warn;
+mod causes;
+mod connection;
+mod exchange;
+mod pool;
+mod secrets;
+mod servers;
+mod tls;
 
-use crate::config::Settings;
-use crate::server::{Opening, Plug, StartError};
-use crate::tracker::{Change, Cluster, Origin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::runtime::{self, Runtime};
+use tracing::{info, warn};
+
+use crate::config::{ConfigError, Settings};
+use crate::server::{Beginning, Opening, Plug, StartError};
+use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
+
+use connection::Connection;
+use exchange::{Member, Shared};
+use secrets::Identity;
+use servers::Servers;
+use tls::Trust;
 
 /// What this transport is called where transports are told apart.
 const NAME: &str = "nats";
 
-/// This tracker as a member of the cluster.
-pub struct Node;
+/// This tracker as a member of the cluster that it has joined; none if it is in none, as no server is configured.
+pub struct Node(Option<Membership>);
+
+struct Membership {
+    /// What the thread and the workers share.
+    shared: Arc<Shared>,
+    /// How to connect, until the thread takes it.
+    connection: Mutex<Option<Connection>>,
+}
+
+/// What is read and looked up while the process can, and before it gives up what it does not need.
+pub struct Opened(Option<Connection>);
 
 impl Cluster for Node {
     const LISTENS: bool = true;
@@ -19,20 +58,119 @@ impl Cluster for Node {
         origin == Origin::Transport(NAME)
     }
 
-    fn publish(&self, _: &Change) -> bool {
-        true
+    fn publish(&self, change: &Change) -> bool {
+        // In no cluster there is nobody to tell: nothing has to be told again.
+        self.0.as_ref().is_none_or(|member| member.shared.publish(change, Instant::now()))
+    }
+
+    fn reaches_beyond(&self, transport: &str) -> bool {
+        transport != NAME && self.0.as_ref().is_some_and(|member| member.shared.is_connected())
+    }
+
+    fn transports(&self) -> Vec<TransportStatus> {
+        let status = |member: &Membership| TransportStatus {
+            name: NAME,
+            title: "NATS",
+            counts: member.shared.counters.counts(),
+        };
+        self.0.iter().map(status).collect()
     }
 }
 
 impl Plug for Node {
-    type Opened = ();
+    type Opened = Opened;
 
-    fn open(_: &mut Opening<'_>) -> Result<(), StartError> {
-        Ok(())
+    fn check(settings: &Settings) -> Result<(), ConfigError> {
+        secrets::check(&settings.sync.nats)
     }
 
-    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
-        warn!("sync.nats.servers is not configured: this tracker is in no cluster over NATS");
-        Ok(Self)
+    /// Host names, certificates and secrets are read while the process may read them.
+    fn open(opening: &mut Opening<'_>) -> Result<Opened, StartError> {
+        let nats = &opening.settings.sync.nats;
+        if nats.servers.is_empty() {
+            return Ok(Opened(None));
+        }
+        let identity = Identity::read(nats)?;
+        let trust = Trust::read(nats)?;
+        let servers = Servers::resolve(&nats.servers)?;
+        servers.ports().for_each(|port| opening.needs.connects_tcp(port));
+        trust.say_needs(opening.needs);
+        let reaches_all_ports = !opening.settings.tracker.landlock;
+        Ok(Opened(Some(Connection::new(servers, &identity, trust, reaches_all_ports, random()?)?)))
+    }
+
+    fn plug(Opened(connection): Opened, settings: &Settings) -> Result<Self, StartError> {
+        let Some(connection) = connection else {
+            warn!("sync.nats.servers is not configured: this tracker is in no cluster over NATS");
+            return Ok(Self(None));
+        };
+        connection.check_confined()?;
+        let sender = random()?;
+        let cluster = settings.sync.nats.subject.clone();
+        let servers = connection.servers();
+        info!("in the cluster {cluster} over NATS, by {servers}; names are not looked up again before a restart");
+        let shared = Shared::new(cluster, sender, Instant::now());
+        Ok(Self(Some(Membership { shared: Arc::new(shared), connection: Mutex::new(Some(connection)) })))
+    }
+
+    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        let Some(Membership { shared, connection }) = &self.0 else { return Ok(()) };
+        let Some(connection) = connection.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let runtime = event_loop()?;
+        let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
+        let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
+        beginning.threads.spawn("nats", move |stop| {
+            let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
+            runtime.block_on(async {
+                let ended = match connection.connect().await {
+                    Ok(client) => exchange::run(&client, &member, clock, &stop).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
+                    warn!("out of the cluster over NATS until the tracker is restarted: {error}");
+                }
+            });
+        })
+    }
+}
+
+/// Returns a number that nobody can guess.
+fn random() -> Result<u64, StartError> {
+    let number = getrandom::u64();
+    number.map_err(|error| StartError::System { what: "get random numbers", error: error.into() })
+}
+
+/// Makes an event loop that runs in the thread that drives it.
+fn event_loop() -> Result<Runtime, StartError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| StartError::System { what: "make an event loop", error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::{InfoHash, Minute};
+
+    #[test]
+    fn without_a_server_a_node_is_in_no_cluster() {
+        let settings = Settings::default();
+        assert_eq!(Node::check(&settings), Ok(()));
+        let mut needs = crate::server::Needs::default();
+        let opened = Node::open(&mut Opening { settings: &settings, needs: &mut needs }).unwrap();
+        assert!(!needs.connects() && !needs.opens_files());
+        let node = Node::plug(opened, &settings).unwrap();
+        let change = Change {
+            info_hash: InfoHash([1; 20]),
+            endpoint: ([192, 0, 2, 1], 1).into(),
+            seeder: false,
+            completed: false,
+            stopped: false,
+            seen: Minute(1),
+            origin: Origin::Client,
+        };
+        assert!(node.publish(&change));
+        assert!(!node.reaches_beyond("sync"));
+        assert_eq!(node.transports(), vec![]);
+        node.finish(Instant::now());
     }
 }
