@@ -60,8 +60,9 @@ fn take(datagram: &[u8]) {
 
     // What was read is written as it came, but for the byte that is the receiver's.
     if changes.iter().all(Option::is_some) {
-        let mut written = SyncCodec(packet.sender).begin(packet.kind);
-        changes.iter().flatten().for_each(|change| SyncCodec::append(&mut written, change));
+        let codec = SyncCodec(packet.sender);
+        let mut written = codec.begin(packet.kind);
+        changes.iter().flatten().for_each(|change| codec.append(&mut written, change));
         let mut expected = datagram.to_vec();
         let record_len = (datagram.len() - 8) / packet.records();
         expected.chunks_mut(1).enumerate().skip(8).for_each(|(at, byte)| {

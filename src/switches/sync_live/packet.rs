@@ -92,6 +92,8 @@ pub(super) struct SyncCodec(pub(super) TrackerId);
 impl Codec for SyncCodec {
     type Kind = Kind;
     const KINDS: &'static [Kind] = &[Kind::Ipv4, Kind::Ipv6];
+    /// A third of a megabyte.
+    const MAX_WAITING: usize = 256;
 
     fn kind(change: &Change) -> Kind {
         if change.endpoint.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 }
@@ -108,7 +110,7 @@ impl Codec for SyncCodec {
         packet
     }
 
-    fn append(packet: &mut Vec<u8>, change: &Change) {
+    fn append(&self, packet: &mut Vec<u8>, change: &Change) {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(change.seeder, SEEDING) | flag(change.completed, COMPLETED) | flag(change.stopped, STOPPED);
         packet.extend(change.info_hash.0);
@@ -190,8 +192,9 @@ pub(super) mod tests {
 
     /// A packet with these changes, which are all of one kind.
     pub(in super::super) fn packet(sender: TrackerId, changes: &[Change]) -> Vec<u8> {
-        let mut packet = SyncCodec(sender).begin(SyncCodec::kind(&changes[0]));
-        changes.iter().for_each(|change| SyncCodec::append(&mut packet, change));
+        let codec = SyncCodec(sender);
+        let mut packet = codec.begin(SyncCodec::kind(&changes[0]));
+        changes.iter().for_each(|change| codec.append(&mut packet, change));
         packet
     }
 
@@ -286,7 +289,7 @@ pub(super) mod tests {
             let kind = SyncCodec::kind(&change(endpoint));
             let mut packet = SyncCodec(SENDER).begin(kind);
             while !SyncCodec::is_full(&packet, kind) {
-                SyncCodec::append(&mut packet, &change(endpoint));
+                SyncCodec(SENDER).append(&mut packet, &change(endpoint));
             }
             assert_eq!(packet.len(), len);
             assert_eq!(parse(&packet).unwrap().changes(NOW).count(), most);
