@@ -2,6 +2,11 @@
 //!
 //! A worker adds a change to the [`Outbox`], which is all that an announce waits for; a thread of the transport takes
 //! packets that are full or due, and sends them.
+//!
+//! Of several trackers on the same transports one forwards what comes in by another transport. The others hold it: once
+//! the thread says that this tracker forwards ([`Outbox::set_forwarding`]), what is held is sent after all.
+
+mod held;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -9,7 +14,14 @@ use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::tracker::Change;
+use crate::tracker::{Change, Origin};
+
+use held::Held;
+
+pub use held::{MAX_HELD, MAX_HELD_TIME};
+
+/// How long a forwarded change waits for others, if a packet is not full: it has waited once, where it came from.
+pub const MAX_FORWARD_DELAY: Duration = Duration::from_millis(500);
 
 /// How a transport writes packets.
 pub trait Codec: Send + 'static {
@@ -42,6 +54,8 @@ pub struct OutgoingPacket {
     pub bytes: Vec<u8>,
     /// How many changes it holds.
     pub records: usize,
+    /// When it became full, or was taken although it was not: then its last change was added, or a moment before.
+    pub since: Instant,
 }
 
 /// Takes changes from workers, and gives packets of them to the thread that sends.
@@ -59,13 +73,32 @@ impl<C: Codec> Outbox<C> {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }
 
-    /// Adds a change. Returns false if there is no room for it. Holds a lock for as long as it takes to write a record.
+    /// Adds a change; one that is forwarded is due within [`MAX_FORWARD_DELAY`], or when what is held has left. Returns
+    /// false if there is no room for it. Holds a lock for as long as it takes to write a record.
     pub fn add(&self, change: &Change, now: Instant) -> bool {
         let added = self.batcher().add(change, now);
         if added == AddResult::Completed {
             self.filled.notify_one();
         }
         added != AddResult::Refused
+    }
+
+    /// Keeps a change that another tracker forwards at present, for [`MAX_HELD_TIME`]. Returns true: if that tracker falls
+    /// silent, it is sent as far as [`MAX_HELD`] younger ones leave it a place.
+    ///
+    /// If this tracker forwards since a moment ago, adds it as [`Self::add`] does.
+    pub fn hold(&self, change: &Change, now: Instant) -> bool {
+        let added = self.batcher().hold(change, now);
+        if added == AddResult::Completed {
+            self.filled.notify_one();
+        }
+        added != AddResult::Refused
+    }
+
+    /// Says whether this tracker forwards. If so, what is held leaves, in its order and as fast as there is room; if not,
+    /// what has been held for too long is forgotten. To be called before each packet is taken: false until then.
+    pub fn set_forwarding(&self, forwards: bool, now: Instant) {
+        self.batcher().set_forwarding(forwards, now);
     }
 
     /// Waits until a packet is full, but no longer than `max_wait`. Returns a packet that is full or due by then, if
@@ -100,6 +133,10 @@ struct Batcher<C: Codec> {
     drafts: Vec<Draft<C::Kind>>,
     /// Full packets, the oldest first; at most [`Codec::MAX_WAITING`].
     waiting: VecDeque<OutgoingPacket>,
+    /// What came in by another transport, and has not been added.
+    held: Held,
+    /// Whether what is held is to be added.
+    forwards: bool,
     /// Changes that were refused since `lost` was last raised: less than a packet of them.
     refused: usize,
     /// Packets that refused changes would have filled.
@@ -114,6 +151,8 @@ struct Draft<K> {
     records: usize,
     /// When it is taken even if it is not full.
     due: Instant,
+    /// When it became full. Means nothing before.
+    full_since: Instant,
 }
 
 /// What has become of a change that was to be added.
@@ -129,12 +168,30 @@ enum AddResult {
 
 impl<C: Codec> Batcher<C> {
     fn new(codec: C, delay: Duration, now: Instant) -> Self {
-        let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now };
+        let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
         let drafts = C::KINDS.iter().map(draft).collect();
-        Self { codec, delay, drafts, waiting: VecDeque::new(), refused: 0, lost: 0 }
+        let (waiting, held) = (VecDeque::new(), Held::default());
+        Self { codec, delay, drafts, waiting, held, forwards: false, refused: 0, lost: 0 }
     }
 
     fn add(&mut self, change: &Change, now: Instant) -> AddResult {
+        if change.origin == Origin::Client {
+            return self.batch(change, now);
+        }
+        if !self.forwards || self.held.is_empty() {
+            return self.forward(change, now);
+        }
+        // Those that came earlier go first.
+        if self.held.is_full() {
+            return self.refuse(C::kind(change));
+        }
+        self.held.keep(change, now);
+        AddResult::Batched
+    }
+
+    /// Adds a change to the packet of its kind.
+    #[inline]
+    fn batch(&mut self, change: &Change, now: Instant) -> AddResult {
         let kind = C::kind(change);
         let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == kind) else {
             debug_assert!(false, "{kind:?} is none of the kinds");
@@ -142,38 +199,88 @@ impl<C: Codec> Batcher<C> {
         };
         if C::is_full(&draft.bytes, kind) {
             // The packet stays here until there is room for it among those that wait.
-            self.refused += 1;
-            if self.refused >= draft.records {
-                self.refused = 0;
-                self.lost += 1;
-            }
-            return AddResult::Refused;
+            return self.refuse(kind);
         }
         self.codec.append(&mut draft.bytes, change);
         draft.records += 1;
         if !C::is_full(&draft.bytes, kind) {
             return AddResult::Batched;
         }
+        draft.full_since = now;
         self.queue_full(now);
         AddResult::Completed
+    }
+
+    /// Counts a change for which there is no room.
+    #[cold]
+    fn refuse(&mut self, kind: C::Kind) -> AddResult {
+        let fit = self.drafts.iter().find(|draft| draft.kind == kind).map_or(0, |draft| draft.records);
+        self.refused += 1;
+        if self.refused >= fit {
+            self.refused = 0;
+            self.lost += 1;
+        }
+        AddResult::Refused
+    }
+
+    /// Adds a change that came in by another transport.
+    fn forward(&mut self, change: &Change, now: Instant) -> AddResult {
+        if let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == C::kind(change)) {
+            draft.due = draft.due.min(now + MAX_FORWARD_DELAY);
+        }
+        self.batch(change, now)
+    }
+
+    fn hold(&mut self, change: &Change, now: Instant) -> AddResult {
+        if self.forwards {
+            return self.add(change, now);
+        }
+        self.held.keep(change, now);
+        AddResult::Batched
+    }
+
+    fn set_forwarding(&mut self, forwards: bool, now: Instant) {
+        self.forwards = forwards;
+        if forwards {
+            self.release(now);
+        } else {
+            self.held.expire(now);
+        }
+    }
+
+    /// Adds what is held, as far as there is room.
+    fn release(&mut self, now: Instant) {
+        while let Some(change) = self.held.first().filter(|change| self.has_room(change)) {
+            self.held.forget_first();
+            self.forward(&change, now);
+        }
+    }
+
+    fn has_room(&self, change: &Change) -> bool {
+        let kind = C::kind(change);
+        self.drafts.iter().any(|draft| draft.kind == kind && !C::is_full(&draft.bytes, kind))
     }
 
     /// Moves full packets to those that wait, as far as there is room.
     fn queue_full(&mut self, now: Instant) {
         for draft in &mut self.drafts {
             if self.waiting.len() < C::MAX_WAITING && C::is_full(&draft.bytes, draft.kind) {
-                self.waiting.push_back(draft.finish(&self.codec, now + self.delay));
+                let since = draft.full_since;
+                self.waiting.push_back(draft.finish(&self.codec, since, now + self.delay));
             }
         }
     }
 
     /// Returns the next packet that is full or due.
     fn take(&mut self, now: Instant) -> Option<OutgoingPacket> {
+        if self.forwards {
+            self.release(now);
+        }
         let full = self.waiting.pop_front();
         self.queue_full(now);
         full.or_else(|| {
             let is_due = |draft: &&mut Draft<C::Kind>| now >= draft.due && draft.records > 0;
-            self.drafts.iter_mut().find(is_due).map(|draft| draft.finish(&self.codec, now + self.delay))
+            self.drafts.iter_mut().find(is_due).map(|draft| draft.finish(&self.codec, now, now + self.delay))
         })
     }
 
@@ -193,11 +300,11 @@ impl<C: Codec> Batcher<C> {
 }
 
 impl<K: Copy> Draft<K> {
-    /// Returns the packet, and begins the next one of its kind, to be taken by `due`.
-    fn finish<C: Codec<Kind = K>>(&mut self, codec: &C, due: Instant) -> OutgoingPacket {
+    /// Returns the packet, finished since then, and begins the next one of its kind, to be taken by `due`.
+    fn finish<C: Codec<Kind = K>>(&mut self, codec: &C, since: Instant, due: Instant) -> OutgoingPacket {
         self.due = due;
         let bytes = mem::replace(&mut self.bytes, codec.begin(self.kind));
-        OutgoingPacket { bytes, records: mem::take(&mut self.records) }
+        OutgoingPacket { bytes, records: mem::take(&mut self.records), since }
     }
 }
 

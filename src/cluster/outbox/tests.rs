@@ -45,10 +45,27 @@ fn change(port: u16) -> Change {
     }
 }
 
-fn packet(ports: &[u16]) -> OutgoingPacket {
+/// What a packet says, and how many changes it holds.
+type Said = (Vec<u8>, usize);
+
+fn packet(ports: &[u16]) -> Said {
     let mut bytes = Ports.begin((ports[0] % 2) as u8);
     ports.iter().for_each(|port| Ports.append(&mut bytes, &change(*port)));
-    OutgoingPacket { bytes, records: ports.len() }
+    (bytes, ports.len())
+}
+
+fn said(packet: Option<OutgoingPacket>) -> Option<Said> {
+    packet.map(|packet| (packet.bytes, packet.records))
+}
+
+/// A change that came in by another transport.
+fn forwarded(port: u16) -> Change {
+    Change { origin: Origin::Transport("other"), ..change(port) }
+}
+
+/// All that is taken, one packet after the other.
+fn drain(batcher: &mut Batcher<Ports>, now: Instant) -> Vec<Said> {
+    std::iter::from_fn(|| said(batcher.take_any(now))).collect()
 }
 
 #[test]
@@ -58,12 +75,12 @@ fn a_packet_goes_out_so_long_after_the_one_before() {
     assert_eq!(batcher.take(start + 100 * SECOND), None, "there is nothing to tell");
 
     assert_eq!(batcher.add(&change(2), start), AddResult::Batched);
-    assert_eq!(batcher.take(start), Some(packet(&[2])));
+    assert_eq!(said(batcher.take(start)), Some(packet(&[2])));
 
     batcher.add(&change(4), start + SECOND);
     batcher.add(&change(6), start + 14 * SECOND);
     assert_eq!(batcher.take(start + DELAY - Duration::from_millis(1)), None);
-    assert_eq!(batcher.take(start + DELAY), Some(packet(&[4, 6])));
+    assert_eq!(said(batcher.take(start + DELAY)), Some(packet(&[4, 6])));
     assert_eq!(batcher.take(start + 2 * DELAY), None);
 }
 
@@ -84,10 +101,10 @@ fn a_full_packet_goes_out_at_once() {
     ];
     assert_eq!(added, expected);
     assert!(batcher.is_waiting());
-    assert_eq!(batcher.take(now), Some(packet(&[2, 4, 6, 8, 10])));
+    assert_eq!(said(batcher.take(now)), Some(packet(&[2, 4, 6, 8, 10])));
     assert!(!batcher.is_waiting());
     assert_eq!(batcher.take(now), None, "the last waits");
-    assert_eq!(batcher.take(now + DELAY), Some(packet(&[12])));
+    assert_eq!(said(batcher.take(now + DELAY)), Some(packet(&[12])));
 }
 
 #[test]
@@ -95,10 +112,10 @@ fn kinds_have_packets_and_delays_of_their_own() {
     let start = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, start);
     batcher.add(&change(2), start);
-    assert_eq!(batcher.take(start), Some(packet(&[2])));
+    assert_eq!(said(batcher.take(start)), Some(packet(&[2])));
     batcher.add(&change(4), start);
     batcher.add(&change(1), start);
-    assert_eq!(batcher.take(start), Some(packet(&[1])));
+    assert_eq!(said(batcher.take(start)), Some(packet(&[1])));
     assert_eq!(batcher.take(start), None);
 }
 
@@ -115,7 +132,7 @@ fn what_there_is_no_room_for_is_not_taken_and_is_counted_by_the_packet() {
     assert_eq!((batcher.take_lost(), batcher.take_lost()), (3, 0));
     assert_eq!(batcher.add(&change(1), now), AddResult::Batched, "the other kind still has room for one packet");
 
-    assert_eq!(batcher.take(now), Some(packet(&[0, 2, 4, 6, 8])), "the first to come are told");
+    assert_eq!(said(batcher.take(now)), Some(packet(&[0, 2, 4, 6, 8])), "the first to come are told");
     assert_eq!(batcher.add(&change(2), now), AddResult::Batched);
     let rest: usize = std::iter::from_fn(|| batcher.take_any(now)).map(|packet| packet.records).sum();
     assert_eq!(rest, room - FULL + 2);
@@ -126,13 +143,113 @@ fn at_the_end_all_of_it_goes_out_in_order() {
     let now = Instant::now();
     let outbox = Outbox::new(Ports, DELAY, now);
     assert!(outbox.add(&change(100), now));
-    assert_eq!(outbox.next(Duration::ZERO), Some(packet(&[100])));
+    assert_eq!(said(outbox.next(Duration::ZERO)), Some(packet(&[100])));
     for port in [2, 4, 6, 8, 10, 12, 14, 1] {
         assert!(outbox.add(&change(port), now));
     }
-    let taken: Vec<_> = std::iter::from_fn(|| outbox.take_any()).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| said(outbox.take_any())).collect();
     assert_eq!(taken, [packet(&[2, 4, 6, 8, 10]), packet(&[12, 14]), packet(&[1])]);
     assert_eq!((outbox.next(Duration::ZERO), outbox.take_lost()), (None, 0));
+}
+
+#[test]
+fn what_is_forwarded_takes_the_next_packet_along_within_a_second() {
+    let start = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, start);
+    batcher.add(&change(2), start);
+    batcher.take(start);
+    batcher.add(&change(4), start + SECOND);
+    batcher.add(&forwarded(6), start + 2 * SECOND);
+    assert_eq!(batcher.take(start + 2 * SECOND), None, "others may come");
+    let due = start + 2 * SECOND + MAX_FORWARD_DELAY;
+    assert_eq!(said(batcher.take(due)), Some(packet(&[4, 6])));
+    batcher.add(&change(8), due);
+    assert_eq!(batcher.take(due + DELAY - SECOND), None, "what clients announce waits for as long as ever");
+    // One that is due earlier does not wait for it.
+    batcher.add(&forwarded(10), due + DELAY);
+    assert_eq!(said(batcher.take(due + DELAY)), Some(packet(&[8, 10])));
+    // One that fills a packet leaves the next as it is.
+    [2, 4, 6, 8, 10].into_iter().for_each(|port| _ = batcher.add(&forwarded(port), due + DELAY));
+    batcher.add(&change(12), due + DELAY);
+    assert_eq!(said(batcher.take(due + DELAY)), Some(packet(&[2, 4, 6, 8, 10])));
+    assert_eq!(batcher.take(due + DELAY + 2 * SECOND), None);
+}
+
+#[test]
+fn a_packet_says_since_when_it_is_finished() {
+    let start = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, start);
+    // One more than can wait.
+    (0..Ports::MAX_WAITING * FULL).for_each(|_| _ = batcher.add(&change(2), start));
+    (0..FULL).for_each(|_| _ = batcher.add(&change(2), start + SECOND));
+    batcher.add(&change(1), start);
+    let since: Vec<_> = std::iter::from_fn(|| batcher.take(start + DELAY)).map(|packet| packet.since).collect();
+    assert_eq!(since.len(), Ports::MAX_WAITING + 2);
+    assert_eq!(since[0], start);
+    assert_eq!(since[Ports::MAX_WAITING..], [start + SECOND, start + DELAY]);
+}
+
+#[test]
+fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
+    let now = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    for port in [2, 4, 6] {
+        assert_eq!(batcher.hold(&forwarded(port), now), AddResult::Batched);
+    }
+    assert_eq!(drain(&mut batcher, now), []);
+    batcher.set_forwarding(false, now);
+    assert_eq!(drain(&mut batcher, now), []);
+    batcher.set_forwarding(true, now);
+    // Whoever was about to hold one finds that it is for this tracker to forward it.
+    batcher.hold(&forwarded(8), now);
+    assert_eq!(drain(&mut batcher, now), [packet(&[2, 4, 6, 8])]);
+    batcher.set_forwarding(false, now);
+    batcher.hold(&forwarded(10), now);
+    batcher.add(&change(12), now);
+    assert_eq!(drain(&mut batcher, now), [packet(&[12])], "what clients announce is not held");
+    batcher.set_forwarding(true, now);
+    assert_eq!(drain(&mut batcher, now), [packet(&[10])], "nothing is sent twice");
+}
+
+#[test]
+fn what_is_held_for_too_long_is_forgotten() {
+    let start = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, start);
+    batcher.hold(&forwarded(2), start);
+    batcher.hold(&forwarded(4), start + SECOND);
+    batcher.set_forwarding(false, start + MAX_HELD_TIME + SECOND);
+    batcher.set_forwarding(true, start + MAX_HELD_TIME + SECOND);
+    assert_eq!(drain(&mut batcher, start), [packet(&[4])]);
+    batcher.set_forwarding(false, start);
+    batcher.hold(&forwarded(6), start);
+    batcher.hold(&forwarded(8), start + MAX_HELD_TIME + SECOND);
+    batcher.set_forwarding(true, start + MAX_HELD_TIME + SECOND);
+    assert_eq!(drain(&mut batcher, start), [packet(&[8])], "each that comes looks at those before it");
+}
+
+#[test]
+fn more_is_held_than_can_wait_and_leaves_as_fast_as_there_is_room() {
+    let now = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    let ports = || (0..=u16::MAX).map(|n| n & !1);
+    batcher.hold(&forwarded(1), now);
+    ports().for_each(|port| assert_eq!(batcher.hold(&forwarded(port), now), AddResult::Batched));
+    batcher.set_forwarding(true, now);
+    assert_eq!(batcher.waiting.len(), Ports::MAX_WAITING, "the oldest one gave way");
+    // What comes now goes behind what is held.
+    let room = FULL * (Ports::MAX_WAITING + 1);
+    for n in 0..room + FULL {
+        let expected = if n < room { AddResult::Batched } else { AddResult::Refused };
+        assert_eq!(batcher.add(&forwarded(2), now), expected);
+    }
+    assert_eq!(batcher.take_lost(), 1);
+    let mut sent = [Vec::new(), Vec::new()];
+    while let Some(packet) = batcher.take_any(now) {
+        assert!(batcher.waiting.len() <= Ports::MAX_WAITING);
+        read(&packet, &mut sent);
+    }
+    let expected: Vec<_> = ports().chain(std::iter::repeat_n(2, room)).collect();
+    assert!(sent == [expected, vec![]], "they are too many to be printed");
 }
 
 proptest! {
