@@ -1,6 +1,7 @@
 //! What every transport of a cluster needs, whatever it writes on the wire.
 //!
 //! - [`outbox`]: gathers changes into packets, which a thread of the transport sends.
+//! - [`record`]: how a change is written.
 //! - [`trust`]: decides whose packets are believed.
 //! - [`inbox`]: takes over the changes of packets that are believed.
 //! - [`counts`]: the counters of a transport.
@@ -11,4 +12,5 @@
 pub mod counts;
 pub mod inbox;
 pub mod outbox;
+pub mod record;
 pub mod trust;

@@ -108,6 +108,11 @@ impl<C: Codec> Outbox<C> {
         waited.unwrap_or_else(PoisonError::into_inner).0.take(Instant::now())
     }
 
+    /// Returns a packet that is full or due `now`, if there is one: for threads that wait for other things as well.
+    pub fn take_due(&self, now: Instant) -> Option<OutgoingPacket> {
+        self.batcher().take(now)
+    }
+
     /// Returns a packet whether it is full or due or neither; `None` when nothing is left.
     pub fn take_any(&self) -> Option<OutgoingPacket> {
         self.batcher().take_any(Instant::now())

@@ -11,6 +11,7 @@
 //! The way out: a worker puts a change into the exchange's queue; the thread `nats` publishes what is full or due. The
 //! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
 
+mod batch;
 mod causes;
 mod connection;
 mod exchange;
@@ -35,8 +36,7 @@ use secrets::Identity;
 use servers::Servers;
 use tls::Trust;
 
-/// What this transport is called where transports are told apart.
-const NAME: &str = "nats";
+use batch::NAME;
 
 /// This tracker as a member of the cluster that it has joined; none if it is in none, as no server is configured.
 pub struct Node(Option<Membership>);

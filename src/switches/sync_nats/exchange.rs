@@ -1,32 +1,59 @@
 //! What a tracker says to the others of its cluster over NATS, and what it hears from them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 
 use crate::cluster::counts::TransportCounters;
+use crate::cluster::outbox::Outbox;
 use crate::stats::WorkerCounters;
 use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Flavour, Tracker};
 
+use super::batch::{BatchCodec, Sender};
+
+/// A batch that is not full goes out when the one before it is so old.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// How long the last batches may take to reach the server.
+const LAST_WAIT: Duration = Duration::from_millis(1500);
+
 /// What the thread and the workers share.
 pub(super) struct Shared {
+    /// The name of the cluster: the subject that all of its subjects begin with.
+    pub(super) cluster: String,
+    /// The number of this tracker, drawn at the start.
+    pub(super) sender: Sender,
+    pub(super) outbox: Outbox<BatchCodec>,
     pub(super) counters: TransportCounters,
     /// Whether there is a connection at present, as far as the thread knows.
     connected: AtomicBool,
+    /// Whether a change has found no room since the thread last looked.
+    refused: AtomicBool,
 }
 
 impl Shared {
     /// Makes what a tracker with this number in this cluster begins with.
-    pub(super) fn new(_cluster: String, _sender: u64, _now: Instant) -> Self {
-        Self { counters: TransportCounters::default(), connected: AtomicBool::new(false) }
+    pub(super) fn new(cluster: String, sender: Sender, now: Instant) -> Self {
+        Self {
+            cluster,
+            sender,
+            outbox: Outbox::new(BatchCodec, DELAY, now),
+            counters: TransportCounters::default(),
+            connected: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+        }
     }
 
-    /// Adds a change to those that are to be sent. Returns false if there is no room for it.
-    #[expect(clippy::unused_self, reason = "nothing is sent yet")]
-    pub(super) fn publish(&self, _change: &Change, _now: Instant) -> bool {
-        true
+    /// Adds a change to those that are to be sent. Returns false if there is no room for it. Holds a lock for as long as
+    /// it takes to write a record.
+    pub(super) fn publish(&self, change: &Change, now: Instant) -> bool {
+        let added = self.outbox.add(change, now);
+        if !added {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        added
     }
 
     /// Returns whether there is a connection at present.
@@ -42,15 +69,22 @@ pub(super) struct Member<'a, F: Flavour> {
     pub(super) worker_counters: &'a WorkerCounters,
 }
 
-/// Tells the cluster what happens here, and takes over what it tells, until `stop` is told.
+/// Tells the cluster what happens here, and takes over what it tells, until `stop` is told; then sends what is left, and
+/// waits until the server has it, for [`LAST_WAIT`] at most.
+///
+/// Counts reconnects by the client's statistics, and sets what [`Shared::is_connected`] returns. Wants a client that
+/// connects again by itself, for ever.
+///
+/// # Errors
+///
+/// The client has come to its end.
 pub(super) async fn run<F: Flavour>(
     client: &Client,
     member: &Member<'_, F>,
     clock: impl Clock,
     stop: &StopToken,
 ) -> Result<(), async_nats::Error> {
-    let _ = (client, member.tracker, member.worker_counters, clock);
-    member.shared.connected.store(true, Ordering::Relaxed);
+    let _ = (client, member, clock);
     stop.stopped().await;
     Ok(())
 }
