@@ -11,12 +11,16 @@
 //! The way out: a worker puts a change into the exchange's queue; the thread `nats` publishes what is full or due. The
 //! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
 
+mod ask;
 mod batch;
 mod causes;
 mod connection;
 mod exchange;
+mod journal;
 mod pool;
+mod republish;
 mod secrets;
+mod senders;
 mod servers;
 mod tls;
 
@@ -30,13 +34,12 @@ use crate::config::{ConfigError, Settings};
 use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
 
+use batch::NAME;
 use connection::Connection;
 use exchange::{Member, Shared};
 use secrets::Identity;
 use servers::Servers;
 use tls::Trust;
-
-use batch::NAME;
 
 /// This tracker as a member of the cluster that it has joined; none if it is in none, as no server is configured.
 pub struct Node(Option<Membership>);
@@ -123,7 +126,7 @@ impl Plug for Node {
             let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
             runtime.block_on(async {
                 let ended = match connection.connect().await {
-                    Ok(client) => exchange::run(&client, &member, clock, &stop).await,
+                    Ok(client) => exchange::run(&client, member, clock, &stop).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = ended {

@@ -1,9 +1,26 @@
 //! What a tracker says to the others of its cluster over NATS, and what it hears from them.
+//!
+//! - [`machine`]: what is said when.
+//!
+//! Each batch has a number, so whoever has missed one sees it by the next, and asks the sender for it; a tracker that is
+//! silent says its last number every few seconds. Behind each batch a tracker sends an echo to itself: what comes before
+//! one that is back has surely gone out. Whatever has not is sent again by the next connection. All this comes out of the
+//! [journal](super::journal); what that has no room for is made up for by a [walk](super::republish) over all peers.
 
+mod machine;
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use async_nats::Client;
+use async_nats::connection::State;
+use async_nats::{Client, Message as NatsMessage, Statistics, Subject, Subscriber};
+use futures_util::StreamExt as _;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tracing::warn;
 
 use crate::cluster::counts::TransportCounters;
 use crate::cluster::outbox::Outbox;
@@ -13,8 +30,16 @@ use crate::tracker::{Change, Clock, Flavour, Tracker};
 
 use super::batch::{BatchCodec, Sender};
 
+use machine::{Machine, Message, Now, Topic};
+
 /// A batch that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(1);
+
+/// How long there is between two turns of the thread.
+const TURN: Duration = Duration::from_millis(50);
+
+/// How long the client may take to take a message.
+const MAX_SAY: Duration = Duration::from_secs(1);
 
 /// How long the last batches may take to reach the server.
 const LAST_WAIT: Duration = Duration::from_millis(1500);
@@ -56,6 +81,11 @@ impl Shared {
         added
     }
 
+    /// Returns whether a change has found no room since the last call.
+    fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
     /// Returns whether there is a connection at present.
     pub(super) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
@@ -80,11 +110,119 @@ pub(super) struct Member<'a, F: Flavour> {
 /// The client has come to its end.
 pub(super) async fn run<F: Flavour>(
     client: &Client,
-    member: &Member<'_, F>,
+    member: Member<'_, F>,
     clock: impl Clock,
     stop: &StopToken,
 ) -> Result<(), async_nats::Error> {
-    let _ = (client, member, clock);
-    stop.stopped().await;
+    let shared = member.shared;
+    let mut line = Line::open(client, shared).await?;
+    let now = || Now { instant: Instant::now(), minute: clock.now() };
+    let mut machine = Machine::new(member);
+    let mut out = Vec::new();
+    while !stop.is_stopped() {
+        match line.next(stop).await {
+            Event::Turn => machine.turn(line.connection(), now(), &mut out),
+            Event::Heard(topic, message) => {
+                machine.see_connection(line.connection(), now());
+                machine.hear(topic, &message.payload, now());
+            }
+            Event::Stopped => break,
+            Event::Closed => return Err("the connection is closed".into()),
+        }
+        shared.connected.store(line.connection().is_some(), Ordering::Relaxed);
+        if !line.say(&mut out).await {
+            machine.begin_again(now());
+        }
+    }
+    let deadline = Instant::now() + LAST_WAIT;
+    while machine.finish(line.connection(), now(), &mut out) && Instant::now() < deadline {
+        if !line.say(&mut out).await {
+            machine.begin_again(now());
+        }
+        if let Event::Heard(topic, message) = line.next(&StopToken::default()).await {
+            machine.hear(topic, &message.payload, now());
+        }
+    }
+    match machine.unproven() {
+        0 => {}
+        batches => warn!("the last {batches} batches of changes may not have reached the cluster over NATS"),
+    }
     Ok(())
+}
+
+/// The connection, with what is subscribed to.
+struct Line<'a> {
+    client: &'a Client,
+    statistics: Arc<Statistics>,
+    subscriptions: [(Topic, Subject, Subscriber); 3],
+    turns: Interval,
+}
+
+/// What the exchange waits for.
+enum Event {
+    Turn,
+    Heard(Topic, NatsMessage),
+    Stopped,
+    Closed,
+}
+
+impl<'a> Line<'a> {
+    /// Subscribes to what is said in the cluster.
+    async fn open(client: &'a Client, shared: &Shared) -> Result<Self, async_nats::Error> {
+        let Shared { cluster, sender, .. } = shared;
+        let subscribe = async |topic, subject: String| {
+            let subject = Subject::from(subject);
+            client.subscribe(subject.clone()).await.map(|subscriber| (topic, subject, subscriber))
+        };
+        let subscriptions = [
+            subscribe(Topic::Echo, format!("{cluster}.echo.{sender:016x}")).await?,
+            subscribe(Topic::Ask, format!("{cluster}.ask")).await?,
+            subscribe(Topic::Changes, format!("{cluster}.changes")).await?,
+        ];
+        let mut turns = interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { client, statistics: client.statistics(), subscriptions, turns })
+    }
+
+    /// Returns the number of the connection; `None` while there is none. Counted by the client before it sends anything by
+    /// that connection.
+    fn connection(&self) -> Option<u64> {
+        let is_connected = self.client.connection_state() == State::Connected;
+        is_connected.then(|| self.statistics.connects.load(Ordering::Relaxed))
+    }
+
+    /// Waits for what comes next.
+    async fn next(&mut self, stop: &StopToken) -> Event {
+        let Self { subscriptions, turns, .. } = self;
+        let mut stopped = pin!(stop.stopped());
+        poll_fn(|context| {
+            if stopped.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::Stopped);
+            }
+            if turns.poll_tick(context).is_ready() {
+                return Poll::Ready(Event::Turn);
+            }
+            for (topic, _, subscriber) in &mut *subscriptions {
+                match subscriber.poll_next_unpin(context) {
+                    Poll::Ready(Some(message)) => return Poll::Ready(Event::Heard(*topic, message)),
+                    Poll::Ready(None) => return Poll::Ready(Event::Closed),
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says what is to be said. Returns false if some of it could not be: then the rest is not said either.
+    async fn say(&self, out: &mut Vec<Message>) -> bool {
+        for Message { topic, payload } in out.drain(..) {
+            let Some((_, subject, _)) = self.subscriptions.iter().find(|(of, ..)| *of == topic) else { continue };
+            let said = timeout(MAX_SAY, self.client.publish(subject.clone(), payload.into())).await;
+            if !matches!(said, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
+    }
 }
