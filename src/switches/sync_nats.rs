@@ -70,6 +70,10 @@ impl Cluster for Node {
         transport != NAME && self.0.as_ref().is_some_and(|member| member.shared.is_connected())
     }
 
+    fn hold(&self, change: &Change) -> bool {
+        self.0.as_ref().is_none_or(|member| member.shared.outbox.hold(change, Instant::now()))
+    }
+
     fn transports(&self) -> Vec<TransportStatus> {
         let status = |member: &Membership| TransportStatus {
             name: NAME,
