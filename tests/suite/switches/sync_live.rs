@@ -195,7 +195,7 @@ fn a_full_packet_is_published_at_once() {
         client.announce(&Announce::leecher(info_hash(1), port));
     }
     let heard = member.receive_records(kind(family));
-    assert_eq!(heard.len(), most.into());
+    assert_eq!(heard.len(), usize::from(most));
     let record = |port| Record { info_hash: info_hash(1), endpoint: client.endpoint(port), flags: 0 }.bytes();
     assert_eq!(heard, (2..=most + 1).map(record).collect::<Vec<_>>());
 }

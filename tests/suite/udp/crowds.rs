@@ -37,13 +37,13 @@ fn an_address_has_sixteen_peers_of_a_torrent_unless_the_operator_says_otherwise(
             for port in 1..=100_u16 {
                 let reply = ask(port);
                 let peers = port.min(most);
-                assert_eq!(reply.leechers + reply.seeders, peers.into(), "{port}, {config}");
+                assert_eq!(reply.leechers + reply.seeders, u32::from(peers), "{port}, {config}");
                 assert_eq!(reply.peers.len(), usize::from(peers - 1), "whoever comes is handed all others");
             }
             // One is there, and one has fallen out and comes back for another.
             for port in [100, 1] {
                 ask(port);
-                assert_eq!(counted(&client, hash), most.into());
+                assert_eq!(counted(&client, hash), u32::from(most));
             }
         }
     }

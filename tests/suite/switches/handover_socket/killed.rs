@@ -80,11 +80,11 @@ fn a_new_process_that_is_killed_leaves_the_old_one_serving() {
         if !goes_on(&mut old) {
             ended(std::mem::replace(&mut old, large(post.start())));
         }
-        assert_eq!(peers_of_large(&old), PEERS.into(), "{moment}");
+        assert_eq!(peers_of_large(&old), u32::from(PEERS), "{moment}");
     }
     let new = post.start().run();
     ended(old);
-    assert_eq!(peers_of_large(&new), PEERS.into());
+    assert_eq!(peers_of_large(&new), u32::from(PEERS));
     new.stop();
 }
 
@@ -103,7 +103,7 @@ fn an_old_process_that_is_killed_leaves_the_new_one_serving() {
         signal::kill(old.pid(), Signal::SIGKILL).unwrap();
         assert!([None, Some(0)].contains(&old.end().code));
         let new = new.ready();
-        assert!(peers_of_large(&new) <= PEERS.into());
+        assert!(peers_of_large(&new) <= u32::from(PEERS));
         let swarms = Swarms::announced(&new);
         let next = post.start().run();
         ended(new);

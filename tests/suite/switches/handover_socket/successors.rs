@@ -195,15 +195,15 @@ fn one_that_reads_nothing_leaves_the_old_one_serving() {
         speaker.ask();
         speaker.say(READY, b"");
         // Meanwhile the stream fills what the system holds of it, and there is more.
-        assert_eq!(peers_of_large(&old), PEERS.into());
+        assert_eq!(peers_of_large(&old), u32::from(PEERS));
         (0..messages).for_each(|_| drop(speaker.expect(SWARMS)));
         drop(speaker);
         wait_for_failures(&old, at + 1);
-        assert_eq!(peers_of_large(&old), PEERS.into());
+        assert_eq!(peers_of_large(&old), u32::from(PEERS));
     }
     let new = post.start().run();
     ended(old);
-    assert_eq!(peers_of_large(&new), PEERS.into());
+    assert_eq!(peers_of_large(&new), u32::from(PEERS));
     new.stop();
 }
 
