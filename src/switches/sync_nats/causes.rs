@@ -43,7 +43,7 @@ impl Cause {
             Self::Silent
         } else if says("platform certs") {
             Self::SystemCertificates
-        } else if says("UnknownIssuer") {
+        } else if says("UnknownIssuer") || says("BadSignature") {
             Self::Untrusted
         } else if says("not valid for name") || says("NotValidForName") {
             Self::OtherName
@@ -118,6 +118,8 @@ mod tests {
             ("IO error: nats: 'User Authentication Expired'", Cause::Identity),
             ("failed signing nonce", Cause::Identity),
             ("IO error: invalid peer certificate: UnknownIssuer", Cause::Untrusted),
+            // It says that it is signed by one of that name, and is not.
+            ("IO error: invalid peer certificate: BadSignature", Cause::Untrusted),
             (
                 "IO error: invalid peer certificate: certificate not valid for name \"a\"; certificate is only valid for b",
                 Cause::OtherName,
