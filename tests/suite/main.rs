@@ -104,6 +104,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::restrict_stats::TESTS,
     switches::seccomp::TESTS,
     switches::sync_live::TESTS,
+    switches::sync_nats::TESTS,
     switches::v6::TESTS,
     switches::zstd::TESTS,
     udp::exchange::TESTS,

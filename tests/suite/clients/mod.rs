@@ -4,5 +4,6 @@ pub(crate) mod bencode;
 pub(crate) mod cluster;
 pub(crate) mod handover;
 pub(crate) mod http;
+pub(crate) mod nats;
 pub(crate) mod prometheus;
 pub(crate) mod udp;
