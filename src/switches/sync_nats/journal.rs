@@ -22,6 +22,8 @@ const REPEAT_AFTER: Duration = Duration::from_secs(2);
 /// The batches of this tracker. Their sequence numbers begin with 1.
 #[derive(Debug)]
 pub(super) struct Journal {
+    /// Bytes and batches that are kept at most.
+    room: (usize, usize),
     /// With consecutive sequence numbers.
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -68,7 +70,13 @@ impl Lost {
 impl Journal {
     /// Makes an empty journal.
     pub(super) fn new() -> Self {
+        Self::with_room(MAX_BYTES, MAX_BATCHES)
+    }
+
+    /// Makes an empty journal that keeps so many bytes and batches at most.
+    pub(super) fn with_room(bytes: usize, batches: usize) -> Self {
         Self {
+            room: (bytes, batches),
             entries: VecDeque::new(),
             bytes: 0,
             next: 1,
@@ -123,7 +131,7 @@ impl Journal {
         let (mut count, mut lost) = (0, None);
         while let Some(entry) = self.entries.front() {
             let is_old = now.since(entry.sealed.at) > MAX_WAIT;
-            if !is_old && self.bytes <= MAX_BYTES && self.entries.len() <= MAX_BATCHES {
+            if !is_old && self.bytes <= self.room.0 && self.entries.len() <= self.room.1 {
                 break;
             }
             let (sequence, since) = (entry.sequence, entry.sealed.oldest);

@@ -415,3 +415,6 @@ fn say_batch<F: Flavour>(
     let counter = if anew { TransportCounter::Republished } else { TransportCounter::RecordsSent };
     member.shared.counters.add(counter, sealed.count());
 }
+
+#[cfg(test)]
+mod tests;
