@@ -121,5 +121,13 @@ mod tests {
         expected.add_port(53);
         assert_eq!(needs.reach(&mut settings, true), expected);
         assert_eq!(Needs::default().reach(&mut settings, true), Reach::nothing(true));
+
+        let mut needs = Needs::default();
+        assert!(!needs.opens_files());
+        needs.reads_directory("/".into());
+        assert!(needs.opens_files() && !needs.writes_files());
+        let mut expected = Reach::nothing(true);
+        expected.add_listed("/".as_ref());
+        assert_eq!(needs.reach(&mut settings, true), expected);
     }
 }

@@ -166,3 +166,21 @@ fn what_is_written_can_be_made_anew_and_put_in_the_place_of_the_old() {
     });
     assert_eq!(refused, [has_landlock; 2]);
 }
+
+#[test]
+fn a_directory_of_the_system_is_listed_and_read_and_nothing_else() {
+    let directory = Directory::new("listed");
+    let (file, outside) = (directory.path("in/file"), directory.path("out/file"));
+    fs::write(&file, "text").unwrap();
+    fs::write(&outside, "").unwrap();
+    let mut reach = Reach::nothing(false);
+    reach.add_listed(&directory.0.join("in"));
+    reach.add_listed(&directory.0.join("nowhere"));
+    assert_eq!(reach.directories().collect::<Vec<_>>(), [directory.0.join("in")]);
+    let (refused, has_landlock) = confined(&reach, || {
+        assert_eq!(fs::read_dir(directory.0.join("in")).unwrap().count(), 1);
+        assert_eq!(fs::read(&file).unwrap(), b"text");
+        [is_refused(File::create(&file)), is_refused(File::open(&outside)), is_refused(fs::read_dir(&directory.0))]
+    });
+    assert_eq!(refused, [has_landlock; 3]);
+}

@@ -147,6 +147,19 @@ fn what_plugs_need_is_possible_beside_and_nothing_is_where_only_the_log_is_kept(
         fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
         assert!(is_refused(memfd_create("x", MFdFlags::from_bits_retain(libc::MFD_CLOEXEC | libc::MFD_EXEC))));
     });
+    // Connections, and a directory that is listed; both alone.
+    let mut needs = Needs::default();
+    needs.connects_tcp(address.port());
+    needs.reads_directory("/".into());
+    needs.system_calls(&[libc::SYS_getdents64]);
+    filtered(&needs, true, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let connection = runtime.block_on(tokio::net::TcpStream::connect(address)).unwrap();
+        connection.set_nodelay(true).unwrap();
+        assert!(fs::read_dir("/").unwrap().all(|entry| entry.unwrap().path().metadata().is_ok()));
+        assert!(is_refused(UnixStream::connect("/nowhere")));
+        assert!(is_refused(File::create(directory.join("new"))));
+    });
     // Without a file to be read, none is opened.
     assert!(filtered(&Needs::default(), true, || is_refused(File::open("/"))));
     assert!(filtered(&Needs::default(), false, || Command::new("/bin/true").status().unwrap().success()));
