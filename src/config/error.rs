@@ -137,6 +137,14 @@ pub enum Problem {
         /// The key that is missing.
         other: &'static str,
     },
+    /// A user or a token stands where whoever sees the configuration sees it.
+    #[error("names {server} with a user or a token: take that out, and see {instead}")]
+    SecretInSight {
+        /// The server, without it.
+        server: String,
+        /// Keys that name files for secrets.
+        instead: &'static str,
+    },
     /// Two keys that say different things of one matter.
     #[error("cannot stand beside {other}: set one of them")]
     Together {
@@ -212,6 +220,11 @@ impl ConfigError {
     /// Returns the error of `key` having a value where `other`, which gives it a meaning, has none.
     pub fn alone(key: &str, other: &'static str) -> Self {
         Self::of_key(key, Problem::Alone { other })
+    }
+
+    /// Returns the error of `key` naming a server with a user or a token, for which there are the keys `instead`.
+    pub fn secret_in_sight(key: &str, server: String, instead: &'static str) -> Self {
+        Self::of_key(key, Problem::SecretInSight { server, instead })
     }
 
     /// Returns the error of `key` having a value beside `other`, which says something else.

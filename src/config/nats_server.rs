@@ -18,6 +18,9 @@ pub struct NatsServer {
     pub host: NatsHost,
     /// 1 to 65535.
     pub port: u16,
+    /// A user or a token stands before the host. It is not kept: whoever sees the configuration would see it, so
+    /// [`NatsSettings`](super::NatsSettings) has files for secrets.
+    pub has_user: bool,
 }
 
 /// Where a server is.
@@ -31,8 +34,7 @@ pub enum NatsHost {
 
 impl NatsServer {
     /// Reads `HOST`, `HOST:PORT`, or either behind `nats://` or `tls://`. An IPv6 address stands in brackets, unless it
-    /// stands alone. Returns none where that is no server; one with a user or a password is none, as whoever sees the
-    /// configuration would see them.
+    /// stands alone. Returns none where that is no server.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (tls, rest) = match text.split_once("://") {
             None => (false, text),
@@ -40,8 +42,9 @@ impl NatsServer {
             Some(("tls", rest)) => (true, rest),
             Some(_) => return None,
         };
+        let (has_user, rest) = rest.rsplit_once('@').map_or((false, rest), |(_, rest)| (true, rest));
         if let Ok(ip) = rest.parse::<Ipv6Addr>() {
-            return Some(Self { tls, host: NatsHost::Ip(ip.into()), port: DEFAULT_PORT });
+            return Some(Self { tls, host: NatsHost::Ip(ip.into()), port: DEFAULT_PORT, has_user });
         }
         let (host, port) = match rest.strip_prefix('[') {
             Some(rest) => {
@@ -60,7 +63,7 @@ impl NatsServer {
             None if port.is_empty() => DEFAULT_PORT,
             _ => return None,
         };
-        Some(Self { tls, host, port })
+        Some(Self { tls, host, port, has_user })
     }
 }
 
@@ -138,8 +141,7 @@ mod tests {
             "nats://",
             "http://nats.example.org",
             "ws://nats.example.org",
-            "user:secret@nats.example.org",
-            "nats://user@nats.example.org:4222",
+            "user:secret@",
             "nats.example.org:",
             "nats.example.org:0",
             "nats.example.org:65536",
@@ -161,6 +163,17 @@ mod tests {
         ] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_user_before_the_host_is_seen_and_not_kept() {
+        for text in ["user:secret@nats.example.org", "nats://to@ken@nats.example.org:4222"] {
+            let server = NatsServer::parse(text).unwrap();
+            assert!(server.has_user);
+            assert_eq!(server.to_string(), "nats://nats.example.org:4222");
+            assert!(!format!("{server:?}").contains("secret"));
+        }
+        assert!(!NatsServer::parse("nats.example.org").unwrap().has_user);
     }
 
     proptest! {

@@ -33,6 +33,10 @@ pub(super) enum Identity {
 
 /// Refuses settings that say two things or half of one.
 pub(super) fn check(nats: &NatsSettings) -> Result<(), ConfigError> {
+    if let Some(server) = nats.servers.iter().find(|server| server.has_user) {
+        let instead = "sync.nats.user, password_file and token_file";
+        return Err(ConfigError::secret_in_sight(SERVERS, server.to_string(), instead));
+    }
     let set = [
         (CREDENTIALS, nats.credentials.is_some()),
         (USER, nats.user.is_some()),

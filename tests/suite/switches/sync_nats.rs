@@ -85,6 +85,8 @@ fn what_is_no_server_is_refused() {
     for server in ["http://nats.example.org", "nats.example.org:0", "", "nats://a/b", "256.1.1.1"] {
         refuses(&format!("sync.nats.servers = ['{server}']\n"), "sync.nats.servers (line 1) takes a server such as");
     }
+    let said = "sync.nats.servers names nats://nats.example.org:4222 with a user or a token: take that out, and see";
+    refuses("sync.nats.servers = ['nats://user:secret@nats.example.org']\n", said);
     refuses("sync.nats.servers = ['a']\nsync.nats.subject = 'a..b'\n", "sync.nats.subject (line 2) takes a subject");
 }
 
@@ -227,7 +229,8 @@ fn an_identity_that_is_right_is_taken_and_a_wrong_one_is_reported() {
     ] {
         let mut tracker = Start::loopback().config(&(server.config() + &identity)).run();
         let address = format!("127.0.0.1:{}", server.port());
-        let said = format!("WARN cannot connect to NATS at {address}: it refuses who the tracker says that it is: {see}");
+        let said =
+            format!("WARN cannot connect to NATS at {address}: it refuses who the tracker says that it is: {see}");
         tracker.wait_for_log(&said);
         still_answers(&tracker);
         let log = tracker.stop();
@@ -256,7 +259,10 @@ fn secrets_are_in_no_log() {
             tracker.wait_for_log(if password == "right" { "connected to NATS" } else { "it refuses who" });
             let log = tracker.stop();
             assert!(!log.contains(password), "{log}");
-            assert_eq!(log.contains("attempting connection") || log.contains("establishing connection"), level != "trace");
+            assert_eq!(
+                log.contains("attempting connection") || log.contains("establishing connection"),
+                level != "trace"
+            );
         }
     }
 }
@@ -271,7 +277,10 @@ fn secrets_that_others_can_read_are_refused_by_the_names_of_their_keys() {
         let user = if key == "sync.nats.password_file" { "sync.nats.user = 'tracker'\n" } else { "" };
         for mode in [0o644, 0o604, 0o602, 0o601] {
             let config = [&server.config(), user, &secret(&path, key, "right\n", mode)].concat();
-            let said = format!("{key}: cannot read {}: every user of this machine can use it (mode 0{mode:o})", path.display());
+            let said = format!(
+                "{key}: cannot read {}: every user of this machine can use it (mode 0{mode:o})",
+                path.display()
+            );
             Start::loopback().config(&config).finish().refuses(1, &[&said]);
         }
     }
@@ -326,7 +335,12 @@ fn a_server_is_believed_by_its_certificate() {
         connected(start(server, host, &certificates.config())).stop();
     }
     for (server, host, ca, said) in [
-        (&servers[0], "localhost", number.config(), "its certificate is not trusted: it is not signed by a certificate in"),
+        (
+            &servers[0],
+            "localhost",
+            number.config(),
+            "its certificate is not trusted: it is not signed by a certificate in",
+        ),
         (&servers[0], "tls://localhost", number.config(), "its certificate is not trusted"),
         (&servers[2], "localhost", other.config(), "its certificate is for another name"),
         (&servers[0], "127.0.0.1", local.config(), "its certificate is for another name"),
