@@ -197,7 +197,7 @@ impl Codec for BatchCodec {
     }
 
     fn is_full(draft: &[u8], kind: RecordKind) -> bool {
-        draft.len() - DRAFT_HEADER + kind.record_len() > MAX_BATCH - MAX_HEADER
+        draft.len() + kind.record_len() > DRAFT_HEADER + MAX_BATCH - MAX_HEADER
     }
 }
 
@@ -237,5 +237,169 @@ impl Sealed {
     /// Returns how many records it has.
     pub(super) fn count(&self) -> usize {
         self.records.len() / self.kind.record_len()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::tracker::InfoHash;
+    use proptest::prelude::*;
+
+    pub(in super::super) const NOW: Minute = Minute(29_000_191);
+    const NAME_OF_CLUSTER: &str = "trackers.test";
+
+    pub(in super::super) fn change(endpoint: &str) -> Change {
+        Change {
+            info_hash: InfoHash([7; 20]),
+            endpoint: endpoint.parse().unwrap(),
+            seeder: false,
+            completed: false,
+            stopped: false,
+            seen: NOW,
+            origin: Origin::Transport(NAME),
+        }
+    }
+
+    /// Gathers changes, which are all of one kind, and seals them.
+    pub(in super::super) fn sealed(changes: &[Change], now: Minute) -> Sealed {
+        let mut draft = BatchCodec.begin(BatchCodec::kind(&changes[0]));
+        changes.iter().for_each(|change| BatchCodec.append(&mut draft, change));
+        Sealed::new(draft, now).unwrap()
+    }
+
+    fn batch(records: &[u8], kind: RecordKind) -> Batch<'_> {
+        let (sender, sequence, made_up, live_sync_id) = (0x0102, 3, 1..3, [9, 8, 7, 6]);
+        Batch { sender, sequence, made_up, live_sync_id, waited: 5, kind, records }
+    }
+
+    #[test]
+    fn a_batch_is_right_to_the_byte() {
+        let told = [Change { seeder: true, completed: true, seen: Minute(NOW.0 - 2), ..change("192.0.2.1:6881") }];
+        let sealed = sealed(&told, NOW);
+        let expected: &[&[u8]] = &[
+            b"OTB\x01\x0dtrackers.test",
+            &[0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3],
+            &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3],
+            &[9, 8, 7, 6, 5, 4],
+            &[7; 20],
+            &[192, 0, 2, 1, 0x1a, 0xe1, 0xc0, 2],
+        ];
+        assert_eq!(batch(&sealed.records, sealed.kind).write(NAME_OF_CLUSTER), expected.concat());
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_and_why() {
+        let records = sealed(&[change("192.0.2.1:1")], NOW).records;
+        let whole = batch(&records, RecordKind::Ipv4).write(NAME_OF_CLUSTER);
+        let with = |at: usize, byte: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        let numbers = 4 + 1 + NAME_OF_CLUSTER.len();
+        for (bytes, expected) in [
+            (vec![], ParseError::TooShort),
+            (whole[..3].to_vec(), ParseError::TooShort),
+            (whole[..numbers + 37].to_vec(), ParseError::TooShort),
+            (vec![0; MAX_BATCH + 1], ParseError::TooLong),
+            (with(0, b'X'), ParseError::Foreign),
+            (with(2, b'A'), ParseError::Foreign),
+            (with(3, 2), ParseError::UnknownVersion(2)),
+            (with(4, 255), ParseError::TooShort),
+            (with(4, 12), ParseError::OtherCluster),
+            (with(5, b'T'), ParseError::OtherCluster),
+            (with(numbers + 37, 5), ParseError::UnknownKind(5)),
+            (with(numbers + 37, 6), ParseError::PartialRecord),
+            (whole[..whole.len() - 1].to_vec(), ParseError::PartialRecord),
+            // Records without a number, the number that is never used, and a range that ends before it begins.
+            (with(numbers + 15, 0), ParseError::Nonsense),
+            ([&whole[..numbers + 8], &[255; 8], &whole[numbers + 16..]].concat(), ParseError::Nonsense),
+            (with(numbers + 23, 4), ParseError::Nonsense),
+        ] {
+            assert_eq!(Batch::parse(&bytes, NAME_OF_CLUSTER), Err(expected), "{bytes:?}");
+        }
+        assert_eq!(Batch::parse(&whole, "another"), Err(ParseError::OtherCluster));
+    }
+
+    #[test]
+    fn a_full_batch_is_no_longer_than_batches_may_be() {
+        let name = "n".repeat(MAX_NAME);
+        for (endpoint, most) in [("192.0.2.1:1", 2281), ("[::1]:1", 1597)] {
+            let (change, kind) = (change(endpoint), BatchCodec::kind(&change(endpoint)));
+            let mut draft = BatchCodec.begin(kind);
+            while !BatchCodec::is_full(&draft, kind) {
+                BatchCodec.append(&mut draft, &change);
+            }
+            let sealed = Sealed::new(draft, NOW).unwrap();
+            assert_eq!(sealed.count(), most);
+            let bytes = batch(&sealed.records, kind).write(&name);
+            assert!(bytes.len() <= MAX_BATCH && bytes.len() + kind.record_len() > MAX_BATCH);
+            assert_eq!(Batch::parse(&bytes, &name).unwrap().count(), most);
+        }
+    }
+
+    #[test]
+    fn what_waited_becomes_older_by_that() {
+        let seen = [NOW, Minute(NOW.0 - 44), NOW + 1];
+        let told = seen.map(|seen| Change { seen, ..change("192.0.2.1:1") });
+        let sealed = sealed(&told, NOW + 3);
+        assert_eq!((sealed.at, sealed.oldest, sealed.kind), (NOW + 3, Minute(NOW.0 - 44), RecordKind::Ipv4));
+        let bytes = batch(&sealed.records, sealed.kind).write(NAME_OF_CLUSTER);
+        // It waited for five minutes, and is read by a tracker whose clock is an hour ahead.
+        let read = Batch::parse(&bytes, NAME_OF_CLUSTER).unwrap();
+        let read: Vec<_> = read.changes(NOW + 8 + 60).map(|change| change.unwrap().seen).collect();
+        assert_eq!(read, seen.map(|seen| seen + 60));
+    }
+
+    #[test]
+    fn who_was_seen_in_the_coming_minute_is_of_this_one() {
+        let sealed = sealed(&[Change { seen: NOW + 1, ..change("192.0.2.1:1") }], NOW);
+        assert_eq!(sealed.records.last(), Some(&0));
+    }
+
+    #[test]
+    fn a_draft_that_nobody_can_use_any_more_is_dropped() {
+        for (waited, is_used) in [(0, true), (MAX_WAIT, true), (MAX_WAIT + 1, false), (500, false)] {
+            let mut draft = BatchCodec.begin(RecordKind::Ipv4);
+            BatchCodec.append(&mut draft, &change("192.0.2.1:1"));
+            assert_eq!(Sealed::new(draft, NOW + waited).is_some(), is_used, "{waited}");
+        }
+        assert_eq!(Sealed::new(BatchCodec.begin(RecordKind::Ipv4), NOW), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read(
+            sender: u64, sequence in 1..u64::MAX, from: u64, walked in 0..1000_u64, live_sync_id: [u8; 4], waited: u8,
+            ages in prop::collection::vec(0..90_u32, 1..50), is_v4: bool, now in 1000..u32::MAX,
+        ) {
+            let endpoint = if is_v4 { "192.0.2.1:1" } else { "[::1]:1" };
+            let told: Vec<_> =
+                ages.iter().map(|age| Change { seen: Minute(now - age), ..change(endpoint) }).collect();
+            let sealed = sealed(&told, Minute(now));
+            let made_up = from..from.saturating_add(walked);
+            let Sealed { kind, ref records, .. } = sealed;
+            let batch = Batch { sender, sequence, made_up, live_sync_id, waited, kind, records };
+            let bytes = batch.write(NAME_OF_CLUSTER);
+            let read = Batch::parse(&bytes, NAME_OF_CLUSTER).unwrap();
+            prop_assert_eq!(&read, &batch);
+            let seen: Vec<_> = read.changes(Minute(now)).map(|change| change.unwrap().seen.0).collect();
+            prop_assert_eq!(seen, ages.iter().map(|age| now - age - u32::from(waited)).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Batch::parse(&bytes, NAME_OF_CLUSTER);
+            let mut behind = Vec::new();
+            write_prefix(&mut behind, MAGIC, NAME_OF_CLUSTER);
+            behind.extend(&bytes);
+            if let Ok(batch) = Batch::parse(&behind, NAME_OF_CLUSTER) {
+                prop_assert_eq!(batch.changes(NOW).count(), batch.count());
+                prop_assert_eq!(batch.write(NAME_OF_CLUSTER), behind);
+            }
+        }
     }
 }

@@ -216,3 +216,112 @@ impl Journal {
         self.entries.get(usize::try_from(sequence.checked_sub(self.first())?).ok()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::tests::{NOW, change, sealed};
+    use super::*;
+    use crate::tracker::Change;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A batch with a peer that was seen so many minutes ago.
+    fn batch(age: u32) -> Sealed {
+        sealed(&[Change { seen: Minute(NOW.0 - age), ..change("192.0.2.1:1") }], NOW)
+    }
+
+    fn journal(batches: u32, room: usize) -> Journal {
+        let mut journal = Journal::with_room(1000, room);
+        (0..batches).for_each(|age| journal.push(batch(age), false));
+        journal
+    }
+
+    fn sends(journal: &mut Journal, now: Instant) -> Vec<(u64, bool)> {
+        std::iter::from_fn(|| journal.send_next(now).map(|(entry, again)| (entry.sequence, again))).collect()
+    }
+
+    fn sends_again(journal: &mut Journal, now: Instant) -> Vec<u64> {
+        std::iter::from_fn(|| journal.send_asked(now).map(|entry| entry.sequence)).collect()
+    }
+
+    #[test]
+    fn what_did_not_surely_go_out_goes_out_again() {
+        let (mut journal, now) = (journal(3, 10), Instant::now());
+        assert_eq!(journal.in_flight(0), 0);
+        assert_eq!(sends(&mut journal, now), [(1, false), (2, false), (3, false)]);
+        assert_eq!((journal.in_flight(0), journal.in_flight(2), journal.is_proven()), (3, 1, false));
+        journal.prove(2);
+        journal.push(batch(0), false);
+        journal.begin_again();
+        assert_eq!((journal.in_flight(0), journal.sent()), (0, 3));
+        assert_eq!(sends(&mut journal, now), [(3, true), (4, false)]);
+        // Nothing proves what has not been sent.
+        journal.push(batch(0), false);
+        journal.prove(9);
+        assert_eq!((journal.proven(), journal.is_proven()), (4, false));
+        assert_eq!(sends(&mut journal, now), [(5, false)]);
+        journal.prove(5);
+        journal.prove(1);
+        assert!(journal.is_proven());
+    }
+
+    #[test]
+    fn what_was_missed_is_sent_again_once_for_all_who_ask_at_a_time() {
+        let (mut journal, now) = (journal(5, 10), Instant::now());
+        sends(&mut journal, now);
+        journal.push(batch(0), false);
+        assert_eq!((journal.ask(&(2..4), now), sends_again(&mut journal, now)), (None, vec![]), "it is on its way");
+        let later = now + REPEAT_AFTER;
+        for missed in [2..4, 2..4, 3..5, 3..3, 7..u64::MAX] {
+            assert_eq!(journal.ask(&missed, later), None);
+        }
+        assert_eq!(sends_again(&mut journal, later), [2, 3, 4]);
+        journal.ask(&(2..4), later + SECOND);
+        assert!(sends_again(&mut journal, later + SECOND).is_empty());
+        assert_eq!(journal.ask(&(0..u64::MAX), later + 10 * SECOND), Some(Lost { from: 0, since: Minute(0) }));
+        assert_eq!(sends_again(&mut journal, later + 10 * SECOND), [1, 2, 3, 4, 5], "the sixth has not been sent");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_made_up_for_from_when_its_peers_were_seen() {
+        let (mut journal, now) = (journal(3, 3), Instant::now());
+        sends(&mut journal, now);
+        journal.prove(2);
+        // Those that surely went out are no loss; whoever asks for them is told since when peers are wanted.
+        (10..12).for_each(|age| journal.push(batch(age), false));
+        assert_eq!(journal.forget(NOW), (0, None));
+        assert_eq!((journal.first(), journal.since(3)), (3, None));
+        assert_eq!(journal.ask(&(1..4), now), Some(Lost { from: 1, since: Minute(NOW.0 - 1) }));
+        assert_eq!(journal.since(2), Some(Minute(NOW.0 - 1)));
+        // Those that may not have gone out are.
+        (0..2).for_each(|age| journal.push(batch(age), false));
+        assert_eq!(journal.forget(NOW), (2, Some(Lost { from: 3, since: Minute(NOW.0 - 10) })));
+        assert_eq!(sends(&mut journal, now), [(5, false), (6, false), (7, false)]);
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_batches_are_and_so_is_what_is_known_of_those_that_are_gone() {
+        let mut journal = journal(10, 10_000);
+        assert_eq!(journal.forget(NOW), (0, None));
+        (0..90).for_each(|_| journal.push(batch(3), false));
+        let (count, lost) = journal.forget(NOW);
+        assert_eq!((count, lost), (65, Some(Lost { from: 1, since: Minute(NOW.0 - 9) })));
+        assert!(journal.bytes <= 1000);
+        let many = MAX_FORGOTTEN as u64 + 100;
+        for _ in 0..many {
+            journal.push(batch(7), false);
+            journal.forget(NOW);
+        }
+        assert_eq!(journal.forgotten.len(), MAX_FORGOTTEN);
+        assert_eq!(journal.since(1), Some(Minute(0)), "it is not known any more");
+        assert_eq!(journal.since(journal.first() - 1), Some(Minute(NOW.0 - 7)));
+    }
+
+    #[test]
+    fn what_nobody_can_use_any_more_is_forgotten() {
+        let mut journal = journal(2, 10);
+        assert_eq!(journal.forget(NOW + MAX_WAIT), (0, None));
+        assert_eq!(journal.forget(NOW + MAX_WAIT + 1), (2, Some(Lost { from: 1, since: Minute(NOW.0 - 1) })));
+        assert_eq!((journal.first(), journal.next(), sends(&mut journal, Instant::now())), (3, 3, vec![]));
+    }
+}

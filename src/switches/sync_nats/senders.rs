@@ -175,3 +175,161 @@ impl Known {
         true
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::record::RecordKind;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn batch(sender: Sender, sequence: u64, records: &[u8]) -> Batch<'_> {
+        let kind = RecordKind::Ipv4;
+        Batch { sender, sequence, made_up: 0..0, live_sync_id: [0; 4], waited: 0, kind, records }
+    }
+
+    const NEW: Verdict = Verdict::New { gap: false };
+    const KNOWN: Verdict = Verdict::Known { gap: false };
+
+    /// Notes batches of the sender 1, negative ones without records.
+    fn note(senders: &mut Senders, sequences: &[i64], now: Instant) -> Vec<Verdict> {
+        let note = |&sequence: &i64| {
+            let records: &[u8] = if sequence < 0 { &[] } else { &[0; 28] };
+            senders.note(&batch(1, sequence.unsigned_abs(), records), false, now)
+        };
+        sequences.iter().map(note).collect()
+    }
+
+    #[test]
+    fn a_batch_is_taken_once_and_a_gap_is_seen_by_what_comes_behind_it() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        assert_eq!(note(&mut senders, &[1, 2, 2, 1, -2], now), [NEW, NEW, KNOWN, KNOWN, KNOWN]);
+        assert_eq!(senders.due(now + SECOND), []);
+        let (new, known) = (Verdict::New { gap: true }, Verdict::Known { gap: true });
+        assert_eq!(note(&mut senders, &[5, -7], now), [new, known]);
+        assert_eq!(senders.due(now + MAX_JITTER), [(1, 3..8)]);
+        assert_eq!(note(&mut senders, &[4, 4, 7, 3, 6], now), [NEW, KNOWN, NEW, NEW, NEW]);
+        assert_eq!(senders.due(now + 10 * SECOND), []);
+    }
+
+    #[test]
+    fn who_begins_to_listen_has_missed_nothing_and_who_listened_has_missed_all_before_the_first() {
+        let now = Instant::now();
+        for (records, missed) in [(&[0_u8; 28][..], 1..9), (&[], 1..10)] {
+            let mut senders = Senders::new(1);
+            senders.note(&batch(1, 9, records), true, now);
+            senders.note(&batch(2, 9, records), false, now);
+            senders.note(&batch(3, 0, &[]), false, now);
+            senders.note(&batch(3, 1, records), false, now);
+            let expected = if records.is_empty() { vec![(2, missed), (3, 1..2)] } else { vec![(2, missed)] };
+            assert_eq!(senders.due(now + MAX_JITTER), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_again_and_again_but_less_and_less_often() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        let mut asked = Vec::new();
+        for second in 0..300 {
+            note(&mut senders, &[-1], now + second * SECOND);
+            if !senders.due(now + second * SECOND).is_empty() {
+                asked.push(second);
+            }
+        }
+        let pauses: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses, [4, 8, 16, 32, 60, 60, 60]);
+        // Who is silent would not answer.
+        assert_eq!(senders.due(now + 1000 * SECOND), []);
+        note(&mut senders, &[-1], now + 1000 * SECOND);
+        assert_eq!(senders.due(now + 1000 * SECOND), [(1, 1..2)]);
+    }
+
+    #[test]
+    fn who_hears_another_ask_for_the_same_waits_for_the_answer() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        note(&mut senders, &[1, 4, 6], now);
+        let ask = |missed| Ask { asker: 7, sender: 1, missed, minutes: 0 };
+        senders.heard_ask(&ask(3..6), now + MAX_JITTER);
+        assert_eq!(senders.due(now + MAX_JITTER), [(1, 2..6)], "he will not hear all that is missing here");
+        senders.heard_ask(&ask(1..9), now + 4 * SECOND);
+        assert_eq!(senders.due(now + 5 * SECOND), []);
+        assert_eq!(senders.due(now + 8 * SECOND), [(1, 2..6)]);
+    }
+
+    #[test]
+    fn a_walk_makes_up_for_what_it_says() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        note(&mut senders, &[1, 9], now);
+        for (made_up, left) in
+            [(0..0, Some(2..9)), (4..4, Some(2..9)), (1..5, Some(5..9)), (8..20, Some(5..8)), (0..8, None)]
+        {
+            senders.note(&Batch { made_up, ..batch(1, 9, &[]) }, false, now);
+            assert_eq!(senders.known[&1].span(), left);
+        }
+    }
+
+    #[test]
+    fn those_who_are_heard_keep_their_places() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        for sender in 0..MAX_SENDERS as u64 {
+            assert_eq!(senders.note(&batch(sender, 1, &[0; 28]), true, now), NEW);
+        }
+        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), true, now), Verdict::Refused);
+        assert_eq!(senders.note(&batch(7, 2, &[0; 28]), true, now + SILENT_AFTER), NEW);
+        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), true, now + SILENT_AFTER), NEW);
+        assert_eq!(senders.known.len(), 2);
+    }
+
+    #[test]
+    fn whoever_was_there_before_a_cut_and_not_after_it_is_lost() {
+        let (mut senders, now) = (Senders::new(1), Instant::now());
+        note(&mut senders, &[1], now);
+        let cut = now + 10 * SECOND;
+        assert!(senders.has_lost_any(cut, 20 * SECOND) && !senders.has_lost_any(cut, 5 * SECOND));
+        assert_eq!((senders.any(cut), senders.any(now + 100 * SECOND)), (Some(1), None));
+        note(&mut senders, &[-1], cut + SECOND);
+        assert!(!senders.has_lost_any(cut, 20 * SECOND));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn each_batch_is_taken_once_whatever_the_order(
+            sequences in prop::collection::vec((1..100_u64, any::<bool>()), 0..200),
+        ) {
+            let (mut senders, now) = (Senders::new(1), Instant::now());
+            let (mut taken, mut highest) = (BTreeSet::new(), 0);
+            for (sequence, is_empty) in sequences {
+                let records: &[u8] = if is_empty { &[] } else { &[0; 28] };
+                let verdict = senders.note(&batch(1, sequence, records), false, now);
+                let is_new = !is_empty && taken.insert(sequence);
+                prop_assert_eq!(matches!(verdict, Verdict::New { .. }), is_new);
+                highest = highest.max(sequence);
+                let known = &senders.known[&1];
+                let missing: BTreeSet<_> = known.missing.iter().cloned().flatten().collect();
+                let expected: BTreeSet<_> = (1..=highest).filter(|sequence| !taken.contains(sequence)).collect();
+                prop_assert_eq!(missing, expected);
+                prop_assert!(known.missing.len() <= MAX_GAPS);
+            }
+        }
+
+        #[test]
+        fn of_too_many_gaps_nothing_is_forgotten(steps in prop::collection::vec(1..1_000_000_u64, 0..300)) {
+            let (mut senders, now) = (Senders::new(1), Instant::now());
+            let (mut sequence, mut taken) = (0, BTreeSet::new());
+            for step in steps {
+                sequence += step;
+                senders.note(&batch(1, sequence, &[0; 28]), false, now);
+                taken.insert(sequence);
+                let known = &senders.known[&1];
+                prop_assert!(known.missing.len() <= MAX_GAPS);
+                let holds = |sequence: u64| known.missing.iter().any(|gap| gap.contains(&sequence));
+                for sequence in &taken {
+                    prop_assert!(*sequence == 1 || taken.contains(&(sequence - 1)) || holds(sequence - 1));
+                }
+            }
+        }
+    }
+}
