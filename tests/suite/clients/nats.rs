@@ -78,6 +78,12 @@ impl Server {
         format!("sync.nats.servers = ['{host}:{}']\n", self.port)
     }
 
+    /// Waits until its log has a line with this text.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let found = wait_until(|| self.log().contains(text).then_some(()));
+        assert!(found.is_some(), "no {text:?} in the log:\n{}", self.log());
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.directory.0.join("log")).unwrap()
     }

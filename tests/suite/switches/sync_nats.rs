@@ -29,6 +29,7 @@ tests![
     in_the_jail_and_without_one_connections_are_made_with_tls,
     what_the_environment_says_of_certificates_is_no_riddle,
     a_server_that_cannot_be_reached_is_reported,
+    servers_that_are_announced_are_used_where_they_are_within_reach,
 ];
 
 /// Every key, with a value that is right.
@@ -402,4 +403,22 @@ fn a_server_that_cannot_be_reached_is_reported() {
     still_answers(&tracker);
     let log = tracker.stop();
     assert_eq!(log.matches("nobody listens there").count(), 1, "{log}");
+}
+
+fn servers_that_are_announced_are_used_where_they_are_within_reach() {
+    only_with("sync-nats");
+    only_with_nats_server();
+    let route = format!("nats://127.0.0.1:{}", unused_port());
+    let cluster = ["--cluster_name", "servers", "--cluster"];
+    let one = Server::start(&[&cluster[..], &[&route]].concat());
+    let other = Server::start(&[&cluster[..], &["nats://127.0.0.1:-1", "--routes", &route]].concat());
+    one.wait_for_log("Route connection created");
+    let confined = Start::loopback().config(&one.config());
+    let free = Start::loopback().config(&one.config()).config("tracker.landlock false\n");
+    let (mut confined, mut free) = (connected(confined), connected(free));
+    let server = format!("127.0.0.1:{}", other.port());
+    drop(one);
+    free.wait_for_log(&format!("INFO connected to NATS at {server}, which another server announced"));
+    let aside = format!("announces 127.0.0.1, port {}, which is left aside: Landlock permits only", other.port());
+    confined.wait_for_log(&aside);
 }
