@@ -17,6 +17,8 @@ mod causes;
 mod connection;
 mod exchange;
 mod journal;
+mod machine;
+mod member;
 mod pool;
 mod republish;
 mod secrets;
@@ -36,7 +38,7 @@ use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
 
 use batch::NAME;
 use connection::Connection;
-use exchange::{Member, Shared};
+use member::{Member, Shared};
 use secrets::Identity;
 use servers::Servers;
 use tls::Trust;

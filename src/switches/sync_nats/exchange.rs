@@ -1,18 +1,14 @@
 //! What a tracker says to the others of its cluster over NATS, and what it hears from them.
 //!
-//! - [`machine`]: what is said when.
-//!
 //! Each batch has a number, so whoever has missed one sees it by the next, and asks the sender for it; a tracker that is
 //! silent says its last number every few seconds. Behind each batch a tracker sends an echo to itself: what comes before
 //! one that is back has surely gone out. Whatever has not is sent again by the next connection. All this comes out of the
 //! [journal](super::journal); what that has no room for is made up for by a [walk](super::republish) over all peers.
 
-mod machine;
-
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -22,18 +18,11 @@ use futures_util::StreamExt as _;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
-use crate::cluster::counts::TransportCounters;
-use crate::cluster::outbox::Outbox;
-use crate::stats::WorkerCounters;
 use crate::stop::StopToken;
-use crate::tracker::{Change, Clock, Flavour, Tracker};
+use crate::tracker::{Clock, Flavour};
 
-use super::batch::{BatchCodec, Sender};
-
-use machine::{Machine, Message, Now, Topic};
-
-/// A batch that is not full goes out when the one before it is so old.
-const DELAY: Duration = Duration::from_secs(1);
+use super::machine::{Machine, Message, Now, Topic};
+use super::member::{Member, Shared};
 
 /// How long there is between two turns of the thread.
 const TURN: Duration = Duration::from_millis(50);
@@ -43,61 +32,6 @@ const MAX_SAY: Duration = Duration::from_secs(1);
 
 /// How long the last batches may take to reach the server.
 const LAST_WAIT: Duration = Duration::from_millis(1500);
-
-/// What the thread and the workers share.
-pub(super) struct Shared {
-    /// The name of the cluster: the subject that all of its subjects begin with.
-    pub(super) cluster: String,
-    /// The number of this tracker, drawn at the start.
-    pub(super) sender: Sender,
-    pub(super) outbox: Outbox<BatchCodec>,
-    pub(super) counters: TransportCounters,
-    /// Whether there is a connection at present, as far as the thread knows.
-    connected: AtomicBool,
-    /// Whether a change has found no room since the thread last looked.
-    refused: AtomicBool,
-}
-
-impl Shared {
-    /// Makes what a tracker with this number in this cluster begins with.
-    pub(super) fn new(cluster: String, sender: Sender, now: Instant) -> Self {
-        Self {
-            cluster,
-            sender,
-            outbox: Outbox::new(BatchCodec, DELAY, now),
-            counters: TransportCounters::default(),
-            connected: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
-        }
-    }
-
-    /// Adds a change to those that are to be sent. Returns false if there is no room for it. Holds a lock for as long as
-    /// it takes to write a record.
-    pub(super) fn publish(&self, change: &Change, now: Instant) -> bool {
-        let added = self.outbox.add(change, now);
-        if !added {
-            self.refused.store(true, Ordering::Relaxed);
-        }
-        added
-    }
-
-    /// Returns whether a change has found no room since the last call.
-    fn take_refused(&self) -> bool {
-        self.refused.swap(false, Ordering::Relaxed)
-    }
-
-    /// Returns whether there is a connection at present.
-    pub(super) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
-    }
-}
-
-/// The tracker whose part of the exchange it is, and where that is counted.
-pub(super) struct Member<'a, F: Flavour> {
-    pub(super) shared: &'a Shared,
-    pub(super) tracker: &'a Tracker<F>,
-    pub(super) worker_counters: &'a WorkerCounters,
-}
 
 /// Tells the cluster what happens here, and takes over what it tells, until `stop` is told; then sends what is left, and
 /// waits until the server has it, for [`LAST_WAIT`] at most.
@@ -129,7 +63,7 @@ pub(super) async fn run<F: Flavour>(
             Event::Stopped => break,
             Event::Closed => return Err("the connection is closed".into()),
         }
-        shared.connected.store(line.connection().is_some(), Ordering::Relaxed);
+        shared.set_connected(line.connection().is_some());
         if !line.say(&mut out).await {
             machine.begin_again(now());
         }

@@ -12,12 +12,12 @@ use crate::cluster::record::RecordKind;
 use crate::log::Complaints;
 use crate::tracker::{Cluster as _, Flavour, Minute};
 
-use super::super::ask::{Ask, Echo};
-use super::super::batch::{Batch, ParseError, Sealed};
-use super::super::journal::{Entry, Journal, Lost};
-use super::super::republish::Walk;
-use super::super::senders::{Senders, Verdict};
-use super::Member;
+use super::ask::{Ask, Echo};
+use super::batch::{Batch, ParseError, Sealed};
+use super::journal::{Entry, Journal, Lost};
+use super::member::Member;
+use super::republish::Walk;
+use super::senders::{Senders, Verdict};
 
 /// Batches that are sent before the first of them has surely gone out: a megabyte. More wait here.
 pub(super) const WINDOW: u64 = 16;

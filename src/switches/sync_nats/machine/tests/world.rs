@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 
-use super::super::super::Shared;
 use super::*;
 use crate::stats::{Counters, WorkerCounters};
 use crate::switches::sync_nats::batch::NAME;
+use crate::switches::sync_nats::member::Shared;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::{TestFlavour, TestTracker};
 use crate::tracker::{

@@ -1,0 +1,74 @@
+//! A tracker as a member of the cluster: what the thread that exchanges batches and the workers share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::cluster::counts::TransportCounters;
+use crate::cluster::outbox::Outbox;
+use crate::stats::WorkerCounters;
+use crate::tracker::{Change, Flavour, Tracker};
+
+use super::batch::{BatchCodec, Sender};
+
+/// A batch that is not full goes out when the one before it is so old.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// What the thread and the workers share.
+pub(super) struct Shared {
+    /// The name of the cluster: the subject that all of its subjects begin with.
+    pub(super) cluster: String,
+    /// The number of this tracker, drawn at the start.
+    pub(super) sender: Sender,
+    pub(super) outbox: Outbox<BatchCodec>,
+    pub(super) counters: TransportCounters,
+    /// Whether there is a connection at present, as far as the thread knows.
+    connected: AtomicBool,
+    /// Whether a change has found no room since the thread last looked.
+    refused: AtomicBool,
+}
+
+impl Shared {
+    /// Makes what a tracker with this number in this cluster begins with.
+    pub(super) fn new(cluster: String, sender: Sender, now: Instant) -> Self {
+        Self {
+            cluster,
+            sender,
+            outbox: Outbox::new(BatchCodec, DELAY, now),
+            counters: TransportCounters::default(),
+            connected: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds a change to those that are to be sent. Returns false if there is no room for it. Holds a lock for as long as
+    /// it takes to write a record.
+    pub(super) fn publish(&self, change: &Change, now: Instant) -> bool {
+        let added = self.outbox.add(change, now);
+        if !added {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        added
+    }
+
+    /// Returns whether a change has found no room since the last call.
+    pub(super) fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says whether there is a connection.
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Returns whether there is a connection at present.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+}
+
+/// The tracker whose part of the exchange it is, and where that is counted.
+pub(super) struct Member<'a, F: Flavour> {
+    pub(super) shared: &'a Shared,
+    pub(super) tracker: &'a Tracker<F>,
+    pub(super) worker_counters: &'a WorkerCounters,
+}
