@@ -187,6 +187,8 @@ pub(crate) const FUZZ_TARGETS: &[crate::fuzz::Target] = &[
     ("access_list", access_list::fuzz::any_list),
     #[cfg(feature = "sync-live")]
     ("sync", sync_live::fuzz::any_packet),
+    #[cfg(feature = "sync-nats")]
+    ("nats_batch", sync_nats::fuzz::any_message),
     #[cfg(feature = "fullscrape")]
     ("state_file", fullscrape::fuzz::any_state),
     #[cfg(feature = "ip-from-proxy")]

@@ -16,6 +16,8 @@ mod batch;
 mod causes;
 mod connection;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod journal;
 mod machine;
 mod member;
