@@ -208,7 +208,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
             // NATS brings to a tracker what it says itself.
             return Ok(());
         }
-        let starts = self.since.is_none_or(|since| now.instant.saturating_duration_since(since) < STARTS);
+        // After a cut, who is heard for the first time may have begun while nothing was heard.
+        let starts =
+            self.cut.is_none() && self.since.is_none_or(|since| now.instant.saturating_duration_since(since) < STARTS);
         let verdict = self.senders.note(&batch, starts, now.instant);
         if let Verdict::New { gap: true } | Verdict::Known { gap: true } = verdict {
             shared.counters.count(TransportCounter::Gaps);
