@@ -7,7 +7,7 @@ use super::{Header, StreamError, Totals};
 use crate::tracker::clock::TORRENT_LIFETIME;
 use crate::tracker::store::{Cursor, Portion};
 use crate::tracker::testing::THAT_ONE;
-use crate::tracker::{AddressFamilies, Flavour, InfoHash, MergeCounts, Minute, Tracker};
+use crate::tracker::{AddressFamilies, Flavour, InfoHash, MergeCounts, Minute, Tracker, is_host};
 
 /// What is known of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -188,6 +188,8 @@ impl<'a> Model<'a> {
             Some(&mut left_out.family_not_served)
         } else if endpoint.port() == 0 {
             Some(&mut left_out.no_port)
+        } else if !is_host(endpoint.ip()) {
+            Some(&mut left_out.no_host)
         } else if age > self.peer_lifetime {
             Some(&mut left_out.expired)
         } else {

@@ -7,6 +7,7 @@ use super::clock::Minute;
 use super::departures::Departure;
 use super::families::TorrentPeers as _;
 use super::flavour::{Change, Cluster as _, Flavour};
+use super::hosts::is_host;
 use super::keyed_hash::HashKey;
 use super::select::Plan;
 use super::store::{GROUP, KeyedHash, LockedShard, Torrent};
@@ -21,6 +22,9 @@ pub enum AbsorbError {
     /// The peer has port 0, where nobody could connect to it.
     #[error("the peer has no port")]
     NoPort,
+    /// The peer has an address that no host has: see [`is_host`].
+    #[error("no host has the peer's address")]
+    NoHost,
     /// The peer was last seen longer ago than peers are kept.
     #[error("the peer has been silent for too long")]
     TooOld,
@@ -80,6 +84,9 @@ impl<F: Flavour> Tracker<F> {
         self.check(&announce_of(change))?;
         if change.endpoint.port() == 0 {
             return Err(AbsorbError::NoPort);
+        }
+        if !is_host(change.endpoint.ip()) {
+            return Err(AbsorbError::NoHost);
         }
         let is_too_old = now.since(change.seen) > self.intervals().peer_lifetime();
         if is_too_old { Err(AbsorbError::TooOld) } else { Ok(()) }
@@ -311,5 +318,22 @@ mod tests {
         let refused: Vec<_> = absorb(&tracker, &changes, START).into_iter().map(|(_, outcome)| outcome.err()).collect();
         let (full, no_port) = (Some(AnnounceError::Full.into()), Some(AbsorbError::NoPort));
         assert_eq!(refused, [no_port, None, full, full, None]);
+    }
+
+    #[test]
+    fn whom_no_host_can_be_is_refused_and_who_is_near_is_taken_as_from_a_client() {
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
+        let at = |ip: [u8; 4]| Change { endpoint: (ip, 6881).into(), ..change(1, 1, START) };
+        let nobody = [[0, 0, 0, 0], [224, 0, 23, 5], [239, 1, 2, 3], [255, 255, 255, 255]];
+        let near = [[127, 0, 0, 1], [10, 0, 0, 1], [192, 168, 0, 255]];
+        for stopped in [false, true] {
+            let changes: Vec<_> = nobody.iter().chain(&near).map(|ip| Change { stopped, ..at(*ip) }).collect();
+            let refused = absorb(&tracker, &changes, START).into_iter().filter_map(|(change, outcome)| {
+                assert_eq!(outcome.err().unwrap_or(AbsorbError::NoHost), AbsorbError::NoHost);
+                outcome.is_err().then_some(change)
+            });
+            assert_eq!(refused.collect::<Vec<_>>(), changes[..nobody.len()]);
+            assert_eq!(tracker.store().census().peers.peers(), if stopped { 0 } else { near.len() });
+        }
     }
 }

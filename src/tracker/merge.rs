@@ -8,6 +8,7 @@ use super::address_limit::{AddressLimit, Before};
 use super::clock::{Minute, TORRENT_LIFETIME};
 use super::families::{AddressFamilies, TorrentPeers};
 use super::flavour::{Admission as _, Flavour};
+use super::hosts::is_host;
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
 use super::store::{Full, Torrent};
@@ -87,6 +88,8 @@ pub struct LeftOut {
     pub family_not_served: u64,
     /// Without a port, so that nobody could connect.
     pub no_port: u64,
+    /// At an address that no host has: see [`is_host`](super::is_host).
+    pub no_host: u64,
     /// Not heard of for longer than peers, or torrents, are kept here.
     pub expired: u64,
     /// There was no room for one more torrent or peer.
@@ -96,8 +99,8 @@ pub struct LeftOut {
 impl LeftOut {
     /// Returns how much is left out, for whatever reason.
     pub fn total(&self) -> u64 {
-        let Self { not_admitted, family_not_served, no_port, expired, no_room } = *self;
-        not_admitted + family_not_served + no_port + expired + no_room
+        let Self { not_admitted, family_not_served, no_port, no_host, expired, no_room } = *self;
+        not_admitted + family_not_served + no_port + no_host + expired + no_room
     }
 }
 
@@ -247,6 +250,8 @@ fn refusal<'a, F: Flavour>(peer: &KnownPeer, lifetime: u32, left_out: &'a mut Le
         Some(&mut left_out.family_not_served)
     } else if peer.endpoint.port() == 0 {
         Some(&mut left_out.no_port)
+    } else if !is_host(peer.endpoint.ip()) {
+        Some(&mut left_out.no_host)
     } else if peer.age > lifetime {
         Some(&mut left_out.expired)
     } else {

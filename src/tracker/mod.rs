@@ -2,7 +2,7 @@
 //!
 //! No I/O, no async, no clock of its own, no question about features. From the bottom up:
 //!
-//! - [`info_hash`], [`peer`], `holder`, [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
+//! - [`info_hash`], [`peer`], `holder`, `hosts`, [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
 //! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
@@ -25,6 +25,7 @@ mod blocks;
 mod error;
 mod hashed;
 mod holder;
+mod hosts;
 mod index;
 mod merge;
 mod pair;
@@ -65,6 +66,7 @@ pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerReque
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
 pub use holder::Holder;
+pub use hosts::is_host;
 pub use info_hash::InfoHash;
 pub use intervals::Intervals;
 pub use merge::{KnownDeparture, KnownPeer, KnownTorrent, LeftOut, MAX_MERGED, MergeCounts};

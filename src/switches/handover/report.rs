@@ -11,11 +11,12 @@ impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MergeCounts { torrents, peers, downloads, displaced, left_out, .. } = *self.0;
         write!(f, "{torrents} torrents, {peers} peers, {downloads} downloads")?;
-        let LeftOut { not_admitted, family_not_served, no_port, expired, no_room } = left_out;
+        let LeftOut { not_admitted, family_not_served, no_port, no_host, expired, no_room } = left_out;
         let reasons = [
             (not_admitted, "of torrents that are not served here"),
             (family_not_served, "of an address family that is not served here"),
             (no_port, "without a port"),
+            (no_host, "at an address that no host has"),
             (expired, "not heard of for too long"),
             (no_room, "for want of room (limits.torrents, limits.peers)"),
             (displaced, "of addresses that have too many (limits.peers_per_address)"),

@@ -1,13 +1,14 @@
 //! Any packet of a cluster, from a tracker that is believed and from one that is not.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::packet::{self, TrackerId};
 use super::{Inbox, Receiver, SyncCodec, TransportCounters, Trust};
 use crate::cluster::outbox::Codec as _;
 use crate::stats::Counters;
 use crate::tracker::testing::{Recorder, TestTracker};
-use crate::tracker::{Capacity, Change, Flavour as _, InfoHash, Ipv4Only, Minute, Open};
+use crate::tracker::{Capacity, Change, Flavour as _, InfoHash, Ipv4Only, Minute, Open, is_host};
 
 const NOW: Minute = Minute(29_000_000);
 const OWN: TrackerId = TrackerId([9; 4]);
@@ -20,6 +21,11 @@ pub(in crate::switches) fn any_packet(bytes: &[u8]) {
     // Whole records, whatever they hold.
     let record_len = if kind & 1 == 0 { 28 } else { 40 };
     take(&[&[1, 2, 3, 4, 0, 0, 0, kind & 1], &records[..records.len() / record_len * record_len]].concat());
+}
+
+/// Returns whether a tracker for IPv4 can have such a peer.
+fn is_ipv4_peer(endpoint: SocketAddr) -> bool {
+    endpoint.is_ipv4() && endpoint.port() > 0 && is_host(endpoint.ip())
 }
 
 fn take(datagram: &[u8]) {
@@ -47,7 +53,8 @@ fn take(datagram: &[u8]) {
 
     // The last word on each peer holds.
     let mut peers = BTreeSet::new();
-    for change in changes.iter().flatten().filter(|change| change.endpoint.is_ipv4() && change.endpoint.port() > 0) {
+    let is_peer = |change: &&Change| is_ipv4_peer(change.endpoint);
+    for change in changes.iter().flatten().filter(is_peer) {
         let Change { info_hash: InfoHash(hash), endpoint, stopped, .. } = *change;
         if stopped {
             peers.remove(&(hash, endpoint))
