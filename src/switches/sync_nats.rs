@@ -60,6 +60,7 @@ pub struct Opened(Option<Connection>);
 
 impl Cluster for Node {
     const LISTENS: bool = true;
+    const REMEMBERS_STOPS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
         origin == Origin::Transport(NAME)

@@ -17,6 +17,7 @@ use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Origin};
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
 use super::select::{Plan, Preference};
+use super::stops::Stop;
 use super::store::{GROUP, KeyedHash, LockedShard, Torrent};
 use super::{AnnounceError, ScrapeCounts, Tracker};
 
@@ -235,7 +236,7 @@ fn run<F: Flavour>(
     }
     if event == Event::Stopped {
         // Published even if the peer is not known here: it may have announced itself to another tracker.
-        return Ok((remove(locked, info_hash, endpoint, now), F::Cluster::LISTENS));
+        return Ok((remove::<F>(locked, info_hash, endpoint, now), F::Cluster::LISTENS));
     }
     let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {
@@ -270,8 +271,8 @@ fn look<F: AddressFamilies>(
 }
 
 /// Removes the peer, if it is known.
-fn remove<F: AddressFamilies>(
-    locked: &mut LockedShard<'_, F>,
+fn remove<F: Flavour>(
+    locked: &mut LockedShard<'_, F::Families>,
     info_hash: InfoHash,
     endpoint: SocketAddr,
     now: Minute,
@@ -279,11 +280,15 @@ fn remove<F: AddressFamilies>(
     let removed = locked.modify(now, |torrent, key| {
         let removed = torrent.peers.remove(key, endpoint);
         torrent.peers.set_empty_since(now);
-        (torrent.scrape_counts(), removed.is_some())
+        let counted = F::Cluster::REMEMBERS_STOPS && removed.is_some_and(PeerState::completed);
+        (torrent.scrape_counts(), removed.is_some(), counted)
     });
-    let (counts, removed) = removed.unwrap_or_default();
+    let (counts, removed, counted) = removed.unwrap_or_default();
     if removed {
         locked.note_departure(Departure { info_hash, endpoint, downloaded: counts.downloaded, left: now });
+    }
+    if F::Cluster::REMEMBERS_STOPS {
+        locked.note_stop(endpoint, Stop::new(now, Some(Origin::Client), counted), now);
     }
     AnnounceOutcome { counts, ..AnnounceOutcome::default() }
 }

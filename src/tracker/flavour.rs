@@ -113,6 +113,9 @@ pub trait Cluster: Send + Sync + 'static {
     const LISTENS: bool;
     /// True where there are several transports: what comes in by one is forwarded by the others.
     const BRIDGES: bool = false;
+    /// True if a change may come long after others that are later: then it is remembered who has stopped, see
+    /// [`stops`](super::stops). Where no transport is configured it is not.
+    const REMEMBERS_STOPS: bool = false;
 
     /// Returns the number that the others of the cluster know this tracker by; `None` where there are no others.
     fn id(&self) -> Option<u32> {
@@ -150,7 +153,11 @@ pub trait Cluster: Send + Sync + 'static {
         true
     }
 
-    /// Returns what each transport has counted, for monitors.
+    /// Hears changes that came in by one transport. It is told by that very transport, so they need not be held any more
+    /// to be published there.
+    fn hear(&self, _changes: &[Change]) {}
+
+    /// Returns what each transport has counted, for monitors. One that is not configured is left out.
     fn transports(&self) -> Vec<TransportStatus> {
         Vec::new()
     }

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use super::address_limit::{AddressLimit, Before};
 use super::clock::{Minute, TORRENT_LIFETIME};
 use super::families::{AddressFamilies, TorrentPeers};
-use super::flavour::{Admission as _, Flavour};
+use super::flavour::{Admission as _, Cluster as _, Flavour};
 use super::hosts::is_host;
 use super::keyed_hash::HashKey;
 use super::peer::PeerState;
+use super::stops::Stop;
 use super::store::{Full, Torrent};
 use super::{InfoHash, Tracker};
 
@@ -67,7 +68,7 @@ pub struct MergeCounts {
     pub peers: u64,
     /// Peers that were known here, and last heard of no later.
     pub refreshed: u64,
-    /// Peers of whom something younger was known here.
+    /// Peers of whom something younger was known here, be it that they have stopped.
     pub outdated: u64,
     /// Peers that were known here and have left.
     pub departed: u64,
@@ -173,8 +174,10 @@ impl<F: Flavour> Tracker<F> {
                 continue;
             }
             some = true;
+            let stop = if F::Cluster::REMEMBERS_STOPS { locked.stop_of(peer.endpoint, now) } else { None };
+            let is_late = stop.is_some_and(|stop| stop.precedes(minute_of(peer.age, now), None, false));
             let merged = locked.upsert_next(&info_hash, now, |known, key, room| {
-                let merged = merge_peer(known, key, peer, limit, room);
+                let merged = merge_peer(known, key, peer, is_late, limit, room);
                 counts.downloads += raise(known, downloaded);
                 heard_of(known, minute_of(age, now));
                 merged
@@ -213,17 +216,19 @@ impl<F: Flavour> Tracker<F> {
         let mut locked = self.store().lock(&info_hash);
         let departed = locked.modify(now, |torrent, key| {
             let known = torrent.peers.state(key, endpoint);
-            let departs = known.is_some_and(|known| known.seen(now) <= left);
-            if departs {
-                torrent.peers.remove(key, endpoint);
-            }
+            let is_outdated = known.is_some_and(|known| known.seen(now) > left);
+            let removed = if is_outdated { None } else { torrent.peers.remove(key, endpoint) };
             counts.downloads += raise(torrent, downloaded);
             heard_of(torrent, left);
-            departs
+            (removed, is_outdated)
         });
+        if F::Cluster::REMEMBERS_STOPS && departed.is_none_or(|(_, is_outdated)| !is_outdated) {
+            let counted = departed.and_then(|(removed, _)| removed).is_some_and(PeerState::completed);
+            locked.note_stop(endpoint, Stop::new(left, None, counted), now);
+        }
         drop(locked);
         match departed {
-            Some(departed) => counts.departed += u64::from(departed),
+            Some((removed, _)) => counts.departed += u64::from(removed.is_some()),
             None if age > TORRENT_LIFETIME => counts.left_out.expired += 1,
             None => {
                 let torrent = KnownTorrent { info_hash, downloaded, empty_for: age, peers: &[] };
@@ -259,11 +264,12 @@ fn refusal<'a, F: Flavour>(peer: &KnownPeer, lifetime: u32, left_out: &'a mut Le
     }
 }
 
-/// Takes a peer over into its torrent.
+/// Takes a peer over into its torrent; one that is not known there and has stopped since is not.
 fn merge_peer<F: AddressFamilies>(
     torrent: &mut Torrent<F>,
     key: &HashKey,
     peer: &KnownPeer,
+    is_late: bool,
     limit: AddressLimit,
     room: bool,
 ) -> Merged {
@@ -271,6 +277,7 @@ fn merge_peer<F: AddressFamilies>(
     let (now, seen) = (limit.now(), minute_of(age, limit.now()));
     let known = torrent.peers.state(key, endpoint);
     match known {
+        None if is_late => Merged::Outdated,
         None if !room && !torrent.peers.has_place(key, endpoint, limit) => Merged::NoRoom,
         None => {
             let mut merged = Merged::Added;

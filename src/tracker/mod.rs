@@ -8,7 +8,7 @@
 //! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
 //!   that fits their number, and not too many of one address.
 //! - [`families`]: which address families a torrent keeps.
-//! - [`shortage`], [`capacity`], `index`, [`departures`], [`store`]: all torrents, in shards, and how many there may be.
+//! - [`shortage`], [`capacity`], `index`, [`departures`], [`stops`], [`store`]: all torrents, in shards, and how many there may be.
 //! - [`room`]: makes room before it is needed.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: publishes changes to the cluster.
@@ -51,6 +51,7 @@ pub mod peer;
 pub mod room;
 pub mod select;
 pub mod shortage;
+pub mod stops;
 pub mod store;
 pub mod swarm;
 pub mod table;
@@ -105,7 +106,10 @@ struct TakenCounts {
 impl<F: Flavour> Tracker<F> {
     /// Makes an empty tracker.
     pub fn new(key: HashKey, capacity: Capacity, intervals: Intervals, now: Minute, flavour: F) -> Self {
-        let (store, last_sweep) = (Store::new(key, capacity), AtomicU32::new(now.0));
+        let (mut store, last_sweep) = (Store::new(key, capacity), AtomicU32::new(now.0));
+        if F::Cluster::REMEMBERS_STOPS && !flavour.cluster().transports().is_empty() {
+            store.remember_stops();
+        }
         Self { store, intervals, last_sweep, taken: TakenCounts::default(), flavour }
     }
 

@@ -12,6 +12,7 @@ use super::flavour::{Change, Cluster, NetworkLog, Origin, TransportStatus};
 impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     const LISTENS: bool = A::LISTENS || B::LISTENS;
     const BRIDGES: bool = A::BRIDGES || B::BRIDGES || A::LISTENS && B::LISTENS;
+    const REMEMBERS_STOPS: bool = A::REMEMBERS_STOPS || B::REMEMBERS_STOPS || Self::BRIDGES;
 
     /// Returns that of the first that has one.
     fn id(&self) -> Option<u32> {
@@ -44,6 +45,11 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
         let first = self.0.knows(change.origin) || self.0.hold(change);
         let second = self.1.knows(change.origin) || self.1.hold(change);
         first && second
+    }
+
+    fn hear(&self, changes: &[Change]) {
+        self.0.hear(changes);
+        self.1.hear(changes);
     }
 
     /// Returns those of both.
@@ -188,10 +194,11 @@ mod tests {
         announce(&tracker, false, Event::Stopped, NOW);
         published(&tracker);
         tracker.flavour().cluster().0.set_full(true);
-        absorb(&tracker, change(TWO, NOW), NOW);
+        absorb(&tracker, change(TWO, NOW + 1), NOW + 1);
+        assert_eq!(tracker.store().census().peers.leechers, 1);
         tracker.flavour().cluster().0.set_full(false);
-        announce(&tracker, false, Event::Update, NOW);
-        let came = vec![change(CLIENT, NOW)];
+        announce(&tracker, false, Event::Update, NOW + 1);
+        let came = vec![change(CLIENT, NOW + 1)];
         assert_eq!(published(&tracker), (came.clone(), came));
     }
 

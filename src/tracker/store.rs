@@ -5,6 +5,7 @@
 //! or a full scrape walks them by position and can stop anywhere.
 
 mod copy;
+mod stopped;
 mod take;
 mod walk;
 
@@ -24,6 +25,7 @@ use super::keyed_hash::HashKey;
 use super::prefetch::prefetch;
 use super::select::{Plan, Preference};
 use super::shortage::Shortage;
+use super::stops::Stops;
 
 pub use copy::{CopiedTorrent, DepartureCursor, Portion};
 pub use take::{Fate, Position};
@@ -92,6 +94,8 @@ pub struct Store<F: AddressFamilies> {
     peers_per_address: u32,
     shards: Box<[Shard<F>]>,
     departures: DepartureCounts,
+    /// `None` in a tracker whose cluster does not ask for them.
+    stops: Option<Stops>,
 }
 
 /// Part of the torrents, and their lock. Two cache lines to itself: processors fetch lines in pairs.
@@ -174,6 +178,7 @@ impl<F: AddressFamilies> Store<F> {
             peers_per_address: capacity.peers_per_address,
             shards: (0..SHARDS).map(|_| shard()).collect(),
             departures: DepartureCounts::default(),
+            stops: None,
         }
     }
 

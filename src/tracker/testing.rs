@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::families::AddressFamilies;
-use super::flavour::TransportStatus;
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
+use super::flavour::{TransportCounts, TransportStatus};
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
@@ -162,6 +162,10 @@ impl Cluster for Recorder {
             self.taken.lock().unwrap().push(*change);
         }
         takes
+    }
+
+    fn transports(&self) -> Vec<TransportStatus> {
+        vec![TransportStatus { name: self.name, title: "A recorder", counts: TransportCounts::default() }]
     }
 }
 

@@ -1,0 +1,251 @@
+//! Who has stopped, so that a late copy of an announce does not bring a peer back.
+//!
+//! A change can come on several ways, and by one of them long after the others: a tracker that was cut off publishes
+//! anew what it knows, another begins to forward, a snapshot is taken. Who has stopped is in no swarm any more, so it is
+//! remembered here. There is no need to forget a stop: changes that are older than peers are kept are refused anyway, and
+//! the oldest stop of a bucket makes place for a new one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::clock::Minute;
+use super::flavour::Origin;
+use super::keyed_hash::HashKey;
+
+/// Most stops that are remembered: 1 MiB.
+pub const MAX_STOPS: usize = BUCKETS * BUCKET_LEN;
+
+const BUCKETS: usize = 1 << 14;
+const BUCKET_LEN: usize = 8;
+
+/// A peer's last stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// When it stopped.
+    pub minute: Minute,
+    /// Its completed download has been counted.
+    pub counted: bool,
+    way: Way,
+}
+
+/// On which way a stop came, in eight bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way(u64);
+
+/// A bounded memory of stops. Each is read and written under the lock of its torrent's shard. A bucket is shared by all
+/// shards: if two threads write to it in the same moment, one of the stops may be lost.
+pub(super) struct Stops(Box<[Bucket]>);
+
+/// One cache line. An entry of 0 is vacant; else its bits are, from the highest, 35 of the peer's hash, 20 of the minute,
+/// 8 of the way, and one that says whether the download has been counted.
+#[derive(Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; BUCKET_LEN]);
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+const MINUTE_BITS: u32 = 20;
+const WAY_BITS: u32 = 8;
+const MAX_AGE: u32 = (1 << MINUTE_BITS) - 1;
+/// Where the bits of the hash begin.
+const HASH_SHIFT: u32 = MINUTE_BITS + WAY_BITS + 1;
+
+impl Stop {
+    /// Makes the stop of a peer; `origin` is `None` if it was in a copy of all that another tracker knows.
+    pub fn new(minute: Minute, origin: Option<Origin>, counted: bool) -> Self {
+        Self { minute, counted, way: Way::of(origin) }
+    }
+
+    /// Returns whether a change that is no stop, of a peer seen in this minute, is a late copy of what the peer announced
+    /// before it stopped.
+    ///
+    /// One of the same minute is none if it came on the way of the stop: there what comes later was announced later, so
+    /// the client has started again. But a download that was counted is not completed again so soon.
+    pub fn precedes(&self, seen: Minute, origin: Option<Origin>, completes: bool) -> bool {
+        let in_order = self.way == Way::of(origin) && !(completes && self.counted);
+        seen < self.minute || seen == self.minute && !in_order
+    }
+
+    /// Returns the same stop, but with the peer's download counted.
+    #[must_use]
+    pub fn with_download_counted(self) -> Self {
+        Self { counted: true, ..self }
+    }
+
+    /// Returns what is remembered of two stops of the same peer: the later one, of the same minute this one. A download
+    /// that was counted before one of them stays counted.
+    fn after(self, earlier: Self) -> Self {
+        let last = if earlier.minute > self.minute { earlier } else { self };
+        Self { counted: self.counted || earlier.counted, ..last }
+    }
+
+    fn entry(self, hash: u64) -> u64 {
+        let minute = u64::from(self.minute.0) & mask(MINUTE_BITS);
+        (hash & !mask(HASH_SHIFT)) | minute << (WAY_BITS + 1) | self.way.0 << 1 | u64::from(self.counted)
+    }
+
+    fn of_entry(entry: u64, now: Minute) -> Self {
+        let way = Way(entry >> 1 & mask(WAY_BITS));
+        Self { minute: Minute(now.0.saturating_sub(age(entry, now))), counted: entry & 1 != 0, way }
+    }
+}
+
+impl Way {
+    fn of(origin: Option<Origin>) -> Self {
+        let fold = |name: &str| name.bytes().fold(0, |sum: u64, byte| (sum * 31 + u64::from(byte)) % 254);
+        Self(match origin {
+            None => 0,
+            Some(Origin::Client) => 1,
+            Some(Origin::Transport(name)) => 2 + fold(name),
+        })
+    }
+}
+
+impl Stops {
+    pub(super) fn new() -> Self {
+        Self((0..BUCKETS).map(|_| Bucket::default()).collect())
+    }
+
+    /// Remembers the stop of the peer with this hash.
+    #[cold]
+    #[inline(never)] // So that what an announce does that is no stop stays short.
+    pub(super) fn note(&self, hash: u64, stop: Stop, now: Minute) {
+        let mut oldest = None;
+        for slot in self.bucket(hash) {
+            let entry = slot.load(Ordering::Relaxed);
+            if is_of(entry, hash) {
+                return slot.store(stop.after(Stop::of_entry(entry, now)).entry(hash), Ordering::Relaxed);
+            }
+            let age = if entry == 0 { u32::MAX } else { age(entry, now) };
+            if oldest.is_none_or(|(oldest, _)| age > oldest) {
+                oldest = Some((age, slot));
+            }
+        }
+        if let Some((_, slot)) = oldest {
+            slot.store(stop.entry(hash), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the last stop of the peer with this hash, if it is remembered.
+    pub(super) fn find(&self, hash: u64, now: Minute) -> Option<Stop> {
+        let entries = self.bucket(hash).iter().map(|slot| slot.load(Ordering::Relaxed));
+        entries.filter(|entry| is_of(*entry, hash)).map(|entry| Stop::of_entry(entry, now)).next()
+    }
+
+    fn bucket(&self, hash: u64) -> &[AtomicU64] {
+        #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are wanted")]
+        self.0.get(hash as usize % BUCKETS).map_or(&[], |bucket| &bucket.0)
+    }
+}
+
+/// Returns the hash of a peer of a torrent, whose own hash is `torrent`.
+pub(super) fn peer_hash(key: &HashKey, torrent: u64, endpoint: SocketAddr) -> u64 {
+    let bits = match endpoint.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
+    let (high, low) = ((bits >> 64) as u64, bits as u64);
+    key.hash_endpoint(key.hash_endpoint(high, low) ^ torrent, u64::from(endpoint.port()))
+}
+
+fn is_of(entry: u64, hash: u64) -> bool {
+    entry != 0 && (entry ^ hash) & !mask(HASH_SHIFT) == 0
+}
+
+/// Returns how many minutes ago the stop was, modulo two years. One of the next minute, noted by a thread whose clock was
+/// read a moment later, was just now.
+fn age(entry: u64, now: Minute) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the minute's bits are among the lowest")]
+    let minute = (entry >> (WAY_BITS + 1)) as u32;
+    let age = now.0.wrapping_sub(minute) & MAX_AGE;
+    if age == MAX_AGE { 0 } else { age }
+}
+
+const fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::testing::key;
+    use proptest::prelude::*;
+
+    const NOW: Minute = Minute(29_000_191);
+    const ONE: Option<Origin> = Some(Origin::Transport("sync"));
+    const OTHER: Option<Origin> = Some(Origin::Transport("nats"));
+
+    #[test]
+    fn what_was_announced_before_the_stop_is_late_and_what_came_after_is_not() {
+        let stop = Stop::new(NOW, ONE, false);
+        for (seen, origin, expected) in [
+            (Minute(NOW.0 - 1), ONE, true),
+            (Minute(NOW.0 - 1), OTHER, true),
+            (NOW, ONE, false),
+            (NOW, OTHER, true),
+            (NOW, Some(Origin::Client), true),
+            (NOW, None, true),
+            (NOW + 1, OTHER, false),
+            (NOW + 1, None, false),
+        ] {
+            assert_eq!(stop.precedes(seen, origin, false), expected, "{seen:?} by {origin:?}");
+            assert_eq!(stop.precedes(seen, origin, true), expected, "its download has not been counted");
+        }
+        let counted = Stop::new(NOW, ONE, true);
+        assert!(counted.precedes(NOW, ONE, true) && !counted.precedes(NOW, ONE, false));
+        assert!(!counted.precedes(NOW + 1, ONE, true));
+    }
+
+    #[test]
+    fn of_two_stops_the_later_one_is_remembered_and_a_download_stays_counted() {
+        let stops = Stops::new();
+        for (minute, counted) in [(1, false), (3, true), (2, false), (3, false)] {
+            stops.note(7, Stop::new(NOW + minute, ONE, counted), NOW + 3);
+        }
+        assert_eq!(stops.find(7, NOW + 40), Some(Stop::new(NOW + 3, ONE, true)));
+        stops.note(7, Stop::new(NOW + 3, OTHER, false), NOW + 3);
+        assert_eq!(stops.find(7, NOW + 40), Some(Stop::new(NOW + 3, OTHER, true)));
+        assert_eq!(stops.find(7, NOW + 2), Some(Stop::new(NOW + 2, OTHER, true)), "another clock was read earlier");
+    }
+
+    #[test]
+    fn the_oldest_of_a_bucket_makes_place() {
+        let stops = Stops::new();
+        let hash = |n: u64| n << HASH_SHIFT | 5;
+        let stop = |n: u64| Stop::new(NOW + (n as u32 * 7) % 11, None, false);
+        (1..=BUCKET_LEN as u64).for_each(|n| stops.note(hash(n), stop(n), NOW + 20));
+        let oldest = (1..=BUCKET_LEN as u64).min_by_key(|n| stop(*n).minute).unwrap();
+        stops.note(hash(100), Stop::new(NOW, None, true), NOW + 20);
+        for n in 1..=BUCKET_LEN as u64 {
+            assert_eq!(stops.find(hash(n), NOW + 20), (n != oldest).then(|| stop(n)));
+        }
+        assert_eq!(stops.find(hash(100), NOW + 20), Some(Stop::new(NOW, None, true)));
+        assert_eq!(stops.find(hash(100) + 1, NOW + 20), None, "it is looked for in its bucket");
+        assert_eq!((MAX_STOPS, size_of_val(&*stops.0)), (131_072, 1 << 20));
+    }
+
+    #[test]
+    fn peers_have_hashes_of_their_own() {
+        let endpoints = ["192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1", "[2001:db8::1]:1", "[2001:db8::2]:1", "[::1]:2"];
+        let mut hashes: Vec<_> = endpoints
+            .iter()
+            .flat_map(|endpoint| [1, 2].map(|torrent| peer_hash(&key(), torrent, endpoint.parse().unwrap())))
+            .collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 2 * endpoints.len());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_noted_is_found(
+            hash: u64, minute in 0..40_u32, later in 0..2000_u32, counted: bool, way in prop::sample::select(vec![None, ONE]),
+        ) {
+            let (stops, stop) = (Stops::new(), Stop::new(NOW + minute, way, counted));
+            stops.note(hash, stop, NOW + 40);
+            prop_assert_eq!(stops.find(hash, NOW + 40 + later), Some(stop));
+            prop_assert_eq!(stops.find(hash ^ 1 << 63, NOW + 40 + later), None);
+        }
+    }
+}
