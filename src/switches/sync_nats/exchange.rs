@@ -160,3 +160,6 @@ impl<'a> Line<'a> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

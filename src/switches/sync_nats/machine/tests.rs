@@ -23,11 +23,9 @@ fn lost_batches_cuts_and_partitions_lose_nothing_in_the_end() {
             world.pause(20);
             for _ in 0..3 {
                 world.run(60, &Faults { loss: 0.1, ..Faults::NONE });
-                // Whoever is told of anew by one who has not heard that he stopped is nothing that the exchange could see.
-                let no_stops = Faults { stops: false, ..Faults::NONE };
-                world.run(60, &Faults { loss: 0.05, cuts: 0.01, silent_cuts: 0.005, ..no_stops });
-                world.run(90, &Faults { partition: true, ..no_stops });
-                world.run(60, &no_stops);
+                world.run(60, &Faults { loss: 0.05, cuts: 0.01, silent_cuts: 0.005, ..Faults::NONE });
+                world.run(90, &Faults { partition: true, ..Faults::NONE });
+                world.run(60, &Faults::NONE);
             }
             world.pause(90);
             world.check();
@@ -78,9 +76,9 @@ fn one_that_starts_again_has_another_number_and_misses_nothing_from_then_on() {
             world.pause(20);
             world.run(120, &Faults { loss: 0.05, ..Faults::NONE });
             world.restart(1);
-            world.run(120, &Faults { loss: 0.05, stops: false, ..Faults::NONE });
+            world.run(120, &Faults { loss: 0.05, ..Faults::NONE });
             world.restart(2);
-            world.run(120, &Faults { loss: 0.05, stops: false, ..Faults::NONE });
+            world.run(120, &Faults { loss: 0.05, ..Faults::NONE });
             world.pause(60);
             world.check();
         });

@@ -14,6 +14,7 @@ use crate::tracker::store::Cursor;
 use crate::tracker::testing::{TestFlavour, TestTracker};
 use crate::tracker::{
     AnnounceRequest, Capacity, Change, Cluster, Event, InfoHash, Ipv4Only, Open, Origin, PeerRequest, TransportCounts,
+    TransportStatus,
 };
 
 const TORRENTS: u8 = 6;
@@ -57,6 +58,7 @@ struct Plug {
 
 impl Cluster for Plug {
     const LISTENS: bool = true;
+    const REMEMBERS_STOPS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
         origin == Origin::Transport(NAME)
@@ -64,6 +66,10 @@ impl Cluster for Plug {
 
     fn publish(&self, change: &Change) -> bool {
         self.shared.publish(change, *self.now.lock().unwrap())
+    }
+
+    fn transports(&self) -> Vec<TransportStatus> {
+        vec![TransportStatus { name: NAME, title: "NATS", counts: self.shared.counters.counts() }]
     }
 }
 

@@ -1,0 +1,211 @@
+//! Three trackers and a real server, which is killed and comes back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use async_nats::ConnectOptions;
+use fastrand::Rng;
+
+use super::super::batch::NAME;
+use super::*;
+use crate::stats::Counters;
+use crate::tracker::store::Cursor;
+use crate::tracker::testing::TestTracker;
+use crate::tracker::{
+    AnnounceRequest, Capacity, Change, Cluster, Event as Happens, InfoHash, Ipv4Only, Minute, Open, Origin,
+    PeerRequest, Second,
+};
+
+const NODES: u8 = 3;
+const NOW: Minute = Minute(29_000_191);
+
+/// How long anything may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server on loopback, on a port that the system has chosen.
+struct Server {
+    child: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Server {
+    /// Starts one; `None` where there is none to start.
+    fn start() -> Option<Self> {
+        let directory = std::env::temp_dir().join(format!("opentracker-nats-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let child = Self::spawn(&["-p", "-1", "--ports_file_dir", directory.to_str().unwrap()])?;
+        let file = directory.join(format!("nats-server_{}.ports", child.id()));
+        let port = wait_for(|| {
+            let text = fs::read_to_string(&file).ok()?;
+            let (_, rest) = text.split_once("nats://127.0.0.1:")?;
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        });
+        Some(Self { child, port, directory })
+    }
+
+    fn spawn(arguments: &[&str]) -> Option<Child> {
+        for program in ["nats-server", "/usr/sbin/nats-server"] {
+            let command = &mut Command::new(program);
+            let command = command.args(["-a", "127.0.0.1"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+            match command.spawn() {
+                Ok(child) => return Some(child),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+            }
+        }
+        None
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn come_back(&mut self) {
+        self.child = Self::spawn(&["-p", &self.port.to_string()]).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Waits until there is something.
+fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The clock of a tracker, which is so many seconds ahead of others, and stands still.
+#[derive(Clone, Copy)]
+struct Ahead(u64);
+
+impl Clock for Ahead {
+    fn second(self) -> Second {
+        Second(Second::from(NOW).0 + self.0)
+    }
+}
+
+struct Plug(Arc<Shared>);
+
+impl Cluster for Plug {
+    const LISTENS: bool = true;
+
+    fn knows(&self, origin: Origin) -> bool {
+        origin == Origin::Transport(NAME)
+    }
+
+    fn publish(&self, change: &Change) -> bool {
+        self.0.publish(change, Instant::now())
+    }
+}
+
+struct Node {
+    shared: Arc<Shared>,
+    tracker: TestTracker<Ipv4Only, Open, Plug>,
+    clock: Ahead,
+}
+
+impl Node {
+    fn new(n: u8) -> Self {
+        let shared = Arc::new(Shared::new("a.test".into(), u64::from(n) + 1, Instant::now()));
+        let clock = Ahead(u64::from(n) * 3700);
+        let tracker = TestTracker::with_plugs(Capacity::NONE, clock.now(), Open, Plug(Arc::clone(&shared)));
+        Self { shared, tracker, clock }
+    }
+
+    fn announce(&self, peer: u8, event: Happens) {
+        let endpoint = ([192, 0, 2, peer], 6881).into();
+        let seeder = event == Happens::Completed;
+        let announce = AnnounceRequest { info_hash: InfoHash([7; 20]), endpoint, seeder, uploaded: false, event };
+        self.tracker.announce(&announce, self.clock.now(), &mut Rng::with_seed(1), &mut PeerRequest::none()).unwrap();
+    }
+
+    /// Returns who is known, and how many downloads are counted.
+    fn knows(&self) -> (BTreeSet<SocketAddr>, u32) {
+        let (mut peers, mut cursor) = (BTreeSet::new(), Some(Cursor::default()));
+        while let Some(from) = cursor {
+            cursor = self.tracker.store().walk_peers(from, &mut 1000, |_, endpoint, _| _ = peers.insert(endpoint));
+        }
+        (peers, self.tracker.scrape(&InfoHash([7; 20])).map_or(0, |counts| counts.downloaded))
+    }
+}
+
+/// Takes part in the exchange until `stop` is told.
+fn take_part(node: &Node, port: u16, stop: &StopToken) {
+    let counters = Counters::default();
+    let member = Member { shared: &node.shared, tracker: &node.tracker, worker_counters: &counters.for_worker() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = ConnectOptions::new().retry_on_initial_connect().max_reconnects(None);
+        let options = options.reconnect_delay_callback(|_| Duration::from_millis(50));
+        let client = options.connect(format!("127.0.0.1:{port}")).await.unwrap();
+        run(&client, member, node.clock, stop).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_announced_to_one_is_known_to_all_although_the_server_is_killed_meanwhile() {
+    let Some(mut server) = Server::start() else {
+        return eprintln!("left out: there is no nats-server");
+    };
+    let nodes: Vec<_> = (0..NODES).map(Node::new).collect();
+    let (stop, port) = (StopToken::default(), server.port);
+    let expect = |peers: &[u8], downloads: u32| {
+        let peers: BTreeSet<_> = peers.iter().map(|peer| ([192, 0, 2, *peer], 6881).into()).collect();
+        nodes.iter().for_each(|node| wait_for(|| (node.knows() == (peers.clone(), downloads)).then_some(())));
+    };
+    thread::scope(|scope| {
+        nodes.iter().for_each(|node| _ = scope.spawn(|| take_part(node, port, &stop)));
+        nodes.iter().for_each(|node| wait_for(|| node.shared.is_connected().then_some(())));
+
+        (0..NODES).for_each(|n| nodes[usize::from(n)].announce(n, Happens::Update));
+        expect(&[0, 1, 2], 0);
+        nodes[0].announce(0, Happens::Completed);
+        nodes[1].announce(1, Happens::Stopped);
+        expect(&[0, 2], 1);
+
+        server.kill();
+        nodes.iter().for_each(|node| wait_for(|| (!node.shared.is_connected()).then_some(())));
+        nodes[0].announce(0, Happens::Stopped);
+        nodes[1].announce(10, Happens::Update);
+        nodes[2].announce(2, Happens::Completed);
+        server.come_back();
+        expect(&[2, 10], 2);
+        let counts = |node: &Node| node.shared.counters.counts();
+        assert!(nodes.iter().all(|node| counts(node).reconnects == 1 && counts(node).packets_refused == 0));
+
+        // What is announced last reaches the others although the tracker ends.
+        nodes[1].announce(11, Happens::Update);
+        stop.stop();
+    });
+    assert!(nodes[1].shared.outbox.take_any().is_none());
+}
+
+#[test]
+fn a_tracker_ends_although_there_is_no_server() {
+    let node = Node::new(0);
+    let stop = StopToken::default();
+    thread::scope(|scope| {
+        // Nobody listens on port 9 of loopback.
+        scope.spawn(|| take_part(&node, 9, &stop));
+        node.announce(1, Happens::Update);
+        stop.stop();
+    });
+    assert!(!node.shared.is_connected());
+}
