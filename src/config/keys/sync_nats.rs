@@ -20,7 +20,8 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none"),
             example: "[\"tls://nats.example.org\"]",
             summary: "NATS servers over which the tracker tells a cluster its peers",
-            explanation: "Port 4222 if none is named. Without a server, a build with the feature warns and is in no such \
+            explanation: "Port 4222 if none is named. With tls:// the server has to speak TLS (1.3), and its certificate has \
+                          to be for the name. Without a server, a build with the feature warns and is in no such \
                           cluster. Names are looked up at the start only.",
             reload: Reload::NotRead,
             needs: &["sync-nats"],
@@ -66,7 +67,7 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none"),
             example: "\"/etc/opentracker/ca.pem\"",
             summary: "File with the certificates that a server's has to be signed by",
-            explanation: "In PEM. Without it, the system's certificates.",
+            explanation: "In PEM. With it, every server has to speak TLS. Without it, the system's certificates.",
             reload: Reload::NotRead,
             needs: &["sync-nats"],
         },
