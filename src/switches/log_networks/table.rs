@@ -160,7 +160,7 @@ mod tests {
         }
 
         fn requests(&self, n: u32, now: Minute) -> u32 {
-            self.table.requests(now).find(|(found, _)| found >> 40 == n.into()).map_or(0, |(_, requests)| requests)
+            self.table.requests(now).find(|(found, _)| found >> 40 == u64::from(n)).map_or(0, |(_, requests)| requests)
         }
     }
 
