@@ -15,14 +15,15 @@ use crate::tracker::{Cluster as _, Flavour, Minute};
 use super::ask::{Ask, Echo};
 use super::batch::{Batch, ParseError, Sealed};
 use super::journal::{Entry, Journal, Lost};
-use super::member::Member;
+use super::member::{Member, Shared};
 use super::republish::Walk;
 use super::senders::{Senders, Verdict};
 
 /// Batches that are sent before the first of them has surely gone out: a megabyte. More wait here.
 pub(super) const WINDOW: u64 = 16;
-/// After so long without an echo as many batches again are sent without one.
-const NO_ECHO: Duration = Duration::from_secs(10);
+/// After so long without an echo, what is sent counts as gone out: longer than it takes until a connection by which nothing
+/// goes any more is cut.
+const NO_ECHO: Duration = Duration::from_secs(30);
 /// Batches that are sent again in one turn, for who has missed them.
 const REPEATS: usize = 2;
 /// Batches that one turn takes from the outbox at most.
@@ -78,8 +79,8 @@ pub(super) struct Machine<'a, F: Flavour> {
     since: Option<Instant>,
     /// Drawn for each connection.
     epoch: u64,
-    /// Up to here batches are not waited for any more, although they are not proven.
-    base: u64,
+    /// No echo comes back by this connection: what is sent counts as gone out.
+    is_deaf: bool,
     /// When an echo last came, or none was needed.
     proved: Option<Instant>,
     /// When a batch was last sent.
@@ -111,7 +112,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             connection: None,
             since: None,
             epoch: rng.u64(..),
-            base: 0,
+            is_deaf: false,
             proved: None,
             spoke: None,
             connected: None,
@@ -131,7 +132,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             return;
         }
         self.connected = Some(now);
-        self.send_batches(now, out);
+        self.send_batches(WINDOW, now, out);
         self.go_on_walking(now, out);
         self.ask(now, out);
         let silent = self.spoke.is_none_or(|spoke| now.instant.saturating_duration_since(spoke) >= KEEP_ALIVE);
@@ -163,7 +164,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
     pub(super) fn begin_again(&mut self, now: Now) {
         self.epoch = self.rng.u64(..);
         self.journal.begin_again();
-        (self.base, self.proved, self.spoke) = (0, Some(now.instant), None);
+        (self.is_deaf, self.proved, self.spoke) = (false, Some(now.instant), None);
     }
 
     /// Takes all that wait for others, whether they are due or not. Returns whether anything is left that has not surely
@@ -174,8 +175,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             self.note_packet(packet, now);
         }
         if connection.is_some() {
-            self.base = self.journal.next();
-            self.send_batches(now, out);
+            self.send_batches(u64::MAX, now, out);
         }
         !self.journal.is_proven()
     }
@@ -253,7 +253,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
     fn hear_echo(&mut self, payload: &[u8], now: Now) {
         if let Some(Echo { sequence, .. }) = Echo::parse(payload).filter(|echo| echo.epoch == self.epoch) {
             self.journal.prove(sequence);
-            self.proved = Some(now.instant);
+            (self.is_deaf, self.proved) = (false, Some(now.instant));
         }
     }
 
@@ -295,23 +295,30 @@ impl<'a, F: Flavour> Machine<'a, F> {
         self.lost = lost.map(|lost| lost.and(self.lost)).or(self.lost);
     }
 
-    fn send_batches(&mut self, now: Now, out: &mut Vec<Message>) {
-        while self.journal.in_flight(self.base) < WINDOW {
+    /// Sends what is new, as long as fewer than `window` batches have not surely gone out; and what others have missed.
+    fn send_batches(&mut self, window: u64, now: Now, out: &mut Vec<Message>) {
+        if self.journal.in_flight() == 0 {
+            self.proved = Some(now.instant);
+        } else if self.proved.is_none_or(|proved| now.instant.saturating_duration_since(proved) >= NO_ECHO) {
+            self.is_deaf = true;
+            let Shared { cluster, sender, .. } = self.member.shared;
+            self.echo_complaints.say(|| {
+                warn!("NATS does not bring {cluster}.echo.{sender:016x} back: is it slow, or is that not permitted?");
+            });
+        }
+        if self.is_deaf {
+            self.journal.prove(self.journal.sent());
+        }
+        for _ in 0..WINDOW {
+            if self.journal.in_flight() >= window && !self.is_deaf {
+                break;
+            }
             let made_up = self.made_up();
             let Some((entry, again)) = self.journal.send_next(now.instant) else { break };
             let sequence = entry.sequence;
             say_batch(&self.member, entry, again || entry.repeats, made_up, now, out);
             out.push(Message { topic: Topic::Echo, payload: Echo { epoch: self.epoch, sequence }.write() });
             self.spoke = Some(now.instant);
-        }
-        if self.journal.in_flight(self.base) < WINDOW {
-            self.proved = Some(now.instant);
-        } else if self.proved.is_some_and(|proved| now.instant.saturating_duration_since(proved) >= NO_ECHO) {
-            (self.base, self.proved) = (self.journal.sent(), Some(now.instant));
-            let subject = &self.member.shared.cluster;
-            self.echo_complaints.say(|| {
-                warn!("NATS does not bring {subject}.echo back in time: is it slow, or is that not permitted?");
-            });
         }
         for _ in 0..REPEATS {
             let made_up = self.made_up();
@@ -335,7 +342,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             self.walk_at = Some(now.instant + WALK_PAUSE);
         }
         // What is new goes first.
-        if self.journal.in_flight(self.base) >= WINDOW / 2 || !is_due(self.step_at) {
+        if self.journal.in_flight() >= WINDOW / 2 || !is_due(self.step_at) {
             return;
         }
         let Some(walk) = &mut self.walk else { return };
@@ -344,7 +351,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             self.journal.push(sealed, true);
         }
         let is_over = walk.is_over();
-        self.send_batches(now, out);
+        self.send_batches(WINDOW, now, out);
         if is_over {
             // Whoever waits for the walk hears that it was there, also if it found nobody.
             self.keep_alive(now, out);
@@ -373,7 +380,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
         let sequence = self.journal.sent();
         let (kind, made_up) = (RecordKind::Ipv4, self.made_up());
         out.push(changes(&self.member, Batch { sequence, made_up, waited: 0, kind, records: &[], ..OWN }));
-        if self.journal.in_flight(0) > 0 {
+        if self.journal.in_flight() > 0 {
             out.push(Message { topic: Topic::Echo, payload: Echo { epoch: self.epoch, sequence }.write() });
         }
         self.spoke = Some(now.instant);

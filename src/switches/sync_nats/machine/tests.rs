@@ -102,3 +102,15 @@ fn a_storm_of_asks_has_each_batch_sent_again_a_few_times_at_most() {
         assert!(gaps >= 90);
     });
 }
+
+#[test]
+fn where_no_echo_comes_back_what_is_told_still_reaches_the_others_and_nobody_walks() {
+    World::with(3, 50, |world| {
+        let no_echo = Faults { no_echo: true, ..Faults::NONE };
+        world.keep_batches(50);
+        world.run(300, &no_echo);
+        world.pause(2);
+        world.check();
+        assert_eq!(world.counted(|counts| counts.republished), [0, 0, 0]);
+    });
+}

@@ -39,13 +39,15 @@ pub(super) struct Faults {
     pub(super) partition: bool,
     /// There is no server.
     pub(super) dark: bool,
+    /// Nobody is permitted to hear himself.
+    pub(super) no_echo: bool,
     /// Peers stop.
     pub(super) stops: bool,
 }
 
 impl Faults {
     pub(super) const NONE: Self =
-        Self { loss: 0.0, cuts: 0.0, silent_cuts: 0.0, partition: false, dark: false, stops: true };
+        Self { loss: 0.0, cuts: 0.0, silent_cuts: 0.0, partition: false, dark: false, no_echo: false, stops: true };
 }
 
 type Flavoured = TestFlavour<Ipv4Only, Open, Plug>;
@@ -286,7 +288,7 @@ impl World<'_> {
                 let is_cut = faults.partition && (from < half) != (to < half);
                 // To itself everything comes back over the same server.
                 let lost = to != from && (is_cut || self.rng.f64() < faults.loss);
-                let is_for = topic != Topic::Echo || to == from;
+                let is_for = topic != Topic::Echo || to == from && !faults.no_echo;
                 if is_for && !lost && !place.is_dead && place.connection.is_some() {
                     place.heard.push_back((topic, payload.clone()));
                 }
