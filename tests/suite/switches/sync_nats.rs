@@ -178,6 +178,11 @@ fn after_a_cut_all_is_told_again() {
     let server = Server::start(&[]);
     let (mut one, other) = (member(&server), member(&server));
     let (first, second) = (Client::new(one.udp()), Client::new(other.udp()));
+    // What a tracker has missed that has never been connected, a snapshot has.
+    first.announce(&Announce::leecher(info_hash(3), 1));
+    second.announce(&Announce::leecher(info_hash(4), 1));
+    wait_for_counts(&second, 3, (0, 0, 1));
+    wait_for_counts(&first, 4, (0, 0, 1));
     let port = server.kill();
     one.wait_for_log("WARN the connection to NATS at 127.0.0.1:");
     for port in 1..=50 {
