@@ -4,6 +4,7 @@
 //! - [`Writer`]: writes all swarms of a tracker in pieces, while announces go on; then what has changed meanwhile.
 //! - [`Reader`]: reads a stream, however it is cut, and merges it into a running tracker.
 //! - [`StreamError`]: why a stream is not read any further.
+//! - [`Report`]: what the log says of all that was merged.
 //!
 //! Trackers of every flavour read each other's streams: what the reader does not serve is left out and counted.
 //!
@@ -23,6 +24,7 @@ mod header;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod model;
 mod reader;
+mod report;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,4 +33,5 @@ pub use error::StreamError;
 pub use format::Totals;
 pub use header::Header;
 pub use reader::Reader;
+pub use report::Report;
 pub use writer::{Progress, Writer};

@@ -4,7 +4,6 @@
 //! - [`message`]: what the two say to each other.
 //! - [`path`]: where that socket is.
 //! - [`life`]: how a process knows that the other one has died.
-//! - [`report`]: what the log says of what has come.
 //! - [`descriptor_store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
 
 mod descriptor_store;
@@ -12,7 +11,6 @@ mod life;
 mod message;
 mod path;
 mod predecessor;
-mod report;
 mod successor;
 
 use std::future::pending;

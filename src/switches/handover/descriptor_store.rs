@@ -24,10 +24,9 @@ use crate::server::{
     Giver, Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving,
     ServiceManager, StartError, StoreSize,
 };
-use crate::swarms::{Progress, Reader, Writer};
+use crate::swarms::{Progress, Reader, Report, Writer};
 use crate::tracker::{Clock as _, Flavour, Tracker};
 
-use super::report::Report;
 use name::SocketName;
 
 /// What the swarms are called in the store.

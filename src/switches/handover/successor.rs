@@ -14,13 +14,12 @@ use nix::unistd::User;
 use tracing::{info, warn};
 
 use crate::server::{Giver, Inheritance, InheritedSocket, MonotonicClock, StartError};
-use crate::swarms::Reader;
+use crate::swarms::{Reader, Report};
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
 use super::life::has_ended;
 use super::message::{Kind, Message, VERSION, read_identity, receive, send};
 use super::path::{self, refused};
-use super::report::Report;
 
 /// How long the predecessor may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,7 +5,8 @@ use std::fmt::{self, Display};
 use crate::tracker::{LeftOut, MergeCounts};
 
 /// Says how much has been taken over, and how much has not, and why.
-pub(super) struct Report<'a>(pub(super) &'a MergeCounts);
+#[derive(Debug)]
+pub struct Report<'a>(pub &'a MergeCounts);
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
