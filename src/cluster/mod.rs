@@ -5,6 +5,7 @@
 //! - [`trust`]: decides whose packets are believed.
 //! - [`inbox`]: takes over the changes of packets that are believed.
 //! - [`counts`]: the counters of a transport.
+//! - [`snapshot`]: a tracker that starts takes over all that another one knows.
 //!
 //! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
 //! and threads that send and receive.
@@ -13,4 +14,5 @@ pub mod counts;
 pub mod inbox;
 pub mod outbox;
 pub mod record;
+pub mod snapshot;
 pub mod trust;

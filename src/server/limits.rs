@@ -1,8 +1,11 @@
 //! The bounds on what strangers can make the tracker hold, from the settings or from what the machine has.
 
+use std::time::Duration;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
+use crate::cluster::snapshot;
 use crate::config;
 use crate::tracker::store::Torrent;
 use crate::tracker::{AddressFamilies, Capacity};
@@ -18,6 +21,12 @@ const IPV6_PEER: u64 = 64;
 const CONNECTION: u64 = 16 << 10;
 /// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
 const OTHER_FILES: u64 = 32;
+
+/// Returns what bounds the snapshots of a cluster.
+pub(super) fn snapshots(sync: &config::SyncSettings) -> snapshot::Limits {
+    let wait = Duration::from_secs(sync.snapshot_wait.into());
+    snapshot::Limits { wait, rate: sync.snapshot_rate, max: sync.snapshot_max }
+}
 
 /// Returns how many torrents and peers to hold. Where the settings leave it open, each may take a quarter of the
 /// memory.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cluster::snapshot::Snapshots;
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
 use crate::http::coding::NoCoding;
@@ -60,6 +61,8 @@ pub struct Beginning<'a, F: Flavour> {
     pub readiness: &'a Readiness,
     /// Whether the swarms of a predecessor will be there before anybody is answered.
     pub inherits: bool,
+    /// The snapshots that the tracker gives and takes, whatever transport brings them.
+    pub snapshots: &'a Arc<Snapshots>,
 }
 
 /// What fills a plug point, from the start of the process to its end. In this order: `check`, `open`, `plug`, `begin`,
@@ -229,6 +232,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::cluster::snapshot::Limits;
     use crate::tracker::testing::TestTracker;
     use crate::tracker::{Capacity, Ipv4Only, Minute};
 
@@ -307,6 +311,7 @@ mod tests {
                 threads: &mut threads,
                 readiness: &Readiness::new(),
                 inherits: false,
+                snapshots: &Snapshots::new(Limits::default(), Instant::now()),
             })
             .unwrap();
         three.reload(&mut threads);

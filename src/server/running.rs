@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tracing::{error, info};
 
+use crate::cluster::snapshot::Snapshots;
 use crate::http;
 use crate::log::Log;
 use crate::sandbox::rights;
@@ -109,6 +110,7 @@ impl<B: Build> Confined<B> {
             threads: &mut threads,
             readiness: &readiness,
             inherits: identity.is_some(),
+            snapshots: &Snapshots::new(limits::snapshots(&settings.sync), clock.started()),
         };
         tracker.flavour().begin(&mut beginning).map_err(|error| sight.explain(error))?;
         // From here on there are secrets to keep.
