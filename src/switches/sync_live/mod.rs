@@ -14,6 +14,7 @@ pub(super) mod fuzz;
 mod inbox;
 mod link;
 mod packet;
+mod shared;
 
 use std::io::{self, ErrorKind::TimedOut};
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use crate::cluster::counts::{TransportCounter, TransportCounters};
-use crate::cluster::outbox::{Outbox, OutgoingPacket};
+use crate::cluster::outbox::Outbox;
 use crate::cluster::trust::Trust;
 use crate::config::{ConfigError, Settings};
 use crate::log::Complaints;
@@ -34,6 +35,7 @@ use crate::tracker::{Change, Clock, Cluster, Flavour, Origin, TransportStatus};
 use inbox::{Inbox, Receiver};
 use link::{Buffer, Link};
 use packet::{NAME, SyncCodec, TrackerId};
+use shared::Shared;
 
 const LISTEN: &str = "livesync.cluster.listen";
 const NODE_IP: &str = "livesync.cluster.node_ip";
@@ -51,14 +53,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// This tracker as a member of the cluster that it has joined; none if it stands alone, as no address is configured:
 /// the address chooses the network in which peers are told, and there is no safe guess.
 pub struct Node(Option<Arc<Shared>>);
-
-/// What the threads share.
-struct Shared {
-    link: Link,
-    inbox: Inbox,
-    outbox: Outbox<SyncCodec>,
-    counters: TransportCounters,
-}
 
 impl Cluster for Node {
     const LISTENS: bool = true;
@@ -141,7 +135,11 @@ impl Plug for Node {
     fn finish(&self, deadline: Instant) {
         let Some(shared) = &self.0 else { return };
         while let Some(packet) = shared.outbox.take_any() {
-            let sent = if Instant::now() < deadline { shared.send_packet(&packet) } else { Err(TimedOut.into()) };
+            let sent = if Instant::now() < deadline {
+                shared.send_packet(&packet.bytes, packet.records)
+            } else {
+                Err(TimedOut.into())
+            };
             if let Err(error) = sent {
                 return warn!("cannot tell the cluster of the last changes: {error}");
             }
@@ -175,23 +173,10 @@ impl Shared {
             let packet = self.outbox.next(TICK);
             self.counters.add(TransportCounter::PacketsLost, self.outbox.take_lost());
             let Some(packet) = packet else { continue };
-            if let Err(error) = self.send_packet(&packet) {
+            if let Err(error) = self.send_packet(&packet.bytes, packet.records) {
                 complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
             }
         }
-    }
-
-    /// Sends a packet, and counts what became of it.
-    fn send_packet(&self, packet: &OutgoingPacket) -> io::Result<()> {
-        let sent = self.link.send(&packet.bytes);
-        match sent {
-            Ok(()) => {
-                self.counters.count(TransportCounter::PacketsSent);
-                self.counters.add(TransportCounter::RecordsSent, packet.records);
-            }
-            Err(_) => self.counters.count(TransportCounter::PacketsLost),
-        }
-        sent
     }
 
     /// Takes over what is received until `stop` is told.
