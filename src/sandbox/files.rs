@@ -35,6 +35,8 @@ pub struct Reach {
     written: BTreeSet<PathBuf>,
     /// The ports to which connections are made.
     ports: BTreeSet<u16>,
+    /// The ports that sockets are bound to.
+    bound_ports: BTreeSet<u16>,
 }
 
 /// How much of it the kernel takes care of.
@@ -76,6 +78,11 @@ impl Reach {
         self.ports.insert(port);
     }
 
+    /// Adds a TCP port that a socket may be bound to; 0 stands for one that the system chooses.
+    pub fn add_bound_port(&mut self, port: u16) {
+        self.bound_ports.insert(port);
+    }
+
     /// Returns the directories within reach, but for those that are inside another.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         let all: BTreeSet<_> = self.read.iter().chain(&self.listed).chain(&self.written).collect();
@@ -104,7 +111,9 @@ impl Reach {
         let beneath = |directory: &PathBuf, access: BitFlags<AccessFs>| {
             PathFd::new(directory).ok().map(|directory| Ok::<_, RulesetError>(PathBeneath::new(directory, access)))
         };
-        let ports = self.ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
+        let ports = [(&self.ports, AccessNet::ConnectTcp), (&self.bound_ports, AccessNet::BindTcp)];
+        let ports = ports.into_iter().flat_map(|(ports, access)| ports.iter().map(move |port| (*port, access)));
+        let ports = ports.map(|(port, access)| Ok::<_, RulesetError>(NetPort::new(port, access)));
         let status = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::from_all(NEWEST))?

@@ -15,6 +15,7 @@ pub struct Needs {
     writes: Vec<&'static str>,
     directories: Vec<PathBuf>,
     tcp_ports: Vec<u16>,
+    bound_tcp_ports: Vec<u16>,
     udp: bool,
     leaves_memory: bool,
     system_calls: Vec<c_long>,
@@ -42,6 +43,11 @@ impl Needs {
     /// New connections are made to this TCP port, of any machine.
     pub fn connects_tcp(&mut self, port: u16) {
         self.tcp_ports.push(port);
+    }
+
+    /// TCP sockets are bound to this port; 0 stands for one that the system chooses.
+    pub fn binds_tcp(&mut self, port: u16) {
+        self.bound_tcp_ports.push(port);
     }
 
     /// New UDP sockets are made. One that [`Plug::open`](super::Plug::open) has made needs nothing.
@@ -97,6 +103,7 @@ impl Needs {
         });
         self.directories.iter().for_each(|directory| reach.add_listed(directory));
         self.tcp_ports.iter().for_each(|port| reach.add_port(*port));
+        self.bound_tcp_ports.iter().for_each(|port| reach.add_bound_port(*port));
         reach
     }
 }
@@ -111,6 +118,7 @@ mod tests {
         needs.reads("access.whitelist");
         needs.writes("tracker.statefile");
         needs.connects_tcp(53);
+        needs.binds_tcp(0);
         let mut settings = Settings::default();
         settings.access.whitelist = Some("/nowhere/at/all/list".into());
         settings.access.blacklist = Some("/nowhere/else/list".into());
@@ -119,6 +127,7 @@ mod tests {
         expected.add_read("/nowhere/at/all/list".as_ref());
         expected.add_written("/nowhere/dump".as_ref());
         expected.add_port(53);
+        expected.add_bound_port(0);
         assert_eq!(needs.reach(&mut settings, true), expected);
         assert_eq!(Needs::default().reach(&mut settings, true), Reach::nothing(true));
 

@@ -136,6 +136,18 @@ fn nothing_but_what_is_needed_is_within_reach() {
     let knows_ports = landlock_version().is_some_and(|version| version >= 4);
     assert_eq!(is_refused(connected), knows_ports);
     drop(listener);
+
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).map(drop);
+    let mut with_any = Reach::nothing(false);
+    with_any.add_bound_port(0);
+    let ((any, one), _) = confined(&with_any, || (bind(0), bind(port.port())));
+    any.expect("it need not be a certain one");
+    assert_eq!(is_refused(one), knows_ports);
+    let mut with_one = Reach::nothing(false);
+    with_one.add_bound_port(port.port());
+    let ((any, one), _) = confined(&with_one, || (bind(0), bind(port.port())));
+    one.expect("the port is needed");
+    assert_eq!(is_refused(any), knows_ports);
 }
 
 /// The kernel's version of Landlock; `None` without it.
