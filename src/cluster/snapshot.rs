@@ -35,6 +35,8 @@ mod pace;
 mod search;
 mod shared;
 mod taker;
+#[cfg(test)]
+mod tests;
 
 pub use error::SnapshotError;
 pub use giver::{Giver, Piece};

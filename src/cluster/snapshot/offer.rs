@@ -1,6 +1,7 @@
 //! What a tracker says that can give a snapshot.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 /// A tracker can give a snapshot, of so much. The best of several is the greatest: that of who has been up for longest, of
 /// two that started in the same second that of the higher id.
@@ -34,6 +35,13 @@ impl PartialOrd for Offer {
     }
 }
 
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uptime_seconds, torrents, peers, .. } = self;
+        write!(f, "{torrents} torrents, {peers} peers, up for {uptime_seconds} s")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +52,6 @@ mod tests {
         let offers = [offer(1, 50, 0), offer(2, 70, 3), offer(9, 60, 1000), offer(3, 70, 2)];
         assert_eq!(offers.iter().max(), Some(&offer(3, 70, 2)));
         assert!(offer(2, 70, 3) < offer(3, 70, 2));
+        assert_eq!(offer(2, 70, 3).to_string(), "1 torrents, 3 peers, up for 70 s");
     }
 }

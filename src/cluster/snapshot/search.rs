@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::{info, warn};
+
 use super::error::SnapshotError;
 use super::offer::Offer;
 use super::shared::{Seeking, Snapshots, Taking, Turn};
@@ -81,6 +83,19 @@ pub enum End {
     Alone,
     /// Somebody is there, and nobody has given one.
     InVain,
+}
+
+impl End {
+    /// Logs it, unless a snapshot has been taken: that has been logged.
+    pub fn log(self) {
+        match self {
+            Self::Taken | Self::TakenElsewhere => {}
+            Self::Alone => info!("nobody in the cluster has answered: there is no snapshot to take"),
+            Self::InVain => {
+                warn!("no snapshot has been taken: this tracker knows whom it has heard of since its start")
+            }
+        }
+    }
 }
 
 impl<D> Search<D> {
@@ -194,3 +209,6 @@ impl<D> Search<D> {
         Some(self.offers.swap_remove(best))
     }
 }
+
+#[cfg(test)]
+mod tests;

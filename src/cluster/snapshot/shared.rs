@@ -182,3 +182,85 @@ impl Drop for Seat {
         state.given = state.given.saturating_sub(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::testing::TestTracker;
+    use crate::tracker::{Capacity, Ipv4Only, Minute};
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn offer(snapshots: &Snapshots, now: Instant) -> Option<Offer> {
+        snapshots.offer(7, &TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(1)), now)
+    }
+
+    fn snapshots(limits: Limits) -> (Arc<Snapshots>, Instant) {
+        let start = Instant::now();
+        (Snapshots::new(limits, start), start)
+    }
+
+    const LIMITS: Limits = Limits { wait: Duration::from_secs(10), rate: 1, max: 1 };
+
+    #[test]
+    fn no_more_are_given_than_there_are_seats_and_nothing_is_offered_then() {
+        let (snapshots, start) = snapshots(LIMITS);
+        let expected = Offer { id: 7, uptime_seconds: 90, torrents: 0, peers: 0 };
+        assert_eq!(offer(&snapshots, start + 90 * SECOND), Some(expected));
+        let (one, two) = (snapshots.sit(), snapshots.sit());
+        assert!(one.is_some() && two.is_some() && snapshots.sit().is_none());
+        assert_eq!(offer(&snapshots, start), None);
+        drop(one);
+        assert!(offer(&snapshots, start).is_some() && snapshots.sit().is_some());
+    }
+
+    #[test]
+    fn without_a_rate_none_is_given_and_without_a_wait_or_a_maximum_none_is_asked_for() {
+        for (limits, gives, asks) in [
+            (LIMITS, true, true),
+            (Limits { rate: 0, ..LIMITS }, false, true),
+            (Limits { wait: Duration::ZERO, ..LIMITS }, true, false),
+            (Limits { max: 0, ..LIMITS }, true, false),
+        ] {
+            let (snapshots, start) = snapshots(limits);
+            assert_eq!((snapshots.gives(), snapshots.asks()), (gives, asks), "{limits:?}");
+            assert_eq!((offer(&snapshots, start).is_some(), snapshots.sit().is_some()), (gives, gives), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn who_looks_for_one_himself_offers_none_until_the_wait_is_over_or_one_is_in() {
+        let (snapshots, start) = snapshots(LIMITS);
+        let (one, other) = (snapshots.seek(), snapshots.seek());
+        assert_eq!(offer(&snapshots, start + 9 * SECOND), None);
+        assert!(offer(&snapshots, start + 10 * SECOND).is_some());
+        drop(one);
+        assert_eq!(offer(&snapshots, start + 9 * SECOND), None);
+        let Turn::Yours(taking) = snapshots.begin_taking() else { panic!("nobody takes one") };
+        taking.finish();
+        assert!(offer(&snapshots, start).is_some());
+        drop(other);
+        assert!(offer(&snapshots, start).is_some());
+    }
+
+    #[test]
+    fn one_transport_takes_one_at_a_time_and_then_no_other_does() {
+        let (snapshots, _) = snapshots(LIMITS);
+        let Turn::Yours(first) = snapshots.begin_taking() else { panic!("nobody takes one") };
+        assert!(matches!(snapshots.begin_taking(), Turn::Wait));
+        drop(first);
+        let Turn::Yours(second) = snapshots.begin_taking() else { panic!("the first came to nothing") };
+        second.finish();
+        drop(second);
+        assert!(matches!(snapshots.begin_taking(), Turn::Over));
+    }
+
+    #[test]
+    fn a_piece_is_no_more_than_what_goes_out_in_a_second() {
+        for (rate, expected) in [(1, 1), (1000, 1000), (4_000_000, MAX_PIECE), (u64::MAX, MAX_PIECE)] {
+            let (snapshots, _) = snapshots(Limits { rate, ..LIMITS });
+            assert_eq!(snapshots.sit().unwrap().piece_len(), expected);
+        }
+    }
+}

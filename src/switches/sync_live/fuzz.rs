@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::packet::{self, TrackerId};
+use super::packet::{self, Packet, TrackerId};
+use super::snapshot::Notices;
 use super::{Inbox, Receiver, SyncCodec, TransportCounters, Trust};
 use crate::cluster::outbox::Codec as _;
 use crate::stats::Counters;
@@ -18,6 +19,8 @@ pub(in crate::switches) fn any_packet(bytes: &[u8]) {
     take(bytes);
     let (kind, records) = bytes.split_first().unwrap_or((&0, &[]));
     take(&[&[1, 2, 3, 4, 0, 0, 0, kind & 1], records].concat());
+    take(&[&[1, 2, 3, 4, 0, 0, 0, 16 + (kind & 3)], records].concat());
+    take(&[&[1, 2, 3, 4, 0, 0, 0, 16 + (kind & 3), 0, 1], records].concat());
     // Whole records, whatever they hold.
     let record_len = if kind & 1 == 0 { 28 } else { 40 };
     take(&[&[1, 2, 3, 4, 0, 0, 0, kind & 1], &records[..records.len() / record_len * record_len]].concat());
@@ -31,8 +34,9 @@ fn is_ipv4_peer(endpoint: SocketAddr) -> bool {
 fn take(datagram: &[u8]) {
     let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
     let inbox = Inbox { own: OWN, trust: Trust::new(vec!["192.0.2.0/24".parse().expect("a network")]) };
-    let (counters, stats) = (TransportCounters::default(), Counters::default());
-    let receiver = Receiver { tracker: &tracker, counters: &counters, worker_counters: &stats.for_worker() };
+    let (counters, stats, notices) = (TransportCounters::default(), Counters::default(), Notices::default());
+    let receiver =
+        Receiver { tracker: &tracker, counters: &counters, worker_counters: &stats.for_worker(), notices: &notices };
 
     let stranger = [198, 51, 100, 1].into();
     inbox.take(datagram, stranger, NOW, &receiver).expect_err("a stranger is not believed");
@@ -41,11 +45,17 @@ fn take(datagram: &[u8]) {
     let taken = inbox.take(datagram, [192, 0, 2, 1].into(), NOW, &receiver);
     let counts = counters.counts();
     let census = tracker.store().census();
-    let packet = packet::parse(datagram).ok().filter(|packet| packet.sender != OWN);
+    let packet = packet::parse(datagram).ok().filter(|packet| packet.sender() != OWN);
     assert_eq!(taken.is_ok(), packet.is_some());
-    let Some(packet) = packet else {
-        assert_eq!((counts.records_received, counts.packets_refused, census.torrents), (0, 2, 0));
-        return;
+    let packet = match packet {
+        Some(Packet::Changes(packet)) => packet,
+        other => {
+            let refused = if other.is_some() { 1 } else { 2 };
+            assert_eq!((counts.records_received, counts.packets_refused, census.torrents), (0, refused, 0));
+            let offers = usize::from(matches!(other, Some(Packet::Offer(..))));
+            assert_eq!((notices.take_offers().len(), notices.has_heard()), (offers, false));
+            return;
+        }
     };
     assert_eq!(counts.records_received + counts.records_refused, packet.records() as u64);
     let changes: Vec<_> = packet.changes(NOW).collect();

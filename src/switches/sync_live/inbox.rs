@@ -1,6 +1,6 @@
 //! What comes from the cluster: a datagram is checked, and what it tells is taken over. No socket, no clock.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
@@ -10,7 +10,8 @@ use crate::cluster::trust::Trust;
 use crate::stats::WorkerCounters;
 use crate::tracker::{Flavour, Minute, Tracker};
 
-use super::packet::{self, ParseError, TrackerId};
+use super::packet::{self, Packet, ParseError, SyncPacket, TrackerId};
+use super::snapshot::Notices;
 
 /// Decides which packets are believed.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Receiver<'a, F: Flavour> {
     pub(super) tracker: &'a Tracker<F>,
     pub(super) counters: &'a TransportCounters,
     pub(super) worker_counters: &'a WorkerCounters,
+    pub(super) notices: &'a Notices,
 }
 
 /// Why a packet changes nothing. For the log.
@@ -52,22 +54,35 @@ impl Inbox {
         now: Minute,
         receiver: &Receiver<'_, F>,
     ) -> Result<(), PacketError> {
-        let Receiver { tracker, counters, worker_counters } = receiver;
-        let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
+        let Receiver { counters, notices, .. } = receiver;
+        match self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))? {
+            Packet::Changes(packet) => {
+                notices.hear();
+                Self::absorb(&packet, now, receiver);
+                return Ok(());
+            }
+            Packet::Ask(_) => notices.ask(),
+            Packet::Offer(_, invitation) => notices.offer(invitation.offer, SocketAddr::new(from, invitation.port)),
+        }
+        counters.count(TransportCounter::PacketsReceived);
+        Ok(())
+    }
+
+    fn absorb<F: Flavour>(packet: &SyncPacket<'_>, now: Minute, receiver: &Receiver<'_, F>) {
+        let Receiver { tracker, counters, worker_counters, .. } = receiver;
         let changes: Vec<_> = packet.changes(now).flatten().collect();
         inbox::absorb(tracker, &changes, packet.records(), now, counters, |change, outcome| {
             // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
             worker_counters.count_outcome(change.endpoint.ip(), outcome);
         });
-        Ok(())
     }
 
-    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<packet::SyncPacket<'a>, PacketError> {
+    fn check<'a>(&self, datagram: &'a [u8], from: IpAddr) -> Result<Packet<'a>, PacketError> {
         if !self.trust.believes(from) {
             return Err(PacketError::Stranger);
         }
         let packet = packet::parse(datagram)?;
-        if packet.sender == self.own { Err(PacketError::Ourselves) } else { Ok(packet) }
+        if packet.sender() == self.own { Err(PacketError::Ourselves) } else { Ok(packet) }
     }
 }
 
@@ -91,13 +106,20 @@ mod tests {
         tracker: TestTracker<Ipv4Only, NotThatOne, Recorder>,
         counters: TransportCounters,
         stats: Counters,
+        notices: Notices,
     }
 
     impl Node {
         fn new() -> Self {
             let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, Recorder::default());
             let inbox = Inbox { own: OWN, trust: Trust::new(vec!["192.0.2.0/24".parse().unwrap()]) };
-            Self { inbox, tracker, counters: TransportCounters::default(), stats: Counters::default() }
+            Self {
+                inbox,
+                tracker,
+                counters: TransportCounters::default(),
+                stats: Counters::default(),
+                notices: Notices::default(),
+            }
         }
 
         fn take(&self, datagram: &[u8]) -> Result<(), PacketError> {
@@ -105,8 +127,8 @@ mod tests {
         }
 
         fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), PacketError> {
-            let Self { inbox, tracker, counters, stats } = self;
-            let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker() };
+            let Self { inbox, tracker, counters, stats, notices } = self;
+            let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker(), notices };
             inbox.take(datagram, from.parse().unwrap(), NOW, &receiver)
         }
 

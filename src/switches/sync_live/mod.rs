@@ -3,6 +3,7 @@
 //! - [`packet`]: bytes to changes and back.
 //! - [`inbox`]: which packets are believed.
 //! - [`link`]: the socket.
+//! - [`snapshot`]: how a tracker that starts takes over what another one knows.
 //!
 //! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); a thread sends what is full or due.
 //! The way in: another thread receives, and gives what it believes to the tracker. Nothing is acknowledged: what is
@@ -15,12 +16,14 @@ mod inbox;
 mod link;
 mod packet;
 mod shared;
+mod snapshot;
 
 use std::io::{self, ErrorKind::TimedOut};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use tracing::{debug, info, warn};
 
 use crate::cluster::counts::{TransportCounter, TransportCounters};
@@ -36,6 +39,7 @@ use inbox::{Inbox, Receiver};
 use link::{Buffer, Link};
 use packet::{NAME, SyncCodec, TrackerId};
 use shared::Shared;
+use snapshot::{Door, Notices, Work};
 
 const LISTEN: &str = "livesync.cluster.listen";
 const NODE_IP: &str = "livesync.cluster.node_ip";
@@ -58,7 +62,7 @@ impl Cluster for Node {
     const LISTENS: bool = true;
 
     fn id(&self) -> Option<u32> {
-        self.0.as_ref().map(|shared| u32::from_be_bytes(shared.inbox.own.0))
+        self.0.as_ref().map(|shared| shared.inbox.own.number())
     }
 
     fn knows(&self, origin: Origin) -> bool {
@@ -78,7 +82,7 @@ impl Cluster for Node {
 }
 
 impl Plug for Node {
-    type Opened = Option<Link>;
+    type Opened = Option<(Link, Option<Door>)>;
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
         // Who names the members of a cluster means to be in it.
@@ -90,10 +94,14 @@ impl Plug for Node {
     }
 
     /// The group's port may be one that only root can bind.
-    fn open(opening: &mut Opening<'_>) -> Result<Option<Link>, StartError> {
+    fn open(opening: &mut Opening<'_>) -> Result<Self::Opened, StartError> {
         match opening.settings.livesync.listen {
             None => Ok(None),
-            Some(SocketAddr::V4(listen)) => Link::open(listen, TICK).map(Some),
+            Some(SocketAddr::V4(listen)) => {
+                let link = Link::open(listen, TICK)?;
+                let door = open_door(&link, opening);
+                Ok(Some((link, door)))
+            }
             // The configuration refuses it; this is for callers that check nothing.
             Some(SocketAddr::V6(_)) => {
                 let error = io::Error::other(format!("{LISTEN} names no IPv4 address"));
@@ -102,8 +110,8 @@ impl Plug for Node {
         }
     }
 
-    fn plug(link: Option<Link>, settings: &Settings) -> Result<Self, StartError> {
-        let Some(link) = link else {
+    fn plug(opened: Self::Opened, settings: &Settings) -> Result<Self, StartError> {
+        let Some((link, door)) = opened else {
             warn!("{LISTEN} is not configured: this tracker stands alone and is in no cluster");
             return Ok(Self(None));
         };
@@ -112,7 +120,8 @@ impl Plug for Node {
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
         let inbox = Inbox { own: TrackerId(id), trust: Trust::new(settings.livesync.node_ip.clone()) };
         let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now());
-        let shared = Shared { link, inbox, outbox, counters: TransportCounters::default() };
+        let (counters, notices) = (TransportCounters::default(), Notices::default());
+        let shared = Shared { link, inbox, outbox, counters, notices, door: Mutex::new(door) };
         shared.log_membership();
         Ok(Self(Some(Arc::new(shared))))
     }
@@ -122,13 +131,18 @@ impl Plug for Node {
         let sender = Arc::clone(shared);
         beginning.threads.spawn("sync-out", move |stop| sender.send(&stop))?;
 
-        let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
+        let (receiving, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         beginning.threads.spawn("sync-in", move |stop| {
-            let receiver =
-                Receiver { tracker: &tracker, counters: &shared.counters, worker_counters: &worker_counters };
-            shared.receive(&receiver, clock, &stop);
-        })
+            let receiver = Receiver {
+                tracker: &tracker,
+                counters: &receiving.counters,
+                worker_counters: &worker_counters,
+                notices: &receiving.notices,
+            };
+            receiving.receive(&receiver, clock, &stop);
+        })?;
+        begin_snapshots(shared, beginning)
     }
 
     /// Sends the last packets: nobody announces any more, so there will be no others.
@@ -145,6 +159,42 @@ impl Plug for Node {
             }
         }
     }
+}
+
+/// Opens where snapshots are given, and says what it takes to take one. Who believes nobody does neither.
+fn open_door(link: &Link, opening: &mut Opening<'_>) -> Option<Door> {
+    let Settings { livesync, sync, .. } = opening.settings;
+    if livesync.node_ip.is_empty() {
+        return None;
+    }
+    let port = link.group.port();
+    if sync.snapshot_wait > 0 && sync.snapshot_max > 0 {
+        opening.needs.connects_tcp(port);
+        // From the interface's address, and whatever port.
+        opening.needs.binds_tcp(0);
+    }
+    if sync.snapshot_rate == 0 {
+        return None;
+    }
+    let door = Door::new(SocketAddrV4::new(link.interface, port))?;
+    if door.is_taken() {
+        opening.needs.binds_tcp(port);
+        opening.needs.system_calls(&[libc::SYS_bind, libc::SYS_listen]);
+    }
+    Some(door)
+}
+
+/// Starts the thread of snapshots, if it has anything to do.
+fn begin_snapshots<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+    let Beginning { tracker, clock, threads, readiness, inherits, snapshots, .. } = beginning;
+    let takes = snapshots.asks() && !*inherits && !shared.inbox.trust.is_empty();
+    let door = shared.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if door.is_none() && !takes {
+        return Ok(());
+    }
+    let work = Work { door, unready: takes.then(|| readiness.begin()) };
+    let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
+    threads.spawn("sync-snapshot", move |stop| snapshot::run(shared, tracker, snapshots, clock, work, &stop))
 }
 
 /// Refuses an interval after which a peer may have been forgotten elsewhere before it announces itself here again.
@@ -210,7 +260,7 @@ mod tests {
         let open = |port| Link::open(format!("127.0.0.1:{port}").parse().unwrap(), Duration::from_millis(10)).unwrap();
         let link = open(0);
         let member = open(link.group.port());
-        (Node::plug(Some(link), &Settings::default()).unwrap(), member)
+        (Node::plug(Some((link, None)), &Settings::default()).unwrap(), member)
     }
 
     /// How many records there are in each packet that the member hears.
@@ -218,7 +268,7 @@ mod tests {
         let mut buffer = Buffer::default();
         let mut packets = Vec::new();
         while let Some((datagram, _)) = member.receive(&mut buffer).unwrap() {
-            packets.push(packet::parse(datagram).unwrap().records());
+            packets.push(packet::tests::changes_in(datagram).unwrap().records());
         }
         packets
     }

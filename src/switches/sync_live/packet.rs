@@ -1,7 +1,8 @@
 //! Live sync packets: bytes to changes and back, as the original writes them.
 //!
-//! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then records of one length: info
-//! hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1).
+//! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of one
+//! length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types from 16 on
+//! are this program's own, and the original passes them over: 17 and 18 are for [snapshots](super::snapshot).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,8 @@ use thiserror::Error;
 
 use crate::cluster::outbox::Codec;
 use crate::tracker::{Change, InfoHash, Minute, Origin};
+
+use super::snapshot::{BodyError, Invitation, read_ask};
 
 /// What live sync is called where transports are told apart: in the origin of changes, and in names of metrics.
 pub(super) const NAME: &str = "sync";
@@ -24,15 +27,43 @@ const SEEDING: u8 = 0x80;
 const COMPLETED: u8 = 0x40;
 const STOPPED: u8 = 0x20;
 
+/// The type of a question for a snapshot.
+pub(super) const ASK: u32 = 17;
+/// The type of an offer of a snapshot.
+pub(super) const OFFER: u32 = 18;
+
 /// What a tracker of a cluster is known by: chosen at random when it starts. Only ever compared, so its byte order is
 /// nobody's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TrackerId(pub(super) [u8; 4]);
 
+impl TrackerId {
+    /// Returns it as a number.
+    pub(super) fn number(self) -> u32 {
+        u32::from_be_bytes(self.0)
+    }
+
+    /// Returns the id with this [`number`](Self::number).
+    pub(super) fn from_number(number: u32) -> Self {
+        Self(number.to_be_bytes())
+    }
+}
+
 impl fmt::Display for TrackerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// A packet that is understood, and its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packet<'a> {
+    /// Changes of peers.
+    Changes(SyncPacket<'a>),
+    /// A joiner asks for a snapshot.
+    Ask(TrackerId),
+    /// A donor offers one.
+    Offer(TrackerId, Invitation),
 }
 
 /// The address family of all peers in a packet: its type.
@@ -64,25 +95,51 @@ pub(super) enum ParseError {
     UnknownType(u32),
     #[error("it has no records, or ends within one")]
     PartialRecord,
+    #[error("it ends before what its type stands for is said")]
+    PartialBody,
+    #[error("it is about snapshots of version {0}")]
+    Version(u16),
+}
+
+impl From<BodyError> for ParseError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooShort => Self::PartialBody,
+            BodyError::Version(version) => Self::Version(version),
+        }
+    }
 }
 
 /// Reads a packet's header. The original takes the whole records of a packet that ends within one; nobody sends such
 /// packets, so one that comes is damaged, and is refused.
-pub(super) fn parse(datagram: &[u8]) -> Result<SyncPacket<'_>, ParseError> {
+pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
     if datagram.len() > MAX_PACKET {
         return Err(ParseError::TooLong);
     }
     let (sender, rest) = datagram.split_first_chunk().ok_or(ParseError::TooShort)?;
-    let (code, records) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
-    let kind = match u32::from_be_bytes(*code) {
-        0 => Kind::Ipv4,
-        1 => Kind::Ipv6,
-        unknown => return Err(ParseError::UnknownType(unknown)),
-    };
-    if records.is_empty() || records.len() % kind.record_len() != 0 {
-        return Err(ParseError::PartialRecord);
+    let (code, body) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
+    let sender = TrackerId(*sender);
+    match u32::from_be_bytes(*code) {
+        0 => SyncPacket::parse(sender, Kind::Ipv4, body).map(Packet::Changes),
+        1 => SyncPacket::parse(sender, Kind::Ipv6, body).map(Packet::Changes),
+        ASK => read_ask(body).map(|()| Packet::Ask(sender)).map_err(Into::into),
+        OFFER => Ok(Packet::Offer(sender, Invitation::read(sender.number().into(), body)?)),
+        unknown => Err(ParseError::UnknownType(unknown)),
     }
-    Ok(SyncPacket { sender: TrackerId(*sender), kind, records })
+}
+
+/// Returns a packet of a type of this program's own.
+pub(super) fn write(sender: TrackerId, code: u32, body: &[u8]) -> Vec<u8> {
+    [&sender.0[..], &code.to_be_bytes(), body].concat()
+}
+
+impl Packet<'_> {
+    /// Returns who has sent it.
+    pub(super) fn sender(&self) -> TrackerId {
+        match self {
+            Self::Changes(SyncPacket { sender, .. }) | Self::Ask(sender) | Self::Offer(sender, _) => *sender,
+        }
+    }
 }
 
 /// How a tracker with this id writes packets.
@@ -127,15 +184,23 @@ impl Codec for SyncCodec {
     }
 }
 
-impl SyncPacket<'_> {
+impl<'a> SyncPacket<'a> {
+    fn parse(sender: TrackerId, kind: Kind, records: &'a [u8]) -> Result<Self, ParseError> {
+        if records.is_empty() || records.len() % kind.record_len() != 0 {
+            return Err(ParseError::PartialRecord);
+        }
+        Ok(Self { sender, kind, records })
+    }
+
     /// Returns how many records it has.
     pub(super) fn records(&self) -> usize {
         self.records.len() / self.kind.record_len()
     }
 
     /// Returns what each record says, in a packet that came `now`; `None` for one whose flags have no meaning yet.
-    pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
-        self.records.chunks_exact(self.kind.record_len()).map(move |record| read(record, self.kind, now))
+    pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + 'a {
+        let Self { kind, records, .. } = *self;
+        records.chunks_exact(kind.record_len()).map(move |record| read(record, kind, now))
     }
 }
 
@@ -196,6 +261,14 @@ pub(super) mod tests {
         let mut packet = codec.begin(SyncCodec::kind(&changes[0]));
         changes.iter().for_each(|change| codec.append(&mut packet, change));
         packet
+    }
+
+    /// Reads a packet that is to have changes.
+    pub(in super::super) fn changes_in(datagram: &[u8]) -> Result<SyncPacket<'_>, ParseError> {
+        match parse(datagram)? {
+            Packet::Changes(packet) => Ok(packet),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn changes(kind: Kind, most: usize) -> impl Strategy<Value = Vec<Change>> {
@@ -264,7 +337,7 @@ pub(super) mod tests {
         for flags in 0..=u8::MAX {
             let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
             datagram[34] = flags;
-            let read: Vec<_> = parse(&datagram).unwrap().changes(NOW).collect();
+            let read: Vec<_> = changes_in(&datagram).unwrap().changes(NOW).collect();
             let expected = Change {
                 seeder: flags & 0x80 != 0,
                 completed: flags & 0x40 != 0,
@@ -279,7 +352,7 @@ pub(super) mod tests {
     fn the_age_in_the_last_byte_is_not_looked_at() {
         let mut datagram = packet(SENDER, &[change("192.0.2.1:1")]);
         datagram[35] = 44;
-        let read: Vec<_> = parse(&datagram).unwrap().changes(NOW).collect();
+        let read: Vec<_> = changes_in(&datagram).unwrap().changes(NOW).collect();
         assert_eq!(read, [Some(change("192.0.2.1:1"))]);
     }
 
@@ -292,7 +365,7 @@ pub(super) mod tests {
                 SyncCodec(SENDER).append(&mut packet, &change(endpoint));
             }
             assert_eq!(packet.len(), len);
-            assert_eq!(parse(&packet).unwrap().changes(NOW).count(), most);
+            assert_eq!(changes_in(&packet).unwrap().changes(NOW).count(), most);
         }
     }
 
@@ -303,7 +376,7 @@ pub(super) mod tests {
         fn what_is_written_is_read(v4 in changes(Kind::Ipv4, 52), v6 in changes(Kind::Ipv6, 36)) {
             for told in [v4, v6] {
                 let datagram = packet(SENDER, &told);
-                let read = parse(&datagram).unwrap();
+                let read = changes_in(&datagram).unwrap();
                 prop_assert_eq!(read.sender, SENDER);
                 prop_assert_eq!(read.changes(NOW).collect::<Vec<_>>(), told.into_iter().map(Some).collect::<Vec<_>>());
             }
@@ -323,7 +396,7 @@ pub(super) mod tests {
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..1600), code in 0..3_u8) {
             let told = [&[9, 9, 9, 9, 0, 0, 0, code], &bytes[..]].concat();
             for datagram in [&bytes, &told] {
-                if let Ok(packet) = parse(datagram) {
+                if let Ok(packet) = changes_in(datagram) {
                     prop_assert_eq!(packet.changes(NOW).count(), (datagram.len() - 8) / packet.kind.record_len());
                 }
             }

@@ -1,6 +1,7 @@
 //! What the threads of a member share.
 
 use std::io;
+use std::sync::Mutex;
 
 use crate::cluster::counts::{TransportCounter, TransportCounters};
 use crate::cluster::outbox::Outbox;
@@ -8,6 +9,7 @@ use crate::cluster::outbox::Outbox;
 use super::inbox::Inbox;
 use super::link::Link;
 use super::packet::SyncCodec;
+use super::snapshot::{Door, Notices};
 
 /// A member of the cluster: its socket, what it has to tell, and what it has heard.
 pub(super) struct Shared {
@@ -15,6 +17,9 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox<SyncCodec>,
     pub(super) counters: TransportCounters,
+    pub(super) notices: Notices,
+    /// Where snapshots are given, until the thread that gives them has it.
+    pub(super) door: Mutex<Option<Door>>,
 }
 
 impl Shared {

@@ -12,6 +12,12 @@ pub(crate) const SEEDING: u8 = 0x80;
 pub(crate) const COMPLETED: u8 = 0x40;
 pub(crate) const STOPPED: u8 = 0x20;
 
+/// The types of packets that trackers of this program alone send begin here.
+pub(crate) const OWN_TYPES: u32 = 16;
+/// The types of a question for a snapshot and of an offer.
+pub(crate) const ASK: u32 = 17;
+pub(crate) const OFFER: u32 = 18;
+
 /// What a member publishes about one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -62,6 +68,11 @@ impl Member {
         Self { sender: sender_at(ip), ..self }
     }
 
+    /// The port of the cluster.
+    pub(crate) fn port(&self) -> u16 {
+        self.group.port()
+    }
+
     /// A packet of this member.
     pub(crate) fn packet(&self, kind: u8, records: &[Record]) -> Vec<u8> {
         packet(self.id, kind, records)
@@ -79,15 +90,29 @@ impl Member {
         assert_eq!(self.sender.send_to(packet, self.group).unwrap(), packet.len());
     }
 
-    /// Waits for the tracker's next packet. Returns the id in it, and the rest.
+    /// Waits for the tracker's next packet of a type that the original sends. Returns the id in it, and the rest.
     #[track_caller]
     pub(crate) fn receive(&self) -> ([u8; 4], Vec<u8>) {
+        self.receive_of(|code| code < OWN_TYPES)
+    }
+
+    /// Waits for the tracker's next packet of this type. Returns the id in it, and what follows the type.
+    #[track_caller]
+    pub(crate) fn receive_type(&self, code: u32) -> ([u8; 4], Vec<u8>) {
+        let (id, rest) = self.receive_of(|found| found == code);
+        (id, rest[4..].to_vec())
+    }
+
+    /// Waits for the tracker's next packet of such a type. Returns the id in it, and the rest.
+    #[track_caller]
+    pub(crate) fn receive_of(&self, is_wanted: impl Fn(u32) -> bool) -> ([u8; 4], Vec<u8>) {
         loop {
             let mut packet = [0; 2000];
             let len = retry_interrupted(|| self.receiver.recv(&mut packet)).expect("the tracker tells something");
             assert!(len <= 1480);
             let (id, rest) = packet[..len].split_first_chunk().unwrap();
-            if *id != self.id {
+            let code = u32::from_be_bytes(*rest.first_chunk().unwrap());
+            if *id != self.id && is_wanted(code) {
                 let known = *self.tracker.borrow_mut().get_or_insert(*id);
                 assert_eq!(*id, known, "it keeps its id");
                 return (*id, rest.to_vec());

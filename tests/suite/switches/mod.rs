@@ -20,6 +20,7 @@ pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
 pub(crate) mod seccomp;
 pub(crate) mod sync_live;
+pub(crate) mod sync_live_snapshot;
 pub(crate) mod sync_nats;
 pub(crate) mod v6;
 pub(crate) mod zstd;

@@ -131,7 +131,9 @@ pub(super) fn peer(family: IpAddr, port: u16) -> Record {
 
 /// Starts a tracker that accepts packets from one loopback address, and a member of its cluster at this address.
 pub(super) fn cluster() -> (Tracker, Member) {
-    let tracker = Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n").run();
+    // It looks for no snapshot: nobody has one.
+    let config = "livesync.cluster.node_ip 127.0.0.1\nsync.snapshot_wait 0\n";
+    let tracker = Start::loopback().config(config).run();
     let member = Member::of(&tracker);
     (tracker, member)
 }

@@ -1,0 +1,188 @@
+//! The donor's side: who asks a tracker of a cluster, and what it gives.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+
+use super::{NETWORKS, TRACKER, joining, snapshot};
+use crate::clients::cluster::{ASK, Member, OFFER};
+use crate::clients::udp::{Announce, Client};
+use crate::flavour::{info_hash, only_with};
+use crate::harness::tests;
+use crate::tracker::{Tracker, unused_port};
+use crate::wait::MAX_WAIT;
+
+tests![
+    who_asks_hears_what_there_is_and_where,
+    a_question_of_another_version_is_not_answered,
+    who_is_in_no_named_network_is_not_served,
+    who_says_what_makes_no_sense_is_closed,
+    no_more_than_two_are_given_at_a_time_and_each_no_faster_than_configured,
+    who_takes_nothing_or_does_not_close_is_closed,
+    with_a_rate_of_zero_none_is_given,
+    a_port_that_is_taken_is_used_once_it_is_free,
+];
+
+/// Starts a tracker that gives snapshots and looks for none.
+pub(crate) fn start(config: &str) -> Tracker {
+    joining(&[NETWORKS, "sync.snapshot_wait 0\n", config].concat()).run()
+}
+
+/// The member's own question for a snapshot.
+fn ask(member: &Member) {
+    member.send(&[&b"test"[..], &ASK.to_be_bytes(), &[0, 1]].concat());
+}
+
+/// The id that the log of a tracker says it has.
+fn id(tracker: &Tracker) -> [u8; 4] {
+    let log = tracker.log();
+    let (_, id) = log.split_once("tracker id ").unwrap();
+    u32::from_str_radix(id.split_whitespace().next().unwrap(), 16).unwrap().to_be_bytes()
+}
+
+/// Connects to where a tracker gives snapshots, from a loopback address.
+fn connect_from(ip: Ipv4Addr, tracker: &Tracker) -> TcpStream {
+    let log = tracker.log();
+    let (_, address) = log.split_once("gives snapshots on tcp ").unwrap_or_else(|| panic!("{log}"));
+    let address: SocketAddr = address.split_whitespace().next().unwrap().parse().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
+    socket.into()
+}
+
+/// Connects, and says what a joiner says.
+pub(crate) fn connect(tracker: &Tracker) -> TcpStream {
+    let mut stream = connect_from(Ipv4Addr::LOCALHOST, tracker);
+    stream.write_all(&[&b"otsnap\0\x01"[..], &id(tracker)].concat()).unwrap();
+    stream
+}
+
+/// All that comes until the end of the connection, however it ends.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+fn announce(tracker: &Tracker, peers: u16) {
+    let client = Client::new(tracker.udp());
+    (1..=peers).for_each(|port| _ = client.announce(&Announce::seeder(info_hash(1), port)));
+}
+
+fn who_asks_hears_what_there_is_and_where() {
+    only_with("sync-live");
+    let tracker = start("");
+    announce(&tracker, 5);
+    let member = Member::of(&tracker);
+    ask(&member);
+    let (from, offer) = member.receive_type(OFFER);
+    assert_eq!(from, id(&tracker));
+    let expected = [&[0, 1][..], &member.port().to_be_bytes()].concat();
+    assert_eq!(offer[..4], expected);
+    let uptime = u32::from_be_bytes(offer[4..8].try_into().unwrap());
+    assert!(uptime < 60, "{uptime}");
+    assert_eq!(offer[8..], [[0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 5]].concat());
+
+    let bytes = rest(&mut connect(&tracker));
+    assert_eq!((bytes[0], &bytes[1..9]), (1, &b"otswarms"[..]));
+    let log = tracker.stop();
+    assert!(
+        log.contains(&format!("given a snapshot to 127.0.0.1: 1 torrents, 5 peers, {} bytes", bytes.len() - 1)),
+        "{log}"
+    );
+}
+
+fn a_question_of_another_version_is_not_answered() {
+    only_with("sync-live");
+    let tracker = start("");
+    let member = Member::of(&tracker);
+    for body in [&[][..], &[0], &[0, 2], &[1, 1]] {
+        member.send(&[&b"test"[..], &ASK.to_be_bytes(), body].concat());
+    }
+    let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 1, 0, 1));
+    ask(&stranger);
+    announce(&tracker, 1);
+    // Nothing was said before this.
+    let (_, first) = member.receive_of(|_| true);
+    assert!(first[3] < 2, "{first:?}");
+}
+
+fn who_is_in_no_named_network_is_not_served() {
+    only_with("sync-live");
+    let tracker = joining("livesync.cluster.node_ip 127.0.0.1\nsync.snapshot_wait 0\n").run();
+    let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, 9), &tracker);
+    let _ = stream.write_all(&[&b"otsnap\0\x01"[..], &id(&tracker)].concat());
+    assert_eq!(rest(&mut stream), []);
+    assert_eq!(rest(&mut connect(&tracker))[0], 1);
+}
+
+fn who_says_what_makes_no_sense_is_closed() {
+    only_with("sync-live");
+    let tracker = start("");
+    let id = id(&tracker);
+    for said in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[&b"otsnap\0\x02"[..], &id].concat(),
+        &[&b"otsnap\0\x01"[..], &id.map(|byte| !byte)].concat(),
+    ] {
+        let mut stream = connect_from(Ipv4Addr::LOCALHOST, &tracker);
+        stream.write_all(said).unwrap();
+        assert_eq!(rest(&mut stream), []);
+    }
+    assert_eq!(rest(&mut connect(&tracker))[0], 1);
+}
+
+fn no_more_than_two_are_given_at_a_time_and_each_no_faster_than_configured() {
+    only_with("sync-live");
+    let tracker = start("sync.snapshot_rate 100\n");
+    announce(&tracker, 100);
+    let first_bytes = |mut stream: TcpStream| {
+        let mut bytes = [0; 9];
+        stream.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"\x01otswarms");
+        stream
+    };
+    let two = [first_bytes(connect(&tracker)), first_bytes(connect(&tracker))];
+    assert_eq!(rest(&mut connect(&tracker)), [0], "it is busy");
+    let member = Member::of(&tracker);
+    ask(&member);
+    announce(&tracker, 1);
+    assert!(member.receive_of(|_| true).1[3] < 2, "nothing is offered then");
+    drop(two);
+}
+
+fn who_takes_nothing_or_does_not_close_is_closed() {
+    only_with("sync-live");
+    let mut tracker = start("");
+    let silent = connect_from(Ipv4Addr::LOCALHOST, &tracker);
+    let mut lingers = connect(&tracker);
+    lingers.read_exact(&mut [0; 9]).unwrap();
+    tracker.wait_for_log("is given up: nothing has come or gone for 10 s");
+    drop((silent, lingers));
+    assert!(!snapshot(1).is_empty());
+}
+
+fn with_a_rate_of_zero_none_is_given() {
+    only_with("sync-live");
+    let tracker = start("sync.snapshot_rate 0\n");
+    let member = Member::of(&tracker);
+    assert!(TcpStream::connect((TRACKER, member.port())).is_err());
+    ask(&member);
+    announce(&tracker, 1);
+    assert!(member.receive_of(|_| true).1[3] < 2);
+}
+
+fn a_port_that_is_taken_is_used_once_it_is_free() {
+    only_with("sync-live");
+    let port = unused_port();
+    let other = TcpListener::bind((TRACKER, port)).unwrap();
+    let mut tracker = start(&format!("livesync.cluster.listen {TRACKER}:{port}\n"));
+    let said = format!("gives no snapshots until another program lets go of tcp {TRACKER}:{port}");
+    assert!(tracker.log().contains(&said), "{}", tracker.log());
+    drop(other);
+    tracker.wait_for_log("gives snapshots on tcp");
+    assert_eq!(rest(&mut connect(&tracker))[0], 1);
+}
