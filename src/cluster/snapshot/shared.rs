@@ -99,11 +99,15 @@ impl Snapshots {
     }
 
     fn can_give(&self, now: Instant) -> bool {
+        !self.waits(now) && self.gives() && self.state().given < MAX_GIVEN
+    }
+
+    /// Returns whether this tracker waits for a snapshot itself, and so knows less than others.
+    pub fn waits(&self, now: Instant) -> bool {
         let state = self.state();
-        let is_new = state.seekers > 0
+        state.seekers > 0
             && state.taking != Taken::Whole
-            && now.saturating_duration_since(self.started) < self.limits.wait;
-        self.gives() && state.given < MAX_GIVEN && !is_new
+            && now.saturating_duration_since(self.started) < self.limits.wait
     }
 
     /// Takes a seat, if one is free and any are given.
