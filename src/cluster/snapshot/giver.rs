@@ -1,13 +1,13 @@
 //! The side that gives a snapshot.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{info, warn};
 
 use crate::cluster::counts::{TransportCounter, TransportCounters};
-use crate::swarms::{Progress, Totals, Writer};
+use crate::swarms::{Progress, Writer};
 use crate::tracker::{Flavour, Minute, Tracker};
 
 use super::error::SnapshotError;
@@ -22,8 +22,11 @@ const MAX_WRITTEN: usize = 64;
 pub struct Giver<F: Flavour> {
     writer: Writer<F>,
     seat: Seat,
-    /// How much was there, once all of it has been written.
-    totals: Option<Totals>,
+    /// Torrents and peers that there were at the beginning.
+    torrents: usize,
+    peers: usize,
+    /// Whether all that was there has been written once.
+    is_written_once: bool,
     /// What has been written and not been taken away as a piece.
     unsent: Vec<u8>,
     is_written: bool,
@@ -34,7 +37,7 @@ pub struct Giver<F: Flavour> {
 /// The next bytes of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// At least one, [`MAX_PIECE`](super::MAX_PIECE) at most.
+    /// [`MAX_PIECE`](super::MAX_PIECE) at most. None if no piece has been finished yet: then the next is asked for.
     pub bytes: Vec<u8>,
     /// When they may be sent.
     pub due: Instant,
@@ -44,10 +47,13 @@ impl<F: Flavour> Giver<F> {
     /// Begins a snapshot. `None` if as many are given as may be, or none are at all.
     pub fn begin(snapshots: &Arc<Snapshots>, tracker: Arc<Tracker<F>>, minute: Minute, now: Instant) -> Option<Self> {
         let seat = snapshots.sit()?;
+        let census = tracker.store().census();
         Some(Self {
+            torrents: census.torrents,
+            peers: census.peers.peers(),
+            is_written_once: false,
             writer: Writer::new(tracker, 0, minute),
             seat,
-            totals: None,
             unsent: Vec::new(),
             is_written: false,
             sent: 0,
@@ -55,8 +61,7 @@ impl<F: Flavour> Giver<F> {
         })
     }
 
-    /// Returns the next piece, or an empty one without bytes that is due at once, if there is none yet; `None` when all
-    /// have been. Takes some milliseconds.
+    /// Returns the next piece; `None` when there are no more. Takes some milliseconds.
     ///
     /// # Errors
     ///
@@ -87,10 +92,12 @@ impl<F: Flavour> Giver<F> {
 
     /// Counts and logs a snapshot that has been given as a whole.
     pub fn finish(&self, to: &dyn Display, now: Instant, counters: &TransportCounters) {
-        let summary = self.summary(now);
+        let Self { torrents, peers, sent, .. } = self;
+        let time = now.saturating_duration_since(self.began);
         counters.count(TransportCounter::SnapshotsGiven);
-        counters.add(TransportCounter::SnapshotsGivenMs, milliseconds(summary.time));
-        info!("given a snapshot to {to}: {summary}");
+        counters.add(TransportCounter::SnapshotsGivenMs, usize::try_from(time.as_millis()).unwrap_or(usize::MAX));
+        let seconds = time.as_secs_f64();
+        info!("given a snapshot to {to}: {torrents} torrents, {peers} peers, {sent} bytes in {seconds:.1} s");
         let missed = self.writer.missed_departures();
         if missed > 0 {
             warn!("{missed} of the peers in it have left: too many did so meanwhile to be noted");
@@ -99,40 +106,15 @@ impl<F: Flavour> Giver<F> {
 
     /// Logs that a snapshot could not be given as a whole.
     pub fn give_up(&self, to: &dyn Display, now: Instant, error: &SnapshotError) {
-        info!("a snapshot for {to} is given up: {error}; so far {}", self.summary(now));
+        let seconds = now.saturating_duration_since(self.began).as_secs_f64();
+        info!("a snapshot for {to} is given up: {error}; sent so far: {} bytes in {seconds:.1} s", self.sent);
     }
 
     fn write(&mut self, minute: Minute) {
-        if self.totals.is_none() {
-            if self.writer.write(minute, &mut self.unsent) == Progress::Done {
-                self.totals = Some(self.writer.totals());
-            }
-        } else {
+        if self.is_written_once {
             self.is_written = self.writer.write_changes(minute, &mut self.unsent) == Progress::Done;
+        } else {
+            self.is_written_once = self.writer.write(minute, &mut self.unsent) == Progress::Done;
         }
     }
-
-    fn summary(&self, now: Instant) -> Summary {
-        let Totals { torrents, peers, .. } = self.totals.unwrap_or(self.writer.totals());
-        Summary { torrents, peers, bytes: self.sent, time: now.saturating_duration_since(self.began) }
-    }
-}
-
-/// How much was in a snapshot, and how long it took.
-struct Summary {
-    torrents: u64,
-    peers: u64,
-    bytes: u64,
-    time: Duration,
-}
-
-impl Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { torrents, peers, bytes, time } = self;
-        write!(f, "{torrents} torrents, {peers} peers, {bytes} bytes in {:.1} s", time.as_secs_f64())
-    }
-}
-
-fn milliseconds(time: Duration) -> usize {
-    usize::try_from(time.as_millis()).unwrap_or(usize::MAX)
 }

@@ -52,8 +52,9 @@ fn take(datagram: &[u8]) {
         other => {
             let refused = if other.is_some() { 1 } else { 2 };
             assert_eq!((counts.records_received, counts.packets_refused, census.torrents), (0, refused, 0));
-            let offers = usize::from(matches!(other, Some(Packet::Offer(..))));
-            assert_eq!((notices.take_offers().len(), notices.has_heard()), (offers, false));
+            let port = if let Some(Packet::Offer(_, invitation)) = other { Some(invitation.port) } else { None };
+            let is_offer = port.is_some_and(|port| port > 0);
+            assert_eq!((notices.take_offers().len(), notices.has_heard()), (usize::from(is_offer), port == Some(0)));
             return;
         }
     };

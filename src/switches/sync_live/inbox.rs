@@ -11,7 +11,7 @@ use crate::stats::WorkerCounters;
 use crate::tracker::{Flavour, Minute, Tracker};
 
 use super::packet::{self, Packet, ParseError, SyncPacket, TrackerId};
-use super::snapshot::Notices;
+use super::snapshot::{Invitation, Notices};
 
 /// Decides which packets are believed.
 #[derive(Debug)]
@@ -62,7 +62,9 @@ impl Inbox {
                 return Ok(());
             }
             Packet::Ask(_) => notices.ask(),
-            Packet::Offer(_, invitation) => notices.offer(invitation.offer, SocketAddr::new(from, invitation.port)),
+            // A donor that is busy.
+            Packet::Offer(_, Invitation { port: 0, .. }) => notices.hear(),
+            Packet::Offer(_, Invitation { port, offer }) => notices.offer(offer, SocketAddr::new(from, port)),
         }
         counters.count(TransportCounter::PacketsReceived);
         Ok(())

@@ -192,6 +192,7 @@ fn begin_snapshots<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<'
     if door.is_none() && !takes {
         return Ok(());
     }
+    door.iter().for_each(Door::log);
     let work = Work { door, unready: takes.then(|| readiness.begin()) };
     let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
     threads.spawn("sync-snapshot", move |stop| snapshot::run(shared, tracker, snapshots, clock, work, &stop))

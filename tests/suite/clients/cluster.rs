@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -103,9 +104,8 @@ impl Member {
         (id, rest[4..].to_vec())
     }
 
-    /// Waits for the tracker's next packet of such a type. Returns the id in it, and the rest.
     #[track_caller]
-    pub(crate) fn receive_of(&self, is_wanted: impl Fn(u32) -> bool) -> ([u8; 4], Vec<u8>) {
+    fn receive_of(&self, is_wanted: impl Fn(u32) -> bool) -> ([u8; 4], Vec<u8>) {
         loop {
             let mut packet = [0; 2000];
             let len = retry_interrupted(|| self.receiver.recv(&mut packet)).expect("the tracker tells something");
@@ -118,6 +118,20 @@ impl Member {
                 return (*id, rest.to_vec());
             }
         }
+    }
+
+    /// Returns whether the tracker sends no packet of this type for so long.
+    pub(crate) fn hears_none(&self, code: u32, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        let mut packet = [0; 2000];
+        let mut heard = false;
+        while let Some(rest) = end.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero() && !heard) {
+            self.receiver.set_read_timeout(Some(rest)).unwrap();
+            let len = self.receiver.recv(&mut packet).unwrap_or(0);
+            heard = len > 8 && packet[..4] != self.id && packet[4..8] == code.to_be_bytes();
+        }
+        self.receiver.set_read_timeout(Some(MAX_WAIT)).unwrap();
+        !heard
     }
 
     /// Waits for the tracker's next packet, which has to be of this kind. Returns its records.

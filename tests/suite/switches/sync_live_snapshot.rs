@@ -19,6 +19,7 @@ tests![
     without_it_its_keys_are_refused,
     a_joiner_takes_all_from_the_one_that_has_been_up_for_longest,
     a_donor_that_ends_midway_is_followed_by_the_next,
+    a_donor_that_is_busy_is_asked_again,
     who_is_alone_is_ready_soon,
     who_answers_and_gives_nothing_is_waited_for_no_longer_than_the_wait,
     a_snapshot_that_is_too_large_is_the_last,
@@ -63,7 +64,11 @@ impl Donor {
     }
 
     fn offers(&self, uptime: u32) {
-        let port = self.member.port().to_be_bytes();
+        self.offers_on(self.member.port(), uptime);
+    }
+
+    fn offers_on(&self, port: u16, uptime: u32) {
+        let port = port.to_be_bytes();
         let packet = [&self.id[..], &OFFER.to_be_bytes(), &[0, 1], &port, &uptime.to_be_bytes(), &[0; 16]].concat();
         self.member.send(&packet);
     }
@@ -157,6 +162,20 @@ fn a_donor_that_ends_midway_is_followed_by_the_next() {
     assert_eq!(seeders(&tracker), 9);
     let log = tracker.stop();
     assert_eq!(log.matches("is given up: it stopped in the middle").count(), 2, "{log}");
+}
+
+fn a_donor_that_is_busy_is_asked_again() {
+    only_with("sync-live");
+    let (tracker, member) = asks("");
+    let donor = Donor::new(&tracker, 1);
+    donor.offers_on(0, 0);
+    // It is past the time after which it would take itself for alone.
+    (0..4).for_each(|_| _ = member.receive_type(ASK));
+    donor.offers(1000);
+    donor.accept().write_all(&[0]).unwrap();
+    donor.offers(1000);
+    donor.gives(&snapshot(4));
+    assert_eq!(seeders(&tracker.ready()), 4);
 }
 
 fn who_is_alone_is_ready_soon() {

@@ -50,7 +50,7 @@ impl Door {
     }
 
     /// Logs whether snapshots are given.
-    pub(super) fn log(&self) {
+    pub(in super::super) fn log(&self) {
         let address = self.address;
         if self.is_open {
             info!("gives snapshots on tcp {address}");

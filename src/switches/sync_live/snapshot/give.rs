@@ -33,7 +33,6 @@ const MAX_CONNECTIONS: usize = 8;
 
 /// Lets in who connects, once the door can be opened, and tells who asks.
 pub(super) async fn run<F: Flavour, C: Clock + 'static>(desk: Rc<Desk<F, C>>, mut door: Door) {
-    door.log();
     if door.is_taken() {
         loop {
             sleep(TRY_AGAIN).await;
@@ -62,15 +61,24 @@ async fn answer<F: Flavour, C: Clock>(desk: Rc<Desk<F, C>>, port: u16) {
         desk.shared.notices.asked().await;
         let hesitation = rng.u64(0..=u64::try_from(MAX_HESITATION.as_millis()).unwrap_or(0));
         sleep(Duration::from_millis(hesitation)).await;
-        let id = desk.id();
-        if let Some(offer) = desk.snapshots.offer(id.number().into(), &desk.tracker, Instant::now()) {
-            let packet = packet::write(id, OFFER, &Invitation { port, offer }.write());
+        if let Some(invitation) = invitation(&desk, port, Instant::now()) {
+            let packet = packet::write(desk.id(), OFFER, &invitation.write());
             if let Err(error) = desk.shared.send_packet(&packet, 0) {
                 complaints.say(|| warn!("cannot offer a snapshot: {error}"));
             }
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Returns what is answered; `None` if nothing is, as this tracker waits for a snapshot itself.
+fn invitation<F: Flavour, C>(desk: &Desk<F, C>, port: u16, now: Instant) -> Option<Invitation> {
+    if desk.snapshots.waits(now) {
+        return None;
+    }
+    let id = desk.id().number().into();
+    let offer = desk.snapshots.offer(id, &desk.tracker, now);
+    Some(offer.map_or_else(|| Invitation::busy(id), |offer| Invitation { port, offer }))
 }
 
 async fn accept<F: Flavour, C: Clock + 'static>(desk: Rc<Desk<F, C>>, listener: TcpListener) {

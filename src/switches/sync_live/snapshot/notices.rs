@@ -14,7 +14,7 @@ const MAX_OFFERS: usize = 64;
 /// What has been heard and not been looked at.
 #[derive(Debug, Default)]
 pub(in super::super) struct Notices {
-    /// Whether anybody has been heard who tells of peers.
+    /// Whether anybody has been heard who knows something.
     heard: AtomicBool,
     offers: Mutex<Vec<(Offer, SocketAddr)>>,
     offered: Notify,
@@ -22,7 +22,7 @@ pub(in super::super) struct Notices {
 }
 
 impl Notices {
-    /// Another tracker of the cluster has told of peers.
+    /// Another tracker of the cluster has told of peers, or has no time at present.
     pub(in super::super) fn hear(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl Notices {
         self.offered.notify_one();
     }
 
-    /// Returns whether anybody has been heard who tells of peers.
+    /// Returns whether anybody has been heard who knows something.
     pub(in super::super) fn has_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }

@@ -6,6 +6,7 @@
 //! | who gives a snapshot? | 17 | 2: the version, [`VERSION`] |
 //! | an offer | 18 | 2: the version; 2: the TCP port; 4: uptime in seconds; 8: torrents; 8: peers |
 //!
+//! A donor that gives as many as it can names port 0, so that whoever asks knows that it is there, and asks again.
 //! Whatever follows these bytes is for later versions, and is not looked at. A joiner that has connected sends `otsnap`,
 //! the version (2) and the donor's id (4). The donor answers with one byte, and behind [`GIVES`] comes the snapshot.
 
@@ -27,7 +28,8 @@ pub(super) const BUSY: u8 = 0;
 /// What a donor says to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Invitation {
-    /// Where it is to be connected to: a TCP port of the address that the packet comes from.
+    /// Where it is to be connected to: a TCP port of the address that the packet comes from. 0 if as many are being given
+    /// as may be: it is to be asked again.
     pub(in super::super) port: u16,
     pub(in super::super) offer: Offer,
 }
@@ -50,6 +52,11 @@ pub(in super::super) fn read_ask(body: &[u8]) -> Result<(), BodyError> {
 }
 
 impl Invitation {
+    /// Returns that of a donor with this id that is busy.
+    pub(super) fn busy(id: u64) -> Self {
+        Self { port: 0, offer: Offer { id, uptime_seconds: 0, torrents: 0, peers: 0 } }
+    }
+
     /// Returns the body of an offer.
     pub(in super::super) fn write(&self) -> Vec<u8> {
         let Self { port, offer: Offer { uptime_seconds, torrents, peers, .. } } = self;
