@@ -51,6 +51,8 @@ pub struct Arguments {
     pub aquatic: bool,
     /// Looks for replies all the time. Else it sleeps when there are none, and the tracker's replies have to wake it.
     pub spins: bool,
+    /// Each line of the standard input ends a phase, which is printed on a line of its own; its end ends the last one.
+    pub phases: bool,
 }
 
 impl Arguments {
@@ -82,6 +84,7 @@ impl Arguments {
             in_flight: 32,
             aquatic: false,
             spins: false,
+            phases: false,
         };
         while let Some(name) = words.next() {
             if name == "--aquatic" {
@@ -90,6 +93,10 @@ impl Arguments {
             }
             if name == "--spins" {
                 arguments.spins = true;
+                continue;
+            }
+            if name == "--phases" {
+                arguments.phases = true;
                 continue;
             }
             let value = words.next().ok_or_else(|| format!("{name} has no value"))?;

@@ -10,13 +10,18 @@
 //!
 //! With `--rate`, each request has the time at which it is due. Latencies count from there, whether or not the loader
 //! was on time, so that a tracker that stalls is not asked less meanwhile.
+//!
+//! With `--phases`, each line of the standard input ends a phase, and so does the end of it, which ends all. What came
+//! back in each is printed on a line of its own, when all is over: that takes time in which nobody would be asked.
 
 mod client;
 mod latency;
+mod phases;
 mod request;
 mod tally;
 
 use std::io::{self, BufWriter, Write as _};
+use std::mem;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,6 +29,7 @@ use client::Client;
 use opentracker_bench::arguments::{Arguments, Task};
 use opentracker_bench::hashes::{aquatic_hashes, info_hash};
 use opentracker_bench::population::Population;
+use phases::Phases;
 use tally::Tally;
 
 /// How long the last answers may take, and how long none at all may come.
@@ -70,14 +76,25 @@ fn load(arguments: &Arguments) -> io::Result<()> {
         sockets: arguments.sockets,
     };
     let mut tally = Tally::default();
+    let mut ended = Vec::new();
+    let phases = arguments.phases.then(Phases::listen);
     let mut clients =
         (0..arguments.sockets).map(|n| Client::connect(n, population, arguments)).collect::<io::Result<Vec<_>>>()?;
 
     let mut pace = Pace::new(arguments);
     let mut swept = pace.begun;
     let mut heard = pace.begun;
+    let mut phase_begun = pace.begun;
     loop {
         let now = Instant::now();
+        let (past, is_last) = phases.as_ref().map_or((0, false), |phases| phases.past());
+        if ended.len() < past {
+            ended.push((mem::take(&mut tally), now - phase_begun));
+            phase_begun = now;
+        }
+        if is_last {
+            pace.end(now);
+        }
         let mut received = 0;
         for client in &mut clients {
             received += client.receive(&mut tally)?;
@@ -103,7 +120,8 @@ fn load(arguments: &Arguments) -> io::Result<()> {
             client::wait_for_any(&clients)?;
         }
     }
-    tally.print(heard - pace.begun, arguments);
+    ended.push((tally, heard - phase_begun));
+    ended.iter_mut().for_each(|(tally, elapsed)| tally.print(*elapsed, arguments));
     Ok(())
 }
 
@@ -126,6 +144,11 @@ impl Pace {
             issued: 0,
             most: arguments.count,
         }
+    }
+
+    /// From now on none are due.
+    fn end(&mut self, now: Instant) {
+        self.until = Some(self.until.map_or(now, |until| until.min(now)));
     }
 
     fn is_over(&self, now: Instant) -> bool {
