@@ -124,7 +124,7 @@ fn who_is_in_no_named_network_is_not_served() {
     assert!(member.hears_none(OFFER, ANSWER_TIME));
     let mut stream = connect_from(stranger, &tracker);
     let _ = stream.write_all(&[&b"otsnap\0\x01"[..], &id(&tracker)].concat());
-    assert_eq!(rest(&mut stream), []);
+    assert_eq!(rest(&mut stream), b"");
     assert_eq!(rest(&mut connect(&tracker))[0], 1);
 }
 
@@ -139,7 +139,7 @@ fn who_says_what_makes_no_sense_is_closed() {
     ] {
         let mut stream = connect_from(Ipv4Addr::LOCALHOST, &tracker);
         stream.write_all(said).unwrap();
-        assert_eq!(rest(&mut stream), []);
+        assert_eq!(rest(&mut stream), b"");
     }
     assert_eq!(rest(&mut connect(&tracker))[0], 1);
 }
