@@ -7,6 +7,7 @@
 //! - [`pool`]: which server is tried next, and when; what becomes of the connection is heard there.
 //! - [`causes`]: why there is none, in words.
 //! - [`exchange`]: what goes over it.
+//! - [`snapshot`]: how a tracker that starts takes over what others know.
 //!
 //! The way out: a worker puts a change into the exchange's queue; the thread `nats` publishes what is full or due. The
 //! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
@@ -26,6 +27,9 @@ mod republish;
 mod secrets;
 mod senders;
 mod servers;
+mod snapshot;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +47,7 @@ use connection::Connection;
 use member::{Member, Shared};
 use secrets::Identity;
 use servers::Servers;
+use snapshot::Party;
 use tls::Trust;
 
 /// This tracker as a member of the cluster that it has joined; none if it is in none, as no server is configured.
@@ -131,11 +136,19 @@ impl Plug for Node {
         let runtime = event_loop()?;
         let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
+        let snapshots = Arc::clone(beginning.snapshots);
+        // Who inherits all swarms wants no others.
+        let unready = (snapshots.asks() && !beginning.inherits).then(|| beginning.readiness.begin());
         beginning.threads.spawn("nats", move |stop| {
             let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
             runtime.block_on(async {
                 let ended = match connection.connect().await {
-                    Ok(client) => exchange::run(&client, member, clock, &stop).await,
+                    Ok(client) => {
+                        let (shared, tracker) = (Arc::clone(&shared), Arc::clone(&tracker));
+                        let party = Party::new(client.clone(), shared, tracker, clock, snapshots);
+                        snapshot::start(party, unready);
+                        exchange::run(&client, member, clock, &stop).await
+                    }
                     Err(error) => Err(error),
                 };
                 if let Err(error) = ended {
