@@ -90,7 +90,7 @@ fn answer(service: &mut Service<Plain>, batch: &[Datagram], replies: &mut [[u8; 
 /// Peers share eight addresses, and their ports tell them apart.
 fn announce(torrent: u32, peer: u32) -> Datagram {
     let from = SocketAddr::from((Ipv4Addr::from(0x0a00_0001 + peer % 8), 6881));
-    let connected = ids().slot(NOW).issue(from.ip()).to_be_bytes();
+    let connected = ids().slot(NOW.into()).issue(from.ip()).to_be_bytes();
     let mut rng = Rng::with_seed(torrent.into());
     let mut datagram = asked::announce(connected, std::array::from_fn(|_| rng.u8(..)), peer);
     datagram[92..96].copy_from_slice(&30_i32.to_be_bytes());

@@ -119,7 +119,7 @@ impl Case {
 }
 
 fn answer(mut service: Service<Plain>, peers: &[u32], torrents: u32, now: Minute, event: u32) {
-    let slot = ids().slot(now);
+    let slot = ids().slot(now.into());
     let mut replies = vec![[0; REPLY_BUFFER_LEN]; BATCH];
     for batch in peers.chunks(BATCH) {
         let datagrams: Vec<_> = batch

@@ -169,5 +169,5 @@ fn full(shape: Shape) -> Arc<Tracker<Plain>> {
 fn announce(shape: Shape, n: u32) -> Vec<u8> {
     let mut torrent = [7; 20];
     torrent[..4].copy_from_slice(&(n % shape.torrents).to_be_bytes());
-    asked::announce(ids().slot(NOW).issue(asked::client(n).ip()).to_be_bytes(), torrent, n)
+    asked::announce(ids().slot(NOW.into()).issue(asked::client(n).ip()).to_be_bytes(), torrent, n)
 }

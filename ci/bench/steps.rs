@@ -55,7 +55,7 @@ fn parse(criterion: &mut Criterion) {
 }
 
 fn connection_ids(criterion: &mut Criterion) {
-    let slot = ConnectionIds::new((1, 2), NonZero::new(2).expect("2")).slot(NOW);
+    let slot = ConnectionIds::new((1, 2), NonZero::new(2).expect("2")).slot(NOW.into());
     let address = asked::client(1).ip();
     let id = slot.issue(address);
     let mut group = criterion.benchmark_group("connection-id");

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use siphasher::sip::SipHasher24;
 
-use crate::tracker::Minute;
+use crate::tracker::Second;
 
 /// Issues and checks connection ids. An id is a hash of the client's address under the key of a slot of time (a number
 /// of minutes), so nothing is stored for a client that has connected. The keys are derived from one secret.
@@ -15,15 +15,17 @@ use crate::tracker::Minute;
 #[derive(Clone)]
 pub struct ConnectionIds {
     secret: Key,
-    slot_minutes: u32,
+    /// How long a slot is.
+    slot_seconds: u64,
     /// The slot that was asked for last.
     slot: Slot,
+    /// The seconds of the tracker's clock in which it is the present one: the first, and how many.
+    present: (u64, u64),
 }
 
 /// The ids of one slot of time, and of the one before.
 #[derive(Clone, Copy)]
 pub struct Slot {
-    number: u32,
     key: Key,
     previous_key: Key,
 }
@@ -35,18 +37,25 @@ impl ConnectionIds {
     /// Makes an issuer whose ids are accepted for one to two times `slot_minutes`. `secret` is random: whoever knows it
     /// can announce from addresses that are not his own.
     pub fn new(secret: (u64, u64), slot_minutes: NonZeroU16) -> Self {
-        let secret = Key(secret.0, secret.1);
-        Self { secret, slot_minutes: slot_minutes.get().into(), slot: secret.slot(0) }
+        let (secret, slot_seconds) = (Key(secret.0, secret.1), 60 * u64::from(slot_minutes.get()));
+        Self { secret, slot_seconds, slot: secret.slot(0), present: (0, slot_seconds) }
     }
 
     /// Returns the present slot. Derives its keys if it has just begun.
     #[inline]
-    pub fn slot(&mut self, now: Minute) -> Slot {
-        let number = now.0 / self.slot_minutes;
-        if self.slot.number != number {
-            self.slot = self.secret.slot(number);
+    pub fn slot(&mut self, now: Second) -> Slot {
+        let (first, seconds) = self.present;
+        if now.0.wrapping_sub(first) >= seconds {
+            self.begin_slot(now);
         }
         self.slot
+    }
+
+    #[cold]
+    fn begin_slot(&mut self, now: Second) {
+        let number = now.0 / self.slot_seconds;
+        self.slot = self.secret.slot(number);
+        self.present = (number * self.slot_seconds, self.slot_seconds);
     }
 }
 
@@ -71,14 +80,13 @@ impl Slot {
 
 impl Key {
     /// Derives the keys of a slot and of the one before.
-    #[cold]
-    fn slot(self, number: u32) -> Slot {
-        Slot { number, key: self.derive(number), previous_key: self.derive(number.wrapping_sub(1)) }
+    fn slot(self, number: u64) -> Slot {
+        Slot { key: self.derive(number), previous_key: self.derive(number.wrapping_sub(1)) }
     }
 
     /// Derives the key of a slot. Who knows that key learns nothing of this one, nor of any other slot's.
-    fn derive(self, slot: u32) -> Self {
-        let half = |half: u64| self.hash(|hasher| hasher.write_u64(u64::from(slot) << 1 | half));
+    fn derive(self, slot: u64) -> Self {
+        let half = |half: u64| self.hash(|hasher| hasher.write_u64(slot << 1 | half));
         Self(half(0), half(1))
     }
 
@@ -111,6 +119,7 @@ fn halves(bits: u128) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::Minute;
     use crate::tracker::testing::is_printable;
     use std::collections::BTreeSet;
 
@@ -125,30 +134,41 @@ mod tests {
             let few = minutes.min(60);
             for start in (0..2 * few).flat_map(|n| [1000 + 2 * minutes + n, u32::MAX - 3 * minutes - n]) {
                 let client = "192.0.2.1".parse().unwrap();
-                let id = ids.slot(Minute(start)).issue(client);
+                let id = ids.slot(Minute(start).into()).issue(client);
                 for age in (0..=few).chain([minutes]) {
-                    assert!(ids.slot(Minute(start + age)).accepts(id, client), "{minutes} {start} {age}");
+                    assert!(ids.slot(Minute(start + age).into()).accepts(id, client), "{minutes} {start} {age}");
                 }
-                assert!(!ids.slot(Minute(start + 2 * minutes)).accepts(id, client));
-                assert!(!ids.slot(Minute(start - 2 * minutes)).accepts(id, client));
+                assert!(!ids.slot(Minute(start + 2 * minutes).into()).accepts(id, client));
+                assert!(!ids.slot(Minute(start - 2 * minutes).into()).accepts(id, client));
             }
         }
     }
 
     #[test]
-    fn an_id_is_good_from_the_first_minute_to_the_last() {
-        for now in [0, 1, 59, 60, u32::MAX - 1, u32::MAX] {
+    fn an_id_is_good_from_the_first_second_to_the_last() {
+        for now in [0, 1, 59, 60, 60 * u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
             for minutes in [1, 60, u16::MAX] {
-                let (slot, client) = (ids(7, minutes).slot(Minute(now)), "2001:db8::1".parse().unwrap());
+                let (slot, client) = (ids(7, minutes).slot(Second(now)), "2001:db8::1".parse().unwrap());
                 assert!(slot.accepts(slot.issue(client), client), "{now} {minutes}");
             }
         }
     }
 
     #[test]
+    fn a_slot_begins_with_its_first_second_and_ends_with_its_last() {
+        let (mut ids, client) = (ids(7, 2), "192.0.2.1".parse().unwrap());
+        let mut id = |second| ids.slot(Second(second)).issue(client);
+        let (before, first, after) = (id(119), id(120), id(240));
+        assert_eq!((id(0), id(1), id(119)), (before, before, before));
+        assert_eq!((id(239), id(121), id(180)), (first, first, first), "also when time runs backwards");
+        assert_eq!((id(241), id(359)), (after, after));
+        assert!(before != first && first != after);
+    }
+
+    #[test]
     fn an_id_is_of_use_to_one_address_at_one_tracker_only() {
         let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
-        let slot = |key| ids(key, 2).slot(Minute(50));
+        let slot = |key| ids(key, 2).slot(Minute(50).into());
         for issued_to in addresses {
             let id = slot(7).issue(issued_to);
             for address in addresses {
@@ -160,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_id_with_any_wrong_bit_is_refused() {
-        let (slot, client) = (ids(7, 2).slot(Minute(50)), "192.0.2.1".parse().unwrap());
+        let (slot, client) = (ids(7, 2).slot(Minute(50).into()), "192.0.2.1".parse().unwrap());
         let id = slot.issue(client);
         assert!((0..64).all(|bit| !slot.accepts(id ^ 1 << bit, client)));
     }

@@ -55,7 +55,7 @@ pub(crate) fn any_datagram(bytes: &[u8]) {
 fn datagram_from<F: AddressFamilies>(datagram: &[u8], from: SocketAddr) {
     let (tracker, mut service) = service::<F>();
     let reply = ask(&mut service, datagram, from, START);
-    let slot = ids().slot(START);
+    let slot = ids().slot(START.into());
     let is_proved = datagram.first_chunk().is_some_and(|id| slot.accepts(u64::from_be_bytes(*id), from.ip()));
     if !is_proved {
         assert!(reply.len() <= datagram.len(), "{} bytes for {}", reply.len(), datagram.len());
@@ -205,6 +205,6 @@ fn announce(choices: &mut Choices<'_>, endpoint: impl Fn(u16) -> SocketAddr, now
 
 /// Makes a datagram of a client that has connected.
 fn datagram(from: SocketAddr, now: Minute, action: u32, body: &[u8]) -> Vec<u8> {
-    let id = ids().slot(now).issue(from.ip());
+    let id = ids().slot(now.into()).issue(from.ip());
     [&id.to_be_bytes()[..], &action.to_be_bytes(), &TRANSACTION, body].concat()
 }

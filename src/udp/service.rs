@@ -87,7 +87,7 @@ impl<F: Flavour> Service<F> {
     /// that are sent to one address, so that it cannot be used to flood another.
     pub fn answer(&mut self, questions: &mut [Question<'_>], second: Second) {
         let now = second.minute();
-        let slot = self.ids.slot(now);
+        let slot = self.ids.slot(second);
         let mut questions = questions.iter_mut();
         let mut announces = [const { PendingAnnounce::VACANT }; GROUP];
         let mut lens = [const { None }; GROUP];

@@ -36,7 +36,7 @@ fn ask<F: Flavour>(service: &mut Service<F>, datagram: &[u8], from: SocketAddr) 
 }
 
 fn announcing(from: SocketAddr, announce: AnnounceBody, event: u32) -> Vec<u8> {
-    request(ids().slot(NOW).issue(from.ip()), 1, 77, &announce_body(&announce, event))
+    request(ids().slot(NOW.into()).issue(from.ip()), 1, 77, &announce_body(&announce, event))
 }
 
 fn leecher() -> AnnounceBody {
@@ -75,7 +75,7 @@ fn each_of_many_gets_its_own_reply() {
     let mut service = service();
     let connect = request(PROTOCOL_ID, 0, 5, &[]);
     let refused = announcing(client(3), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, 0);
-    let scrape = request(ids().slot(NOW).issue(client(4).ip()), 2, 78, &[7; 20]);
+    let scrape = request(ids().slot(NOW.into()).issue(client(4).ip()), 2, 78, &[7; 20]);
     let announces = (10..40).map(|n| (announcing(client(n), leecher(), 0), client(n)));
     let others = [(connect, client(1)), (vec![1; 15], client(2)), (refused, client(3)), (scrape, client(4))];
     let datagrams: Vec<_> = others.into_iter().chain(announces).collect();
@@ -104,7 +104,7 @@ fn in_short_memory_a_reply_has_fewer_peers_or_there_is_none() {
         ask(&mut service, &announcing(client(n), leecher(), 0), client(n));
     }
     let announce = announcing(client(6), leecher(), 0);
-    let scrape = request(ids().slot(NOW).issue(client(6).ip()), 2, 78, &[7; 60]);
+    let scrape = request(ids().slot(NOW.into()).issue(client(6).ip()), 2, 78, &[7; 60]);
     let connect = request(PROTOCOL_ID, 0, 5, &[]);
     for lent in 0..60 {
         let mut memory = [[0xff; 60]; 3];
@@ -195,7 +195,7 @@ fn a_torrent_that_is_not_served_is_refused_as_the_terms_say_and_counted_in_any_c
 #[test]
 fn a_scrape_tells_nothing_of_what_is_not_served() {
     let mut service = service();
-    let datagram = request(ids().slot(NOW).issue(client(1).ip()), 2, 78, &THAT_ONE.0);
+    let datagram = request(ids().slot(NOW.into()).issue(client(1).ip()), 2, 78, &THAT_ONE.0);
     assert_eq!(ask(&mut service, &datagram, client(1))[8..], [0; 12]);
 }
 
@@ -209,7 +209,7 @@ fn what_comes_from_port_0_is_dropped() {
 fn what_is_not_served_is_counted_by_its_reason() {
     let counters = Counters::default();
     let mut service = Service { worker_counters: counters.for_worker(), ..service() };
-    let at = |n: u8| request(ids().slot(NOW).issue(client(n).ip()), 2, 77, &[7; 20]);
+    let at = |n: u8| request(ids().slot(NOW.into()).issue(client(n).ip()), 2, 77, &[7; 20]);
     ask(&mut service, &announcing(client(1), AnnounceBody { info_hash: THAT_ONE, ..leecher() }, 0), client(1));
     ask(&mut service, &announcing(client(1), leecher(), 0)[..ANNOUNCE_LEN - 1], client(1));
     ask(&mut service, &at(2), client(1));
@@ -241,7 +241,7 @@ proptest! {
     #[test]
     fn whoever_has_proved_himself_may_send_anything(body in prop::collection::vec(any::<u8>(), 0..2000),
                                                     action in 0..4_u32) {
-        let datagram = request(ids().slot(NOW).issue(client(1).ip()), action, 1, &body);
+        let datagram = request(ids().slot(NOW.into()).issue(client(1).ip()), action, 1, &body);
         prop_assert!(ask(&mut service(), &datagram, client(1)).len() <= MAX_REPLY);
     }
 }

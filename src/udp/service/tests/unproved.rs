@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 fn a_wrong_connection_id_is_an_error_that_is_no_longer_than_the_question() {
     let mut service = service();
     for (action, body) in [(1, announce_body(&leecher(), 0)), (2, vec![7; 20]), (2, vec![]), (1, vec![7; 3])] {
-        let datagram = request(ids().slot(NOW).issue(client(2).ip()), action, 77, &body);
+        let datagram = request(ids().slot(NOW.into()).issue(client(2).ip()), action, 77, &body);
         let reply = ask(&mut service, &datagram, client(1));
         assert_eq!(reply[..8], [0, 0, 0, 3, 0, 0, 0, 77]);
         assert!(reply.len() <= datagram.len());
@@ -71,7 +71,7 @@ fn nobody_unproved_gets_more_than_he_sent_whatever_the_action_and_the_length() {
     let (mut service, unproved) = (service(), client(66));
     // A swarm and downloads that a longer reply could tell of.
     (1..=100).for_each(|n| assert!(!ask(&mut service, &announcing(client(n), leecher(), 1), client(n)).is_empty()));
-    let others = ids().slot(NOW).issue(client(1).ip());
+    let others = ids().slot(NOW.into()).issue(client(1).ip());
     for action in [0, 1, 2, 3, 4, u32::MAX] {
         for id in [0, 1, others, PROTOCOL_ID, PROTOCOL_ID ^ 1, u64::MAX] {
             let whole = request(id, action, 77, &announce_body(&leecher(), 0)).into_iter().chain([7; 2048]);
@@ -94,7 +94,7 @@ fn all_kinds_of_questions() -> Vec<(Vec<u8>, SocketAddr)> {
     let mut questions = Vec::new();
     for transaction_id in [0, 1, 2, 3, 0x417, PROTOCOL_ID as u32, u32::MAX] {
         for n in 1..=3 {
-            let right = ids().slot(NOW).issue(client(n).ip());
+            let right = ids().slot(NOW.into()).issue(client(n).ip());
             for id in [right, right ^ 1, PROTOCOL_ID, 0] {
                 let body = announce_body(&leecher(), 1);
                 for (action, body) in
