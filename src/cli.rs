@@ -5,6 +5,7 @@
 //! belongs to an absent switch is an error that names the switch.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
@@ -30,6 +31,8 @@ pub enum Invocation {
         /// `--log`
         log: Option<Level>,
     },
+    /// Make this file, with a new key that several trackers can share, and stop.
+    NewKey(PathBuf),
     /// Print this text and stop.
     Help(String),
     /// Print the version and stop.
@@ -70,6 +73,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
             _ => return Err(CliError::usage(&error)),
         },
     };
+    if let Some(path) = matches.get_one::<PathBuf>(NEW_KEY) {
+        return Ok(Invocation::NewKey(path.clone()));
+    }
     let mut steps = Steps::new(build);
     let mut log = None;
     for (flag, value) in in_order(&matches) {
@@ -139,6 +145,7 @@ const BLESS: Step = Step::Bless(&["access.stats", "livesync.cluster.node_ip"]);
 const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
 const LOG_HELP: &str = "error, warn, info, debug or trace [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
+const NEW_KEY: &str = "new-key";
 
 /// What the help ends with.
 const ORDER: &str = "\
@@ -175,6 +182,12 @@ fn command() -> Command {
     command.next_help_heading("Instead of running").args([
         plain(CHECK_CONFIG, ArgAction::SetTrue, "Read and check the configuration, then stop")
             .overrides_with(CHECK_CONFIG),
+        Arg::new(NEW_KEY)
+            .long(NEW_KEY)
+            .value_name("FILE")
+            .value_parser(ValueParser::path_buf())
+            .exclusive(true)
+            .help("Make a key for listen.udp_connection_id_key_file, then stop"),
         plain("version", ArgAction::Version, "Print the version").short('v'),
         plain("help", ArgAction::Help, "Print this text").short('h'),
     ])

@@ -2,18 +2,19 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation};
 use opentracker::log::{self, Log};
 use opentracker::sandbox::descriptors;
-use opentracker::server::{self, Build as _, Interruptible};
+use opentracker::server::{self, Build as _, Interruptible, key_file};
 use opentracker::switches;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// The exit code of a tracker that cannot start.
+/// The exit code of a tracker that cannot start, or of a key that cannot be made.
 const CANNOT_START: u8 = 1;
 /// The exit code for arguments or a configuration that make no sense.
 const CANNOT_UNDERSTAND: u8 = 2;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Invocation::Help(text) => print(&text),
         Invocation::Version => print(&version()),
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
+        Invocation::NewKey(path) => new_key(&path),
         Invocation::Run { settings, log } => {
             // Now that the configuration is read, which may come by one of them.
             descriptors::close_inherited();
@@ -58,6 +60,17 @@ fn print(text: &str) -> ExitCode {
     // Whoever reads may have enough: `opentracker --help | head -1`.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// Makes the file of a key that several trackers can share.
+fn new_key(path: &Path) -> ExitCode {
+    match key_file::make(path) {
+        Ok(()) => print(&format!("{} has a new key: what it holds is secret\n", path.display())),
+        Err(error) => {
+            let error = io::Error::new(error.kind(), format!("cannot make the key {}: {error}", path.display()));
+            fail(io::stderr(), &error, CANNOT_START)
+        }
+    }
 }
 
 fn fail(mut out: impl Write, error: &dyn std::error::Error, code: u8) -> ExitCode {

@@ -175,6 +175,20 @@ fn version_help_and_check_are_asked_for_instead_of_running() {
 }
 
 #[test]
+fn a_key_is_made_instead_of_all_else() {
+    // Nothing else is read or checked: no list is needed, and no file.
+    for words in ["--new-key /nowhere/key", "--new-key=/nowhere/key"] {
+        assert_eq!(run(words, &["accesslist-white"]), Ok(Invocation::NewKey("/nowhere/key".into())));
+    }
+    for words in
+        ["--new-key", "--new-key=", "--new-key a -p 80", "--new-key a --new-key b", "--new-key a --check-config"]
+    {
+        let error = run(words, DEFAULT).unwrap_err();
+        assert!(error.contains("--new-key") && error.contains("try '--help'"), "{error}");
+    }
+}
+
+#[test]
 fn the_help_has_one_line_for_each_option() {
     let Ok(Invocation::Help(help)) = run("-h", DEFAULT) else { panic!("no help") };
     assert_eq!(run("--help -f /nowhere/x", DEFAULT), Ok(Invocation::Help(help.clone())));
@@ -184,7 +198,7 @@ fn the_help_has_one_line_for_each_option() {
         let needs = matches!(&flag.action, FlagAction::Step(step) if !step.needs().is_empty());
         assert_eq!(line.contains("(needs "), needs, "{line}");
     }
-    for plain in ["--check-config ", "-v, --version ", "-h, --help "] {
+    for plain in ["--check-config ", "--new-key <FILE> ", "-v, --version ", "-h, --help "] {
         assert!(help.contains(plain), "{plain}");
     }
     assert!(help.lines().all(|line| line.len() <= 120));

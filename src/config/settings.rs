@@ -48,6 +48,8 @@ pub struct ListenSettings {
     pub tcp_workers: u16,
     /// How long a UDP connection id is sure to be accepted, in minutes.
     pub udp_connection_id_minutes: NonZeroU16,
+    /// The file with the key from which several trackers derive the same UDP connection ids.
+    pub udp_connection_id_key_file: Option<PathBuf>,
 }
 
 impl Default for ListenSettings {
@@ -59,6 +61,7 @@ impl Default for ListenSettings {
             udp_workers: 0,
             tcp_workers: 0,
             udp_connection_id_minutes: NonZeroU16::new(60).unwrap_or(NonZeroU16::MIN),
+            udp_connection_id_key_file: None,
         }
     }
 }

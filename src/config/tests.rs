@@ -119,6 +119,7 @@ fn every_path_but_that_of_the_root_directory_is_visited() {
     }
     let outside: Vec<_> = keys::all().filter(|key| path_of(key) == Some(SeenFrom::OutsideRoot)).collect();
     let expected = [
+        "listen.udp_connection_id_key_file",
         "sync.nats.credentials",
         "sync.nats.tls_ca",
         "sync.nats.password_file",

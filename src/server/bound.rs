@@ -9,11 +9,13 @@ use socket2::Type;
 
 use crate::config::Settings;
 use crate::tracker::AddressFamilies as _;
+use crate::udp::SharedSecret;
 
 use super::error::StartError;
 use super::handover::{Handover as _, Identity, Inheritance, Receiving};
 use super::inherited::Inherited;
 use super::interruptible::Interruptible;
+use super::key_file;
 use super::limits;
 use super::listening::{Sockets, open_all};
 use super::memory;
@@ -38,6 +40,8 @@ pub struct Bound<B: Build> {
     pub(super) handover: B::Handover,
     /// What has come from the predecessor by which clients know the tracker.
     pub(super) identity: Option<Identity>,
+    /// The secret of the connection ids, where other trackers have it as well.
+    pub(super) shared_secret: Option<SharedSecret>,
     /// What the plugs have made so far.
     pub(super) opened: B::Opened,
     /// What they will still do once the process is confined.
@@ -54,7 +58,7 @@ impl<B: Build> Bound<B> {
     ///
     /// # Errors
     ///
-    /// An address or a plug that cannot be opened; a user that does not exist.
+    /// An address, a plug or a key that cannot be opened; a user that does not exist.
     pub fn open(mut settings: Settings, interruptible: Interruptible) -> Result<Self, StartError> {
         interruptible.start();
         if B::Families::IPV4 && B::Families::IPV6 {
@@ -62,6 +66,7 @@ impl<B: Build> Bound<B> {
             wildcards::add_ipv4("udp", &mut settings.listen.udp);
         }
         let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
+        let shared_secret = key_file::read(&settings.listen)?;
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);
         // An HTTP worker accepts one connection before it waits for a permit.
@@ -100,6 +105,7 @@ impl<B: Build> Bound<B> {
             manager,
             handover,
             identity,
+            shared_secret,
             opened,
             needs,
             connections,

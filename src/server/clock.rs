@@ -20,6 +20,11 @@ pub struct MonotonicClock {
     origin: Duration,
 }
 
+/// Returns what the wall clock says, which may be set at any time.
+pub(super) fn wall_clock() -> Second {
+    Second(since_1970().as_secs())
+}
+
 /// What a clock says, for a clock of another process of this machine that is to go on from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
@@ -37,9 +42,9 @@ impl ClockReading {
 }
 
 impl MonotonicClock {
-    /// Reads the wall clock, for the only time.
+    /// Reads the wall clock, which such a clock never does again.
     pub fn start() -> Self {
-        Self::starting_with(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+        Self::starting_with(since_1970())
     }
 
     /// Goes on from what the clock of another process said.
@@ -89,6 +94,11 @@ impl Clock for MonotonicClock {
     fn second(self) -> Second {
         Second(self.since_epoch().as_secs())
     }
+}
+
+/// Returns what the wall clock says; nothing before the Unix epoch.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn read(clock: ClockId) -> Option<Duration> {

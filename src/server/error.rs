@@ -107,6 +107,16 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A file with a secret.
+    #[error("{key}: cannot use {}: {reason}", path.display())]
+    Secret {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An address that a switch needs.
     #[error("{key}: cannot {what} {address}: {error}")]
     Address {

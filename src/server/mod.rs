@@ -15,6 +15,7 @@ mod inherited;
 mod inside;
 mod interruptible;
 mod jailed;
+pub mod key_file;
 mod limits;
 mod listening;
 mod memory;

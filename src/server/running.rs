@@ -19,14 +19,14 @@ use crate::log::Log;
 use crate::sandbox::rights;
 use crate::stats::Counters;
 use crate::tracker::{Clock as _, Intervals, Tracker};
-use crate::udp::{ConnectionIds, ErrorLimit};
+use crate::udp::{ConnectionIds, ErrorLimit, SharedSecret};
 
 use super::answering::{Answering, AnsweringThreads};
 use super::bound::Bound;
-use super::clock::MonotonicClock;
+use super::clock::{MonotonicClock, wall_clock};
 use super::confined::Confined;
 use super::error::StartError;
-use super::handover::{Handing, Handover as _, Step};
+use super::handover::{Handing, Handover as _, Identity, Step};
 use super::jailed::Jailed;
 use super::limits;
 use super::notify::ServiceManager;
@@ -80,6 +80,7 @@ impl<B: Build> Confined<B> {
             manager,
             mut handover,
             identity,
+            shared_secret,
             opened,
             connections,
             memory,
@@ -91,7 +92,7 @@ impl<B: Build> Confined<B> {
         let runtime = new_runtime()?;
         let signals = runtime.block_on(async { Signals::listen() }).map_err(StartError::system("wait for signals"))?;
         let clock = identity.map_or_else(MonotonicClock::start, |before| MonotonicClock::going_on(before.clock));
-        let secret = identity.map_or_else(random_words, |before| Ok(before.secret))?;
+        let secret = connection_id_secret(shared_secret, identity)?;
         let error_limit = NonZero::new(settings.limits.udp_errors_per_address);
         let error_limit = error_limit.map(|each| Ok(Arc::new(ErrorLimit::new(random_words()?, each)))).transpose()?;
         let flavour = B::plug(opened, &settings).map_err(|error| sight.explain(error))?;
@@ -120,7 +121,10 @@ impl<B: Build> Confined<B> {
         let mut answering = Answering {
             sockets,
             clock,
-            ids: ConnectionIds::new(secret, ids_last_for),
+            ids: match shared_secret {
+                None => ConnectionIds::new(secret, ids_last_for),
+                Some(secret) => ConnectionIds::shared(secret, ids_last_for, Arc::new(wall_clock)),
+            },
             error_limit,
             http: Arc::new(http::Shared {
                 tracker: Arc::clone(&tracker),
@@ -241,6 +245,23 @@ impl<B: Build> Running<B> {
             handover.leave(&handing, Instant::now() + LEAVE_TIME);
         }
     }
+}
+
+/// Returns the secret of the connection ids: that which other trackers have as well, or else that of the process before,
+/// or a new one.
+///
+/// # Errors
+///
+/// A system without random numbers.
+fn connection_id_secret(shared: Option<SharedSecret>, before: Option<Identity>) -> Result<(u64, u64), StartError> {
+    let Some(shared) = shared.map(SharedSecret::words) else {
+        return before.map_or_else(random_words, |before| Ok(before.secret));
+    };
+    info!("UDP connection ids are those of listen.udp_connection_id_key_file");
+    if before.is_some_and(|before| before.secret != shared) {
+        info!("the process before had others: its clients are refused once over UDP, and connect anew");
+    }
+    Ok(shared)
 }
 
 /// What the first thread waits for.

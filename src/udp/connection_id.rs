@@ -1,12 +1,18 @@
 //! Connection ids: proof that a client receives what is sent to its address (BEP 15, "UDP connections / spoofing").
+//!
+//! Several trackers may have one name, so that the second packet of a client reaches another one than the first. Those
+//! that share a secret, from a file, accept each other's ids ([`shared`]).
 
-use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use siphasher::sip::SipHasher24;
-
 use crate::tracker::Second;
+
+mod key;
+pub mod shared;
+
+use key::Key;
+use shared::{Shared, SharedSecret, WallClock};
 
 /// Issues and checks connection ids. An id is a hash of the client's address under the key of a slot of time (a number
 /// of minutes), so nothing is stored for a client that has connected. The keys are derived from one secret.
@@ -21,6 +27,8 @@ pub struct ConnectionIds {
     slot: Slot,
     /// The seconds of the tracker's clock in which it is the present one: the first, and how many.
     present: (u64, u64),
+    /// `None`: no other tracker has the secret.
+    shared: Option<Shared>,
 }
 
 /// The ids of one slot of time, and of the one before.
@@ -30,15 +38,19 @@ pub struct Slot {
     previous_key: Key,
 }
 
-#[derive(Clone, Copy)]
-struct Key(u64, u64);
-
 impl ConnectionIds {
     /// Makes an issuer whose ids are accepted for one to two times `slot_minutes`. `secret` is random: whoever knows it
     /// can announce from addresses that are not his own.
     pub fn new(secret: (u64, u64), slot_minutes: NonZeroU16) -> Self {
         let (secret, slot_seconds) = (Key(secret.0, secret.1), 60 * u64::from(slot_minutes.get()));
-        Self { secret, slot_seconds, slot: secret.slot(0), present: (0, slot_seconds) }
+        Self { secret, slot_seconds, slot: Slot::new(secret, 0), present: (0, slot_seconds), shared: None }
+    }
+
+    /// Makes one that accepts the ids of other trackers with the same secret and the same `slot_minutes` as well. Their
+    /// slots and its own are those of the wall clock; one that is ahead or behind by less than a slot does no harm.
+    pub fn shared(secret: SharedSecret, slot_minutes: NonZeroU16, wall_clock: WallClock) -> Self {
+        let shared = Some(Shared::new(wall_clock));
+        Self { shared, present: (0, 0), ..Self::new(secret.words(), slot_minutes) }
     }
 
     /// Returns the present slot. Derives its keys if it has just begun.
@@ -53,13 +65,40 @@ impl ConnectionIds {
 
     #[cold]
     fn begin_slot(&mut self, now: Second) {
-        let number = now.0 / self.slot_seconds;
-        self.slot = self.secret.slot(number);
-        self.present = (number * self.slot_seconds, self.slot_seconds);
+        let (number, present) = match &mut self.shared {
+            None => {
+                let number = now.0 / self.slot_seconds;
+                (number, (number * self.slot_seconds, self.slot_seconds))
+            }
+            Some(shared) => {
+                let (time, seconds) = shared.look_at_wall_clock();
+                let number = time.0 / self.slot_seconds;
+                shared.begin_slot(self.secret, number);
+                (number, (now.0, seconds))
+            }
+        };
+        self.slot = Slot::new(self.secret, number);
+        self.present = present;
+    }
+
+    /// Returns whether `id`, which the present slot does not accept, was issued to this address in the next one, by a
+    /// tracker with the same secret whose clock is ahead. Complains if one is further ahead than that.
+    #[cold]
+    pub fn accepts_from_ahead(&mut self, id: u64, address: IpAddr, now: Second) -> bool {
+        let Self { shared: Some(shared), secret, slot_seconds, .. } = self else { return false };
+        shared.accepts_next(id, address) || {
+            shared.look_further_ahead(*secret, id, address, now, *slot_seconds);
+            false
+        }
     }
 }
 
 impl Slot {
+    /// Derives the keys of the slot with this number, and of the one before.
+    fn new(secret: Key, number: u64) -> Self {
+        Self { key: secret.derive(number), previous_key: secret.derive(number.wrapping_sub(1)) }
+    }
+
     /// Returns the id for a client that connects.
     #[inline]
     pub fn issue(&self, address: IpAddr) -> u64 {
@@ -73,47 +112,8 @@ impl Slot {
     /// one was issued.
     #[inline]
     pub fn accepts(&self, id: u64, address: IpAddr) -> bool {
-        let equal = |issued: u64| issued ^ id == 0;
-        equal(self.key.id(address)) || equal(self.previous_key.id(address))
+        self.key.issued(id, address) || self.previous_key.issued(id, address)
     }
-}
-
-impl Key {
-    /// Derives the keys of a slot and of the one before.
-    fn slot(self, number: u64) -> Slot {
-        Slot { key: self.derive(number), previous_key: self.derive(number.wrapping_sub(1)) }
-    }
-
-    /// Derives the key of a slot. Who knows that key learns nothing of this one, nor of any other slot's.
-    fn derive(self, slot: u64) -> Self {
-        let half = |half: u64| self.hash(|hasher| hasher.write_u64(slot << 1 | half));
-        Self(half(0), half(1))
-    }
-
-    #[inline]
-    fn id(self, address: IpAddr) -> u64 {
-        // Numbers, not slices of bytes: the compiler knows how long they are.
-        self.hash(|hasher| match address {
-            IpAddr::V4(v4) => hasher.write_u32(v4.to_bits()),
-            IpAddr::V6(v6) => {
-                let [high, low] = halves(v6.to_bits());
-                hasher.write_u64(high);
-                hasher.write_u64(low);
-            }
-        })
-    }
-
-    #[inline]
-    fn hash(self, write: impl FnOnce(&mut SipHasher24)) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
-        write(&mut hasher);
-        hasher.finish()
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-fn halves(bits: u128) -> [u64; 2] {
-    [(bits >> 64) as u64, bits as u64]
 }
 
 #[cfg(test)]
@@ -194,11 +194,11 @@ mod tests {
     fn each_slot_has_a_key_of_its_own_that_is_derived_from_the_secret() {
         let mut halves = BTreeSet::new();
         for (key, number) in [7, 8].into_iter().flat_map(|key| (0..1000).map(move |number| (key, number))) {
-            let Slot { key: Key(a, b), .. } = Key(key, 1).slot(number);
+            let Slot { key: Key(a, b), .. } = Slot::new(Key(key, 1), number);
             halves.extend([a, b, key, 1]);
         }
         assert_eq!(halves.len(), 2 * 2 * 1000 + 3, "no half of a key is one of another's, or of a secret");
-        let (one, next) = (Key(7, 1).slot(41), Key(7, 1).slot(42));
+        let (one, next) = (Slot::new(Key(7, 1), 41), Slot::new(Key(7, 1), 42));
         assert_eq!((one.key.0, one.key.1), (next.previous_key.0, next.previous_key.1));
     }
 }

@@ -16,6 +16,7 @@ pub mod service;
 pub mod socket;
 
 pub use connection_id::ConnectionIds;
+pub use connection_id::shared::SharedSecret;
 pub use driver::{Driver, UdpFlavour, run};
 pub use error_limit::ErrorLimit;
 pub use service::{Question, Service};

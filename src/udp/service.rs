@@ -135,7 +135,7 @@ impl<F: Flavour> Service<F> {
         *reply_len = if action == Action::Connect {
             worker_counters.count_from(Counter::UdpConnected, client);
             packet::write_connect(reply, transaction_id, slot.issue(client))
-        } else if !slot.accepts(connection_id, client) {
+        } else if !slot.accepts(connection_id, client) && !self.ids.accepts_from_ahead(connection_id, client, second) {
             self.refuse_unproved(datagram.len(), client, second, transaction_id, reply)
         } else {
             match action {

@@ -71,6 +71,7 @@ const FILES: &[&[harness::Test]] = &[
     process::listening::TESTS,
     process::log::TESTS,
     process::memory::TESTS,
+    process::new_key::TESTS,
     process::rights::TESTS,
     process::sandbox::TESTS,
     sources::TESTS,
@@ -117,6 +118,7 @@ const FILES: &[&[harness::Test]] = &[
     udp::capacity::TESTS,
     udp::crowds::TESTS,
     udp::room::TESTS,
+    udp::shared_ids::TESTS,
     udp::sockets::TESTS,
     udp::unproved::TESTS,
 ];

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
-use super::value_type::ValueType;
+use super::value_type::{PathKind, SeenFrom, ValueType};
 
 pub(super) static SECTION: Section = Section {
     name: "listen",
@@ -94,6 +94,26 @@ pub(super) static SECTION: Section = Section {
             summary: "Minutes for which a UDP connection id is sure to be accepted",
             explanation: "It is refused after twice that time. BEP 15 asks for 2 minutes or more, but some clients keep \
                           an id for an hour.",
+            reload: Reload::NotRead,
+            needs: &[],
+        },
+        KeySpec {
+            name: "listen.udp_connection_id_key_file",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.listen.udp_connection_id_key_file,
+            },
+            default: DefaultValue::Absent("none: no other tracker accepts an id"),
+            example: "\"/etc/opentracker/connection-id.key\"",
+            summary: "The key of UDP connection ids, for several trackers behind one name or address",
+            explanation: "Trackers with the same key, and the same listen.udp_connection_id_minutes, accept each other's \
+                          ids. opentracker --new-key FILE makes one; any 32 to 4,096 random bytes will do. Who knows it \
+                          can announce addresses that are not his: a file that others than its owner and its group can \
+                          use is refused. It is read at the start, with the rights that the process is started with. \
+                          Slots of time are those of the wall clock, which has to be right to less than \
+                          listen.udp_connection_id_minutes; to retire a key, give every tracker another.",
             reload: Reload::NotRead,
             needs: &[],
         },

@@ -47,12 +47,12 @@ impl Clocks {
     }
 
     /// Sets the wall clock ahead of the right time, or behind it.
-    fn set_wall_clock(&self, seconds: i64) {
+    pub(crate) fn set_wall_clock(&self, seconds: i64) {
         self.0.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
     /// Lets the clock that counts sleep be ahead of the right time.
-    fn sleep(&self, seconds: i64) {
+    pub(crate) fn sleep(&self, seconds: i64) {
         self.0.write_all_at(&seconds.to_ne_bytes(), 8).unwrap();
     }
 

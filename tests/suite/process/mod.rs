@@ -11,5 +11,6 @@ pub(crate) mod life;
 pub(crate) mod listening;
 pub(crate) mod log;
 pub(crate) mod memory;
+pub(crate) mod new_key;
 pub(crate) mod rights;
 pub(crate) mod sandbox;

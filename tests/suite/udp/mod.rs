@@ -6,5 +6,6 @@ pub(crate) mod exchange;
 pub(crate) mod hostile;
 pub(crate) mod peers;
 pub(crate) mod room;
+pub(crate) mod shared_ids;
 pub(crate) mod sockets;
 pub(crate) mod unproved;
