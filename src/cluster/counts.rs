@@ -1,12 +1,20 @@
 //! The counters of a transport.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::tracker::TransportCounts;
+use crate::tracker::{TransportCounts, TransportStatus};
 
 /// The counters of one transport, shared by its threads.
-#[derive(Debug, Default)]
-pub struct TransportCounters([AtomicU64; COUNTS]);
+#[derive(Debug)]
+pub struct TransportCounters {
+    counts: [AtomicU64; COUNTS],
+    /// When the transport began to count.
+    started: Instant,
+    /// When the newest change that was taken over was made, wherever that was. Locked once for each packet, and to read.
+    newest: Mutex<Option<Instant>>,
+}
 
 /// The name of one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +56,12 @@ pub enum TransportCounter {
 
 const COUNTS: usize = TransportCounter::SnapshotsTakenMs as usize + 1;
 
+impl Default for TransportCounters {
+    fn default() -> Self {
+        Self { counts: Default::default(), started: Instant::now(), newest: Mutex::default() }
+    }
+}
+
 impl TransportCounters {
     /// Adds one to a counter.
     pub fn count(&self, counter: TransportCounter) {
@@ -56,15 +70,36 @@ impl TransportCounters {
 
     /// Adds `n` to a counter.
     pub fn add(&self, counter: TransportCounter, n: usize) {
-        if let Some(counter) = self.0.get(counter as usize) {
+        if let Some(counter) = self.counts.get(counter as usize) {
             counter.fetch_add(n as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that a change has been taken over which was so old then.
+    pub fn note_change(&self, age: Duration, now: Instant) {
+        let Some(made) = now.checked_sub(age) else { return };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = (*newest).max(Some(made));
+    }
+
+    /// Returns what monitors are told of the transport of this name and title, which is connected or not, if it has
+    /// connections.
+    pub fn status(
+        &self,
+        name: &'static str,
+        title: &'static str,
+        connected: Option<bool>,
+        now: Instant,
+    ) -> TransportStatus {
+        let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag = now.saturating_duration_since(newest.unwrap_or(self.started));
+        TransportStatus { name, title, counts: self.counts(), lag, connected }
     }
 
     /// Returns what has been counted so far.
     pub fn counts(&self) -> TransportCounts {
         use TransportCounter as Counter;
-        let of = |counter: Counter| self.0.get(counter as usize).map_or(0, |n| n.load(Ordering::Relaxed));
+        let of = |counter: Counter| self.counts.get(counter as usize).map_or(0, |n| n.load(Ordering::Relaxed));
         TransportCounts {
             packets_received: of(Counter::PacketsReceived),
             packets_sent: of(Counter::PacketsSent),
@@ -89,6 +124,31 @@ impl TransportCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_is_the_age_of_the_newest_change_whatever_came_last() {
+        let counters = TransportCounters::default();
+        let (start, [second, minute]) = (counters.started, [1, 60].map(Duration::from_secs));
+        let lag = |now| counters.status("one", "One", None, now).lag;
+        assert_eq!((lag(start), lag(start + minute)), (Duration::ZERO, minute), "none has come");
+        counters.note_change(3 * minute, start + minute);
+        assert_eq!(lag(start + minute + second), 3 * minute + second, "it was made before all this began");
+        counters.note_change(second, start + minute + 2 * second);
+        assert_eq!(lag(start + minute + 3 * second), 2 * second);
+        counters.note_change(minute, start + minute + 4 * second);
+        assert_eq!(lag(start + minute + 5 * second), 4 * second, "what came last is older");
+        assert_eq!(lag(start), Duration::ZERO, "a clock that was read a little earlier");
+        counters.note_change(Duration::MAX, start);
+    }
+
+    #[test]
+    fn a_status_says_all_that_is_known_of_a_transport() {
+        let counters = TransportCounters::default();
+        counters.add(TransportCounter::Gaps, 7);
+        let status = counters.status("one", "One", Some(false), Instant::now());
+        assert_eq!((status.name, status.title, status.connected), ("one", "One", Some(false)));
+        assert_eq!(status.counts, TransportCounts { gaps: 7, ..TransportCounts::default() });
+    }
 
     #[test]
     fn each_counter_is_a_number_of_its_own() {

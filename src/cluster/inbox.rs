@@ -1,5 +1,7 @@
 //! The way in from the cluster: takes over the changes of packets that are believed.
 
+use std::time::{Duration, Instant};
+
 use crate::tracker::{AnnounceOutcome, Change, Flavour, Minute, Tracker};
 
 use super::counts::{TransportCounter, TransportCounters};
@@ -17,12 +19,17 @@ pub fn absorb<F: Flavour>(
     mut absorbed: impl FnMut(&Change, &AnnounceOutcome),
 ) {
     let mut taken = 0;
+    let mut newest = None;
     tracker.absorb_group(changes, now, |change, outcome| {
         if let Ok(outcome) = outcome {
             taken += 1;
+            newest = newest.max(Some(change.seen));
             absorbed(change, &outcome);
         }
     });
+    if let Some(newest) = newest {
+        counters.note_change(Duration::from_secs(60 * u64::from(now.since(newest))), Instant::now());
+    }
     counters.count(TransportCounter::PacketsReceived);
     counters.add(TransportCounter::RecordsReceived, taken);
     counters.add(TransportCounter::RecordsRefused, records.saturating_sub(taken));

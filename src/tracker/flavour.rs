@@ -5,7 +5,7 @@
 //! point, a pair of them stands there.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
@@ -172,6 +172,10 @@ pub struct TransportStatus {
     pub title: &'static str,
     /// What it has counted since the start.
     pub counts: TransportCounts,
+    /// How old the newest change is that has been taken over; before the first, how long one has been waited for.
+    pub lag: Duration,
+    /// Whether it is connected; `None` if it has no connection that could be lost.
+    pub connected: Option<bool>,
 }
 
 /// What a transport has counted.

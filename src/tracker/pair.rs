@@ -90,6 +90,7 @@ mod tests {
     use crate::tracker::testing::{Counted, Recorder, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, Open, PeerRequest};
     use std::sync::Mutex;
+    use std::time::Duration;
 
     const NOW: Minute = Minute(29_000_191);
     const TORRENT: InfoHash = InfoHash([7; 20]);
@@ -230,7 +231,7 @@ mod tests {
     fn each_transport_of_a_pair_has_numbers_of_its_own() {
         let status = |name, packets_sent| {
             let counts = TransportCounts { packets_sent, ..TransportCounts::default() };
-            TransportStatus { name, title: "A transport", counts }
+            TransportStatus { name, title: "A transport", counts, lag: Duration::ZERO, connected: None }
         };
         let (one, two) = (status("one", 1), status("two", 2));
         assert_eq!((Counted(one), (Standalone, Counted(two))).transports(), [one, two]);

@@ -24,7 +24,8 @@ impl Fixture {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
         let counts = TransportCounts { records_received: 120_000, records_refused: 130_000, ..Default::default() };
-        let cluster = Counted(TransportStatus { name: "sync", title: "Live sync", counts });
+        let cluster =
+            Counted(TransportStatus { name: "sync", title: "Live sync", counts, lag: Duration::ZERO, connected: None });
         let tracker = TestTracker::with_plugs(Capacity::NONE, START, Open, cluster);
         Self { tracker, counters, worker_counters }
     }

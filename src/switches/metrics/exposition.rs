@@ -108,7 +108,11 @@ impl Exposition {
     }
 
     /// Appends a number that only grows, once for each set of labels.
-    pub(super) fn counter<'l>(&mut self, metric: Metric<'_>, rows: impl IntoIterator<Item = (&'l [Label<'l>], u64)>) {
+    pub(super) fn counter<'l>(
+        &mut self,
+        metric: Metric<'_>,
+        rows: impl IntoIterator<Item = (&'l [Label<'l>], impl Display)>,
+    ) {
         self.describe(metric, Kind::Counter);
         for (labels, value) in rows {
             self.sample(metric, Kind::Counter.suffix(), labels, value);

@@ -10,7 +10,9 @@ use crate::http::HttpFlavour;
 use crate::http::flavour::RequestTimes as _;
 use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Tracker, TransportCounts};
+use crate::tracker::{
+    AddressFamilies as _, Admission as _, AnnounceError, Cluster as _, Tracker, TransportCounts, TransportStatus,
+};
 
 use super::exposition::{Exposition, Format, Label, Metric};
 
@@ -66,7 +68,7 @@ type TransportNumber = fn(&TransportCounts) -> u64;
 
 /// Transports of a cluster: the end of the name, what is counted (with a place for the title of the transport, where it
 /// has one), and where the number stands.
-pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 7] = [
+pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 12] = [
     ("packets_received", "{title} packets taken over", |counts| counts.packets_received),
     ("packets_sent", "{title} packets sent", |counts| counts.packets_sent),
     ("packets_refused", "{title} packets from strangers, from ourselves or malformed", |counts| counts.packets_refused),
@@ -74,6 +76,23 @@ pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 7] = [
     ("records_received", "Changes that other trackers told and that were taken over", |counts| counts.records_received),
     ("records_sent", "Changes told to other trackers", |counts| counts.records_sent),
     ("records_refused", "Changes told by other trackers and not taken over", |counts| counts.records_refused),
+    ("records_republished", "Changes told anew, as others may have missed them", |counts| counts.republished),
+    ("reconnects", "{title} connections made anew after one was lost", |counts| counts.reconnects),
+    ("gaps", "Gaps in the numbers of {title} packets received", |counts| counts.gaps),
+    ("snapshots_given", "Snapshots given to other trackers as a whole", |counts| counts.snapshots_given),
+    ("snapshots_taken", "Snapshots taken from other trackers as a whole", |counts| counts.snapshots_taken),
+];
+
+/// The same in bytes.
+pub(super) const TRANSPORT_BYTES: [(&str, &str, TransportNumber); 2] = [
+    ("received_bytes", "Bytes of {title} packets taken over", |counts| counts.bytes_received),
+    ("sent_bytes", "Bytes of {title} packets sent", |counts| counts.bytes_sent),
+];
+
+/// The same in seconds, of numbers in milliseconds.
+pub(super) const TRANSPORT_SECONDS: [(&str, &str, TransportNumber); 2] = [
+    ("snapshots_given_seconds", "How long it took to give snapshots", |counts| counts.snapshots_given_ms),
+    ("snapshots_taken_seconds", "How long it took to take snapshots", |counts| counts.snapshots_taken_ms),
 ];
 
 /// What a page is made from.
@@ -96,11 +115,7 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
             access_list(&list, &mut page);
         }
         for transport in self.tracker.flavour().cluster().transports() {
-            for (name, help, number) in TRANSPORT {
-                let name = format!("opentracker_{}_{name}", transport.name);
-                let help = help.replace("{title}", transport.title);
-                page.counter(Metric::new(&name, &help), [(&[][..], number(&transport.counts))]);
-            }
+            self::transport(&transport, &mut page);
         }
         if let Some(times) = self.tracker.flavour().request_times().sum() {
             let duration = Metric::new(
@@ -180,6 +195,31 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
 /// Appends a counter with its rows.
 fn counter(metric: Metric<'_>, rows: &[Row], page: &mut Exposition) {
     page.counter(metric, rows.iter().map(|(labels, value)| (&**labels, *value)));
+}
+
+/// Appends what a transport of a cluster has counted, and how it is.
+fn transport(transport: &TransportStatus, page: &mut Exposition) {
+    let TransportStatus { name: prefix, title, counts, lag, connected } = transport;
+    let named = |name: &str, help: &str| (format!("opentracker_{prefix}_{name}"), help.replace("{title}", title));
+    for (name, help, number) in TRANSPORT {
+        let (name, help) = named(name, help);
+        page.counter(Metric::new(&name, &help), [(&[][..], number(counts))]);
+    }
+    for (name, help, number) in TRANSPORT_BYTES {
+        let (name, help) = named(name, help);
+        page.counter(Metric::new(&name, &help).in_unit("bytes"), [(&[][..], number(counts))]);
+    }
+    for (name, help, number) in TRANSPORT_SECONDS {
+        let (name, help) = named(name, help);
+        let seconds = Duration::from_millis(number(counts)).as_secs_f64();
+        page.counter(Metric::new(&name, &help).in_unit("seconds"), [(&[][..], seconds)]);
+    }
+    let (name, help) = named("lag_seconds", "Age of the newest change that was taken over, or how long none has come");
+    page.gauge(Metric::new(&name, &help).in_unit("seconds"), lag.as_secs_f64());
+    if let Some(connected) = connected {
+        let (name, help) = named("connected", "Whether {title} is connected");
+        page.gauge(Metric::new(&name, &help), u8::from(*connected));
+    }
 }
 
 fn access_list(list: &ListStatus, page: &mut Exposition) {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, UDP_ERRORS};
+use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, TRANSPORT_BYTES, TRANSPORT_SECONDS, UDP_ERRORS};
 use super::*;
 use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited};
@@ -50,7 +50,7 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
     Tracker::new(key(), Capacity::NONE, Intervals::default(), Minute(1), flavour)
 }
 
-/// A cluster with one transport, whose numbers are those from 1 to 7.
+/// A cluster with one transport, whose numbers are those from 1 to 16.
 fn cluster() -> Counted {
     let counts = TransportCounts {
         packets_received: 1,
@@ -60,9 +60,18 @@ fn cluster() -> Counted {
         records_received: 5,
         records_sent: 6,
         records_refused: 7,
-        ..TransportCounts::default()
+        bytes_received: 8,
+        bytes_sent: 9,
+        reconnects: 10,
+        gaps: 11,
+        republished: 12,
+        snapshots_given: 13,
+        snapshots_given_ms: 14,
+        snapshots_taken: 15,
+        snapshots_taken_ms: 16_000,
     };
-    Counted(TransportStatus { name: "sync", title: "Live sync", counts })
+    let lag = Duration::from_millis(17_500);
+    Counted(TransportStatus { name: "sync", title: "Live sync", counts, lag, connected: Some(true) })
 }
 
 fn page_of<A: Admission, C: Cluster>(tracker: &Timed<A, C>, counters: &Counters) -> String {
@@ -117,6 +126,16 @@ fn every_counter_is_on_the_page_under_its_own_name() {
 }
 
 #[test]
+fn a_transport_is_connected_or_not_or_has_no_connections() {
+    let Counted(status) = cluster();
+    for (connected, expected) in [(Some(true), Some("1")), (Some(false), Some("0")), (None, None)] {
+        let cluster = Counted(TransportStatus { connected, ..status });
+        let page = page_of(&tracker(Open, cluster), &Counters::default());
+        assert_eq!(samples(&page).get("opentracker_sync_connected").copied(), expected);
+    }
+}
+
+#[test]
 fn errors_of_one_kind_are_added_up() {
     let counters = Counters::default();
     let worker_counters = counters.for_worker();
@@ -144,10 +163,31 @@ fn lists_and_clusters_are_on_the_page_of_a_build_that_has_them() {
     assert_eq!(samples(&plain).keys().find(belongs_to_switches), None);
     let fancy = page_of(&tracker(Listed, cluster()), &Counters::default());
     let samples = samples(&fancy);
-    assert_eq!(samples.keys().filter(belongs_to_switches).count(), 3 + TRANSPORT.len());
-    let numbers = ["packets_received", "packets_sent", "packets_refused", "packets_lost"].into_iter();
-    for (name, value) in numbers.chain(["records_received", "records_sent", "records_refused"]).zip(1..) {
-        assert_eq!(samples[&*format!("opentracker_sync_{name}_total")], value.to_string());
+    assert_eq!(
+        samples.keys().filter(belongs_to_switches).count(),
+        3 + TRANSPORT.len() + TRANSPORT_BYTES.len() + TRANSPORT_SECONDS.len() + 2
+    );
+    for (name, value) in [
+        ("packets_received_total", "1"),
+        ("packets_sent_total", "2"),
+        ("packets_refused_total", "3"),
+        ("packets_lost_total", "4"),
+        ("records_received_total", "5"),
+        ("records_sent_total", "6"),
+        ("records_refused_total", "7"),
+        ("received_bytes_total", "8"),
+        ("sent_bytes_total", "9"),
+        ("reconnects_total", "10"),
+        ("gaps_total", "11"),
+        ("records_republished_total", "12"),
+        ("snapshots_given_total", "13"),
+        ("snapshots_given_seconds_total", "0.014"),
+        ("snapshots_taken_total", "15"),
+        ("snapshots_taken_seconds_total", "16"),
+        ("lag_seconds", "17.5"),
+        ("connected", "1"),
+    ] {
+        assert_eq!(samples[&*format!("opentracker_sync_{name}")], value, "{name}");
     }
     assert!(
         fancy.contains("# HELP opentracker_sync_packets_lost Live sync packets that could not be sent.\n"),

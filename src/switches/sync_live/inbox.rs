@@ -55,7 +55,9 @@ impl Inbox {
         receiver: &Receiver<'_, F>,
     ) -> Result<(), PacketError> {
         let Receiver { counters, notices, .. } = receiver;
-        match self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))? {
+        let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
+        counters.add(TransportCounter::BytesReceived, datagram.len());
+        match packet {
             Packet::Changes(packet) => {
                 notices.hear();
                 Self::absorb(&packet, now, receiver);

@@ -75,9 +75,7 @@ impl Cluster for Node {
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        let status =
-            |shared: &Arc<Shared>| TransportStatus { name: NAME, title: "Live sync", counts: shared.counters.counts() };
-        self.0.iter().map(status).collect()
+        self.0.iter().map(|shared| shared.status()).collect()
     }
 }
 
@@ -215,6 +213,11 @@ impl Shared {
         if trust.is_empty() {
             warn!("livesync.cluster.node_ip is empty: this tracker tells the cluster and believes nobody in it");
         }
+    }
+
+    /// Returns what monitors are told. Multicast has no connections.
+    fn status(&self) -> TransportStatus {
+        self.counters.status(NAME, "Live sync", None, Instant::now())
     }
 
     /// Sends what becomes full or due until `stop` is told.

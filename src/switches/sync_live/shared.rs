@@ -30,6 +30,7 @@ impl Shared {
             Ok(()) => {
                 self.counters.count(TransportCounter::PacketsSent);
                 self.counters.add(TransportCounter::RecordsSent, records);
+                self.counters.add(TransportCounter::BytesSent, packet.len());
             }
             Err(_) => self.counters.count(TransportCounter::PacketsLost),
         }

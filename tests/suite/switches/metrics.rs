@@ -355,6 +355,12 @@ fn live_sync_is_on_the_page() {
         (expected.iter().all(is) && refused == 2.0).then_some(())
     });
     assert!(all.is_some(), "{seen:#?}");
+    let is_there = |name: &str| seen.get(&format!("opentracker_sync_{name}")).copied();
+    // A header, and records of 28 bytes (IPv4) or 40.
+    assert!(is_there("received_bytes_total").is_some_and(|bytes| bytes >= 3.0 * 28.0), "{seen:#?}");
+    assert!(is_there("sent_bytes_total").is_some_and(|bytes| bytes >= 28.0), "{seen:#?}");
+    assert!(is_there("lag_seconds").is_some_and(|lag| lag >= 0.0), "{seen:#?}");
+    assert_eq!(is_there("connected"), None, "multicast has no connections");
 }
 
 fn clients_that_may_not_read_the_statistics_may_not_read_the_page() {
@@ -421,7 +427,9 @@ fn the_dashboard_and_the_documents_name_what_is_on_the_page() {
     let page = page(&tracker);
     let there: BTreeSet<_> = page.keys().map(|sample| sample.split('{').next().unwrap()).collect();
     let is_absent = |name: &str| {
-        (name.starts_with("opentracker_sync_") && !has("sync-live"))
+        // It is connected to no server here.
+        name.starts_with("opentracker_nats_")
+            || (name.starts_with("opentracker_sync_") && !has("sync-live"))
             || (name.starts_with("opentracker_access_list_") && !has("accesslist-white"))
     };
     // A histogram has one name in the documents, and three on the page.
