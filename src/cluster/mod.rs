@@ -6,6 +6,7 @@
 //! - [`inbox`]: takes over the changes of packets that are believed.
 //! - [`counts`]: the counters of a transport.
 //! - [`snapshot`]: a tracker that starts takes over all that another one knows.
+//! - [`watch`]: what the log says of them, while something is wrong.
 //!
 //! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
 //! and threads that send and receive.
@@ -16,3 +17,4 @@ pub mod outbox;
 pub mod record;
 pub mod snapshot;
 pub mod trust;
+pub mod watch;

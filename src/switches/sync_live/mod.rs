@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 use crate::cluster::counts::{TransportCounter, TransportCounters};
 use crate::cluster::outbox::Outbox;
 use crate::cluster::trust::Trust;
+use crate::cluster::watch::Watch;
 use crate::config::{ConfigError, Settings};
 use crate::log::Complaints;
 use crate::server::{Beginning, Opening, Plug, StartError};
@@ -223,9 +224,13 @@ impl Shared {
     /// Sends what becomes full or due until `stop` is told.
     fn send(&self, stop: &StopToken) {
         let complaints = Complaints::default();
+        let mut watch = Watch::new(Instant::now());
         while !stop.is_stopped() {
             let packet = self.outbox.next(TICK);
             self.counters.add(TransportCounter::PacketsLost, self.outbox.take_lost());
+            if let Some(summary) = watch.look(Instant::now(), || self.status()) {
+                warn!("{summary}");
+            }
             let Some(packet) = packet else { continue };
             if let Err(error) = self.send_packet(&packet.bytes, packet.records) {
                 complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));

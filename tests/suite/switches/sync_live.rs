@@ -10,6 +10,7 @@ use crate::clients::http::get;
 use crate::clients::udp::{self, Announce, Client};
 use crate::flavour::{has, info_hash, loopbacks, only_with, only_without};
 use crate::harness::tests;
+use crate::process::clocks::Clocks;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
 
@@ -28,6 +29,7 @@ tests![
     packets_from_unknown_addresses_are_ignored,
     an_address_of_another_machine_is_refused,
     a_tracker_without_configured_members_says_so,
+    what_goes_wrong_is_summed_up_once_a_minute,
 ];
 
 fn without_it_its_keys_and_its_option_are_refused() {
@@ -324,4 +326,21 @@ fn a_tracker_without_configured_members_says_so() {
     let empty = "livesync.cluster.node_ip is empty";
     assert!(Tracker::start(&[]).log().contains(empty));
     assert!(!Tracker::start(&["-A", "127.0.0.1"]).log().contains(empty));
+}
+
+fn what_goes_wrong_is_summed_up_once_a_minute() {
+    only_with("sync-live");
+    let (clocks, start) = Clocks::of(Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n"));
+    let mut tracker = start.run();
+    let (member, client) = (Member::of(&tracker), Client::new(tracker.udp()));
+    wait_until_all_is_received(&member, &client);
+    clocks.pass(61);
+    // Another minute, in which strangers send.
+    let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
+    stranger.publish(&[peer(client.ip(), 9)]);
+    wait_until_all_is_received(&member, &client);
+    clocks.pass(122);
+    tracker.wait_for_log("Live sync in the last minute: packets refused: 1; changes in: ");
+    let log = tracker.stop();
+    assert_eq!(log.matches("in the last minute").count(), 1, "{log}");
 }
