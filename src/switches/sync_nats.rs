@@ -85,12 +85,7 @@ impl Cluster for Node {
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        let status = |member: &Membership| TransportStatus {
-            name: NAME,
-            title: "NATS",
-            counts: member.shared.counters.counts(),
-        };
-        self.0.iter().map(status).collect()
+        self.0.iter().map(|member| member.shared.status(Instant::now())).collect()
     }
 }
 

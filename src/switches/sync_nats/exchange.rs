@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
+use crate::cluster::watch::Watch;
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
@@ -53,6 +54,7 @@ pub(super) async fn run<F: Flavour>(
     let now = || Now { instant: Instant::now(), minute: clock.now() };
     let mut machine = Machine::new(member);
     let mut out = Vec::new();
+    let mut watch = Watch::new(Instant::now());
     while !stop.is_stopped() {
         match line.next(stop).await {
             Event::Turn => machine.turn(line.connection(), now(), &mut out),
@@ -64,6 +66,9 @@ pub(super) async fn run<F: Flavour>(
             Event::Closed => return Err("the connection is closed".into()),
         }
         shared.set_connected(line.connection().is_some());
+        if let Some(summary) = watch.look(Instant::now(), || shared.status(Instant::now())) {
+            warn!("{summary}");
+        }
         if !line.say(&mut out).await {
             machine.begin_again(now());
         }

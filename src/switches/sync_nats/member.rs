@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::cluster::counts::TransportCounters;
 use crate::cluster::outbox::Outbox;
 use crate::stats::WorkerCounters;
-use crate::tracker::{Change, Flavour, Tracker};
+use crate::tracker::{Change, Flavour, Tracker, TransportStatus};
 
-use super::batch::{BatchCodec, Sender};
+use super::batch::{BatchCodec, NAME, Sender};
 
 /// A batch that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(1);
@@ -53,6 +53,11 @@ impl Shared {
     /// Returns whether a change has found no room since the last call.
     pub(super) fn take_refused(&self) -> bool {
         self.refused.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns what monitors are told.
+    pub(super) fn status(&self, now: Instant) -> TransportStatus {
+        self.counters.status(NAME, "NATS", Some(self.is_connected()), now)
     }
 
     /// Says whether there is a connection.
