@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::tracker::{AnnounceOutcome, Change, Flavour, Minute, Tracker};
+use crate::tracker::{AnnounceOutcome, Change, Cluster as _, Flavour, Minute, Tracker};
 
 use super::counts::{TransportCounter, TransportCounters};
 
-/// Takes over the changes of a believed packet. Counts the packet, and its `records` as received or refused. Refused
+/// Takes over the changes of a believed packet, all of one transport. Counts the packet, and its `records` as received or refused. Refused
 /// are records that mean no change, and changes that the tracker would not remember of the peer itself either (port 0,
 /// a family or a torrent that is not served, no room, seen too long ago). Calls `absorbed` for each change that is
 /// taken over.
@@ -18,6 +18,9 @@ pub fn absorb<F: Flavour>(
     counters: &TransportCounters,
     mut absorbed: impl FnMut(&Change, &AnnounceOutcome),
 ) {
+    if F::Cluster::BRIDGES {
+        tracker.flavour().cluster().hear(changes);
+    }
     let mut taken = 0;
     let mut newest = None;
     tracker.absorb_group(changes, now, |change, outcome| {

@@ -95,6 +95,15 @@ impl<C: Codec> Outbox<C> {
         added != AddResult::Refused
     }
 
+    /// Forgets what is held of changes that came in by this very transport: another tracker has forwarded them, so nobody
+    /// is told of them twice when this one begins to forward.
+    pub fn hear(&self, changes: &[Change]) {
+        let mut batcher = self.batcher();
+        if !batcher.held.is_empty() {
+            changes.iter().for_each(|change| batcher.held.forget_published(change));
+        }
+    }
+
     /// Says whether this tracker forwards. If so, what is held leaves, in its order and as fast as there is room; if not,
     /// what has been held for too long is forgotten. To be called before each packet is taken: false until then.
     pub fn set_forwarding(&self, forwards: bool, now: Instant) {
@@ -183,11 +192,11 @@ impl<C: Codec> Batcher<C> {
         if change.origin == Origin::Client {
             return self.batch(change, now);
         }
-        if !self.forwards || self.held.is_empty() {
+        if self.held.is_empty() {
             return self.forward(change, now);
         }
         // Those that came earlier go first.
-        if self.held.is_full() {
+        if self.forwards && self.held.is_full() {
             return self.refuse(C::kind(change));
         }
         self.held.keep(change, now);

@@ -153,8 +153,8 @@ pub trait Cluster: Send + Sync + 'static {
         true
     }
 
-    /// Hears changes that came in by one transport. It is told by that very transport, so they need not be held any more
-    /// to be published there.
+    /// Hears changes that came in by this very transport, all in one packet: they need not be held any more to be
+    /// published by it. Called where there are several transports.
     fn hear(&self, _changes: &[Change]) {}
 
     /// Returns what each transport has counted, for monitors. One that is not configured is left out.

@@ -1,67 +1,231 @@
 //! Changes that are kept while another tracker forwards them, in case it falls silent.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::tracker::Change;
+use crate::tracker::{Change, InfoHash};
 
-/// Most changes that are held: 6 MiB. When there are more, the oldest are given up.
-pub const MAX_HELD: usize = 65_536;
+/// Most changes that are held: 10 MiB with what finds them. When there are more, the oldest are given up.
+pub const MAX_HELD: usize = 32_768;
 
 /// How long a change is held.
 pub const MAX_HELD_TIME: Duration = Duration::from_secs(60);
 
 /// Changes in the order in which they came. Takes no memory while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Held(VecDeque<HeldChange>);
+pub(super) struct Held {
+    /// `None` where one is held no more; never at the front. At most [`MAX_HELD`].
+    changes: VecDeque<Option<HeldChange>>,
+    /// How many have left at the front. The number of a change is this and its position.
+    left: u64,
+    /// The changes of each peer.
+    of_peer: HashMap<PeerName, Chain>,
+}
+
+type PeerName = (InfoHash, SocketAddr);
 
 /// A change, and when it came.
 #[derive(Debug)]
 struct HeldChange {
     change: Change,
     since: Instant,
+    /// The number of the next one of the same peer.
+    next: Option<u64>,
 }
 
-const _: () = assert!(size_of::<HeldChange>() <= 96);
+const _: () = assert!(size_of::<Option<HeldChange>>() <= 112);
+
+/// The numbers of the oldest and the newest change of a peer.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    oldest: u64,
+    newest: u64,
+}
 
 impl Held {
     /// Keeps a change. If there are [`MAX_HELD`], the oldest makes place for it.
     pub(super) fn keep(&mut self, change: &Change, now: Instant) {
         if self.is_full() {
-            self.0.pop_front();
+            self.forget_first();
         }
-        self.0.push_back(HeldChange { change: *change, since: now });
+        let number = self.left + self.changes.len() as u64;
+        self.changes.push_back(Some(HeldChange { change: *change, since: now, next: None }));
+        let chain = self.of_peer.entry(name(change)).or_insert(Chain { oldest: number, newest: number });
+        let before = std::mem::replace(&mut chain.newest, number);
+        if let Some(before) = self.at(before).filter(|_| before != number) {
+            before.next = Some(number);
+        }
         self.expire(now);
+    }
+
+    /// Forgets a change that tells the same as this one, and those of its peer that came before it: another tracker has
+    /// published them.
+    pub(super) fn forget_published(&mut self, change: &Change) {
+        let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return };
+        let mut number = Some(oldest);
+        while let Some(held) = number.and_then(|number| self.at(number)) {
+            let next = held.next;
+            if tells(&held.change) == tells(change) {
+                return self.forget_until(name(change), oldest, next, newest);
+            }
+            number = next;
+        }
     }
 
     /// Gives up what has been held for longer than [`MAX_HELD_TIME`].
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.0.front().is_some_and(|oldest| now.saturating_duration_since(oldest.since) > MAX_HELD_TIME) {
+        let is_old = |held: &HeldChange| now.saturating_duration_since(held.since) > MAX_HELD_TIME;
+        while self.changes.front().and_then(Option::as_ref).is_some_and(is_old) {
             self.forget_first();
         }
     }
 
     /// Returns the oldest change.
     pub(super) fn first(&self) -> Option<Change> {
-        self.0.front().map(|oldest| oldest.change)
+        Some(self.changes.front()?.as_ref()?.change)
     }
 
     /// Forgets the oldest change.
     pub(super) fn forget_first(&mut self) {
-        self.0.pop_front();
-        if self.0.is_empty() {
-            // Returns its memory.
-            self.0 = VecDeque::new();
+        let Some(HeldChange { change, next, .. }) = self.changes.front().and_then(Option::as_ref) else { return };
+        let (name, next) = (name(change), *next);
+        if let Some(Chain { oldest, newest }) = self.of_peer.get(&name).copied() {
+            self.forget_until(name, oldest, next, newest);
         }
     }
 
     /// Returns whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.changes.is_empty()
     }
 
     /// Returns whether one more would push the oldest out.
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MAX_HELD
+        self.changes.len() >= MAX_HELD
+    }
+
+    fn at(&mut self, number: u64) -> Option<&mut HeldChange> {
+        let position = usize::try_from(number.checked_sub(self.left)?).ok()?;
+        self.changes.get_mut(position)?.as_mut()
+    }
+
+    /// Forgets the changes of a peer from the oldest one up to that before `next`, and what stands vacant at the front.
+    fn forget_until(&mut self, name: PeerName, oldest: u64, next: Option<u64>, newest: u64) {
+        let mut number = Some(oldest).filter(|oldest| Some(*oldest) != next);
+        while let Some(at) = number {
+            let position = at.checked_sub(self.left).and_then(|position| usize::try_from(position).ok());
+            let slot = position.and_then(|position| self.changes.get_mut(position));
+            let forgotten = slot.and_then(Option::take);
+            number = forgotten.and_then(|held| held.next).filter(|number| Some(*number) != next);
+        }
+        match next {
+            Some(oldest) => _ = self.of_peer.insert(name, Chain { oldest, newest }),
+            None => _ = self.of_peer.remove(&name),
+        }
+        while self.changes.front().is_some_and(Option::is_none) {
+            self.changes.pop_front();
+            self.left += 1;
+        }
+        if self.changes.is_empty() {
+            // Returns their memory.
+            self.changes = VecDeque::new();
+            self.of_peer.shrink_to_fit();
+        }
+    }
+}
+
+fn name(change: &Change) -> PeerName {
+    (change.info_hash, change.endpoint)
+}
+
+/// Returns what a change tells of its peer.
+fn tells(change: &Change) -> (bool, bool, bool) {
+    (change.seeder, change.completed, change.stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::{Minute, Origin};
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn change(peer: u16, flags: u8) -> Change {
+        Change {
+            info_hash: InfoHash([7; 20]),
+            endpoint: ([192, 0, 2, 1], peer).into(),
+            seeder: flags & 1 != 0,
+            completed: false,
+            stopped: flags & 2 != 0,
+            seen: Minute(1),
+            origin: Origin::Transport("other"),
+        }
+    }
+
+    fn drain(held: &mut Held) -> Vec<Change> {
+        let first = |held: &mut Held| {
+            let first = held.first();
+            held.forget_first();
+            first
+        };
+        std::iter::from_fn(|| first(held)).collect()
+    }
+
+    #[test]
+    fn what_another_has_published_is_forgotten_with_what_came_before_it() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        let [came, other, left, again] = [change(1, 0), change(2, 0), change(1, 2), change(1, 1)];
+        [came, other, left, again].iter().for_each(|change| held.keep(change, now));
+        held.forget_published(&change(3, 0));
+        held.forget_published(&change(2, 2));
+        held.forget_published(&left);
+        assert_eq!(drain(&mut held), [other, again]);
+        assert_eq!((held.of_peer.len(), held.of_peer.capacity(), held.changes.capacity()), (0, 0, 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_holds_what_a_plain_list_would(
+            steps in prop::collection::vec((0..4_u8, 1..5_u16, 0..4_u8, 0..30_u32), 1..200),
+        ) {
+            let (mut now, mut held, mut expected) = (Instant::now(), Held::default(), Vec::<(Change, Instant)>::new());
+            for (step, peer, flags, seconds) in steps {
+                let change = change(peer, flags);
+                match step {
+                    0 => {
+                        let published = expected.iter().position(|(held, _)| *held == change);
+                        if let Some(last) = published {
+                            let is_older = |at: usize, held: &Change| at <= last && held.endpoint == change.endpoint;
+                            let mut at = 0..;
+                            expected.retain(|(held, _)| !is_older(at.next().unwrap(), held));
+                        }
+                        held.forget_published(&change);
+                    }
+                    1 => {
+                        now += seconds * SECOND;
+                        held.expire(now);
+                        expected.retain(|(_, since)| now - *since <= MAX_HELD_TIME);
+                    }
+                    2 => {
+                        prop_assert_eq!(held.first(), expected.first().map(|(change, _)| *change));
+                        held.forget_first();
+                        expected.drain(..expected.len().min(1));
+                    }
+                    _ => {
+                        held.keep(&change, now);
+                        expected.push((change, now));
+                    }
+                }
+                prop_assert_eq!(held.is_empty(), expected.is_empty());
+                prop_assert!(held.changes.front().is_none_or(Option::is_some));
+            }
+            prop_assert_eq!(drain(&mut held), expected.into_iter().map(|(change, _)| change).collect::<Vec<_>>());
+            prop_assert_eq!(held.of_peer.len(), 0);
+        }
     }
 }

@@ -212,6 +212,31 @@ fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
 }
 
 #[test]
+fn what_another_tracker_has_forwarded_is_held_no_more() {
+    let now = Instant::now();
+    let outbox = Outbox::new(Ports, DELAY, now);
+    [2, 4, 6].into_iter().for_each(|port| assert!(outbox.hold(&forwarded(port), now)));
+    // As it comes in by this transport.
+    outbox
+        .hear(&[change(4), change(8), change(2)].map(|change| Change { origin: Origin::Transport("this"), ..change }));
+    outbox.set_forwarding(true, now);
+    assert_eq!(said(outbox.take_any()), Some(packet(&[6])));
+    assert_eq!(outbox.take_any(), None);
+}
+
+#[test]
+fn what_comes_before_what_is_held_has_left_goes_behind_it() {
+    let now = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    batcher.hold(&forwarded(2), now);
+    // This tracker forwards since a moment ago, but what is held has not been released yet.
+    batcher.add(&forwarded(4), now);
+    assert_eq!(drain(&mut batcher, now), []);
+    batcher.set_forwarding(true, now);
+    assert_eq!(drain(&mut batcher, now), [packet(&[2, 4])]);
+}
+
+#[test]
 fn what_is_held_for_too_long_is_forgotten() {
     let start = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, start);
@@ -231,7 +256,7 @@ fn what_is_held_for_too_long_is_forgotten() {
 fn more_is_held_than_can_wait_and_leaves_as_fast_as_there_is_room() {
     let now = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, now);
-    let ports = || (0..=u16::MAX).map(|n| n & !1);
+    let ports = || (0..MAX_HELD as u16).map(|n| 2 * n);
     batcher.hold(&forwarded(1), now);
     ports().for_each(|port| assert_eq!(batcher.hold(&forwarded(port), now), AddResult::Batched));
     batcher.set_forwarding(true, now);
