@@ -1,5 +1,6 @@
 //! What every transport of a cluster needs, whatever it writes on the wire.
 //!
+//! - [`election`]: which of several bridges forwards.
 //! - [`outbox`]: gathers changes into packets, which a thread of the transport sends.
 //! - [`record`]: how a change is written.
 //! - [`trust`]: decides whose packets are believed.
@@ -12,6 +13,7 @@
 //! and threads that send and receive.
 
 pub mod counts;
+pub mod election;
 pub mod inbox;
 pub mod outbox;
 pub mod record;

@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::families::AddressFamilies;
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
@@ -165,7 +166,8 @@ impl Cluster for Recorder {
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        vec![TransportStatus { name: self.name, title: "A recorder", counts: TransportCounts::default() }]
+        let counts = TransportCounts::default();
+        vec![TransportStatus { name: self.name, title: "A recorder", counts, lag: Duration::ZERO, connected: None }]
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
+use super::bridging::Bridging;
 use super::packet::{self, Packet, TrackerId};
 use super::snapshot::Notices;
 use super::{Inbox, Receiver, SyncCodec, TransportCounters, Trust};
@@ -35,8 +37,14 @@ fn take(datagram: &[u8]) {
     let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, Open, Recorder::default());
     let inbox = Inbox { own: OWN, trust: Trust::new(vec!["192.0.2.0/24".parse().expect("a network")]) };
     let (counters, stats, notices) = (TransportCounters::default(), Counters::default(), Notices::default());
-    let receiver =
-        Receiver { tracker: &tracker, counters: &counters, worker_counters: &stats.for_worker(), notices: &notices };
+    let bridging = Bridging::new(OWN, Instant::now());
+    let receiver = Receiver {
+        tracker: &tracker,
+        counters: &counters,
+        worker_counters: &stats.for_worker(),
+        notices: &notices,
+        bridging: &bridging,
+    };
 
     let stranger = [198, 51, 100, 1].into();
     inbox.take(datagram, stranger, NOW, &receiver).expect_err("a stranger is not believed");

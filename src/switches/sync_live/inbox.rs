@@ -1,6 +1,7 @@
-//! What comes from the cluster: a datagram is checked, and what it tells is taken over. No socket, no clock.
+//! What comes from the cluster: a datagram is checked, and what it tells is taken over. No socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use crate::cluster::trust::Trust;
 use crate::stats::WorkerCounters;
 use crate::tracker::{Flavour, Minute, Tracker};
 
+use super::bridging::Bridging;
 use super::packet::{self, Packet, ParseError, SyncPacket, TrackerId};
 use super::snapshot::{Invitation, Notices};
 
@@ -28,6 +30,7 @@ pub(super) struct Receiver<'a, F: Flavour> {
     pub(super) counters: &'a TransportCounters,
     pub(super) worker_counters: &'a WorkerCounters,
     pub(super) notices: &'a Notices,
+    pub(super) bridging: &'a Bridging,
 }
 
 /// Why a packet changes nothing. For the log.
@@ -54,7 +57,7 @@ impl Inbox {
         now: Minute,
         receiver: &Receiver<'_, F>,
     ) -> Result<(), PacketError> {
-        let Receiver { counters, notices, .. } = receiver;
+        let Receiver { counters, notices, bridging, .. } = receiver;
         let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
         counters.add(TransportCounter::BytesReceived, datagram.len());
         match packet {
@@ -63,6 +66,7 @@ impl Inbox {
                 Self::absorb(&packet, now, receiver);
                 return Ok(());
             }
+            Packet::KeepAlive(sender, is_able) => bridging.hear(sender, is_able, Instant::now()),
             Packet::Ask(_) => notices.ask(),
             // A donor that is busy.
             Packet::Offer(_, Invitation { port: 0, .. }) => notices.hear(),
@@ -111,6 +115,7 @@ mod tests {
         counters: TransportCounters,
         stats: Counters,
         notices: Notices,
+        bridging: Bridging,
     }
 
     impl Node {
@@ -123,6 +128,7 @@ mod tests {
                 counters: TransportCounters::default(),
                 stats: Counters::default(),
                 notices: Notices::default(),
+                bridging: Bridging::new(OWN, Instant::now()),
             }
         }
 
@@ -131,8 +137,8 @@ mod tests {
         }
 
         fn take_from(&self, from: &str, datagram: &[u8]) -> Result<(), PacketError> {
-            let Self { inbox, tracker, counters, stats, notices } = self;
-            let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker(), notices };
+            let Self { inbox, tracker, counters, stats, notices, bridging } = self;
+            let receiver = Receiver { tracker, counters, worker_counters: &stats.for_worker(), notices, bridging };
             inbox.take(datagram, from.parse().unwrap(), NOW, &receiver)
         }
 

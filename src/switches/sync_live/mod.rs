@@ -3,6 +3,7 @@
 //! - [`packet`]: bytes to changes and back.
 //! - [`inbox`]: which packets are believed.
 //! - [`link`]: the socket.
+//! - [`bridging`]: which of several bridges forwards.
 //! - [`snapshot`]: how a tracker that starts takes over what another one knows.
 //!
 //! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); a thread sends what is full or due.
@@ -10,6 +11,7 @@
 //! lost is made up for when the peer is told again, and a peer whose leaving is lost is forgotten like one that leaves
 //! without a word.
 
+mod bridging;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
 mod inbox;
@@ -36,6 +38,7 @@ use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Cluster, Flavour, Origin, TransportStatus};
 
+use bridging::Bridging;
 use inbox::{Inbox, Receiver};
 use link::{Buffer, Link};
 use packet::{NAME, SyncCodec, TrackerId};
@@ -73,6 +76,24 @@ impl Cluster for Node {
     fn publish(&self, change: &Change) -> bool {
         // Alone there is nobody to tell: nothing has to be told again.
         self.0.as_ref().is_none_or(|shared| shared.outbox.add(change, Instant::now()))
+    }
+
+    fn reaches_beyond(&self, transport: &str) -> bool {
+        transport != NAME && self.0.is_some()
+    }
+
+    fn forwards(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| shared.bridging.forwards())
+    }
+
+    fn hold(&self, change: &Change) -> bool {
+        self.0.as_ref().is_none_or(|shared| shared.outbox.hold(change, Instant::now()))
+    }
+
+    fn hear(&self, changes: &[Change]) {
+        if let Some(shared) = &self.0 {
+            shared.outbox.hear(changes);
+        }
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
@@ -120,15 +141,16 @@ impl Plug for Node {
         let inbox = Inbox { own: TrackerId(id), trust: Trust::new(settings.livesync.node_ip.clone()) };
         let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now());
         let (counters, notices) = (TransportCounters::default(), Notices::default());
-        let shared = Shared { link, inbox, outbox, counters, notices, door: Mutex::new(door) };
+        let bridging = Bridging::new(inbox.own, Instant::now());
+        let shared = Shared { link, inbox, outbox, counters, notices, door: Mutex::new(door), bridging };
         shared.log_membership();
         Ok(Self(Some(Arc::new(shared))))
     }
 
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
         let Some(shared) = &self.0 else { return Ok(()) };
-        let sender = Arc::clone(shared);
-        beginning.threads.spawn("sync-out", move |stop| sender.send(&stop))?;
+        let (sender, tracker) = (Arc::clone(shared), Arc::clone(beginning.tracker));
+        beginning.threads.spawn("sync-out", move |stop| sender.send(tracker.flavour().cluster(), &stop))?;
 
         let (receiving, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
@@ -138,6 +160,7 @@ impl Plug for Node {
                 counters: &receiving.counters,
                 worker_counters: &worker_counters,
                 notices: &receiving.notices,
+                bridging: &receiving.bridging,
             };
             receiving.receive(&receiver, clock, &stop);
         })?;
@@ -156,6 +179,10 @@ impl Plug for Node {
             if let Err(error) = sent {
                 return warn!("cannot tell the cluster of the last changes: {error}");
             }
+        }
+        // Another bridge need not wait until it takes this one for dead.
+        if let (_, Some(keep_alive)) = shared.bridging.decide(false, Instant::now()) {
+            let _ = shared.send_packet(&keep_alive, 0);
         }
     }
 }
@@ -222,20 +249,41 @@ impl Shared {
     }
 
     /// Sends what becomes full or due until `stop` is told.
-    fn send(&self, stop: &StopToken) {
+    fn send<C: Cluster>(&self, cluster: &C, stop: &StopToken) {
         let complaints = Complaints::default();
         let mut watch = Watch::new(Instant::now());
+        let elections = [(); 2].map(|()| Complaints::default());
+        let send = |packet: &[u8], records| {
+            if let Err(error) = self.send_packet(packet, records) {
+                complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
+            }
+        };
         while !stop.is_stopped() {
+            if C::BRIDGES {
+                let keep_alive = self.decide_forwarding(cluster, &elections);
+                keep_alive.iter().for_each(|packet| send(packet, 0));
+            }
             let packet = self.outbox.next(TICK);
             self.counters.add(TransportCounter::PacketsLost, self.outbox.take_lost());
             if let Some(summary) = watch.look(Instant::now(), || self.status()) {
                 warn!("{summary}");
             }
-            let Some(packet) = packet else { continue };
-            if let Err(error) = self.send_packet(&packet.bytes, packet.records) {
-                complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
-            }
+            packet.iter().for_each(|packet| send(&packet.bytes, packet.records));
         }
+    }
+
+    /// Decides whether this tracker forwards between live sync and its other transports. Returns the keep-alive that is
+    /// to be sent now.
+    fn decide_forwarding(&self, cluster: &impl Cluster, [begins, ends]: &[Complaints; 2]) -> Option<Vec<u8>> {
+        let now = Instant::now();
+        let (has_changed, keep_alive) = self.bridging.decide(cluster.reaches_beyond(NAME), now);
+        let forwards = cluster.forwards();
+        self.outbox.set_forwarding(forwards, now);
+        if has_changed {
+            let (elections, does) = if forwards { (begins, "forwards") } else { (ends, "does not forward") };
+            elections.say(|| info!("this tracker {does} between live sync and its other transports from now on"));
+        }
+        keep_alive
     }
 
     /// Takes over what is received until `stop` is told.

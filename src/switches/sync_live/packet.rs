@@ -2,7 +2,8 @@
 //!
 //! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of one
 //! length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types from 16 on
-//! are this program's own, and the original passes them over: 17 and 18 are for [snapshots](super::snapshot).
+//! are this program's own, and the original passes them over: 16 is a keep-alive of a [bridge](super::bridging), 17 and 18
+//! are for [snapshots](super::snapshot).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use thiserror::Error;
 use crate::cluster::outbox::Codec;
 use crate::tracker::{Change, InfoHash, Minute, Origin};
 
+use super::bridging;
 use super::snapshot::{BodyError, Invitation, read_ask};
 
 /// What live sync is called where transports are told apart: in the origin of changes, and in names of metrics.
@@ -27,13 +29,14 @@ const SEEDING: u8 = 0x80;
 const COMPLETED: u8 = 0x40;
 const STOPPED: u8 = 0x20;
 
+/// The type of a keep-alive.
+pub(super) const KEEP_ALIVE: u32 = 16;
 /// The type of a question for a snapshot.
 pub(super) const ASK: u32 = 17;
 /// The type of an offer of a snapshot.
 pub(super) const OFFER: u32 = 18;
 
-/// What a tracker of a cluster is known by: chosen at random when it starts. Only ever compared, so its byte order is
-/// nobody's business.
+/// What a tracker of a cluster is known by: chosen at random when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TrackerId(pub(super) [u8; 4]);
 
@@ -60,6 +63,8 @@ impl fmt::Display for TrackerId {
 pub(super) enum Packet<'a> {
     /// Changes of peers.
     Changes(SyncPacket<'a>),
+    /// A bridge says whether it could forward.
+    KeepAlive(TrackerId, bool),
     /// A joiner asks for a snapshot.
     Ask(TrackerId),
     /// A donor offers one.
@@ -97,6 +102,8 @@ pub(super) enum ParseError {
     PartialRecord,
     #[error("it ends before what its type stands for is said")]
     PartialBody,
+    #[error("it is a keep-alive, and says {0} where 0 or 1 should stand")]
+    UnknownState(u8),
     #[error("it is about snapshots of version {0}")]
     Version(u16),
 }
@@ -122,6 +129,7 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
     match u32::from_be_bytes(*code) {
         0 => SyncPacket::parse(sender, Kind::Ipv4, body).map(Packet::Changes),
         1 => SyncPacket::parse(sender, Kind::Ipv6, body).map(Packet::Changes),
+        KEEP_ALIVE => bridging::read(body).map(|is_able| Packet::KeepAlive(sender, is_able)),
         ASK => read_ask(body).map(|()| Packet::Ask(sender)).map_err(Into::into),
         OFFER => Ok(Packet::Offer(sender, Invitation::read(sender.number().into(), body)?)),
         unknown => Err(ParseError::UnknownType(unknown)),
@@ -137,7 +145,10 @@ impl Packet<'_> {
     /// Returns who has sent it.
     pub(super) fn sender(&self) -> TrackerId {
         match self {
-            Self::Changes(SyncPacket { sender, .. }) | Self::Ask(sender) | Self::Offer(sender, _) => *sender,
+            Self::Changes(SyncPacket { sender, .. })
+            | Self::KeepAlive(sender, _)
+            | Self::Ask(sender)
+            | Self::Offer(sender, _) => *sender,
         }
     }
 }

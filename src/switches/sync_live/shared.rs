@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use crate::cluster::counts::{TransportCounter, TransportCounters};
 use crate::cluster::outbox::Outbox;
 
+use super::bridging::Bridging;
 use super::inbox::Inbox;
 use super::link::Link;
 use super::packet::SyncCodec;
@@ -17,6 +18,7 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox<SyncCodec>,
     pub(super) counters: TransportCounters,
+    pub(super) bridging: Bridging,
     pub(super) notices: Notices,
     /// Where snapshots are given, until the thread that gives them has it.
     pub(super) door: Mutex<Option<Door>>,

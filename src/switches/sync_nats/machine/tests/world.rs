@@ -71,7 +71,7 @@ impl Cluster for Plug {
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        vec![TransportStatus { name: NAME, title: "NATS", counts: self.shared.counters.counts() }]
+        vec![self.shared.status(Instant::now())]
     }
 }
 
