@@ -18,10 +18,15 @@ pub fn absorb<F: Flavour>(
     counters: &TransportCounters,
     mut absorbed: impl FnMut(&Change, &AnnounceOutcome),
 ) {
-    if F::Cluster::BRIDGES {
-        tracker.flavour().cluster().hear(changes);
-    }
-    let mut taken = 0;
+    let (mut fresh, mut taken) = (Vec::new(), 0);
+    let changes = if F::Cluster::BRIDGES {
+        fresh.extend_from_slice(changes);
+        tracker.flavour().cluster().hear(&mut fresh);
+        taken = changes.len() - fresh.len();
+        &fresh
+    } else {
+        changes
+    };
     let mut newest = None;
     tracker.absorb_group(changes, now, |change, outcome| {
         if let Ok(outcome) = outcome {

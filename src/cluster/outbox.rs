@@ -23,6 +23,10 @@ pub use held::{MAX_HELD, MAX_HELD_TIME};
 /// How long a forwarded change waits for others, if a packet is not full: it has waited once, where it came from.
 pub const MAX_FORWARD_DELAY: Duration = Duration::from_millis(500);
 
+/// How long one that begins to forward waits until it sends what it holds: what the one before it has still to send
+/// arrives meanwhile, and is held no more.
+pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
+
 /// How a transport writes packets.
 pub trait Codec: Send + 'static {
     /// Distinguishes packets that cannot hold the same changes: for instance, by the address family.
@@ -95,17 +99,18 @@ impl<C: Codec> Outbox<C> {
         added != AddResult::Refused
     }
 
-    /// Forgets what is held of changes that came in by this very transport: another tracker has forwarded them, so nobody
-    /// is told of them twice when this one begins to forward.
-    pub fn hear(&self, changes: &[Change]) {
+    /// Hears changes that came in by this very transport. What is held of them another tracker has forwarded: it is held no
+    /// more, so nobody is told of it twice when this one begins to forward. Takes those out of the changes that are late
+    /// copies of what has come before by another transport.
+    pub fn hear(&self, changes: &mut Vec<Change>) {
         let mut batcher = self.batcher();
         if !batcher.held.is_empty() {
-            changes.iter().for_each(|change| batcher.held.forget_published(change));
+            changes.retain(|change| !batcher.held.forget_published(change));
         }
     }
 
-    /// Says whether this tracker forwards. If so, what is held leaves, in its order and as fast as there is room; if not,
-    /// what has been held for too long is forgotten. To be called before each packet is taken: false until then.
+    /// Says whether this tracker forwards. If so, what is held leaves after [`RELEASE_DELAY`], in its order and as fast as
+    /// there is room; if not, what has been held for too long is forgotten. To be called before each packet is taken: false until then.
     pub fn set_forwarding(&self, forwards: bool, now: Instant) {
         self.batcher().set_forwarding(forwards, now);
     }
@@ -149,8 +154,8 @@ struct Batcher<C: Codec> {
     waiting: VecDeque<OutgoingPacket>,
     /// What came in by another transport, and has not been added.
     held: Held,
-    /// Whether what is held is to be added.
-    forwards: bool,
+    /// When what is held is added; `None` while another tracker forwards.
+    release_at: Option<Instant>,
     /// Changes that were refused since `lost` was last raised: less than a packet of them.
     refused: usize,
     /// Packets that refused changes would have filled.
@@ -185,7 +190,7 @@ impl<C: Codec> Batcher<C> {
         let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
         let drafts = C::KINDS.iter().map(draft).collect();
         let (waiting, held) = (VecDeque::new(), Held::default());
-        Self { codec, delay, drafts, waiting, held, forwards: false, refused: 0, lost: 0 }
+        Self { codec, delay, drafts, waiting, held, release_at: None, refused: 0, lost: 0 }
     }
 
     fn add(&mut self, change: &Change, now: Instant) -> AddResult {
@@ -196,7 +201,7 @@ impl<C: Codec> Batcher<C> {
             return self.forward(change, now);
         }
         // Those that came earlier go first.
-        if self.forwards && self.held.is_full() {
+        if self.release_at.is_some() && self.held.is_full() {
             return self.refuse(C::kind(change));
         }
         self.held.keep(change, now);
@@ -246,7 +251,7 @@ impl<C: Codec> Batcher<C> {
     }
 
     fn hold(&mut self, change: &Change, now: Instant) -> AddResult {
-        if self.forwards {
+        if self.release_at.is_some() {
             return self.add(change, now);
         }
         self.held.keep(change, now);
@@ -254,16 +259,20 @@ impl<C: Codec> Batcher<C> {
     }
 
     fn set_forwarding(&mut self, forwards: bool, now: Instant) {
-        self.forwards = forwards;
         if forwards {
+            self.release_at.get_or_insert(now + RELEASE_DELAY);
             self.release(now);
         } else {
+            self.release_at = None;
             self.held.expire(now);
         }
     }
 
-    /// Adds what is held, as far as there is room.
+    /// Adds what is held, if this tracker forwards, and as far as there is room.
     fn release(&mut self, now: Instant) {
+        if self.release_at.is_none_or(|at| now < at) {
+            return;
+        }
         while let Some(change) = self.held.first().filter(|change| self.has_room(change)) {
             self.held.forget_first();
             self.forward(&change, now);
@@ -287,9 +296,7 @@ impl<C: Codec> Batcher<C> {
 
     /// Returns the next packet that is full or due.
     fn take(&mut self, now: Instant) -> Option<OutgoingPacket> {
-        if self.forwards {
-            self.release(now);
-        }
+        self.release(now);
         let full = self.waiting.pop_front();
         self.queue_full(now);
         full.or_else(|| {

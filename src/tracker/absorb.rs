@@ -139,9 +139,14 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         let known = if seen < now { torrent.peers.state(key, endpoint) } else { None };
         known.filter(|known| known.seen(now) > seen)
     };
+    let completes = announce.event == Event::Completed && announce.seeder;
+    let stop = if F::Cluster::REMEMBERS_STOPS { locked.stop_of(endpoint, now) } else { None };
+    let stop = stop.filter(|stop| stop.precedes(seen, Some(change.origin), completes));
     if announce.event == Event::Stopped {
+        // Of a peer that has started again since, the late copy of a stop is outdated too.
+        let is_copy = stop.is_some();
         let removed = locked.modify(now, |torrent, key| {
-            let is_outdated = later(torrent, key).is_some();
+            let is_outdated = later(torrent, key).is_some() || is_copy && torrent.peers.contains(key, endpoint);
             let removed = if is_outdated { None } else { torrent.peers.remove(key, endpoint) };
             torrent.peers.set_empty_since(now);
             (torrent.scrape_counts(), removed, is_outdated)
@@ -158,12 +163,8 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         // Not forwarded if the peer is not known here: so what goes round in a ring of bridges comes to an end.
         return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed, *change)));
     }
-    if F::Cluster::REMEMBERS_STOPS {
-        let completes = announce.event == Event::Completed && announce.seeder;
-        let stop = locked.stop_of(endpoint, now).filter(|stop| stop.precedes(seen, Some(change.origin), completes));
-        if let Some(stop) = stop {
-            return run_late::<F>(change, completes && !stop.counted, stop, locked, now);
-        }
+    if let Some(stop) = stop {
+        return run_late::<F>(change, completes && !stop.counted, stop, locked, now);
     }
     let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {

@@ -153,9 +153,10 @@ pub trait Cluster: Send + Sync + 'static {
         true
     }
 
-    /// Hears changes that came in by this very transport, all in one packet: they need not be held any more to be
-    /// published by it. Called where there are several transports.
-    fn hear(&self, _changes: &[Change]) {}
+    /// Hears changes that came in by this very transport, all in one packet. What is held of them another tracker has
+    /// published, so it need not be held any more. Takes those out of the changes that tell nothing new for that reason.
+    /// Called where there are several transports.
+    fn hear(&self, _changes: &mut Vec<Change>) {}
 
     /// Returns what each transport has counted, for monitors. One that is not configured is left out.
     fn transports(&self) -> Vec<TransportStatus> {

@@ -48,7 +48,7 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     }
 
     /// Tells the one that they came in by.
-    fn hear(&self, changes: &[Change]) {
+    fn hear(&self, changes: &mut Vec<Change>) {
         let Some(Change { origin, .. }) = changes.first().copied() else { return };
         if self.0.knows(origin) {
             self.0.hear(changes);

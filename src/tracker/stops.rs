@@ -56,8 +56,8 @@ impl Stop {
         Self { minute, counted, way: Way::of(origin) }
     }
 
-    /// Returns whether a change that is no stop, of a peer seen in this minute, is a late copy of what the peer announced
-    /// before it stopped.
+    /// Returns whether a change of a peer seen in this minute is a late copy of what the peer announced before it stopped, or
+    /// of the stop.
     ///
     /// One of the same minute is none if it came on the way of the stop: there what comes later was announced later, so
     /// the client has started again. But a download that was counted is not completed again so soon.

@@ -60,17 +60,20 @@ impl Held {
     }
 
     /// Forgets a change that tells the same as this one, and those of its peer that came before it: another tracker has
-    /// published them.
-    pub(super) fn forget_published(&mut self, change: &Change) {
-        let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return };
+    /// published them. Returns whether the change tells nothing new here: it is the stop that has been held, or of its peer
+    /// something later is held.
+    pub(super) fn forget_published(&mut self, change: &Change) -> bool {
+        let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return false };
         let mut number = Some(oldest);
         while let Some(held) = number.and_then(|number| self.at(number)) {
             let next = held.next;
             if tells(&held.change) == tells(change) {
-                return self.forget_until(name(change), oldest, next, newest);
+                self.forget_until(name(change), oldest, next, newest);
+                return change.stopped || next.is_some();
             }
             number = next;
         }
+        false
     }
 
     /// Gives up what has been held for longer than [`MAX_HELD_TIME`].
@@ -179,9 +182,8 @@ mod tests {
         let mut held = Held::default();
         let [came, other, left, again] = [change(1, 0), change(2, 0), change(1, 2), change(1, 1)];
         [came, other, left, again].iter().for_each(|change| held.keep(change, now));
-        held.forget_published(&change(3, 0));
-        held.forget_published(&change(2, 2));
-        held.forget_published(&left);
+        assert!(!held.forget_published(&change(3, 0)) && !held.forget_published(&change(2, 2)));
+        assert!(held.forget_published(&left));
         assert_eq!(drain(&mut held), [other, again]);
         assert_eq!((held.of_peer.len(), held.of_peer.capacity(), held.changes.capacity()), (0, 0, 0));
     }
@@ -199,12 +201,15 @@ mod tests {
                 match step {
                     0 => {
                         let published = expected.iter().position(|(held, _)| *held == change);
+                        let is_old = published.is_some_and(|at| {
+                            change.stopped || expected.iter().skip(at + 1).any(|(held, _)| held.endpoint == change.endpoint)
+                        });
                         if let Some(last) = published {
                             let is_older = |at: usize, held: &Change| at <= last && held.endpoint == change.endpoint;
                             let mut at = 0..;
                             expected.retain(|(held, _)| !is_older(at.next().unwrap(), held));
                         }
-                        held.forget_published(&change);
+                        prop_assert_eq!(held.forget_published(&change), is_old);
                     }
                     1 => {
                         now += seconds * SECOND;

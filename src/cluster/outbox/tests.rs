@@ -199,7 +199,7 @@ fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
     assert_eq!(drain(&mut batcher, now), []);
     batcher.set_forwarding(false, now);
     assert_eq!(drain(&mut batcher, now), []);
-    batcher.set_forwarding(true, now);
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
     // Whoever was about to hold one finds that it is for this tracker to forward it.
     batcher.hold(&forwarded(8), now);
     assert_eq!(drain(&mut batcher, now), [packet(&[2, 4, 6, 8])]);
@@ -207,7 +207,7 @@ fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
     batcher.hold(&forwarded(10), now);
     batcher.add(&change(12), now);
     assert_eq!(drain(&mut batcher, now), [packet(&[12])], "what clients announce is not held");
-    batcher.set_forwarding(true, now);
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
     assert_eq!(drain(&mut batcher, now), [packet(&[10])], "nothing is sent twice");
 }
 
@@ -215,11 +215,13 @@ fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
 fn what_another_tracker_has_forwarded_is_held_no_more() {
     let now = Instant::now();
     let outbox = Outbox::new(Ports, DELAY, now);
-    [2, 4, 6].into_iter().for_each(|port| assert!(outbox.hold(&forwarded(port), now)));
+    [2, 2, 4, 6].into_iter().for_each(|port| assert!(outbox.hold(&forwarded(port), now)));
     // As it comes in by this transport.
-    outbox
-        .hear(&[change(4), change(8), change(2)].map(|change| Change { origin: Origin::Transport("this"), ..change }));
-    outbox.set_forwarding(true, now);
+    let this = |port| Change { origin: Origin::Transport("this"), ..change(port) };
+    let mut changes = [4, 8, 2, 2].map(this).to_vec();
+    outbox.hear(&mut changes);
+    assert_eq!(changes, [this(4), this(8), this(2)], "the last of a peer is as good as it was");
+    outbox.set_forwarding(true, now - RELEASE_DELAY);
     assert_eq!(said(outbox.take_any()), Some(packet(&[6])));
     assert_eq!(outbox.take_any(), None);
 }
@@ -232,8 +234,21 @@ fn what_comes_before_what_is_held_has_left_goes_behind_it() {
     // This tracker forwards since a moment ago, but what is held has not been released yet.
     batcher.add(&forwarded(4), now);
     assert_eq!(drain(&mut batcher, now), []);
-    batcher.set_forwarding(true, now);
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
     assert_eq!(drain(&mut batcher, now), [packet(&[2, 4])]);
+}
+
+#[test]
+fn one_that_begins_to_forward_hears_first_what_another_has_still_sent() {
+    let now = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    [2, 4].into_iter().for_each(|port| _ = batcher.hold(&forwarded(port), now));
+    batcher.set_forwarding(true, now);
+    batcher.hold(&forwarded(6), now);
+    assert_eq!(drain(&mut batcher, now + SECOND), []);
+    batcher.held.forget_published(&change(4));
+    batcher.set_forwarding(true, now + RELEASE_DELAY);
+    assert_eq!(drain(&mut batcher, now + RELEASE_DELAY), [packet(&[2, 6])]);
 }
 
 #[test]
@@ -243,12 +258,12 @@ fn what_is_held_for_too_long_is_forgotten() {
     batcher.hold(&forwarded(2), start);
     batcher.hold(&forwarded(4), start + SECOND);
     batcher.set_forwarding(false, start + MAX_HELD_TIME + SECOND);
-    batcher.set_forwarding(true, start + MAX_HELD_TIME + SECOND);
+    batcher.set_forwarding(true, start - RELEASE_DELAY);
     assert_eq!(drain(&mut batcher, start), [packet(&[4])]);
     batcher.set_forwarding(false, start);
     batcher.hold(&forwarded(6), start);
     batcher.hold(&forwarded(8), start + MAX_HELD_TIME + SECOND);
-    batcher.set_forwarding(true, start + MAX_HELD_TIME + SECOND);
+    batcher.set_forwarding(true, start - RELEASE_DELAY);
     assert_eq!(drain(&mut batcher, start), [packet(&[8])], "each that comes looks at those before it");
 }
 
@@ -259,6 +274,7 @@ fn more_is_held_than_can_wait_and_leaves_as_fast_as_there_is_room() {
     let ports = || (0..MAX_HELD as u16).map(|n| 2 * n);
     batcher.hold(&forwarded(1), now);
     ports().for_each(|port| assert_eq!(batcher.hold(&forwarded(port), now), AddResult::Batched));
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
     batcher.set_forwarding(true, now);
     assert_eq!(batcher.waiting.len(), Ports::MAX_WAITING, "the oldest one gave way");
     // What comes now goes behind what is held.

@@ -90,7 +90,7 @@ impl Cluster for Node {
         self.0.as_ref().is_none_or(|shared| shared.outbox.hold(change, Instant::now()))
     }
 
-    fn hear(&self, changes: &[Change]) {
+    fn hear(&self, changes: &mut Vec<Change>) {
         if let Some(shared) = &self.0 {
             shared.outbox.hear(changes);
         }

@@ -101,9 +101,11 @@ fn who_starts_again_is_there_again() {
     // In the same minute, on the way on which the stop came.
     absorb(&tracker, &[came(NATS, NOW), stopped(NATS, NOW), came(NATS, NOW)]);
     assert_eq!(counts(&tracker), (1, 0));
-    // A late copy of the stop on another way is as good as the first: it is of that minute.
-    absorb(&tracker, &[stopped(SYNC, Minute(NOW.0 - 1))]);
+    // A late copy of the stop on another way does not end that.
+    absorb(&tracker, &[stopped(SYNC, NOW)]);
     assert_eq!(counts(&tracker), (1, 0));
+    absorb(&tracker, &[stopped(NATS, NOW), stopped(SYNC, NOW), came(SYNC, NOW)]);
+    assert_eq!(counts(&tracker), (1, 0), "the way on which the last copy of the stop came is as good as the first");
     // Here, at once.
     announce(&tracker, Event::Stopped, NOW);
     announce(&tracker, Event::Update, NOW);
