@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::cluster::election::Election;
 
-use super::packet::{self, KEEP_ALIVE, ParseError, TrackerId};
+use super::packet::{TrackerId, keep_alive};
 
 /// What this tracker knows of the bridges of its network, itself among them.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Bridging {
         let forwards = election.forwards(is_connected, now);
         let before = self.forwards.swap(forwards, Ordering::Relaxed);
         let is_able = election.next_keep_alive(is_connected, now);
-        (before != forwards, is_able.map(|is_able| write(self.own, is_able)))
+        (before != forwards, is_able.map(|is_able| keep_alive(self.own, is_able)))
     }
 
     /// A panic in another thread is a defect, but each of our changes leaves the election whole: go on.
@@ -48,24 +48,8 @@ impl Bridging {
     }
 }
 
-/// Returns a keep-alive: one byte says whether the bridge could forward.
-fn write(sender: TrackerId, is_able: bool) -> Vec<u8> {
-    packet::write(sender, KEEP_ALIVE, &[u8::from(is_able)])
-}
-
-/// Reads what stands behind the type of a keep-alive. Later versions may say more behind it.
-pub(super) fn read(body: &[u8]) -> Result<bool, ParseError> {
-    match body {
-        [0, ..] => Ok(false),
-        [1, ..] => Ok(true),
-        [] => Err(ParseError::PartialBody),
-        [other, ..] => Err(ParseError::UnknownState(*other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::packet::{Packet, parse};
     use super::*;
     use crate::cluster::election::MAX_SILENCE;
 
@@ -73,29 +57,21 @@ mod tests {
     const LOWER: TrackerId = TrackerId([0, 0, 0, 255]);
 
     #[test]
-    fn keep_alives_are_right_to_the_byte() {
-        assert_eq!(write(OWN, true), [0, 0, 1, 0, 0, 0, 0, 16, 1]);
-        for is_able in [true, false] {
-            assert_eq!(parse(&write(OWN, is_able)), Ok(Packet::KeepAlive(OWN, is_able)));
-            let longer = [write(OWN, is_able), vec![7; 100]].concat();
-            assert_eq!(parse(&longer), Ok(Packet::KeepAlive(OWN, is_able)), "a later version says more");
-        }
-        assert_eq!(parse(&write(OWN, true)[..8]), Err(ParseError::PartialBody));
-        assert_eq!(parse(&[0, 0, 1, 0, 0, 0, 0, 16, 2]), Err(ParseError::UnknownState(2)));
-    }
-
-    #[test]
     fn the_lower_id_forwards_as_bytes_are_compared() {
         let start = Instant::now();
         let bridging = Bridging::new(OWN, start);
         assert_eq!((bridging.decide(true, start), bridging.forwards()), ((false, None), false));
         let now = start + MAX_SILENCE;
-        assert_eq!((bridging.decide(true, now), bridging.forwards()), ((true, Some(write(OWN, true))), true));
+        assert_eq!((bridging.decide(true, now), bridging.forwards()), ((true, Some(keep_alive(OWN, true))), true));
         assert_eq!(bridging.decide(true, now), (false, None));
         bridging.hear(LOWER, true, now);
         assert_eq!((bridging.decide(true, now), bridging.forwards()), ((true, None), false));
         bridging.hear(LOWER, false, now);
         assert_eq!((bridging.decide(true, now), bridging.forwards()), ((true, None), true));
-        assert_eq!(bridging.decide(false, now), (true, Some(write(OWN, false))), "at the end, or when it is cut off");
+        assert_eq!(
+            bridging.decide(false, now),
+            (true, Some(keep_alive(OWN, false))),
+            "at the end, or when it is cut off"
+        );
     }
 }

@@ -98,6 +98,7 @@ impl Inbox {
 mod tests {
     use super::super::packet::tests::{NOW, SENDER, change, packet};
     use super::*;
+    use crate::cluster::election::MAX_SILENCE;
     use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, PeerRequest, ScrapeCounts};
@@ -246,6 +247,25 @@ mod tests {
 
         let nobody = Node { inbox: Inbox { own: OWN, trust: Trust::default() }, ..Node::new() };
         assert_eq!(nobody.take(&whole), Err(PacketError::Stranger));
+    }
+
+    #[test]
+    fn a_keep_alive_of_another_bridge_is_heard_and_changes_no_peer() {
+        let node = Node::new();
+        let start = Instant::now() - MAX_SILENCE;
+        let node = Node { bridging: Bridging::new(OWN, start), ..node };
+        let keep_alive = |is_able| packet::write(SENDER, packet::KEEP_ALIVE, &[is_able]);
+        node.bridging.decide(true, Instant::now());
+        assert!(node.bridging.forwards());
+        node.take(&keep_alive(1)).unwrap();
+        node.bridging.decide(true, Instant::now());
+        assert!(!node.bridging.forwards(), "the sender's id is lower");
+        node.take(&keep_alive(0)).unwrap();
+        node.bridging.decide(true, Instant::now());
+        assert!(node.bridging.forwards());
+        assert_eq!(node.take_from("192.0.3.1", &keep_alive(1)), Err(PacketError::Stranger));
+        assert_eq!(node.take(&keep_alive(2)), Err(PacketError::Malformed(ParseError::UnknownState(2))));
+        assert_eq!((node.counted(), node.tracker.store().census().torrents), ([2, 0, 2, 0], 0));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use thiserror::Error;
 use crate::cluster::outbox::Codec;
 use crate::tracker::{Change, InfoHash, Minute, Origin};
 
-use super::bridging;
 use super::snapshot::{BodyError, Invitation, read_ask};
 
 /// What live sync is called where transports are told apart: in the origin of changes, and in names of metrics.
@@ -129,7 +128,7 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
     match u32::from_be_bytes(*code) {
         0 => SyncPacket::parse(sender, Kind::Ipv4, body).map(Packet::Changes),
         1 => SyncPacket::parse(sender, Kind::Ipv6, body).map(Packet::Changes),
-        KEEP_ALIVE => bridging::read(body).map(|is_able| Packet::KeepAlive(sender, is_able)),
+        KEEP_ALIVE => read_keep_alive(body).map(|is_able| Packet::KeepAlive(sender, is_able)),
         ASK => read_ask(body).map(|()| Packet::Ask(sender)).map_err(Into::into),
         OFFER => Ok(Packet::Offer(sender, Invitation::read(sender.number().into(), body)?)),
         unknown => Err(ParseError::UnknownType(unknown)),
@@ -139,6 +138,21 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
 /// Returns a packet of a type of this program's own.
 pub(super) fn write(sender: TrackerId, code: u32, body: &[u8]) -> Vec<u8> {
     [&sender.0[..], &code.to_be_bytes(), body].concat()
+}
+
+/// Returns a keep-alive: one byte says whether the bridge could forward.
+pub(super) fn keep_alive(sender: TrackerId, is_able: bool) -> Vec<u8> {
+    write(sender, KEEP_ALIVE, &[u8::from(is_able)])
+}
+
+/// Reads what stands behind the type of a keep-alive. Later versions may say more behind it.
+fn read_keep_alive(body: &[u8]) -> Result<bool, ParseError> {
+    match body {
+        [0, ..] => Ok(false),
+        [1, ..] => Ok(true),
+        [] => Err(ParseError::PartialBody),
+        [other, ..] => Err(ParseError::UnknownState(*other)),
+    }
 }
 
 impl Packet<'_> {
@@ -322,6 +336,18 @@ pub(super) mod tests {
         let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         let expected: &[&[u8]] = &[&[1, 2, 3, 4, 0, 0, 0, 1], &[7; 20], &address, &[0x1a, 0xe1, 0x80, 0]];
         assert_eq!(packet(SENDER, &[seeder]), expected.concat());
+    }
+
+    #[test]
+    fn keep_alives_are_right_to_the_byte() {
+        assert_eq!(keep_alive(SENDER, true), [1, 2, 3, 4, 0, 0, 0, 16, 1]);
+        for is_able in [true, false] {
+            assert_eq!(parse(&keep_alive(SENDER, is_able)), Ok(Packet::KeepAlive(SENDER, is_able)));
+            let longer = [keep_alive(SENDER, is_able), vec![7; 100]].concat();
+            assert_eq!(parse(&longer), Ok(Packet::KeepAlive(SENDER, is_able)), "a later version says more");
+        }
+        assert_eq!(parse(&keep_alive(SENDER, true)[..8]), Err(ParseError::PartialBody));
+        assert_eq!(parse(&[1, 2, 3, 4, 0, 0, 0, 16, 2]), Err(ParseError::UnknownState(2)));
     }
 
     #[test]
