@@ -12,6 +12,8 @@
 //! A transport is a [`Cluster`](crate::tracker::Cluster): a switch that brings a [`Codec`](outbox::Codec), a socket,
 //! and threads that send and receive.
 
+#[cfg(test)]
+mod bridges;
 pub mod counts;
 pub mod election;
 pub mod inbox;
