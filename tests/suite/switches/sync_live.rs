@@ -26,6 +26,8 @@ tests![
     records_from_the_cluster_are_counted_in_the_statistics,
     a_download_is_counted_once_in_the_whole_cluster,
     forged_packets_change_nothing,
+    peers_at_addresses_that_no_host_has_are_refused_and_counted,
+    a_keep_alive_of_a_bridge_changes_nothing_and_is_no_mistake,
     packets_from_unknown_addresses_are_ignored,
     an_address_of_another_machine_is_refused,
     a_tracker_without_configured_members_says_so,
@@ -303,6 +305,56 @@ fn forged_packets_change_nothing() {
     assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
     member.send(&whole);
     wait_for_counts(&client, 1, (0, 0, 1));
+}
+
+fn peers_at_addresses_that_no_host_has_are_refused_and_counted() {
+    only_with("sync-live");
+    for (at, &family) in loopbacks().iter().enumerate() {
+        let (tracker, member) = cluster();
+        let client = Client::new(tracker.udps()[at]);
+        let at = |ip: &str| Record { endpoint: SocketAddr::new(ip.parse().unwrap(), 6881), ..peer(family, 1) };
+        let (nobody, hosts) = if family.is_ipv4() {
+            (["0.0.0.0", "224.0.23.5", "255.255.255.255"].map(at), ["127.0.0.1", "10.0.0.1", "192.168.1.255"].map(at))
+        } else {
+            (["::", "ff02::1", "::ffff:192.0.2.1"].map(at), ["::1", "fd00::1", "fe80::1"].map(at))
+        };
+        member.publish(&nobody);
+        member.publish(&hosts);
+        wait_for_counts(&client, 1, (0, 0, 3));
+        wait_until_all_is_received(&member, &client);
+        let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
+        handed_out.sort();
+        let mut expected = hosts.map(|host| host.endpoint);
+        expected.sort();
+        assert_eq!(handed_out, expected);
+        let page = |path: &str| get(tracker.http(), path).text();
+        // All of them, and the last one: records are counted just after their peers can be seen.
+        let counted = wait_until(|| page("/stats?mode=syncs").starts_with("7\n0\n").then_some(()));
+        assert!(counted.is_some(), "{}", page("/stats?mode=syncs"));
+        if has("metrics") {
+            let metrics = page("/metrics");
+            assert!(metrics.contains("opentracker_sync_records_refused_total 3\n"), "{metrics}");
+        }
+    }
+}
+
+fn a_keep_alive_of_a_bridge_changes_nothing_and_is_no_mistake() {
+    only_with("sync-live");
+    let (tracker, member) = cluster();
+    let client = Client::new(tracker.udp());
+    // That it could forward, that it could not, and what a later version may say.
+    for body in [&[1][..], &[0], &[1, 7, 7]] {
+        member.send(&[&member.packet(16, &[]), body].concat());
+    }
+    member.send(&[&member.packet(16, &[])[..], &[2]].concat());
+    member.send(&member.packet(16, &[]));
+    wait_until_all_is_received(&member, &client);
+    if has("metrics") {
+        let lines = ["packets_received_total 4\n", "packets_refused_total 2\n"];
+        let page = || get(tracker.http(), "/metrics").text();
+        let is_counted = || lines.iter().all(|line| page().contains(&format!("opentracker_sync_{line}")));
+        assert!(wait_until(|| is_counted().then_some(())).is_some(), "{}", page());
+    }
 }
 
 fn packets_from_unknown_addresses_are_ignored() {
