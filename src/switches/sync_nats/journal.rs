@@ -110,7 +110,8 @@ impl Journal {
 
     /// Returns how many batches have been sent that have not surely gone out.
     pub(super) fn in_flight(&self) -> u64 {
-        self.cursor.saturating_sub(1).saturating_sub(self.proven)
+        // Those that were forgotten before they were sent are not on their way.
+        self.cursor.saturating_sub(self.first().max(self.proven + 1))
     }
 
     /// Returns whether all has been sent, and surely went out.
@@ -307,6 +308,7 @@ mod tests {
         let (count, lost) = journal.forget(NOW);
         assert_eq!((count, lost), (65, Some(Lost { from: 1, since: Minute(NOW.0 - 9) })));
         assert!(journal.bytes <= 1000);
+        assert_eq!(journal.in_flight(), 0, "none of them has been sent");
         let many = MAX_FORGOTTEN as u64 + 100;
         for _ in 0..many {
             journal.push(batch(7), false);

@@ -133,6 +133,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
         }
         self.connected = Some(now);
         self.send_batches(WINDOW, now, out);
+        self.send_missed(now, out);
         self.go_on_walking(now, out);
         self.ask(now, out);
         let silent = self.spoke.is_none_or(|spoke| now.instant.saturating_duration_since(spoke) >= KEEP_ALIVE);
@@ -295,7 +296,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
         self.lost = lost.map(|lost| lost.and(self.lost)).or(self.lost);
     }
 
-    /// Sends what is new, as long as fewer than `window` batches have not surely gone out; and what others have missed.
+    /// Sends what has not been sent by this connection, as long as fewer than `window` batches have not surely gone out.
     fn send_batches(&mut self, window: u64, now: Now, out: &mut Vec<Message>) {
         if self.journal.in_flight() == 0 {
             self.proved = Some(now.instant);
@@ -320,6 +321,10 @@ impl<'a, F: Flavour> Machine<'a, F> {
             out.push(Message { topic: Topic::Echo, payload: Echo { epoch: self.epoch, sequence }.write() });
             self.spoke = Some(now.instant);
         }
+    }
+
+    /// Sends again what others have missed.
+    fn send_missed(&mut self, now: Now, out: &mut Vec<Message>) {
         for _ in 0..REPEATS {
             let made_up = self.made_up();
             let Some(entry) = self.journal.send_asked(now.instant) else { break };

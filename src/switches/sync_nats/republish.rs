@@ -14,8 +14,9 @@ use super::batch::{BatchCodec, Sealed};
 
 /// Peers and torrents that are looked at before a shard is unlocked.
 const PORTION: usize = 1024;
-/// Portions of one step at most.
-const MAX_PORTIONS: usize = 64;
+/// Peers and torrents that one step looks at at most; a shard counts for some of them, as most are small.
+const MAX_LOOKED_AT: usize = 65_536;
+const SHARD: usize = 32;
 
 /// A walk under way.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ impl Walk {
         let Self { since, cursor, drafts, .. } = self;
         let expiry = tracker.intervals().expiry(now);
         let mut full = Vec::new();
-        for _ in 0..MAX_PORTIONS {
+        let mut budget = MAX_LOOKED_AT;
+        while budget > 0 {
             let Some(from) = cursor.take() else { break };
             let mut visit = |info_hash: &InfoHash, endpoint, state: PeerState| {
                 let seen = state.seen(now);
@@ -66,7 +68,9 @@ impl Walk {
                     }
                 }
             };
-            *cursor = tracker.store().walk_peers(from, &mut { PORTION }, &mut visit);
+            let mut left = PORTION;
+            *cursor = tracker.store().walk_peers(from, &mut left, &mut visit);
+            budget = budget.saturating_sub(PORTION - left + SHARD);
             if !full.is_empty() {
                 break;
             }

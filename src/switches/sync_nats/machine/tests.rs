@@ -2,8 +2,117 @@
 
 mod world;
 
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::stats::Counters;
+use crate::switches::sync_nats::batch::tests::{NOW, change, sealed};
+use crate::switches::sync_nats::member::Shared;
+use crate::tracker::testing::{Recorder, TestTracker};
+use crate::tracker::{Capacity, Change, InfoHash, Ipv4Only, Open};
 use world::{Faults, World};
+
+type Alone = TestTracker<Ipv4Only, Open, Recorder>;
+
+/// Calls `live` with the part of a tracker with so many peers, and when it begins.
+fn alone(
+    peers: u32,
+    live: impl FnOnce(Machine<'_, crate::tracker::testing::TestFlavour<Ipv4Only, Open, Recorder>>, Instant),
+) {
+    let (start, counters) = (Instant::now(), Counters::default());
+    let shared = Shared::new("test".into(), 9, start);
+    let tracker = Alone::with_plugs(Capacity::NONE, NOW, Open, Recorder::named("nats"));
+    let changes: Vec<_> = (0..peers)
+        .map(|peer| {
+            let endpoint = (Ipv4Addr::from(0x0a00_0000 + peer), 6881).into();
+            Change { info_hash: InfoHash([(peer % 250) as u8; 20]), endpoint, ..change("192.0.2.1:1") }
+        })
+        .collect();
+    tracker.absorb_group(&changes, NOW, |_, outcome| _ = outcome.unwrap());
+    let worker_counters = counters.for_worker();
+    live(Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters }), start);
+}
+
+#[test]
+fn who_asks_without_end_has_a_tracker_send_forty_batches_a_second_and_ten_of_a_walk() {
+    alone(100_000, |mut machine, start| {
+        machine.journal = Journal::with_room(1 << 20, 1000);
+        // More than the journal keeps: some have to be made up for by walks.
+        (0..1100).for_each(|_| machine.journal.push(sealed(&[change("192.0.2.1:1")], NOW), false));
+        machine.journal.forget(NOW);
+        let mut out = Vec::new();
+        for second in 0..30 {
+            let mut batches = 0;
+            for turn in 0..20 {
+                let now = Now { instant: start + Duration::from_millis(1000 * second + 50 * turn), minute: NOW };
+                let epoch = machine.epoch;
+                for _ in 0..20 {
+                    let ask = Ask { asker: 1, sender: 9, missed: 0..u64::MAX, minutes: 0 };
+                    machine.hear(Topic::Ask, &ask.write("test"), now);
+                    let ask = Ask { asker: 1, sender: 9, missed: 0..0, minutes: u64::MAX };
+                    machine.hear(Topic::Ask, &ask.write("test"), now);
+                }
+                machine.hear(Topic::Echo, &Echo { epoch, sequence: u64::MAX }.write(), now);
+                machine.turn(Some(1), now, &mut out);
+                batches += out.iter().filter(|message| message.topic == Topic::Changes).count();
+                out.clear();
+            }
+            // In the first few seconds the journal goes out for the first time.
+            assert!(second < 4 || batches <= 20 * REPEATS + 10 + 2, "{batches} in second {second}");
+        }
+        let counts = machine.member.shared.counters.counts();
+        assert!(counts.republished > 3 * 100_000 && counts.republished < 30 * 42 * 2281, "{}", counts.republished);
+    });
+}
+
+#[test]
+fn a_walk_publishes_anew_who_was_seen_since_and_whose_download_has_been_counted() {
+    alone(0, |mut machine, start| {
+        let tracker = machine.member.tracker;
+        let seen = |minutes: u32| Minute(NOW.0 - minutes);
+        let told = [
+            Change { seeder: true, completed: true, seen: seen(3), ..change("192.0.2.1:1") },
+            Change { seen: seen(5), ..change("192.0.2.2:1") },
+            Change { seen: seen(6), ..change("192.0.2.3:1") },
+        ];
+        tracker.absorb_group(&told, NOW, |_, outcome| _ = outcome.unwrap());
+        let now = Now { instant: start, minute: NOW };
+        let ask = Ask { asker: 1, sender: 9, missed: 0..0, minutes: 5 };
+        machine.hear(Topic::Ask, &ask.write("test"), now);
+        let mut out = Vec::new();
+        machine.turn(Some(1), now, &mut out);
+        let batches = out.iter().filter(|message| message.topic == Topic::Changes);
+        let batches: Vec<_> = batches.map(|message| Batch::parse(&message.payload, "test").unwrap()).collect();
+        let mut changes: Vec<_> = batches.iter().flat_map(|batch| batch.changes(NOW)).flatten().collect();
+        changes.sort_by_key(|change| change.endpoint);
+        let expected = [Change { seen: seen(4), ..told[0] }, Change { seen: seen(6), ..told[1] }];
+        assert_eq!(changes, expected, "a minute older than they are here");
+        assert_eq!(machine.member.shared.counters.counts().republished, 2);
+        assert_eq!(batches.last().map(|batch| batch.records.len()), Some(0), "the end of the walk is said");
+    });
+}
+
+#[test]
+fn what_a_tracker_says_itself_and_what_is_not_for_this_cluster_changes_nothing() {
+    alone(0, |mut machine, start| {
+        let now = Now { instant: start, minute: NOW };
+        let Sealed { kind, records, .. } = sealed(&[change("192.0.2.1:1")], NOW);
+        let batch = |sender| Batch { sender, sequence: 1, records: &records, kind, ..OWN };
+        machine.hear(Topic::Changes, &batch(9).write("test"), now);
+        assert_eq!(machine.member.shared.counters.counts().packets_refused, 0, "it hears itself all the time");
+        let mut other_version = batch(1).write("test");
+        other_version[3] += 1;
+        for bytes in [other_version, batch(1).write("another"), vec![], vec![0; 64_001]] {
+            machine.hear(Topic::Changes, &bytes, now);
+            machine.hear(Topic::Ask, &bytes, now);
+        }
+        let counts = machine.member.shared.counters.counts();
+        assert_eq!((counts.packets_refused, counts.records_received), (8, 0));
+        assert_eq!(machine.member.tracker.store().census().torrents, 0);
+        machine.hear(Topic::Changes, &batch(1).write("test"), now);
+        assert_eq!(machine.member.tracker.store().census().torrents, 1);
+    });
+}
 
 #[test]
 fn what_happens_at_one_tracker_is_known_to_all_within_two_seconds() {
@@ -58,7 +167,9 @@ fn what_the_journal_has_no_room_for_is_made_up_for_by_a_walk() {
             let no_stops = Faults { stops: false, ..Faults::NONE };
             world.run(120, &no_stops);
             world.run(90, &Faults { dark: true, ..no_stops });
-            world.run(60, &no_stops);
+            world.run(5, &no_stops);
+            world.pause(20);
+            world.check();
             world.run(90, &Faults { partition: true, ..no_stops });
             world.run(60, &Faults { loss: 0.1, ..no_stops });
             world.pause(120);
