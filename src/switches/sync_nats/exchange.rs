@@ -19,6 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use crate::cluster::watch::Watch;
+use crate::log::Complaints;
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
@@ -95,6 +96,7 @@ struct Line<'a> {
     statistics: Arc<Statistics>,
     subscriptions: [(Topic, Subject, Subscriber); 3],
     turns: Interval,
+    complaints: Complaints,
 }
 
 /// What the exchange waits for.
@@ -120,7 +122,7 @@ impl<'a> Line<'a> {
         ];
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { client, statistics: client.statistics(), subscriptions, turns })
+        Ok(Self { client, statistics: client.statistics(), subscriptions, turns, complaints: Complaints::default() })
     }
 
     /// Returns the number of the connection; `None` while there is none. Counted by the client before it sends anything by
@@ -158,8 +160,14 @@ impl<'a> Line<'a> {
         for Message { topic, payload } in out.drain(..) {
             let Some((_, subject, _)) = self.subscriptions.iter().find(|(of, ..)| *of == topic) else { continue };
             let said = timeout(MAX_SAY, self.client.publish(subject.clone(), payload.into())).await;
-            if !matches!(said, Ok(Ok(()))) {
-                return false;
+            match said {
+                Ok(Ok(())) => {}
+                // It waits for the server, which may come back.
+                Err(_) => return false,
+                Ok(Err(error)) => {
+                    self.complaints.say(|| warn!("the server of NATS does not take what is told: {error}"));
+                    return false;
+                }
             }
         }
         true
