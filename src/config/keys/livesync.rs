@@ -15,7 +15,8 @@ pub(super) static SECTION: Section = Section {
             example: "\"192.0.2.1\"",
             summary: "Address of the interface that live sync uses",
             explanation: "A cluster has one port. A tracker of a cluster needs an address: without one, a build with the \
-                          feature warns and stands alone.",
+                          feature warns and stands alone. On the same address and port it gives snapshots over TCP \
+                          ([sync]).",
             reload: Reload::NotRead,
             needs: &["sync-live"],
         },
@@ -26,7 +27,8 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Absent("none; nobody is believed"),
             example: "[\"192.0.2.0/24\"]",
             summary: "Networks of the other trackers in the cluster",
-            explanation: "Packets from elsewhere are ignored. Without livesync.cluster.listen it is an error.",
+            explanation: "Packets from elsewhere are ignored, and nobody else is given a snapshot. Without \
+                          livesync.cluster.listen it is an error.",
             reload: Reload::NotRead,
             needs: &["sync-live"],
         },
