@@ -14,6 +14,8 @@ from tracker import ASK_SECONDS, UDP_CONNECT, UDP_MAGIC, UDP_SCRAPE, Tracker, ex
 GROUP = "224.0.23.5"
 PORT = 9696
 PACKET_MOST = 1480
+# Types of packets from here on are not the original's.
+OWN_KINDS = 16
 
 UPDATE, COMPLETED, STARTED, STOPPED = range(4)
 FLAG_SEEDING, FLAG_COMPLETED, FLAG_STOPPED = 0x80, 0x40, 0x20
@@ -110,8 +112,10 @@ def pack(tracker_id, kind, *records):
 
 
 def unpack(packet):
-    """(tracker id, records)"""
+    """(tracker id, records), or None for the records of a packet that only this program has"""
     tracker_id, kind = struct.unpack_from(">4sI", packet)
+    if kind >= OWN_KINDS:
+        return tracker_id, None
     record = struct.Struct(">20s4sHBB" if kind == 0 else ">20s16sHBB")
     records = [
         Record(info_hash, str(ipaddress.ip_address(address)), port, flags)
