@@ -97,8 +97,10 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::super::packet::tests::{NOW, SENDER, change, packet};
+    use super::super::packet::{ASK, OFFER};
     use super::*;
     use crate::cluster::election::MAX_SILENCE;
+    use crate::cluster::snapshot::Offer;
     use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, PeerRequest, ScrapeCounts};
@@ -266,6 +268,34 @@ mod tests {
         assert_eq!(node.take_from("192.0.3.1", &keep_alive(1)), Err(PacketError::Stranger));
         assert_eq!(node.take(&keep_alive(2)), Err(PacketError::Malformed(ParseError::UnknownState(2))));
         assert_eq!((node.counted(), node.tracker.store().census().torrents), ([2, 0, 2, 0], 0));
+    }
+
+    #[test]
+    fn questions_and_offers_are_noted_and_only_those_that_are_understood() {
+        let node = Node::new();
+        let is_asked = || {
+            let mut asked = std::pin::pin!(node.notices.asked());
+            asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        let take = |code, body: &[u8]| node.take(&packet::write(SENDER, code, body));
+        let offer = Offer { id: SENDER.number().into(), uptime_seconds: 60, torrents: 1, peers: 2 };
+        let invitation = Invitation { port: 9696, offer };
+        let short = Err(PacketError::Malformed(ParseError::PartialBody));
+        let other = Err(PacketError::Malformed(ParseError::Version(2)));
+        assert_eq!([take(ASK, &[0]), take(ASK, &[0, 2])], [short, other]);
+        assert_eq!([take(OFFER, &invitation.write()[..23]), take(OFFER, &[0, 2])], [short, other]);
+        assert_eq!(node.take_from("192.0.3.1", &packet::write(SENDER, ASK, &[0, 1])), Err(PacketError::Stranger));
+        assert_eq!(node.take(&packet::write(OWN, ASK, &[0, 1])), Err(PacketError::Ourselves));
+        assert!(!is_asked());
+        take(ASK, &[0, 1]).unwrap();
+        assert!(is_asked() && !is_asked() && !node.notices.has_heard());
+
+        take(OFFER, &invitation.write()).unwrap();
+        assert_eq!(node.notices.take_offers(), [(offer, ([192, 0, 2, 9], 9696).into())]);
+        assert!(!node.notices.has_heard());
+        take(OFFER, &Invitation { port: 0, offer }.write()).unwrap();
+        assert!(node.notices.take_offers().is_empty() && node.notices.has_heard(), "who is busy is there");
+        assert_eq!(node.counted(), [3, 0, 6, 0]);
     }
 
     #[test]

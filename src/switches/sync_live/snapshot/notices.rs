@@ -48,7 +48,7 @@ impl Notices {
     }
 
     /// Waits until somebody has asked since it was last waited for.
-    pub(super) async fn asked(&self) {
+    pub(in super::super) async fn asked(&self) {
         self.asked.notified().await;
     }
 
