@@ -64,6 +64,7 @@ const FILES: &[&[harness::Test]] = &[
     process::command_line::TESTS,
     process::configuration::TESTS,
     process::control_group::TESTS,
+    process::examples::TESTS,
     process::input::TESTS,
     process::interrupted::TESTS,
     process::intervals::TESTS,
