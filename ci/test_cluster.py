@@ -84,13 +84,12 @@ class WhatTheServersPermit(unittest.TestCase):
             (self.folder / file.name).write_text(text)
         self.secrets = self.folder / "passwords.conf"
         self.secrets.write_text(f'TRACKER_PASSWORD: "{HASH}"\nMONITOR_PASSWORD: "{HASH}"\n')
-        key, self.authority = self.folder / "server.key", self.folder / "server.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", self.authority],
-            check=True, capture_output=True,
-        )
-        shutil.copy(self.authority, self.folder / "ca.pem")
+        self.authority = self.folder / "ca.pem"
+        # As the chapter makes certificates.
+        blocks = (ROOT / "ci/cluster/README.md").read_text().split("```")
+        commands = next(block for block in blocks if "openssl req" in block).removeprefix("sh\n")
+        commands = commands.replace("nats-a.example.org", "localhost")
+        subprocess.run(["sh", "-e", "-c", commands], cwd=self.folder, check=True, capture_output=True)
 
     def check(self, name):
         command = ["nats-server", "-c", self.folder / name, "-t"]
@@ -160,7 +159,8 @@ class WhatTheServersPermit(unittest.TestCase):
                 ("0.0.0.0:6222", f"127.0.0.1:{ports[3 + own]}"),
                 ("0.0.0.0:7222", f"127.0.0.1:{ports[6 + own]}"),
             ]
-            edits += [(f"nats-1.{other}.example.org:7222", f"localhost:{ports[6 + n]}") for n, other in enumerate(names)]
+            for number, other in enumerate(names):
+                edits.append((f"nats-1.{other}.example.org:7222", f"localhost:{ports[6 + number]}"))
             self.start("three-clouds.conf", edits, ports[own])
         return ports[:3], ports[3:]
 
@@ -190,7 +190,7 @@ class WhatTheServersPermit(unittest.TestCase):
 
     def test_who_has_no_certificate_is_no_server(self):
         for port in self.sites()[1] + self.clouds()[1]:
-            self.assertIn(b"INFO", self.greeting(port, self.authority, self.folder / "server.key"))
+            self.assertIn(b"INFO", self.greeting(port, self.folder / "server.pem", self.folder / "server.key"))
             with self.assertRaises((ssl.SSLError, ConnectionError)):
                 self.greeting(port)
 

@@ -129,9 +129,14 @@ fn the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help() {
 
 fn the_files_and_tests_that_documents_name_are_there() {
     let mut seen = 0;
-    for document in
-        ["README.md", "FEATURES.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "src/architecture.md"]
-    {
+    for document in [
+        "README.md",
+        "FEATURES.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+        "src/architecture.md",
+        "ci/cluster/README.md",
+    ] {
         // What stands between two code marks; before an argument, and without what stands for a name.
         for code in read(document).split('`').skip(1).step_by(2) {
             let path = code.split(' ').next().unwrap_or_default();

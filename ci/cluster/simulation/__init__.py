@@ -1,0 +1,1 @@
+"""A simulated cluster of trackers: see ci/cluster/simulate."""
