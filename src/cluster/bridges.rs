@@ -114,7 +114,8 @@ impl Cluster for Wire {
     }
 
     fn transports(&self) -> Vec<TransportStatus> {
-        vec![TransportStatus { name: self.name, title: "A wire", counts: TransportCounts::default() }]
+        let (counts, lag) = (TransportCounts::default(), Duration::ZERO);
+        vec![TransportStatus { name: self.name, title: "A wire", counts, lag, connected: None }]
     }
 }
 

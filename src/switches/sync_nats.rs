@@ -84,6 +84,12 @@ impl Cluster for Node {
         self.0.as_ref().is_none_or(|member| member.shared.outbox.hold(change, Instant::now()))
     }
 
+    fn hear(&self, changes: &mut Vec<Change>) {
+        if let Some(member) = &self.0 {
+            member.shared.outbox.hear(changes);
+        }
+    }
+
     fn transports(&self) -> Vec<TransportStatus> {
         self.0.iter().map(|member| member.shared.status(Instant::now())).collect()
     }
