@@ -72,7 +72,7 @@ fn read(packet: &[u8], name: &'static str, now: Minute) -> Vec<Change> {
             completed: record[2] & 2 != 0,
             stopped: record[2] & 4 != 0,
             seen: if name == NATS { seen } else { now },
-            origin: Origin::Transport(name),
+            origin: Origin::Transport { name, member: 0 },
         }
     };
     packet.chunks_exact(RECORD_LEN).map(read).collect()
@@ -94,7 +94,7 @@ impl Cluster for Wire {
     const LISTENS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(self.name)
+        origin.is_by(self.name)
     }
 
     fn publish(&self, change: &Change) -> bool {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ORIGIN: Origin = Origin::Transport("test");
+    const ORIGIN: Origin = Origin::Transport { name: "test", member: 0 };
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

@@ -68,7 +68,7 @@ impl Cluster for Node {
     const REMEMBERS_STOPS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(NAME)
+        origin.is_by(NAME)
     }
 
     fn publish(&self, change: &Change) -> bool {

@@ -103,8 +103,20 @@ pub struct Change {
 pub enum Origin {
     /// A client announced it to this tracker.
     Client,
-    /// Another tracker of the cluster published it, by the transport of this name.
-    Transport(&'static str),
+    /// Another tracker of the cluster published it.
+    Transport {
+        /// The name of the transport that it came in by.
+        name: &'static str,
+        /// The [number](Cluster::id) of that tracker; 0 if it has none.
+        member: u32,
+    },
+}
+
+impl Origin {
+    /// Returns whether the change came in by the transport of this name.
+    pub fn is_by(self, transport: &str) -> bool {
+        matches!(self, Self::Transport { name, .. } if name == transport)
+    }
 }
 
 /// Publishes changes to other trackers: a transport, or a pair of them. Called while no shard is locked.

@@ -132,8 +132,8 @@ mod tests {
     }
 
     const CLIENT: Origin = Origin::Client;
-    const ONE: Origin = Origin::Transport("one");
-    const TWO: Origin = Origin::Transport("two");
+    const ONE: Origin = Origin::Transport { name: "one", member: 0 };
+    const TWO: Origin = Origin::Transport { name: "two", member: 0 };
 
     #[test]
     fn what_clients_announce_is_published_to_both() {

@@ -96,7 +96,7 @@ impl Way {
         Self(match origin {
             None => 0,
             Some(Origin::Client) => 1,
-            Some(Origin::Transport(name)) => 2 + fold(name),
+            Some(Origin::Transport { name, .. }) => 2 + fold(name),
         })
     }
 }
@@ -173,8 +173,8 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: Minute = Minute(29_000_191);
-    const ONE: Option<Origin> = Some(Origin::Transport("sync"));
-    const OTHER: Option<Origin> = Some(Origin::Transport("nats"));
+    const ONE: Option<Origin> = Some(Origin::Transport { name: "sync", member: 0 });
+    const OTHER: Option<Origin> = Some(Origin::Transport { name: "nats", member: 0 });
 
     #[test]
     fn what_was_announced_before_the_stop_is_late_and_what_came_after_is_not() {

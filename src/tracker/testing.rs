@@ -154,7 +154,7 @@ impl Cluster for Recorder {
     const LISTENS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(self.name)
+        origin.is_by(self.name)
     }
 
     fn publish(&self, change: &Change) -> bool {

@@ -34,7 +34,7 @@ struct HeldChange {
     next: Option<u64>,
 }
 
-const _: () = assert!(size_of::<Option<HeldChange>>() <= 112);
+const _: () = assert!(size_of::<Option<HeldChange>>() <= 120);
 
 /// The numbers of the oldest and the newest change of a peer.
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +163,7 @@ mod tests {
             completed: false,
             stopped: flags & 2 != 0,
             seen: Minute(1),
-            origin: Origin::Transport("other"),
+            origin: Origin::Transport { name: "other", member: 0 },
         }
     }
 

@@ -60,7 +60,7 @@ fn said(packet: Option<OutgoingPacket>) -> Option<Said> {
 
 /// A change that came in by another transport.
 fn forwarded(port: u16) -> Change {
-    Change { origin: Origin::Transport("other"), ..change(port) }
+    Change { origin: Origin::Transport { name: "other", member: 0 }, ..change(port) }
 }
 
 /// All that is taken, one packet after the other.
@@ -217,7 +217,7 @@ fn what_another_tracker_has_forwarded_is_held_no_more() {
     let outbox = Outbox::new(Ports, DELAY, now);
     [2, 2, 4, 6].into_iter().for_each(|port| assert!(outbox.hold(&forwarded(port), now)));
     // As it comes in by this transport.
-    let this = |port| Change { origin: Origin::Transport("this"), ..change(port) };
+    let this = |port| Change { origin: Origin::Transport { name: "this", member: 0 }, ..change(port) };
     let mut changes = [4, 8, 2, 2].map(this).to_vec();
     outbox.hear(&mut changes);
     assert_eq!(changes, [this(4), this(8), this(2)], "the last of a peer is as good as it was");

@@ -144,7 +144,8 @@ fn a_download_of_somebody_who_left_meanwhile_is_not_lost() {
 fn what_a_cluster_tells_meanwhile_is_known_in_the_end() {
     let mut copied = Copied::<Ipv4Only>::new();
     let absorb = |copied: &Copied<Ipv4Only>, peer, seen, stopped| {
-        let (info_hash, endpoint, origin) = (named(1), endpoint::<Ipv4Only>(peer), Origin::Transport("one"));
+        let (info_hash, endpoint, origin) =
+            (named(1), endpoint::<Ipv4Only>(peer), Origin::Transport { name: "one", member: 0 });
         let change = Change { info_hash, endpoint, seeder: false, completed: false, stopped, seen, origin };
         copied.from.absorb_group(&[change], copied.now, |_, outcome| assert!(outcome.is_ok()));
     };

@@ -70,7 +70,7 @@ impl Cluster for Node {
     }
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(NAME)
+        origin.is_by(NAME)
     }
 
     fn publish(&self, change: &Change) -> bool {

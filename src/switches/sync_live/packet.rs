@@ -224,8 +224,9 @@ impl<'a> SyncPacket<'a> {
 
     /// Returns what each record says, in a packet that came `now`; `None` for one whose flags have no meaning yet.
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + 'a {
-        let Self { kind, records, .. } = *self;
-        records.chunks_exact(kind.record_len()).map(move |record| read(record, kind, now))
+        let Self { sender, kind, records } = *self;
+        let origin = Origin::Transport { name: NAME, member: sender.number() };
+        records.chunks_exact(kind.record_len()).map(move |record| read(record, kind, origin, now))
     }
 }
 
@@ -239,7 +240,7 @@ impl Kind {
 const _: () = assert!(Kind::Ipv4.record_len() == 28 && Kind::Ipv6.record_len() == 40);
 
 /// Reads one record; `None` if its flags have no meaning yet.
-fn read(record: &[u8], kind: Kind, now: Minute) -> Option<Change> {
+fn read(record: &[u8], kind: Kind, origin: Origin, now: Minute) -> Option<Change> {
     let (info_hash, rest) = record.split_first_chunk()?;
     let (ip, rest) = match kind {
         Kind::Ipv4 => rest.split_first_chunk::<4>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
@@ -255,7 +256,7 @@ fn read(record: &[u8], kind: Kind, now: Minute) -> Option<Change> {
         completed: flags & COMPLETED != 0,
         stopped: flags & STOPPED != 0,
         seen: now,
-        origin: Origin::Transport(NAME),
+        origin,
     };
     (flags & !(SEEDING | COMPLETED | STOPPED) == 0).then_some(change)
 }
@@ -276,7 +277,7 @@ pub(super) mod tests {
             completed: false,
             stopped: false,
             seen: NOW,
-            origin: Origin::Transport(NAME),
+            origin: Origin::Transport { name: NAME, member: SENDER.number() },
         }
     }
 
@@ -309,7 +310,7 @@ pub(super) mod tests {
                 completed,
                 stopped,
                 seen: NOW,
-                origin: Origin::Transport(NAME),
+                origin: Origin::Transport { name: NAME, member: SENDER.number() },
             },
         );
         prop::collection::vec(change, 1..=most)

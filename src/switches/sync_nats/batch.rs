@@ -158,7 +158,8 @@ impl<'a> Batch<'a> {
     /// Returns what each record says, in a batch that came `now`; `None` for one whose flags have no meaning yet.
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
         let seen = move |age: u8| Minute(now.0.saturating_sub(u32::from(self.waited) + u32::from(age)));
-        let read = move |record| record::read(record, self.kind, Origin::Transport(NAME), seen);
+        let origin = Origin::Transport { name: NAME, member: u32::from_be_bytes(self.live_sync_id) };
+        let read = move |record| record::read(record, self.kind, origin, seen);
         self.records.chunks_exact(self.kind.record_len()).map(read)
     }
 }
@@ -257,7 +258,7 @@ pub(super) mod tests {
             completed: false,
             stopped: false,
             seen: NOW,
-            origin: Origin::Transport(NAME),
+            origin: Origin::Transport { name: NAME, member: 0 },
         }
     }
 

@@ -19,7 +19,7 @@ fn change(torrent: u8, peer: u8, seen: Minute) -> Change {
         completed: false,
         stopped: false,
         seen,
-        origin: Origin::Transport("test"),
+        origin: Origin::Transport { name: "test", member: 0 },
     }
 }
 

@@ -107,7 +107,7 @@ impl Cluster for Plug {
     const LISTENS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(NAME)
+        origin.is_by(NAME)
     }
 
     fn publish(&self, change: &Change) -> bool {

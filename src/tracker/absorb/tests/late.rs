@@ -15,8 +15,8 @@ use crate::tracker::{
 
 type Bridge = TestTracker<Ipv4Only, Open, (Recorder, Recorder)>;
 
-const SYNC: Origin = Origin::Transport("sync");
-const NATS: Origin = Origin::Transport("nats");
+const SYNC: Origin = Origin::Transport { name: "sync", member: 0 };
+const NATS: Origin = Origin::Transport { name: "nats", member: 0 };
 const NOW: Minute = Minute(START.0 + 10);
 
 fn bridge() -> Bridge {

@@ -63,7 +63,7 @@ impl Cluster for Plug {
     const REMEMBERS_STOPS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin == Origin::Transport(NAME)
+        origin.is_by(NAME)
     }
 
     fn publish(&self, change: &Change) -> bool {
@@ -343,7 +343,7 @@ impl<'a> Place<'a> {
                     completed: state.completed(),
                     stopped: false,
                     seen: Minute(there.0 - state.age(now)),
-                    origin: Origin::Transport(NAME),
+                    origin: Origin::Transport { name: NAME, member: 0 },
                 });
             });
         }
