@@ -20,6 +20,8 @@ CLONE_NEWNET = 0x4000_0000
 # Ranges for documentation (RFC 5737, RFC 3849): nobody's real network is ever meant.
 SUBNETS = {"ipv4": "192.0.2.{}/24", "ipv6": "2001:db8::{}/64"}
 UNREACHABLE = "198.51.100.1/32"
+# Of links that only some hosts are on, each with room for 62.
+SEGMENT, SEGMENT_SIZE = "198.51.100.{}/26", 64
 BEHIND = "203.0.113.{}"
 
 
@@ -106,6 +108,32 @@ class Network:
         with gateway.inside():
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         return Host(name, namespace, {"ipv4": far})
+
+    def segment(self, number, hosts):
+        """Puts hosts on one more link, of their own; `number` is from 1 to 3. Returns their addresses there."""
+        bridge = f"segment{number}"
+        _ip("-n", self._bridge, "link", "add", bridge, "type", "bridge")
+        _ip("-n", self._bridge, "link", "set", bridge, "up")
+        addresses = []
+        for place, host in enumerate(hosts, 1):
+            port, device = f"{bridge}-{place}", f"eth{number}"
+            peer = ["peer", "name", device, "netns", host.namespace]
+            _ip("-n", self._bridge, "link", "add", port, "type", "veth", *peer)
+            _ip("-n", self._bridge, "link", "set", port, "master", bridge, "up")
+            subnet = SEGMENT.format(number * SEGMENT_SIZE + place)
+            _ip("-n", host.namespace, "addr", "add", subnet, "dev", device)
+            _ip("-n", host.namespace, "link", "set", device, "up")
+            addresses.append(subnet.partition("/")[0])
+        return addresses
+
+    def share(self, hosts, address):
+        """Gives one more address to each of the hosts: the same."""
+        for host in hosts:
+            _ip("-n", host.namespace, "addr", "add", f"{address}/32", "dev", "lo")
+
+    def lead(self, host, address, to):
+        """From now on `host` sends what it has for `address` by way of the host `to`."""
+        _ip("-n", host.namespace, "route", "replace", address, "via", to.addresses["ipv4"])
 
     def route(self, host, destination, gateway):
         """`host` sends what it has for the IPv4 address of `destination` by way of `gateway`."""

@@ -23,12 +23,16 @@ CONFIGURATION = "limits.peers_per_address = 0\n"
 
 
 class Tracker:
-    """Runs on its host from the constructor on. In the folder that is its root is its configuration alone."""
+    """Runs on its host from the constructor on. In the folder that is its root is its configuration alone.
 
-    def __init__(self, stage, host, binary, folder, port_offset=0, options=(), configuration=""):
+    `before` is a command that becomes the tracker.
+    """
+
+    def __init__(self, stage, host, binary, folder, port_offset=0, options=(), configuration="", before=()):
         self.host = host
         self.http_port = HTTP_PORT + port_offset
         self.udp_port = UDP_PORT + port_offset
+        self.folder = folder
         folder.mkdir()
         file = folder / "configuration"
         file.write_text(CONFIGURATION + configuration)
@@ -37,7 +41,8 @@ class Tracker:
             for address in host.addresses.values()
             for word in ("-i", address, "-p", self.http_port, "-P", self.udp_port)
         ]
-        self.process = stage.start(host, [binary, "-f", file, *listen, "-d", folder, *options], folder)
+        command = [*before, binary, "-f", file, *listen, "-d", folder, *options]
+        self.process = stage.start(host, command, folder)
         for family in host.addresses:
             stage.until(
                 f"the tracker accepts on {family}",
