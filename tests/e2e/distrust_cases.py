@@ -1,0 +1,153 @@
+"""The cases of servers that do not let a tracker in, that it does not believe, and that lie; and of forged batches."""
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from access import NAME, PASSWORD, TOKEN, Access
+from cluster import COMPLETED, Client
+from credentials import Credentials
+from member import Member, over_nats, with_hosts
+from nats_cases import CONVERGE_SECONDS, NODES, PATIENCE_SECONDS, everywhere, expect
+from nats_server import SUBJECT, Authority, Liar, Listener, Server
+from stage import StepFailed
+from sync_cases import torrent
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A server that does not let the tracker in, or that the tracker does not believe: who runs it reads which and why.
+
+    Clients are answered all the time, and once the server is as it should be the tracker is connected.
+    """
+
+    name: str
+    # What is not as it should be: the login, the certificate's authority or name; or there is no TLS, or no server.
+    wrong: str
+    access: Access
+    # What the log says, in a line with the server's name.
+    says: str
+    build: str = "ipv4"
+
+    def play(self, stage, binaries, options):
+        host, far = (stage.network.host(name, ("ipv4",)) for name in ("a", "nats"))
+        right = self.access.server(stage)
+        server = Server(stage, far, self._wrong(stage, right))
+        if self.wrong == "server":
+            server.kill()
+        before = with_hosts(stage, {NAME: far.addresses["ipv4"]})
+        member = Member(stage, host, binaries[self.build], self.access.member(stage, server), before)
+        client = Client(host, member)
+        called = NAME if self.access.tls else far.addresses["ipv4"]
+
+        def complaints():
+            return [line for line in member.process.log().splitlines() if " WARN " in line or " ERROR " in line]
+
+        def says():
+            return any(called in line and re.search(self.says, line, re.IGNORECASE) for line in complaints())
+
+        stage.until(f"the log names {called} and says {self.says}", says, [member.process])
+        client.announce(torrent(self.name), 1)
+        stage.notes += [line.partition(" ")[2].strip() for line in complaints() if called in line]
+        for text in self.access.secrets(stage):
+            if text in member.process.log():
+                raise StepFailed("a secret is in the log")
+        # It tries again and again, and says it once.
+        stage.pause(options.outage)
+        client.announce(torrent(self.name), 2)
+        server.kill()
+        server.configure(right)
+        server.start()
+        server.until_subscribed(1)
+        # What it says besides of a server that goes and comes is of other causes.
+        if (more := Counter(line.partition(" ")[2] for line in complaints()).most_common(1)[0][1]) > 3:
+            raise StepFailed(f"it says the same {more} times")
+        stage.stop([member.process])
+
+    def _wrong(self, stage, right):
+        match self.wrong:
+            case "authority":
+                return Authority(stage.folder / "other").server(NAME)
+            case "name":
+                authority = Authority(stage.folder / "authority")
+                return right.replace(authority.files(NAME), authority.server("example.net"))
+            case "tls" | "server":
+                return ""
+            case "login" if self.access.login == "credentials":
+                return Credentials(stage.folder / "another-nsc", SUBJECT).server
+        return right.replace(PASSWORD, "another").replace(TOKEN, "another")
+
+
+@dataclass(frozen=True)
+class Forged:
+    """Whatever a stranger, or a server, says on the cluster's subjects: trackers go on, and count what is true."""
+
+    name: str
+    build: str = "ipv4"
+
+    def play(self, stage, binaries, options):
+        hosts = [stage.network.host(name, ("ipv4",)) for name in NODES[:2]]
+        client_host = stage.network.host("client", ("ipv4",))
+        server = Server(stage, stage.network.host("nats", ("ipv4",)))
+        members = [Member(stage, host, binaries[self.build], over_nats(server)) for host in hosts]
+        server.until_subscribed(2)
+        listener = Listener(client_host, server)
+        client = Client(client_host, members[0])
+        info_hash = torrent(self.name)
+        client.announce(info_hash, 1, left=0, event=COMPLETED)
+        batch = listener.until_heard(stage, f"{SUBJECT}.changes", info_hash)
+        stage.notes.append(f"a batch of one change: {len(batch)} bytes")
+        everywhere(stage, "a peer is known to both", members, info_hash, (1, 0, 1), PATIENCE_SECONDS)
+
+        def changes_nothing(what, payloads):
+            for payload in payloads:
+                for end in ("changes", "ask", "snapshot", "snapshot.ask", "anything"):
+                    listener.publish(f"{SUBJECT}.{end}", payload)
+            listener.flush()
+            # What is said after all of them still arrives.
+            client.announce(torrent(f"{self.name} {what}"), 2)
+            everywhere(stage, what, members, torrent(f"{self.name} {what}"), (0, 1, 0), PATIENCE_SECONDS)
+            for member in members:
+                expect(f"{what}, at {member.name}", member.counts([info_hash]), [(1, 0, 1)])
+
+        changes_nothing("the same batch again", [batch] * 5)
+        changes_nothing("cut at every length", [batch[:length] for length in range(len(batch))])
+        changes_nothing("with bytes too many", [batch + bytes(count) for count in (1, 2, 27, 29, 100, 500_000)])
+        same = [bytes([value]) * length for value in (0, 255) for length in (1, 40, 4000)]
+        changes_nothing("nothing but one byte", same)
+        # A peer that is told falsely is told; what is said of the first torrent stays as it is.
+        flips = [batch[:at] + bytes([batch[at] ^ bit]) + batch[at + 1 :] for at in range(24) for bit in (1, 16, 128)]
+        changes_nothing("with a bit of the header changed", flips)
+        listener.close()
+
+        server.kill()
+        with Liar(server, batch) as liar:
+            clients = [Client(client_host, member) for member in members]
+            end = time.monotonic() + options.outage
+            lies = len(Liar.SAYS) * (2 if options.full else 1)
+            while time.monotonic() < end or liar.connections < lies:
+                for asking in clients:
+                    asking.announce(torrent("under lies"), 3)
+                stage.until("all run", lambda: True, [member.process for member in members])
+                stage.pause(0.05)
+                if time.monotonic() > end + 2 * CONVERGE_SECONDS:
+                    raise StepFailed(f"they have connected only {liar.connections} times")
+            stage.notes.append(f"{liar.connections} connections to a server that lies")
+        server.start()
+        server.until_subscribed(2)
+        client.announce(torrent("after lies"), 4)
+        everywhere(stage, "and afterwards", members, torrent("after lies"), (0, 1, 0), PATIENCE_SECONDS)
+        stage.stop([member.process for member in members])
+
+
+CASES = [
+    Refusal("wrong-password@ipv4", "login", Access("password"), "password|refuses who"),
+    Refusal("wrong-token@ipv4", "login", Access("token"), "token|refuses who"),
+    Refusal("wrong-credentials@ipv4", "login", Access("credentials"), "credentials|refuses who"),
+    Refusal("untrusted-certificate@ipv4", "authority", Access(tls=True), "certificate is not trusted"),
+    Refusal("another-name-in-the-certificate@ipv4", "name", Access(tls=True), "certificate is for another name"),
+    Refusal("no-tls@ipv4", "tls", Access(tls=True), "tls|certificate"),
+    Refusal("no-server@ipv4", "server", Access(), "refused|nobody listens"),
+    Forged("forged@ipv4"),
+]
