@@ -32,6 +32,10 @@ pub enum AbsorbError {
     TooOld,
 }
 
+/// Minutes by which the times of two changes may be wrong: each is told in whole minutes, and comes by its own way. If they
+/// are no further apart, they do not tell for sure which came first.
+const DOUBT: u32 = 1;
+
 /// A change that is being taken over together with others.
 struct InFlight<'a> {
     change: &'a Change,
@@ -46,7 +50,8 @@ impl<F: Flavour> Tracker<F> {
     /// Takes over changes that another tracker of the cluster published; changes of the same torrent keep their order.
     /// Calls `done` with the outcome of each, while nothing is locked.
     ///
-    /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change.
+    /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change. If
+    /// they are no more than a minute apart, nobody knows for sure which came first: who has everything by one of them has it.
     /// A completed download is counted once, however old the change. Where [stops](super::stops) are remembered, what a
     /// peer announced before it stopped does not bring it back. What is new here is forwarded by the transports that it
     /// did not come in by. Locks one shard for each change, and waits for memory as seldom as
@@ -173,7 +178,15 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         }
         // What is later stays as it is, but for a download that is to be counted.
         let later = later(torrent, key);
-        let (seeder, seen) = later.map_or((announce.seeder, seen), |known| (known.seeder(), known.seen(now)));
+        let known = torrent.peers.state(key, endpoint);
+        let (seeder, seen) = match known.map(|known| (known.seeder(), known.seen(now))) {
+            // Which of both came first is not known. Whoever has got everything keeps it.
+            Some((was_seeder, before)) if before.0.abs_diff(seen.0) <= DOUBT => {
+                (announce.seeder || was_seeder, seen.max(before))
+            }
+            Some(known) if later.is_some() => known,
+            _ => (announce.seeder, seen),
+        };
         let announce = AnnounceRequest { seeder, ..announce };
         let (mut outcome, publish) = upsert_peer::<F>(torrent, key, &announce, limit, seen);
         if later.is_some() {

@@ -110,12 +110,20 @@ pub enum Origin {
         /// The [number](Cluster::id) of that tracker; 0 if it has none.
         member: u32,
     },
+    /// The same, but behind something that it told later. What is not late comes from a tracker, by one transport, in the
+    /// order in which that tracker came to know of it.
+    Late {
+        /// The name of the transport that it came in by.
+        name: &'static str,
+        /// The number of that tracker; 0 if it has none.
+        member: u32,
+    },
 }
 
 impl Origin {
     /// Returns whether the change came in by the transport of this name.
     pub fn is_by(self, transport: &str) -> bool {
-        matches!(self, Self::Transport { name, .. } if name == transport)
+        matches!(self, Self::Transport { name, .. } | Self::Late { name, .. } if name == transport)
     }
 }
 

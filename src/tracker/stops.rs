@@ -28,7 +28,7 @@ pub struct Stop {
     way: Way,
 }
 
-/// On which way a stop came, in eight bits.
+/// On which way a stop came, and from which tracker, in eight bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Way(u64);
 
@@ -59,10 +59,11 @@ impl Stop {
     /// Returns whether a change of a peer seen in this minute is a late copy of what the peer announced before it stopped, or
     /// of the stop.
     ///
-    /// One of the same minute is none if it came on the way of the stop: there what comes later was announced later, so
-    /// the client has started again. But a download that was counted is not completed again so soon.
+    /// One of the same minute is none if it came on the way of the stop, from the same tracker and not late: there what comes
+    /// later was announced later, so the client has started again. But a download that was counted is not completed again so soon.
     pub fn precedes(&self, seen: Minute, origin: Option<Origin>, completes: bool) -> bool {
-        let in_order = self.way == Way::of(origin) && !(completes && self.counted);
+        let is_late = matches!(origin, Some(Origin::Late { .. }));
+        let in_order = !is_late && self.way == Way::of(origin) && !(completes && self.counted);
         seen < self.minute || seen == self.minute && !in_order
     }
 
@@ -92,11 +93,14 @@ impl Stop {
 
 impl Way {
     fn of(origin: Option<Origin>) -> Self {
-        let fold = |name: &str| name.bytes().fold(0, |sum: u64, byte| (sum * 31 + u64::from(byte)) % 254);
+        let fold = |name: &str, member: u32| {
+            let member = member.to_be_bytes();
+            name.bytes().chain(member).fold(0, |sum: u64, byte| (sum * 31 + u64::from(byte)) % 254)
+        };
         Self(match origin {
             None => 0,
             Some(Origin::Client) => 1,
-            Some(Origin::Transport { name, .. }) => 2 + fold(name),
+            Some(Origin::Transport { name, member } | Origin::Late { name, member }) => 2 + fold(name, member),
         })
     }
 }
@@ -175,6 +179,8 @@ mod tests {
     const NOW: Minute = Minute(29_000_191);
     const ONE: Option<Origin> = Some(Origin::Transport { name: "sync", member: 0 });
     const OTHER: Option<Origin> = Some(Origin::Transport { name: "nats", member: 0 });
+    const OTHER_MEMBER: Option<Origin> = Some(Origin::Transport { name: "sync", member: 1 });
+    const LATE: Option<Origin> = Some(Origin::Late { name: "sync", member: 0 });
 
     #[test]
     fn what_was_announced_before_the_stop_is_late_and_what_came_after_is_not() {
@@ -184,9 +190,12 @@ mod tests {
             (Minute(NOW.0 - 1), OTHER, true),
             (NOW, ONE, false),
             (NOW, OTHER, true),
+            (NOW, OTHER_MEMBER, true),
+            (NOW, LATE, true),
             (NOW, Some(Origin::Client), true),
             (NOW, None, true),
             (NOW + 1, OTHER, false),
+            (NOW + 1, LATE, false),
             (NOW + 1, None, false),
         ] {
             assert_eq!(stop.precedes(seen, origin, false), expected, "{seen:?} by {origin:?}");

@@ -222,7 +222,7 @@ mod tests {
         for _ in 0..3 {
             node.hears(&[completed(), peer(), completed(), peer()]);
         }
-        assert_eq!(node.counts(), (0, 1, 1), "the last word holds, and the download is counted once");
+        assert_eq!(node.counts(), (1, 0, 1), "nobody loses in a minute what he has, and the download is counted once");
         for _ in 0..3 {
             node.hears(&[Change { stopped: true, ..peer() }]);
         }

@@ -9,7 +9,7 @@
 //! | 8 | the sender: a number that a tracker draws when it starts |
 //! | 8 | the batch's sequence number, from 1 on; in one without records, the highest that the sender has sent |
 //! | 8, 8 | the first sequence number that a walk makes up for, and the first after these; both 0 without a walk |
-//! | 4 | the sender's tracker id in live sync, or 0 |
+//! | 4 | the sender's tracker id in live sync, or, without that, some of the number that it has drawn |
 //! | 1 | minutes that the batch waited before it was sent; the records are so much older |
 //! | 1 | the kind of its records: 4 or 6 |
 //! | the rest | records as live sync has them; the last byte is the peer's age: minutes since it was seen |
@@ -17,6 +17,7 @@
 //! Ages travel, not times: the clocks of two trackers may be hours apart.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use thiserror::Error;
 
@@ -48,7 +49,8 @@ pub(super) struct Batch<'a> {
     pub(super) sequence: u64,
     /// The sequence numbers that the walk under way makes up for; empty if there is none.
     pub(super) made_up: Range<u64>,
-    pub(super) live_sync_id: [u8; 4],
+    /// The sender's id in live sync, or something else that no other tracker has.
+    pub(super) member: [u8; 4],
     /// Minutes.
     pub(super) waited: u8,
     pub(super) kind: RecordKind,
@@ -116,7 +118,7 @@ impl<'a> Batch<'a> {
         let sender = take_number(&mut rest)?;
         let sequence = take_number(&mut rest)?;
         let made_up = take_number(&mut rest)?..take_number(&mut rest)?;
-        let (&live_sync_id, rest) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
+        let (&member, rest) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
         let (&[waited, kind], records) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
         let kind = match kind {
             4 => RecordKind::Ipv4,
@@ -130,7 +132,7 @@ impl<'a> Batch<'a> {
         if sequence == u64::MAX || sequence == 0 && !records.is_empty() || made_up.start > made_up.end {
             return Err(ParseError::Nonsense);
         }
-        Ok(Self { sender, sequence, made_up, live_sync_id, waited, kind, records })
+        Ok(Self { sender, sequence, made_up, member, waited, kind, records })
     }
 
     /// Returns the batch as it travels in this cluster.
@@ -140,7 +142,7 @@ impl<'a> Batch<'a> {
         for number in [self.sender, self.sequence, self.made_up.start, self.made_up.end] {
             bytes.extend(number.to_be_bytes());
         }
-        bytes.extend(self.live_sync_id);
+        bytes.extend(self.member);
         let kind = match self.kind {
             RecordKind::Ipv4 => 4,
             RecordKind::Ipv6 => 6,
@@ -155,10 +157,13 @@ impl<'a> Batch<'a> {
         self.records.len() / self.kind.record_len()
     }
 
-    /// Returns what each record says, in a batch that came `now`; `None` for one whose flags have no meaning yet.
-    pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + '_ {
+    /// Returns what each record says, in a batch that came `now`, perhaps behind a later one; `None` for one whose flags have
+    /// no meaning yet.
+    pub(super) fn changes(&self, now: Minute, is_late: bool) -> impl Iterator<Item = Option<Change>> + '_ {
         let seen = move |age: u8| Minute(now.0.saturating_sub(u32::from(self.waited) + u32::from(age)));
-        let origin = Origin::Transport { name: NAME, member: u32::from_be_bytes(self.live_sync_id) };
+        let member = u32::from_be_bytes(self.member);
+        let origin =
+            if is_late { Origin::Late { name: NAME, member } } else { Origin::Transport { name: NAME, member } };
         let read = move |record| record::read(record, self.kind, origin, seen);
         self.records.chunks_exact(self.kind.record_len()).map(read)
     }
@@ -209,13 +214,15 @@ pub(super) struct Sealed {
     pub(super) records: Vec<u8>,
     /// The minute that the ages count back from.
     pub(super) at: Minute,
+    /// When that was.
+    pub(super) since: Instant,
     /// When the peer was seen that was seen first of all.
     pub(super) oldest: Minute,
 }
 
 impl Sealed {
     /// Makes ages of the minutes in a draft; `None` if nobody can use it, as its first change was seen so long ago.
-    pub(super) fn new(mut draft: Vec<u8>, now: Minute) -> Option<Self> {
+    pub(super) fn new(mut draft: Vec<u8>, now: Minute, since: Instant) -> Option<Self> {
         let &[kind, a, b, c, d] = draft.first_chunk()?;
         let kind = if kind == 4 { RecordKind::Ipv4 } else { RecordKind::Ipv6 };
         if now.since(Minute(u32::from_be_bytes([a, b, c, d]))) > MAX_WAIT {
@@ -232,7 +239,7 @@ impl Sealed {
             *last = if age == 255 { 0 } else { u8::try_from(age).unwrap_or(u8::MAX) };
             greatest = greatest.max(u32::from(*last));
         }
-        Some(Self { kind, records: draft, at: now, oldest: Minute(now.0.saturating_sub(greatest)) })
+        Some(Self { kind, records: draft, at: now, since, oldest: Minute(now.0.saturating_sub(greatest)) })
     }
 
     /// Returns how many records it has.
@@ -266,12 +273,12 @@ pub(super) mod tests {
     pub(in super::super) fn sealed(changes: &[Change], now: Minute) -> Sealed {
         let mut draft = BatchCodec.begin(BatchCodec::kind(&changes[0]));
         changes.iter().for_each(|change| BatchCodec.append(&mut draft, change));
-        Sealed::new(draft, now).unwrap()
+        Sealed::new(draft, now, Instant::now()).unwrap()
     }
 
     fn batch(records: &[u8], kind: RecordKind) -> Batch<'_> {
-        let (sender, sequence, made_up, live_sync_id) = (0x0102, 3, 1..3, [9, 8, 7, 6]);
-        Batch { sender, sequence, made_up, live_sync_id, waited: 5, kind, records }
+        let (sender, sequence, made_up, member) = (0x0102, 3, 1..3, [9, 8, 7, 6]);
+        Batch { sender, sequence, made_up, member, waited: 5, kind, records }
     }
 
     #[test]
@@ -332,7 +339,7 @@ pub(super) mod tests {
             while !BatchCodec::is_full(&draft, kind) {
                 BatchCodec.append(&mut draft, &change);
             }
-            let sealed = Sealed::new(draft, NOW).unwrap();
+            let sealed = Sealed::new(draft, NOW, Instant::now()).unwrap();
             assert_eq!(sealed.count(), most);
             let bytes = batch(&sealed.records, kind).write(&name);
             assert!(bytes.len() <= MAX_BATCH && bytes.len() + kind.record_len() > MAX_BATCH);
@@ -349,7 +356,7 @@ pub(super) mod tests {
         let bytes = batch(&sealed.records, sealed.kind).write(NAME_OF_CLUSTER);
         // It waited for five minutes, and is read by a tracker whose clock is an hour ahead.
         let read = Batch::parse(&bytes, NAME_OF_CLUSTER).unwrap();
-        let read: Vec<_> = read.changes(NOW + 8 + 60).map(|change| change.unwrap().seen).collect();
+        let read: Vec<_> = read.changes(NOW + 8 + 60, false).map(|change| change.unwrap().seen).collect();
         assert_eq!(read, seen.map(|seen| seen + 60));
     }
 
@@ -364,9 +371,9 @@ pub(super) mod tests {
         for (waited, is_used) in [(0, true), (MAX_WAIT, true), (MAX_WAIT + 1, false), (500, false)] {
             let mut draft = BatchCodec.begin(RecordKind::Ipv4);
             BatchCodec.append(&mut draft, &change("192.0.2.1:1"));
-            assert_eq!(Sealed::new(draft, NOW + waited).is_some(), is_used, "{waited}");
+            assert_eq!(Sealed::new(draft, NOW + waited, Instant::now()).is_some(), is_used, "{waited}");
         }
-        assert_eq!(Sealed::new(BatchCodec.begin(RecordKind::Ipv4), NOW), None);
+        assert_eq!(Sealed::new(BatchCodec.begin(RecordKind::Ipv4), NOW, Instant::now()), None);
     }
 
     proptest! {
@@ -374,7 +381,7 @@ pub(super) mod tests {
 
         #[test]
         fn what_is_written_is_read(
-            sender: u64, sequence in 1..u64::MAX, from: u64, walked in 0..1000_u64, live_sync_id: [u8; 4], waited: u8,
+            sender: u64, sequence in 1..u64::MAX, from: u64, walked in 0..1000_u64, member: [u8; 4], waited: u8,
             ages in prop::collection::vec(0..90_u32, 1..50), is_v4: bool, now in 1000..u32::MAX,
         ) {
             let endpoint = if is_v4 { "192.0.2.1:1" } else { "[::1]:1" };
@@ -383,11 +390,11 @@ pub(super) mod tests {
             let sealed = sealed(&told, Minute(now));
             let made_up = from..from.saturating_add(walked);
             let Sealed { kind, ref records, .. } = sealed;
-            let batch = Batch { sender, sequence, made_up, live_sync_id, waited, kind, records };
+            let batch = Batch { sender, sequence, made_up, member, waited, kind, records };
             let bytes = batch.write(NAME_OF_CLUSTER);
             let read = Batch::parse(&bytes, NAME_OF_CLUSTER).unwrap();
             prop_assert_eq!(&read, &batch);
-            let seen: Vec<_> = read.changes(Minute(now)).map(|change| change.unwrap().seen.0).collect();
+            let seen: Vec<_> = read.changes(Minute(now), false).map(|change| change.unwrap().seen.0).collect();
             prop_assert_eq!(seen, ages.iter().map(|age| now - age - u32::from(waited)).collect::<Vec<_>>());
         }
 
@@ -398,7 +405,7 @@ pub(super) mod tests {
             write_prefix(&mut behind, MAGIC, NAME_OF_CLUSTER);
             behind.extend(&bytes);
             if let Ok(batch) = Batch::parse(&behind, NAME_OF_CLUSTER) {
-                prop_assert_eq!(batch.changes(NOW).count(), batch.count());
+                prop_assert_eq!(batch.changes(NOW, true).count(), batch.count());
                 prop_assert_eq!(batch.write(NAME_OF_CLUSTER), behind);
             }
         }

@@ -52,7 +52,7 @@ pub(super) async fn run<F: Flavour>(
 ) -> Result<(), async_nats::Error> {
     let shared = member.shared;
     let mut line = Line::open(client, shared).await?;
-    let now = || Now { instant: Instant::now(), minute: clock.now() };
+    let now = || Now::new(Instant::now(), clock.second());
     let mut machine = Machine::new(member);
     let mut out = Vec::new();
     let mut watch = Watch::new(Instant::now());

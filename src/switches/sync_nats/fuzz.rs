@@ -31,7 +31,7 @@ pub(in crate::switches) fn any_message(bytes: &[u8]) {
     let kind = if how & 1 == 0 { RecordKind::Ipv4 } else { RecordKind::Ipv6 };
     let records = &records[..records.len() / kind.record_len() * kind.record_len()];
     let (sequence, waited) = (u64::from(how >> 4) + 1, how & 14);
-    let whole = Batch { sender: 1, sequence, made_up: 0..0, live_sync_id: [0; 4], waited, kind, records };
+    let whole = Batch { sender: 1, sequence, made_up: 0..0, member: [0; 4], waited, kind, records };
     hear(Topic::Changes, &whole.write(CLUSTER));
 }
 
@@ -42,7 +42,7 @@ fn hear(topic: Topic, payload: &[u8]) {
     let (shared, stats) = (Shared::new(CLUSTER.into(), OWN, start), Counters::default());
     let member = Member { shared: &shared, tracker: &tracker, worker_counters: &stats.for_worker() };
     let mut machine = Machine::<TestFlavour<Ipv4Only, NotThatOne, Recorder>>::new(member);
-    let now = |second: u64| Now { instant: start + Duration::from_secs(second), minute: NOW };
+    let now = |second: u64| Now { instant: start + Duration::from_secs(second), minute: NOW, fresh: NOW };
     let mut out = Vec::new();
     machine.turn(Some(1), now(0), &mut out);
 

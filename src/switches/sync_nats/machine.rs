@@ -10,7 +10,7 @@ use crate::cluster::inbox;
 use crate::cluster::outbox::OutgoingPacket;
 use crate::cluster::record::RecordKind;
 use crate::log::Complaints;
-use crate::tracker::{Cluster as _, Flavour, Minute};
+use crate::tracker::{Cluster as _, Flavour, Minute, Second};
 
 use super::ask::{Ask, Echo};
 use super::batch::{Batch, ParseError, Sealed};
@@ -39,11 +39,24 @@ const STARTS: Duration = Duration::from_secs(15);
 /// So long after a cut, who has not been heard again is not there any more.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 
+/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a minute
+/// old only because the next minute has begun meanwhile.
+pub(super) const FRESH: u64 = 2;
+
 /// The time, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) instant: Instant,
     pub(super) minute: Minute,
+    /// The minute that it was [`FRESH`] ago.
+    pub(super) fresh: Minute,
+}
+
+impl Now {
+    /// Makes it of what both clocks say.
+    pub(super) fn new(instant: Instant, second: Second) -> Self {
+        Self { instant, minute: second.minute(), fresh: Second(second.0.saturating_sub(FRESH)).minute() }
+    }
 }
 
 /// The last part of a subject.
@@ -219,9 +232,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
         match verdict {
             Verdict::Refused => shared.counters.count(TransportCounter::PacketsRefused),
             Verdict::Known { .. } => {}
-            Verdict::New { .. } => {
+            Verdict::New { .. } | Verdict::Late => {
                 shared.counters.add(TransportCounter::BytesReceived, payload.len());
-                let changes: Vec<_> = batch.changes(now.minute).flatten().collect();
+                let changes: Vec<_> = batch.changes(now.minute, verdict == Verdict::Late).flatten().collect();
                 inbox::absorb(tracker, &changes, batch.count(), now.minute, &shared.counters, |change, outcome| {
                     // A completed download is one wherever it was announced: each tracker of a cluster counts it, once.
                     worker_counters.count_outcome(change.endpoint.ip(), outcome);
@@ -286,7 +299,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
     }
 
     fn note_packet(&mut self, packet: OutgoingPacket, now: Now) {
-        match Sealed::new(packet.bytes, now.minute) {
+        match Sealed::new(packet.bytes, now.fresh, now.instant) {
             Some(sealed) => self.journal.push(sealed, false),
             None => self.member.shared.counters.count(TransportCounter::PacketsLost),
         }
@@ -352,7 +365,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
         }
         let Some(walk) = &mut self.walk else { return };
         self.step_at = Some(now.instant + STEP_PAUSE);
-        for sealed in walk.step(self.member.tracker, now.minute) {
+        for sealed in walk.step(self.member.tracker, now.minute, now.instant) {
             self.journal.push(sealed, true);
         }
         let is_over = walk.is_over();
@@ -393,21 +406,15 @@ impl<'a, F: Flavour> Machine<'a, F> {
 }
 
 /// What is the same in all batches of a tracker is filled in by [`changes`].
-const OWN: Batch<'_> = Batch {
-    sender: 0,
-    sequence: 0,
-    made_up: 0..0,
-    live_sync_id: [0; 4],
-    waited: 0,
-    kind: RecordKind::Ipv4,
-    records: &[],
-};
+const OWN: Batch<'_> =
+    Batch { sender: 0, sequence: 0, made_up: 0..0, member: [0; 4], waited: 0, kind: RecordKind::Ipv4, records: &[] };
 
 /// Returns the message that is this batch.
 fn changes<F: Flavour>(member: &Member<'_, F>, batch: Batch<'_>) -> Message {
     let Member { shared, tracker, .. } = member;
-    let live_sync_id = tracker.flavour().cluster().id().unwrap_or_default().to_be_bytes();
-    let payload = Batch { sender: shared.sender, live_sync_id, ..batch }.write(&shared.cluster);
+    let [.., a, b, c, d] = shared.sender.to_be_bytes();
+    let id = tracker.flavour().cluster().id().map_or([a, b, c, d], u32::to_be_bytes);
+    let payload = Batch { sender: shared.sender, member: id, ..batch }.write(&shared.cluster);
     shared.counters.count(TransportCounter::PacketsSent);
     shared.counters.add(TransportCounter::BytesSent, payload.len());
     Message { topic: Topic::Changes, payload }
@@ -423,7 +430,9 @@ fn say_batch<F: Flavour>(
     out: &mut Vec<Message>,
 ) {
     let Entry { sequence, ref sealed, .. } = *entry;
-    let waited = u8::try_from(now.minute.since(sealed.at)).unwrap_or(u8::MAX);
+    // Whole minutes: what was announced later never waited for longer.
+    let waited = now.instant.saturating_duration_since(sealed.since).as_secs() / 60;
+    let waited = u8::try_from(waited).unwrap_or(u8::MAX);
     let records = &sealed.records;
     out.push(changes(member, Batch { sequence, made_up, waited, kind: sealed.kind, records, ..OWN }));
     let counter = if anew { TransportCounter::Republished } else { TransportCounter::RecordsSent };

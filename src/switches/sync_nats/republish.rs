@@ -3,6 +3,7 @@
 
 use std::mem;
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::cluster::outbox::Codec as _;
 use crate::cluster::record::RecordKind;
@@ -43,7 +44,7 @@ impl Walk {
     ///
     /// Each peer becomes a minute older than it is here. Ages are whole minutes, and a peer that two trackers told each
     /// other of again and again would otherwise grow younger, and be kept for ever.
-    pub(super) fn step<F: Flavour>(&mut self, tracker: &Tracker<F>, now: Minute) -> Vec<Sealed> {
+    pub(super) fn step<F: Flavour>(&mut self, tracker: &Tracker<F>, now: Minute, instant: Instant) -> Vec<Sealed> {
         let Self { since, cursor, drafts, .. } = self;
         let expiry = tracker.intervals().expiry(now);
         let mut full = Vec::new();
@@ -64,7 +65,7 @@ impl Walk {
                 for (_, draft) in drafts.iter_mut().filter(|(of, _)| *of == kind) {
                     BatchCodec.append(draft, &change);
                     if BatchCodec::is_full(draft, kind) {
-                        full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(kind)), now));
+                        full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(kind)), now, instant));
                     }
                 }
             };
@@ -77,7 +78,7 @@ impl Walk {
         }
         if cursor.is_none() {
             for (kind, draft) in drafts {
-                full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(*kind)), now));
+                full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(*kind)), now, instant));
             }
             full.retain(|sealed| sealed.count() > 0);
         }

@@ -35,6 +35,8 @@ pub(super) struct Senders {
 struct Known {
     /// The highest sequence number that it is known to have sent.
     highest: u64,
+    /// The highest that has come with changes.
+    taken: u64,
     /// Lower ones that have not come, in their order.
     missing: Vec<Range<u64>>,
     heard: Instant,
@@ -48,6 +50,8 @@ struct Known {
 pub(super) enum Verdict {
     /// It has not come before. `gap`: it shows that others have not come.
     New { gap: bool },
+    /// It has not come before, but one that was sent later has.
+    Late,
     /// It has come before, or there is nothing in it.
     Known { gap: bool },
     /// There are too many senders.
@@ -77,6 +81,7 @@ impl Senders {
             } else {
                 0
             },
+            taken: 0,
             missing: Vec::new(),
             heard: now,
             ask_at: now,
@@ -95,7 +100,12 @@ impl Senders {
         let is_new = !is_empty && (sequence > known.highest || known.settle(&(sequence..sequence + 1)));
         known.highest = known.highest.max(sequence);
         known.settle(made_up);
-        if is_new { Verdict::New { gap } } else { Verdict::Known { gap } }
+        if !is_new {
+            return Verdict::Known { gap };
+        }
+        let is_late = sequence < known.taken;
+        known.taken = known.taken.max(sequence);
+        if is_late { Verdict::Late } else { Verdict::New { gap } }
     }
 
     /// Somebody else has asked. If he will hear what is missing here, there is no need to ask as well.
@@ -186,7 +196,7 @@ mod tests {
 
     fn batch(sender: Sender, sequence: u64, records: &[u8]) -> Batch<'_> {
         let kind = RecordKind::Ipv4;
-        Batch { sender, sequence, made_up: 0..0, live_sync_id: [0; 4], waited: 0, kind, records }
+        Batch { sender, sequence, made_up: 0..0, member: [0; 4], waited: 0, kind, records }
     }
 
     const NEW: Verdict = Verdict::New { gap: false };
@@ -209,7 +219,10 @@ mod tests {
         let (new, known) = (Verdict::New { gap: true }, Verdict::Known { gap: true });
         assert_eq!(note(&mut senders, &[5, -7], now), [new, known]);
         assert_eq!(senders.due(now + MAX_JITTER), [(1, 3..8)]);
-        assert_eq!(note(&mut senders, &[4, 4, 7, 3, 6], now), [NEW, KNOWN, NEW, NEW, NEW]);
+        assert_eq!(
+            note(&mut senders, &[4, 4, 7, 3, 6], now),
+            [Verdict::Late, KNOWN, NEW, Verdict::Late, Verdict::Late]
+        );
         assert_eq!(senders.due(now + 10 * SECOND), []);
     }
 
@@ -305,7 +318,7 @@ mod tests {
                 let records: &[u8] = if is_empty { &[] } else { &[0; 28] };
                 let verdict = senders.note(&batch(1, sequence, records), false, now);
                 let is_new = !is_empty && taken.insert(sequence);
-                prop_assert_eq!(matches!(verdict, Verdict::New { .. }), is_new);
+                prop_assert_eq!(matches!(verdict, Verdict::New { .. } | Verdict::Late), is_new);
                 highest = highest.max(sequence);
                 let known = &senders.known[&1];
                 let missing: BTreeSet<_> = known.missing.iter().cloned().flatten().collect();

@@ -59,7 +59,9 @@ fn absorb_into(known: &mut Known, change: &Change, now: Minute) -> bool {
         }
         return false;
     }
+    let near = before.is_some_and(|(_, _, known)| known.abs_diff(seen) <= 1);
     let (seeder, _, seen) = later.unwrap_or((change.seeder, false, seen));
+    let seeder = seeder || near && (change.seeder || before.is_some_and(|(was_seeder, ..)| was_seeder));
     let counted = before.is_some_and(|(_, counted, _)| counted);
     let completes = change.completed && seeder && !counted;
     known.insert(name, (seeder, counted || completes, seen));
@@ -114,6 +116,26 @@ proptest! {
         }
         let counted = (0..4).filter_map(|torrent| together.scrape(&InfoHash([torrent; 20])));
         prop_assert_eq!(counted.map(|counts| counts.downloaded).sum::<u32>(), downloads);
+    }
+}
+
+#[test]
+fn who_has_everything_by_one_of_two_changes_a_minute_apart_has_it_whichever_comes_first() {
+    let seeder = |seen: u32| Change { seeder: true, completed: true, ..change(1, 1, Minute(seen)) };
+    let leecher = |seen: u32| change(1, 1, Minute(seen));
+    let now = START + 10;
+    for (first, then, expected) in [
+        (leecher(now.0), seeder(now.0), true),
+        (seeder(now.0), leecher(now.0), true),
+        (leecher(now.0), seeder(now.0 - 1), true),
+        (seeder(now.0 - 1), leecher(now.0), true),
+        (leecher(now.0), seeder(now.0 - 2), false),
+        (seeder(now.0 - 2), leecher(now.0), false),
+    ] {
+        let tracker = TestTracker::<Ipv4Only>::plain(Capacity::NONE, START);
+        absorb(&tracker, &[first, then], now);
+        let peers: Vec<_> = known(&tracker, now).into_values().map(|(seeder, _, seen)| (seeder, seen)).collect();
+        assert_eq!(peers, [(expected, now.0)], "{first:?}, then {then:?}");
     }
 }
 

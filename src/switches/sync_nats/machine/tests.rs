@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::stats::Counters;
+use crate::switches::sync_nats::batch::NAME;
 use crate::switches::sync_nats::batch::tests::{NOW, change, sealed};
 use crate::switches::sync_nats::member::Shared;
 use crate::tracker::testing::{Recorder, TestTracker};
-use crate::tracker::{Capacity, Change, InfoHash, Ipv4Only, Open};
+use crate::tracker::{Capacity, Change, InfoHash, Ipv4Only, Open, Origin};
 use world::{Faults, World};
 
 type Alone = TestTracker<Ipv4Only, Open, Recorder>;
@@ -44,7 +45,8 @@ fn who_asks_without_end_has_a_tracker_send_forty_batches_a_second_and_ten_of_a_w
         for second in 0..30 {
             let mut batches = 0;
             for turn in 0..20 {
-                let now = Now { instant: start + Duration::from_millis(1000 * second + 50 * turn), minute: NOW };
+                let now =
+                    Now { instant: start + Duration::from_millis(1000 * second + 50 * turn), minute: NOW, fresh: NOW };
                 let epoch = machine.epoch;
                 for _ in 0..20 {
                     let ask = Ask { asker: 1, sender: 9, missed: 0..u64::MAX, minutes: 0 };
@@ -76,16 +78,17 @@ fn a_walk_publishes_anew_who_was_seen_since_and_whose_download_has_been_counted(
             Change { seen: seen(6), ..change("192.0.2.3:1") },
         ];
         tracker.absorb_group(&told, NOW, |_, outcome| _ = outcome.unwrap());
-        let now = Now { instant: start, minute: NOW };
+        let now = Now { instant: start, minute: NOW, fresh: NOW };
         let ask = Ask { asker: 1, sender: 9, missed: 0..0, minutes: 5 };
         machine.hear(Topic::Ask, &ask.write("test"), now);
         let mut out = Vec::new();
         machine.turn(Some(1), now, &mut out);
         let batches = out.iter().filter(|message| message.topic == Topic::Changes);
         let batches: Vec<_> = batches.map(|message| Batch::parse(&message.payload, "test").unwrap()).collect();
-        let mut changes: Vec<_> = batches.iter().flat_map(|batch| batch.changes(NOW)).flatten().collect();
+        let mut changes: Vec<_> = batches.iter().flat_map(|batch| batch.changes(NOW, false)).flatten().collect();
         changes.sort_by_key(|change| change.endpoint);
-        let expected = [Change { seen: seen(4), ..told[0] }, Change { seen: seen(6), ..told[1] }];
+        let origin = Origin::Transport { name: NAME, member: 9 };
+        let expected = [(4, told[0]), (6, told[1])].map(|(age, told)| Change { seen: seen(age), origin, ..told });
         assert_eq!(changes, expected, "a minute older than they are here");
         assert_eq!(machine.member.shared.counters.counts().republished, 2);
         assert_eq!(batches.last().map(|batch| batch.records.len()), Some(0), "the end of the walk is said");
@@ -95,7 +98,7 @@ fn a_walk_publishes_anew_who_was_seen_since_and_whose_download_has_been_counted(
 #[test]
 fn what_a_tracker_says_itself_and_what_is_not_for_this_cluster_changes_nothing() {
     alone(0, |mut machine, start| {
-        let now = Now { instant: start, minute: NOW };
+        let now = Now { instant: start, minute: NOW, fresh: NOW };
         let Sealed { kind, records, .. } = sealed(&[change("192.0.2.1:1")], NOW);
         let batch = |sender| Batch { sender, sequence: 1, records: &records, kind, ..OWN };
         machine.hear(Topic::Changes, &batch(9).write("test"), now);

@@ -212,8 +212,7 @@ impl World<'_> {
 
     fn now(&self, at: usize) -> Now {
         let seconds = self.step / STEPS_A_SECOND + self.places[at].site.ahead;
-        let minute = Minute(29_000_000 + u32::try_from(seconds / 60).unwrap());
-        Now { instant: *self.now.lock().unwrap(), minute }
+        Now::new(*self.now.lock().unwrap(), Second(Second::from(Minute(29_000_000)).0 + seconds))
     }
 
     /// Has a client announce itself to its tracker.
