@@ -32,9 +32,10 @@ pub enum AbsorbError {
     TooOld,
 }
 
-/// Minutes by which the times of two changes may be wrong: each is told in whole minutes, and comes by its own way. If they
-/// are no further apart, they do not tell for sure which came first.
-const DOUBT: u32 = 1;
+/// Minutes that two changes have to be apart for sure that the later one was announced later: each is told in whole
+/// minutes, comes by its own way, and may be told again. No peer becomes a leecher again so soon, as far as a cluster is
+/// told: only what completes is published sooner than after [`PeerState::REPUBLISH_AFTER`] minutes.
+const DOUBT: u32 = PeerState::REPUBLISH_AFTER / 2;
 
 /// A change that is being taken over together with others.
 struct InFlight<'a> {
@@ -51,7 +52,8 @@ impl<F: Flavour> Tracker<F> {
     /// Calls `done` with the outcome of each, while nothing is locked.
     ///
     /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change. If
-    /// they are no more than a minute apart, nobody knows for sure which came first: who has everything by one of them has it.
+    /// they are no more than some minutes apart, who has everything by one of them has it, as nobody knows for sure which
+    /// came first.
     /// A completed download is counted once, however old the change. Where [stops](super::stops) are remembered, what a
     /// peer announced before it stopped does not bring it back. What is new here is forwarded by the transports that it
     /// did not come in by. Locks one shard for each change, and waits for memory as seldom as
