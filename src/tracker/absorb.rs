@@ -147,8 +147,8 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         known.filter(|known| known.seen(now) > seen)
     };
     let completes = announce.event == Event::Completed && announce.seeder;
-    let stop = if F::Cluster::REMEMBERS_STOPS { locked.stop_of(endpoint, now) } else { None };
-    let stop = stop.filter(|stop| stop.precedes(seen, Some(change.origin), completes));
+    let last_stop = if F::Cluster::REMEMBERS_STOPS { locked.stop_of(endpoint, now) } else { None };
+    let stop = last_stop.filter(|stop| stop.precedes(seen, Some(change.origin), completes));
     if announce.event == Event::Stopped {
         // Of a peer that has started again since, the late copy of a stop is outdated too.
         let is_copy = stop.is_some();
@@ -159,19 +159,29 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
             (torrent.scrape_counts(), removed, is_outdated)
         });
         let (counts, removed, is_outdated) = removed.unwrap_or_default();
+        // Of a peer that is not known, the stop that was heard of a moment ago.
+        let copied = last_stop.filter(|stop| removed.is_none() && !stop.is_long_before(seen));
         if F::Cluster::REMEMBERS_STOPS && !is_outdated {
             let counted = removed.is_some_and(PeerState::completed);
-            locked.note_stop(endpoint, Stop::new(seen, Some(change.origin), counted), now);
+            // A transport without ages brings a copy as if the peer had stopped just now.
+            let minute = copied.map_or(seen, |stop| stop.minute.min(seen));
+            locked.note_stop(endpoint, Stop::new(minute, Some(change.origin), counted), now);
         }
         let removed = removed.is_some();
         if removed {
             locked.note_departure(Departure { info_hash, endpoint, downloaded: counts.downloaded, left: now });
         }
-        // Not forwarded if the peer is not known here: so what goes round in a ring of bridges comes to an end.
-        return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed, *change)));
+        // Who has just started does not know who is there, but others do. Not forwarded if it was heard of a moment ago: so
+        // what goes round in a ring of bridges comes to an end.
+        let is_news = F::Cluster::REMEMBERS_STOPS && !is_outdated && copied.is_none();
+        return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed || is_news, *change)));
     }
     if let Some(stop) = stop {
-        return run_late::<F>(change, completes && !stop.counted, stop, locked, now);
+        let state = |torrent: &mut Torrent<F::Families>, key: &HashKey| torrent.peers.state(key, endpoint);
+        // It may have started again in the minute of the stop, and completed on another way.
+        let mut is_counted = || locked.modify(now, state).flatten().is_some_and(PeerState::completed);
+        let counts_download = completes && !stop.counted && !is_counted();
+        return run_late::<F>(change, counts_download, stop, locked, now);
     }
     let limit = locked.address_limit(now);
     let upsert = |torrent: &mut Torrent<F::Families>, key: &HashKey, room: bool| {

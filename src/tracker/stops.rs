@@ -15,6 +15,9 @@ use super::keyed_hash::HashKey;
 /// Most stops that are remembered: 1 MiB.
 pub const MAX_STOPS: usize = BUCKETS * BUCKET_LEN;
 
+/// Most minutes by which a copy may be dated later, by a transport that says no ages.
+const MAX_COPY_AGE: u32 = 2;
+
 const BUCKETS: usize = 1 << 14;
 const BUCKET_LEN: usize = 8;
 
@@ -25,19 +28,20 @@ pub struct Stop {
     pub minute: Minute,
     /// Its completed download has been counted.
     pub counted: bool,
-    way: Way,
+    ways: Ways,
 }
 
-/// On which way a stop came, and from which tracker, in eight bits.
+/// On which ways a stop came, a bit for each: in a copy of all that another tracker knows, from the client, or by one of
+/// six transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Way(u64);
+struct Ways(u64);
 
 /// A bounded memory of stops. Each is read and written under the lock of its torrent's shard. A bucket is shared by all
 /// shards: if two threads write to it in the same moment, one of the stops may be lost.
 pub(super) struct Stops(Box<[Bucket]>);
 
 /// One cache line. An entry of 0 is vacant; else its bits are, from the highest, 35 of the peer's hash, 20 of the minute,
-/// 8 of the way, and one that says whether the download has been counted.
+/// 8 of the ways, and one that says whether the download has been counted.
 #[derive(Default)]
 #[repr(align(64))]
 struct Bucket([AtomicU64; BUCKET_LEN]);
@@ -45,26 +49,31 @@ struct Bucket([AtomicU64; BUCKET_LEN]);
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 const MINUTE_BITS: u32 = 20;
-const WAY_BITS: u32 = 8;
+const WAYS_BITS: u32 = 8;
 const MAX_AGE: u32 = (1 << MINUTE_BITS) - 1;
 /// Where the bits of the hash begin.
-const HASH_SHIFT: u32 = MINUTE_BITS + WAY_BITS + 1;
+const HASH_SHIFT: u32 = MINUTE_BITS + WAYS_BITS + 1;
 
 impl Stop {
     /// Makes the stop of a peer; `origin` is `None` if it was in a copy of all that another tracker knows.
     pub fn new(minute: Minute, origin: Option<Origin>, counted: bool) -> Self {
-        Self { minute, counted, way: Way::of(origin) }
+        Self { minute, counted, ways: Ways::of(origin) }
     }
 
     /// Returns whether a change of a peer seen in this minute is a late copy of what the peer announced before it stopped, or
     /// of the stop.
     ///
-    /// One of the same minute is none if it came on the way of the stop, from the same tracker and not late: there what comes
-    /// later was announced later, so the client has started again. But a download that was counted is not completed again so soon.
+    /// One of the same minute is none if it came, not late, on a way on which the stop has come: there what comes later was
+    /// announced later, so the client has started again. But a download that was counted is not completed again so soon.
     pub fn precedes(&self, seen: Minute, origin: Option<Origin>, completes: bool) -> bool {
         let is_late = matches!(origin, Some(Origin::Late { .. }));
-        let in_order = !is_late && self.way == Way::of(origin) && !(completes && self.counted);
+        let in_order = !is_late && self.ways.0 & Ways::of(origin).0 != 0 && !(completes && self.counted);
         seen < self.minute || seen == self.minute && !in_order
+    }
+
+    /// Returns whether a stop in this minute is another one: bridges hold a copy of this one for no longer.
+    pub fn is_long_before(&self, seen: Minute) -> bool {
+        seen.since(self.minute) > MAX_COPY_AGE
     }
 
     /// Returns the same stop, but with the peer's download counted.
@@ -73,34 +82,32 @@ impl Stop {
         Self { counted: true, ..self }
     }
 
-    /// Returns what is remembered of two stops of the same peer: the later one, of the same minute this one. A download
-    /// that was counted before one of them stays counted.
+    /// Returns what is remembered of two stops of the same peer: the later one; of the same minute one that came on the ways
+    /// of both. A download that was counted before one of them stays counted.
     fn after(self, earlier: Self) -> Self {
         let last = if earlier.minute > self.minute { earlier } else { self };
-        Self { counted: self.counted || earlier.counted, ..last }
+        let ways = if earlier.minute == self.minute { Ways(earlier.ways.0 | self.ways.0) } else { last.ways };
+        Self { counted: self.counted || earlier.counted, ways, ..last }
     }
 
     fn entry(self, hash: u64) -> u64 {
         let minute = u64::from(self.minute.0) & mask(MINUTE_BITS);
-        (hash & !mask(HASH_SHIFT)) | minute << (WAY_BITS + 1) | self.way.0 << 1 | u64::from(self.counted)
+        (hash & !mask(HASH_SHIFT)) | minute << (WAYS_BITS + 1) | self.ways.0 << 1 | u64::from(self.counted)
     }
 
     fn of_entry(entry: u64, now: Minute) -> Self {
-        let way = Way(entry >> 1 & mask(WAY_BITS));
-        Self { minute: Minute(now.0.saturating_sub(age(entry, now))), counted: entry & 1 != 0, way }
+        let ways = Ways(entry >> 1 & mask(WAYS_BITS));
+        Self { minute: Minute(now.0.saturating_sub(age(entry, now))), counted: entry & 1 != 0, ways }
     }
 }
 
-impl Way {
+impl Ways {
     fn of(origin: Option<Origin>) -> Self {
-        let fold = |name: &str, member: u32| {
-            let member = member.to_be_bytes();
-            name.bytes().chain(member).fold(0, |sum: u64, byte| (sum * 31 + u64::from(byte)) % 254)
-        };
+        let fold = |name: &str| name.bytes().fold(0, |sum: u64, byte| (sum * 31 + u64::from(byte)) % 6);
         Self(match origin {
-            None => 0,
-            Some(Origin::Client) => 1,
-            Some(Origin::Transport { name, member } | Origin::Late { name, member }) => 2 + fold(name, member),
+            None => 1,
+            Some(Origin::Client) => 2,
+            Some(Origin::Transport { name, .. } | Origin::Late { name, .. }) => 4 << fold(name),
         })
     }
 }
@@ -161,7 +168,7 @@ fn is_of(entry: u64, hash: u64) -> bool {
 /// read a moment later, was just now.
 fn age(entry: u64, now: Minute) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the minute's bits are among the lowest")]
-    let minute = (entry >> (WAY_BITS + 1)) as u32;
+    let minute = (entry >> (WAYS_BITS + 1)) as u32;
     let age = now.0.wrapping_sub(minute) & MAX_AGE;
     if age == MAX_AGE { 0 } else { age }
 }
@@ -179,7 +186,6 @@ mod tests {
     const NOW: Minute = Minute(29_000_191);
     const ONE: Option<Origin> = Some(Origin::Transport { name: "sync", member: 0 });
     const OTHER: Option<Origin> = Some(Origin::Transport { name: "nats", member: 0 });
-    const OTHER_MEMBER: Option<Origin> = Some(Origin::Transport { name: "sync", member: 1 });
     const LATE: Option<Origin> = Some(Origin::Late { name: "sync", member: 0 });
 
     #[test]
@@ -190,7 +196,6 @@ mod tests {
             (Minute(NOW.0 - 1), OTHER, true),
             (NOW, ONE, false),
             (NOW, OTHER, true),
-            (NOW, OTHER_MEMBER, true),
             (NOW, LATE, true),
             (NOW, Some(Origin::Client), true),
             (NOW, None, true),
@@ -214,8 +219,13 @@ mod tests {
         }
         assert_eq!(stops.find(7, NOW + 40), Some(Stop::new(NOW + 3, ONE, true)));
         stops.note(7, Stop::new(NOW + 3, OTHER, false), NOW + 3);
-        assert_eq!(stops.find(7, NOW + 40), Some(Stop::new(NOW + 3, OTHER, true)));
-        assert_eq!(stops.find(7, NOW + 2), Some(Stop::new(NOW + 2, OTHER, true)), "another clock was read earlier");
+        let found = stops.find(7, NOW + 40).unwrap();
+        assert_eq!((found.minute, found.counted), (NOW + 3, true));
+        let precedes = [ONE, OTHER, None].map(|origin| found.precedes(NOW + 3, origin, false));
+        assert_eq!(precedes, [false, false, true], "it came on two ways");
+        assert_eq!(stops.find(7, NOW + 2).map(|stop| stop.minute), Some(NOW + 2), "another clock was read earlier");
+        stops.note(7, Stop::new(NOW + 4, ONE, false), NOW + 4);
+        assert_eq!(stops.find(7, NOW + 4), Some(Stop::new(NOW + 4, ONE, true)), "a later one has ways of its own");
     }
 
     #[test]

@@ -150,6 +150,11 @@ fn a_late_completed_counts_once_and_brings_nobody_back() {
     assert_eq!(absorb(&tracker, &[completed(NATS, before)]), 0);
     assert_eq!(counts(&tracker), (1, 1));
 
+    // One of the minute of the stop, of a peer that has started again since.
+    let tracker = bridge();
+    assert_eq!(absorb(&tracker, &[came(NATS, NOW), stopped(NATS, NOW), completed(NATS, NOW), completed(SYNC, NOW)]), 1);
+    assert_eq!(counts(&tracker), (1, 1));
+
     // One that a client completed here.
     let tracker = bridge();
     announce(&tracker, Event::Completed, NOW);
