@@ -1,16 +1,27 @@
 //! Which of several bridges forwards: trackers of one network that are all on another transport as well.
 //!
-//! A bridge that could forward says so each second, and at once when that changes. Of those that could, the one with the
+//! A bridge says when it starts that it is there, each second that it could forward, and at once when that changes. Of those that could, the one with the
 //! lowest id forwards. The others take it for dead after [`MAX_SILENCE`], and hold meanwhile what it should have forwarded.
-//! In between two may forward, or none: changes that come twice change nothing, and those that are held come late.
+//! In between none forwards, and what is held comes late. Two do if they do not hear each other: then changes come twice,
+//! and trackers that remember no stops may count the download twice of a peer that has left.
 
 use std::time::{Duration, Instant};
 
 /// How long a bridge that has been heard is waited for, and how long a new one listens before it forwards.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a new one listens before it forwards instead of another. If that has just taken over from one that died, and
+/// may be this one before it started again, it has sent by then what only it holds.
+pub const LONG_LISTENING: Duration = Duration::from_secs(10);
+
 /// How often a bridge that could forward says so.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// How often one says that it is there which could not.
+pub const IDLE_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long nobody is answered after something has been said: whoever has been there for a moment has heard that.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Most other bridges that are known; of more, those with the highest ids are not.
 pub const MAX_RIVALS: usize = 64;
@@ -25,6 +36,8 @@ pub struct Election {
     rivals: Vec<Rival>,
     /// What it last said of itself, and when; `None` if nothing.
     said: Option<(bool, Instant)>,
+    /// Since when it says that it could forward.
+    able_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -36,7 +49,7 @@ struct Rival {
 impl Election {
     /// Makes a bridge with this id that has heard of no others.
     pub fn new(own: u32, now: Instant) -> Self {
-        Self { own, since: now, rivals: Vec::new(), said: None }
+        Self { own, since: now, rivals: Vec::new(), said: None, able_since: None }
     }
 
     /// Hears from another bridge whether it could forward.
@@ -52,27 +65,44 @@ impl Election {
     /// Returns whether this bridge could forward: it is connected with others beyond the network, and has listened for
     /// long enough.
     pub fn is_able(&self, is_connected: bool, now: Instant) -> bool {
-        is_connected && now.saturating_duration_since(self.since) >= MAX_SILENCE
+        let listens = if self.lowest(now).is_some() { LONG_LISTENING } else { MAX_SILENCE };
+        is_connected && now.saturating_duration_since(self.since) >= listens
     }
 
-    /// Returns whether this bridge forwards.
+    /// Returns whether this bridge forwards. Another one that does has [`KEEP_ALIVE`] to hear that it need not any more.
     pub fn forwards(&self, is_connected: bool, now: Instant) -> bool {
-        let is_alive = |rival: &&Rival| now.saturating_duration_since(rival.heard) <= MAX_SILENCE;
-        let lowest = self.rivals.iter().find(is_alive).map(|rival| rival.id);
-        self.is_able(is_connected, now) && lowest.is_none_or(|lowest| self.own < lowest)
+        let is_heard = || self.able_since.is_some_and(|since| now.saturating_duration_since(since) >= KEEP_ALIVE);
+        self.is_able(is_connected, now) && self.lowest(now).is_none_or(|lowest| self.own < lowest && is_heard())
     }
 
-    /// Returns what is to be said now, if anything: whether this bridge could forward. One that never could says nothing.
+    /// Returns the lowest id of the others that could forward.
+    fn lowest(&self, now: Instant) -> Option<u32> {
+        let is_alive = |rival: &&Rival| now.saturating_duration_since(rival.heard) <= MAX_SILENCE;
+        self.rivals.iter().find(is_alive).map(|rival| rival.id)
+    }
+
+    /// Returns what is to be said now, if anything: whether this bridge could forward.
     pub fn next_keep_alive(&mut self, is_connected: bool, now: Instant) -> Option<bool> {
         let is_able = self.is_able(is_connected, now);
-        let is_due = match self.said {
-            None => is_able,
-            Some((said, at)) => said != is_able || is_able && now.saturating_duration_since(at) >= KEEP_ALIVE,
-        };
+        let pause = if is_able { KEEP_ALIVE } else { IDLE_KEEP_ALIVE };
+        let is_due = self.said.is_none_or(|(said, at)| said != is_able || now.saturating_duration_since(at) >= pause);
         if is_due {
             self.said = Some((is_able, now));
+            self.able_since = if is_able { self.able_since.or(Some(now)) } else { None };
         }
         is_due.then_some(is_able)
+    }
+
+    /// Returns what is to be said at once to a bridge that is heard for the first time, so that it knows this one.
+    pub fn answer(&mut self, now: Instant) -> Option<bool> {
+        let (is_able, _) = self.said.filter(|(_, at)| now.saturating_duration_since(*at) >= MIN_PAUSE)?;
+        self.said = Some((is_able, now));
+        Some(is_able)
+    }
+
+    /// Returns whether this bridge has last said that it could forward.
+    pub fn has_promised(&self) -> bool {
+        self.said.is_some_and(|(is_able, _)| is_able)
     }
 }
 
@@ -100,8 +130,10 @@ mod tests {
     fn the_lowest_id_forwards_until_it_is_silent_for_five_seconds_or_says_that_it_cannot() {
         let start = Instant::now();
         let mut election = Election::new(7, start);
-        let now = start + 10 * SECOND;
-        election.hear(9, true, now);
+        election.next_keep_alive(true, start + 10 * SECOND);
+        election.hear(9, true, start + 10 * SECOND);
+        assert!(!election.forwards(true, start + 10 * SECOND), "the other has yet to hear that it need not");
+        let now = start + 11 * SECOND;
         assert!(election.forwards(true, now), "its id is higher");
         election.hear(3, true, now);
         election.hear(5, true, now);
@@ -127,6 +159,7 @@ mod tests {
             said.extend(is_able.map(|is_able| (quarter, is_able)));
         }
         let expected = [
+            (0, false),
             (20, true),
             (24, true),
             (28, true),
@@ -138,6 +171,31 @@ mod tests {
             (57, true),
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn one_that_could_not_says_now_and_then_that_it_is_there() {
+        let start = Instant::now();
+        let mut election = Election::new(7, start);
+        let said = (0..60_u32).filter(|second| election.next_keep_alive(false, start + *second * SECOND).is_some());
+        assert_eq!(said.collect::<Vec<_>>(), [0, 20, 40]);
+    }
+
+    #[test]
+    fn a_newcomer_is_answered_at_once_unless_he_has_heard_it() {
+        let start = Instant::now();
+        let mut election = Election::new(7, start);
+        assert_eq!(election.answer(start), None, "it has yet to say that it is there");
+        election.next_keep_alive(false, start);
+        assert_eq!(
+            [start, start + MIN_PAUSE, start + MIN_PAUSE].map(|now| election.answer(now)),
+            [None, Some(false), None]
+        );
+        let now = start + 10 * SECOND;
+        election.next_keep_alive(true, now);
+        assert_eq!(election.answer(now + MIN_PAUSE), Some(true));
+        assert_eq!(election.next_keep_alive(true, now + SECOND), None, "the answer was one");
+        assert!(election.has_promised() && !Election::new(7, start).has_promised());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What every transport of a cluster needs, whatever it writes on the wire.
 //!
 //! - [`election`]: which of several bridges forwards.
+//! - [`members`]: who has been heard lately.
 //! - [`outbox`]: gathers changes into packets, which a thread of the transport sends.
 //! - [`record`]: how a change is written.
 //! - [`trust`]: decides whose packets are believed.
@@ -17,6 +18,7 @@ mod bridges;
 pub mod counts;
 pub mod election;
 pub mod inbox;
+pub mod members;
 pub mod outbox;
 pub mod record;
 pub mod snapshot;

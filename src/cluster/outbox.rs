@@ -11,11 +11,12 @@ mod held;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::tracker::{Change, Origin};
 
+use super::members::Members;
 use held::Held;
 
 pub use held::{MAX_HELD, MAX_HELD_TIME};
@@ -77,6 +78,13 @@ impl<C: Codec> Outbox<C> {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }
 
+    /// Lets it know who is heard on this transport: what such a tracker has told by another one, and is held, is not sent.
+    #[must_use]
+    pub fn among(self, members: Arc<Members>) -> Self {
+        self.batcher().members = Some(members);
+        self
+    }
+
     /// Adds a change; one that is forwarded is due within [`MAX_FORWARD_DELAY`], or when what is held has left. Returns
     /// false if there is no room for it. Holds a lock for as long as it takes to write a record.
     pub fn add(&self, change: &Change, now: Instant) -> bool {
@@ -99,10 +107,13 @@ impl<C: Codec> Outbox<C> {
         added != AddResult::Refused
     }
 
-    /// Hears changes that came in by this very transport. What is held of them another tracker has forwarded: it is held no
-    /// more, so nobody is told of it twice when this one begins to forward. Takes those out of the changes that are late
-    /// copies of what has come before by another transport.
-    pub fn hear(&self, changes: &mut Vec<Change>) {
+    /// Hears changes that came in together. If it was by this very transport, of this name, another tracker has forwarded
+    /// what is held of them: it is held no more, so nobody is told of it twice when this one begins to forward. Takes those
+    /// out of the changes that are late copies of what has come before by another transport.
+    pub fn hear(&self, transport: &str, changes: &mut Vec<Change>) {
+        if !changes.first().is_some_and(|change| change.origin.is_by(transport)) {
+            return;
+        }
         let mut batcher = self.batcher();
         if !batcher.held.is_empty() {
             changes.retain(|change| !batcher.held.forget_published(change));
@@ -154,6 +165,8 @@ struct Batcher<C: Codec> {
     waiting: VecDeque<OutgoingPacket>,
     /// What came in by another transport, and has not been added.
     held: Held,
+    /// Who is heard on this transport, if that matters.
+    members: Option<Arc<Members>>,
     /// When what is held is added; `None` while another tracker forwards.
     release_at: Option<Instant>,
     /// Changes that were refused since `lost` was last raised: less than a packet of them.
@@ -190,7 +203,7 @@ impl<C: Codec> Batcher<C> {
         let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
         let drafts = C::KINDS.iter().map(draft).collect();
         let (waiting, held) = (VecDeque::new(), Held::default());
-        Self { codec, delay, drafts, waiting, held, release_at: None, refused: 0, lost: 0 }
+        Self { codec, delay, drafts, waiting, held, members: None, release_at: None, refused: 0, lost: 0 }
     }
 
     fn add(&mut self, change: &Change, now: Instant) -> AddResult {
@@ -268,14 +281,21 @@ impl<C: Codec> Batcher<C> {
         }
     }
 
-    /// Adds what is held, if this tracker forwards, and as far as there is room.
+    /// Adds what is held, if this tracker forwards, and as far as there is room. What has been told here is left out: when
+    /// it came, nobody knew yet who is heard here.
     fn release(&mut self, now: Instant) {
         if self.release_at.is_none_or(|at| now < at) {
             return;
         }
-        while let Some(change) = self.held.first().filter(|change| self.has_room(change)) {
+        while let Some(change) = self.held.first() {
+            let is_told = self.members.as_ref().is_some_and(|members| members.know(change.origin, now));
+            if !is_told && !self.has_room(&change) {
+                break;
+            }
             self.held.forget_first();
-            self.forward(&change, now);
+            if !is_told {
+                self.forward(&change, now);
+            }
         }
     }
 

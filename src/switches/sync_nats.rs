@@ -68,7 +68,8 @@ impl Cluster for Node {
     const REMEMBERS_STOPS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        origin.is_by(NAME)
+        let is_told = |member: &Membership| member.shared.members.know(origin, Instant::now());
+        origin.is_by(NAME) || origin != Origin::Client && self.0.as_ref().is_some_and(is_told)
     }
 
     fn publish(&self, change: &Change) -> bool {
@@ -86,7 +87,7 @@ impl Cluster for Node {
 
     fn hear(&self, changes: &mut Vec<Change>) {
         if let Some(member) = &self.0 {
-            member.shared.outbox.hear(changes);
+            member.shared.outbox.hear(NAME, changes);
         }
     }
 

@@ -142,8 +142,8 @@ pub trait Cluster: Send + Sync + 'static {
         None
     }
 
-    /// Returns whether changes of this origin came in by this very transport, so that all others on it know them. A
-    /// pair does not publish them here again.
+    /// Returns whether all others on this transport know changes of this origin: they came in by it, or another one of
+    /// them has told them, by another transport too. A pair does not publish them here again.
     fn knows(&self, origin: Origin) -> bool;
 
     /// Publishes that a peer came, that it is still there [`PeerState::REPUBLISH_AFTER`] minutes later (or one more),
@@ -173,9 +173,9 @@ pub trait Cluster: Send + Sync + 'static {
         true
     }
 
-    /// Hears changes that came in by this very transport, all in one packet. What is held of them another tracker has
-    /// published, so it need not be held any more. Takes those out of the changes that tell nothing new for that reason.
-    /// Called where there are several transports.
+    /// Hears changes that came in, all in one packet. If it was by this very transport, another tracker has published what
+    /// is held of them, so it need not be held any more. Takes those out of the changes that tell nothing new for that
+    /// reason. Called where there are several transports.
     fn hear(&self, _changes: &mut Vec<Change>) {}
 
     /// Returns what each transport has counted, for monitors. One that is not configured is left out.

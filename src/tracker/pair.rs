@@ -47,15 +47,9 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
         first && second
     }
 
-    /// Tells the one that they came in by.
     fn hear(&self, changes: &mut Vec<Change>) {
-        let Some(Change { origin, .. }) = changes.first().copied() else { return };
-        if self.0.knows(origin) {
-            self.0.hear(changes);
-        }
-        if self.1.knows(origin) {
-            self.1.hear(changes);
-        }
+        self.0.hear(changes);
+        self.1.hear(changes);
     }
 
     /// Returns those of both.

@@ -219,10 +219,25 @@ fn what_another_tracker_has_forwarded_is_held_no_more() {
     // As it comes in by this transport.
     let this = |port| Change { origin: Origin::Transport { name: "this", member: 0 }, ..change(port) };
     let mut changes = [4, 8, 2, 2].map(this).to_vec();
-    outbox.hear(&mut changes);
+    outbox.hear("another", &mut changes);
+    assert_eq!(changes.len(), 4);
+    outbox.hear("this", &mut changes);
     assert_eq!(changes, [this(4), this(8), this(2)], "the last of a peer is as good as it was");
     outbox.set_forwarding(true, now - RELEASE_DELAY);
     assert_eq!(said(outbox.take_any()), Some(packet(&[6])));
+    assert_eq!(outbox.take_any(), None);
+}
+
+#[test]
+fn what_is_held_of_one_who_is_heard_here_is_not_sent() {
+    let now = Instant::now();
+    let members = Arc::new(Members::new(SECOND, now));
+    let outbox = Outbox::new(Ports, DELAY, now).among(Arc::clone(&members));
+    let told = |port, member| Change { origin: Origin::Transport { name: "other", member }, ..change(port) };
+    [told(2, 1), told(4, 2), told(6, 1), told(8, 0)].iter().for_each(|change| assert!(outbox.hold(change, now)));
+    members.hear(1, now);
+    outbox.set_forwarding(true, now - RELEASE_DELAY);
+    assert_eq!(said(outbox.take_any()), Some(packet(&[4, 8])));
     assert_eq!(outbox.take_any(), None);
 }
 

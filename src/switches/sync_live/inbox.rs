@@ -9,7 +9,7 @@ use crate::cluster::counts::{TransportCounter, TransportCounters};
 use crate::cluster::inbox;
 use crate::cluster::trust::Trust;
 use crate::stats::WorkerCounters;
-use crate::tracker::{Flavour, Minute, Tracker};
+use crate::tracker::{Cluster as _, Flavour, Minute, Tracker};
 
 use super::bridging::Bridging;
 use super::packet::{self, Packet, ParseError, SyncPacket, TrackerId};
@@ -60,13 +60,17 @@ impl Inbox {
         let Receiver { counters, notices, bridging, .. } = receiver;
         let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
         counters.add(TransportCounter::BytesReceived, datagram.len());
+        if F::Cluster::BRIDGES {
+            let is_able = if let Packet::KeepAlive(_, is_able) = packet { Some(is_able) } else { None };
+            bridging.hear(packet.sender(), is_able, Instant::now());
+        }
         match packet {
             Packet::Changes(packet) => {
                 notices.hear();
                 Self::absorb(&packet, now, receiver);
                 return Ok(());
             }
-            Packet::KeepAlive(sender, is_able) => bridging.hear(sender, is_able, Instant::now()),
+            Packet::KeepAlive(..) => {}
             Packet::Ask(_) => notices.ask(),
             // A donor that is busy.
             Packet::Offer(_, Invitation { port: 0, .. }) => notices.hear(),
@@ -104,7 +108,7 @@ mod tests {
     use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
     use crate::tracker::{AnnounceRequest, Capacity, Event, InfoHash, Ipv4Only, PeerRequest, ScrapeCounts};
-    use crate::tracker::{Change, Origin};
+    use crate::tracker::{Change, Cluster, Origin};
     use fastrand::Rng;
     use proptest::prelude::*;
 
@@ -112,9 +116,9 @@ mod tests {
     const TORRENT: InfoHash = InfoHash([7; 20]);
 
     /// A tracker of a cluster, and what it counts.
-    struct Node {
+    struct Node<C: Cluster = Recorder> {
         inbox: Inbox,
-        tracker: TestTracker<Ipv4Only, NotThatOne, Recorder>,
+        tracker: TestTracker<Ipv4Only, NotThatOne, C>,
         counters: TransportCounters,
         stats: Counters,
         notices: Notices,
@@ -123,7 +127,13 @@ mod tests {
 
     impl Node {
         fn new() -> Self {
-            let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, Recorder::default());
+            Self::with_cluster(Recorder::default())
+        }
+    }
+
+    impl<C: Cluster> Node<C> {
+        fn with_cluster(cluster: C) -> Self {
+            let tracker = TestTracker::with_plugs(Capacity::NONE, NOW, NotThatOne, cluster);
             let inbox = Inbox { own: OWN, trust: Trust::new(vec!["192.0.2.0/24".parse().unwrap()]) };
             Self {
                 inbox,
@@ -253,21 +263,36 @@ mod tests {
 
     #[test]
     fn a_keep_alive_of_another_bridge_is_heard_and_changes_no_peer() {
-        let node = Node::new();
         let start = Instant::now() - MAX_SILENCE;
-        let node = Node { bridging: Bridging::new(OWN, start), ..node };
+        let bridge = Node::with_cluster((Recorder::named("sync"), Recorder::named("nats")));
+        let node = Node { bridging: Bridging::new(OWN, start), ..bridge };
         let keep_alive = |is_able| packet::write(SENDER, packet::KEEP_ALIVE, &[is_able]);
         node.bridging.decide(true, Instant::now());
         assert!(node.bridging.forwards());
         node.take(&keep_alive(1)).unwrap();
         node.bridging.decide(true, Instant::now());
         assert!(!node.bridging.forwards(), "the sender's id is lower");
+        assert!(node.bridging.answer(start).is_none(), "it has just been heard");
         node.take(&keep_alive(0)).unwrap();
         node.bridging.decide(true, Instant::now());
         assert!(node.bridging.forwards());
         assert_eq!(node.take_from("192.0.3.1", &keep_alive(1)), Err(PacketError::Stranger));
         assert_eq!(node.take(&keep_alive(2)), Err(PacketError::Malformed(ParseError::UnknownState(2))));
         assert_eq!((node.counted(), node.tracker.store().census().torrents), ([2, 0, 2, 0], 0));
+    }
+
+    #[test]
+    fn whoever_is_heard_is_remembered_by_bridges() {
+        let bridge = Node::with_cluster((Recorder::named("sync"), Recorder::named("nats")));
+        let knows = || bridge.bridging.members.has(SENDER.number(), Instant::now());
+        let whole = packet(SENDER, &[peer()]);
+        let _ = (bridge.take_from("192.0.3.1", &whole), bridge.take(&whole[..20]));
+        assert!(!knows(), "nothing of it is believed");
+        bridge.take(&whole).unwrap();
+        assert!(knows());
+        let node = Node::new();
+        node.take(&whole).unwrap();
+        assert!(!node.bridging.members.has(SENDER.number(), Instant::now()), "it is no bridge");
     }
 
     #[test]

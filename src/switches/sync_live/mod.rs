@@ -70,7 +70,8 @@ impl Cluster for Node {
     }
 
     fn knows(&self, origin: Origin) -> bool {
-        origin.is_by(NAME)
+        let is_told = |shared: &Arc<Shared>| shared.bridging.members.know(origin, Instant::now());
+        origin.is_by(NAME) || origin != Origin::Client && self.0.as_ref().is_some_and(is_told)
     }
 
     fn publish(&self, change: &Change) -> bool {
@@ -92,7 +93,7 @@ impl Cluster for Node {
 
     fn hear(&self, changes: &mut Vec<Change>) {
         if let Some(shared) = &self.0 {
-            shared.outbox.hear(changes);
+            shared.outbox.hear(NAME, changes);
         }
     }
 
@@ -139,9 +140,9 @@ impl Plug for Node {
         getrandom::fill(&mut id)
             .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
         let inbox = Inbox { own: TrackerId(id), trust: Trust::new(settings.livesync.node_ip.clone()) };
-        let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now());
         let (counters, notices) = (TransportCounters::default(), Notices::default());
         let bridging = Bridging::new(inbox.own, Instant::now());
+        let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now()).among(Arc::clone(&bridging.members));
         let shared = Shared { link, inbox, outbox, counters, notices, door: Mutex::new(door), bridging };
         shared.log_membership();
         Ok(Self(Some(Arc::new(shared))))
@@ -181,7 +182,7 @@ impl Plug for Node {
             }
         }
         // Another bridge need not wait until it takes this one for dead.
-        if let (_, Some(keep_alive)) = shared.bridging.decide(false, Instant::now()) {
+        if let Some(keep_alive) = shared.bridging.end() {
             let _ = shared.send_packet(&keep_alive, 0);
         }
     }
@@ -296,6 +297,10 @@ impl Shared {
                 Ok(Some((datagram, from))) => {
                     if let Err(error) = self.inbox.take(datagram, from, clock.now(), receiver) {
                         refusals.say(|| debug!("a live sync packet from {from} is refused: {error}"));
+                    }
+                    if let Some(answer) = self.bridging.answer(Instant::now()) {
+                        // One that is lost comes again within a second.
+                        let _ = self.send_packet(&answer, 0);
                     }
                 }
                 Err(error) => {

@@ -229,6 +229,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
         if let Verdict::New { gap: true } | Verdict::Known { gap: true } = verdict {
             shared.counters.count(TransportCounter::Gaps);
         }
+        if F::Cluster::BRIDGES && verdict != Verdict::Refused {
+            shared.members.hear(u32::from_be_bytes(batch.live_sync_id), now.instant);
+        }
         match verdict {
             Verdict::Refused => shared.counters.count(TransportCounter::PacketsRefused),
             Verdict::Known { .. } => {}

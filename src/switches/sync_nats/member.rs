@@ -1,9 +1,11 @@
 //! A tracker as a member of the cluster: what the thread that exchanges batches and the workers share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::counts::TransportCounters;
+use crate::cluster::members::Members;
 use crate::cluster::outbox::Outbox;
 use crate::stats::WorkerCounters;
 use crate::tracker::{Change, Flavour, Tracker, TransportStatus};
@@ -13,6 +15,9 @@ use super::batch::{BatchCodec, NAME, Sender};
 /// A batch that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(1);
 
+/// For how long another tracker is remembered that is not heard any more. Who is connected says something every 5 s.
+const MEMORY: Duration = Duration::from_secs(20);
+
 /// What the thread and the workers share.
 pub(super) struct Shared {
     /// The name of the cluster: the subject that all of its subjects begin with.
@@ -20,6 +25,8 @@ pub(super) struct Shared {
     /// The number of this tracker, drawn at the start.
     pub(super) sender: Sender,
     pub(super) outbox: Outbox<BatchCodec>,
+    /// The others in the cluster that are on live sync too, by their ids there.
+    pub(super) members: Arc<Members>,
     pub(super) counters: TransportCounters,
     /// Whether there is a connection at present, as far as the thread knows.
     connected: AtomicBool,
@@ -30,10 +37,12 @@ pub(super) struct Shared {
 impl Shared {
     /// Makes what a tracker with this number in this cluster begins with.
     pub(super) fn new(cluster: String, sender: Sender, now: Instant) -> Self {
+        let members = Arc::new(Members::new(MEMORY, now));
         Self {
             cluster,
             sender,
-            outbox: Outbox::new(BatchCodec, DELAY, now),
+            outbox: Outbox::new(BatchCodec, DELAY, now).among(Arc::clone(&members)),
+            members,
             counters: TransportCounters::default(),
             connected: AtomicBool::new(false),
             refused: AtomicBool::new(false),

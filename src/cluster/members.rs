@@ -1,0 +1,162 @@
+//! Which trackers have been heard lately on a transport.
+//!
+//! What one of them says by another transport need not be forwarded into this one: it has been told here already. So a
+//! bridge that has just started, and cannot know what was told before, forwards nothing that its network knows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::tracker::Origin;
+
+/// Most trackers that are remembered, in 2 KiB; a new one takes the place of one that has been silent for longer.
+pub const MAX_MEMBERS: usize = BUCKETS * BUCKET_LEN;
+
+const BUCKETS: usize = 32;
+const BUCKET_LEN: usize = 8;
+
+/// The trackers that have been heard lately. Any thread may ask, and waits for nobody; one hears. Time is
+/// passed in.
+#[derive(Debug)]
+pub struct Members {
+    since: Instant,
+    /// For how many seconds one is remembered that is not heard any more.
+    memory: u64,
+    buckets: Box<[Bucket]>,
+}
+
+/// One cache line. An entry of 0 is vacant; else it is the number of a tracker, and, in the lower half, in which second
+/// that was last heard.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; BUCKET_LEN]);
+
+impl Members {
+    /// Has heard nobody yet. A tracker is remembered for so long when it is not heard any more.
+    pub fn new(memory: Duration, now: Instant) -> Self {
+        Self { since: now, memory: memory.as_secs(), buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
+    }
+
+    /// Hears the tracker with this number. Returns whether it is new: it has not been heard lately.
+    pub fn hear(&self, id: u32, now: Instant) -> bool {
+        let second = self.second(now);
+        let mut silent_for = None;
+        for slot in self.bucket(id) {
+            let entry = slot.load(Ordering::Relaxed);
+            if is_of(entry, id) {
+                if age(entry, second) > 0 {
+                    slot.store(entry_of(id, second), Ordering::Relaxed);
+                }
+                return !self.is_recent(entry, second);
+            }
+            let age = if entry == 0 { u64::MAX } else { age(entry, second) };
+            if silent_for.is_none_or(|(longest, _)| age > longest) {
+                silent_for = Some((age, slot));
+            }
+        }
+        if let Some((_, slot)) = silent_for.filter(|_| id != 0) {
+            slot.store(entry_of(id, second), Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Returns whether the tracker with this number has been heard lately. Nobody has the number 0.
+    pub fn has(&self, id: u32, now: Instant) -> bool {
+        let second = self.second(now);
+        let entries = self.bucket(id).iter().map(|slot| slot.load(Ordering::Relaxed));
+        entries.filter(|entry| is_of(*entry, id)).any(|entry| self.is_recent(entry, second))
+    }
+
+    /// Returns whether a change of this origin was told by one of those that have been heard lately, by whatever transport.
+    pub fn know(&self, origin: Origin, now: Instant) -> bool {
+        matches!(origin, Origin::Transport { member, .. } if self.has(member, now))
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.since).as_secs() & SECONDS
+    }
+
+    fn is_recent(&self, entry: u64, second: u64) -> bool {
+        age(entry, second) <= self.memory
+    }
+
+    fn bucket(&self, id: u32) -> &[AtomicU64] {
+        self.buckets.get(id as usize % BUCKETS).map_or(&[], |bucket| &bucket.0)
+    }
+}
+
+/// The bits of an entry that are the second.
+const SECONDS: u64 = u32::MAX as u64;
+
+fn entry_of(id: u32, second: u64) -> u64 {
+    u64::from(id) << 32 | second
+}
+
+fn is_of(entry: u64, id: u32) -> bool {
+    id != 0 && entry >> 32 == u64::from(id)
+}
+
+fn age(entry: u64, second: u64) -> u64 {
+    second.saturating_sub(entry & SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const MEMORY: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_tracker_is_remembered_for_a_while() {
+        let now = Instant::now();
+        let members = Members::new(MEMORY, now);
+        assert!(!members.has(7, now));
+        assert!(members.hear(7, now) && !members.hear(7, now));
+        assert!(members.has(7, now + MEMORY) && !members.has(7, now + MEMORY + Duration::from_secs(1)));
+        assert!(members.hear(7, now + MEMORY + Duration::from_secs(1)), "it is new again");
+        assert!(members.has(7, now), "another clock was read earlier");
+        let by = |member| members.know(Origin::Transport { name: "other", member }, now);
+        assert!(by(7) && !by(8) && !members.know(Origin::Client, now));
+    }
+
+    #[test]
+    fn nobody_has_the_number_0() {
+        let now = Instant::now();
+        let members = Members::new(MEMORY, now);
+        assert!(members.hear(0, now) && members.hear(0, now) && !members.has(0, now));
+    }
+
+    #[test]
+    fn of_too_many_those_are_remembered_that_were_heard_last() {
+        let now = Instant::now();
+        let members = Members::new(MEMORY, now);
+        let many = MAX_MEMBERS as u32;
+        (1..=2 * many).for_each(|id| assert!(members.hear(id, now + Duration::from_millis(u64::from(id) * 50))));
+        let at = now + Duration::from_millis(u64::from(many) * 100);
+        assert_eq!(
+            (1..=2 * many).filter(|id| members.has(*id, at)).collect::<Vec<_>>(),
+            Vec::from_iter(many + 1..=2 * many)
+        );
+        assert_eq!((MAX_MEMBERS, size_of_val(&*members.buckets)), (256, 2048));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_remembers_what_a_plain_map_would(steps in prop::collection::vec((1..200_u32, 0..20_u32), 1..200)) {
+            let mut now = Instant::now();
+            let (members, mut expected) = (Members::new(MEMORY, now), BTreeMap::new());
+            for (id, seconds) in steps {
+                now += Duration::from_secs(seconds.into());
+                let is_recent = |heard: &Instant| now - *heard <= MEMORY;
+                prop_assert_eq!(members.hear(id, now), !expected.get(&id).is_some_and(is_recent));
+                expected.insert(id, now);
+                for id in 0..200 {
+                    prop_assert_eq!(members.has(id, now), expected.get(&id).is_some_and(is_recent), "{}", id);
+                }
+            }
+        }
+    }
+}
