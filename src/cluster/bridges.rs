@@ -66,10 +66,10 @@ impl Model {
             for (torrent, (_, counted)) in swarms {
                 let expected = self.completed.iter().filter(|(of, _)| *of == torrent).count() as u32;
                 // A copy does not say who has left: a bridge that hears again afterwards that such a peer has completed
-                // and left, as the other one has held it, counts the download once more, for itself alone.
-                let before = place.started.saturating_sub(MAX_LATE)..place.started + 1;
-                let again = self.left.iter().filter(|(second, of)| *of == torrent && before.contains(second)).count();
-                let most = expected + if place.started > 0 { again as u32 } else { 0 };
+                // and left, as the other one has held it, counts the download once more, for itself and for those that
+                // take a copy of it.
+                let has_left = |(second, of): &&(u32, u8)| *of == torrent && *second <= place.started;
+                let most = expected + self.left.iter().filter(has_left).count() as u32;
                 let least = if place.is_complete { expected } else { 0 };
                 prop_assert!((least..=most).contains(&counted), "at {}: {} of {}", at, counted, expected);
             }

@@ -115,9 +115,20 @@ impl<C: Codec> Outbox<C> {
             return;
         }
         let mut batcher = self.batcher();
-        if !batcher.held.is_empty() {
-            changes.retain(|change| !batcher.held.forget_published(change));
+        if batcher.held.is_empty() {
+            return;
         }
+        let are_copies: Vec<_> = changes.iter().map(|change| batcher.held.forget_published(change)).collect();
+        drop(batcher);
+        let mut kept: Vec<Change> = Vec::with_capacity(changes.len());
+        for (change, is_copy) in changes.drain(..).zip(are_copies) {
+            // What stops behind something new has come from one tracker in this order.
+            let is_of_peer = |kept: &Change| (kept.info_hash, kept.endpoint) == (change.info_hash, change.endpoint);
+            if !is_copy || change.stopped && kept.iter().any(is_of_peer) {
+                kept.push(change);
+            }
+        }
+        *changes = kept;
     }
 
     /// Says whether this tracker forwards. If so, what is held leaves after [`RELEASE_DELAY`], in its order and as fast as

@@ -63,6 +63,8 @@ fn forwarded(port: u16) -> Change {
     Change { origin: Origin::Transport { name: "other", member: 0 }, ..change(port) }
 }
 
+const THIS: Origin = Origin::Transport { name: "this", member: 0 };
+
 /// All that is taken, one packet after the other.
 fn drain(batcher: &mut Batcher<Ports>, now: Instant) -> Vec<Said> {
     std::iter::from_fn(|| said(batcher.take_any(now))).collect()
@@ -217,7 +219,7 @@ fn what_another_tracker_has_forwarded_is_held_no_more() {
     let outbox = Outbox::new(Ports, DELAY, now);
     [2, 2, 4, 6].into_iter().for_each(|port| assert!(outbox.hold(&forwarded(port), now)));
     // As it comes in by this transport.
-    let this = |port| Change { origin: Origin::Transport { name: "this", member: 0 }, ..change(port) };
+    let this = |port| Change { origin: THIS, ..change(port) };
     let mut changes = [4, 8, 2, 2].map(this).to_vec();
     outbox.hear("another", &mut changes);
     assert_eq!(changes.len(), 4);
@@ -226,6 +228,19 @@ fn what_another_tracker_has_forwarded_is_held_no_more() {
     outbox.set_forwarding(true, now - RELEASE_DELAY);
     assert_eq!(said(outbox.take_any()), Some(packet(&[6])));
     assert_eq!(outbox.take_any(), None);
+}
+
+#[test]
+fn a_stop_that_was_held_ends_what_comes_before_it_in_the_same_packet() {
+    let now = Instant::now();
+    let outbox = Outbox::new(Ports, DELAY, now);
+    let stop = |port| Change { stopped: true, ..forwarded(port) };
+    [stop(2), stop(4)].iter().for_each(|change| assert!(outbox.hold(change, now)));
+    // This tracker has started after the first one came by the other transport.
+    let told = [forwarded(2), stop(2), stop(4)].map(|change| Change { origin: THIS, ..change });
+    let mut changes = told.to_vec();
+    outbox.hear("this", &mut changes);
+    assert_eq!(changes, told[..2]);
 }
 
 #[test]
