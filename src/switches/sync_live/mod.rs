@@ -259,8 +259,10 @@ impl Shared {
                 complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
             }
         };
+        // Who is on no other transport is no bridge, and says nothing.
+        let is_bridge = C::BRIDGES && cluster.transports().len() > 1;
         while !stop.is_stopped() {
-            if C::BRIDGES {
+            if is_bridge {
                 let keep_alive = self.decide_forwarding(cluster, &elections);
                 keep_alive.iter().for_each(|packet| send(packet, 0));
             }
