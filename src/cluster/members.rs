@@ -68,7 +68,7 @@ impl Members {
 
     /// Returns whether a change of this origin was told by one of those that have been heard lately, by whatever transport.
     pub fn know(&self, origin: Origin, now: Instant) -> bool {
-        matches!(origin, Origin::Transport { member, .. } if self.has(member, now))
+        matches!(origin, Origin::Transport { member, .. } | Origin::Late { member, .. } if self.has(member, now))
     }
 
     fn second(&self, now: Instant) -> u64 {

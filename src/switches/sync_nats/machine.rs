@@ -230,7 +230,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             shared.counters.count(TransportCounter::Gaps);
         }
         if F::Cluster::BRIDGES && verdict != Verdict::Refused {
-            shared.members.hear(u32::from_be_bytes(batch.live_sync_id), now.instant);
+            shared.members.hear(u32::from_be_bytes(batch.member), now.instant);
         }
         match verdict {
             Verdict::Refused => shared.counters.count(TransportCounter::PacketsRefused),

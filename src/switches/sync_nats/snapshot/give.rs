@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::SubscribeError;
+use async_nats::{SubscribeError, Subscriber};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
-use futures_util::stream::select;
+use futures_util::stream::{Select, select};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -22,6 +22,9 @@ use super::party::{Address, Named, Party};
 const MAX_ANSWERS: u32 = 10;
 /// Within this time donors answer, each at a moment of its own.
 pub(super) const MAX_JITTER: Duration = Duration::from_millis(500);
+
+/// What joiners say: to all donors, and to this one.
+type Inbox = Select<Subscriber, Subscriber>;
 
 /// A snapshot that is being given.
 struct Giving {
@@ -44,12 +47,22 @@ struct Answers {
 ///
 /// The client has come to its end.
 pub(super) async fn give<F: Flavour, C: Clock>(party: &Arc<Party<F, C>>) -> Result<(), SubscribeError> {
-    if !party.snapshots.gives() {
-        return Ok(());
+    if party.snapshots.gives() {
+        let inbox = listen(party).await?;
+        serve(party, inbox).await;
     }
+    Ok(())
+}
+
+/// Subscribes to what joiners say.
+pub(super) async fn listen<F: Flavour, C: Clock>(party: &Party<F, C>) -> Result<Inbox, SubscribeError> {
     let questions = party.subscribe(Address::Donors).await?;
     let demands = party.subscribe(Address::Donor(party.number())).await?;
-    let mut inbox = select(questions, demands);
+    Ok(select(questions, demands))
+}
+
+/// Answers what joiners say until the client has come to its end.
+pub(super) async fn serve<F: Flavour, C: Clock>(party: &Arc<Party<F, C>>, mut inbox: Inbox) {
     let mut given: Vec<Giving> = Vec::new();
     let mut answers = Answers { since: Instant::now(), given: 0 };
     while let Some(message) = inbox.next().await {
@@ -76,7 +89,6 @@ pub(super) async fn give<F: Flavour, C: Clock>(party: &Arc<Party<F, C>>) -> Resu
             _ => {}
         }
     }
-    Ok(())
 }
 
 impl Answers {

@@ -94,11 +94,19 @@ impl Donor {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let runtime = runtime();
-                let party = runtime.block_on(party(server, number, uptime, peers, limits));
+                let (party, inbox) = runtime.block_on(async {
+                    let party = party(server, number, uptime, peers, limits).await;
+                    let inbox = give::listen(&party).await.unwrap();
+                    // When this has come back the server knows that somebody listens.
+                    let mut echo = party.client.subscribe("echo").await.unwrap();
+                    party.client.publish("echo", "".into()).await.unwrap();
+                    echo.next().await.unwrap();
+                    (party, inbox)
+                });
                 let task = Arc::clone(&party);
                 let thread = thread::spawn(move || {
                     runtime.block_on(async move {
-                        let _ = select(pin!(give(&task)), ended).await;
+                        let _ = select(pin!(give::serve(&task, inbox)), ended).await;
                     });
                 });
                 sender.send((party, thread)).unwrap();
