@@ -382,7 +382,8 @@ fn a_tracker_without_configured_members_says_so() {
 
 fn what_goes_wrong_is_summed_up_once_a_minute() {
     only_with("sync-live");
-    let (clocks, start) = Clocks::of(Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\n"));
+    let (clocks, start) =
+        Clocks::of(Start::loopback().config("livesync.cluster.node_ip 127.0.0.1\nsync.snapshot_wait 0\n"));
     let mut tracker = start.run();
     let (member, client) = (Member::of(&tracker), Client::new(tracker.udp()));
     wait_until_all_is_received(&member, &client);

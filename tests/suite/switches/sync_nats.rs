@@ -93,16 +93,21 @@ fn what_is_no_server_is_refused() {
 
 fn a_name_without_an_address_keeps_the_tracker_from_starting() {
     only_with("sync-nats");
-    let alone = Start::loopback().config("sync.nats.servers = ['nowhere.invalid']\n").finish();
+    let alone = loopback().config("sync.nats.servers = ['nowhere.invalid']\n").finish();
     alone.refuses(1, &["sync.nats.servers: cannot look up nowhere.invalid: "]);
     let both = format!("sync.nats.servers = ['nowhere.invalid', '127.0.0.1:{}']\n", unused_port());
-    let log = Start::loopback().config(&both).run().stop();
+    let log = loopback().config(&both).run().stop();
     assert!(log.contains("WARN sync.nats.servers: cannot look up nowhere.invalid: "), "{log}");
 }
 
 /// Starts a tracker in the cluster of a server, and waits until it is connected.
+/// A tracker that waits for no snapshot.
+fn loopback() -> Start {
+    Start::loopback().config("sync.snapshot_wait = 0\n")
+}
+
 fn member(server: &Server) -> Tracker {
-    connected(Start::loopback().config(&server.config()))
+    connected(loopback().config(&server.config()))
 }
 
 /// Starts it, and waits until it is connected.
@@ -147,7 +152,7 @@ fn peers_of_one_tracker_are_handed_out_by_the_others() {
         clients.iter().for_each(|client| wait_for_counts(client, torrent, (0, 1, 2)));
     }
     // Another cluster on the same server hears nothing of it.
-    let stranger = connected(Start::loopback().config(&(server.config() + "sync.nats.subject = 'others'\n")));
+    let stranger = connected(loopback().config(&(server.config() + "sync.nats.subject = 'others'\n")));
     let (stranger, one) = (Client::new(stranger.udp()), Client::new(trackers[0].udp()));
     stranger.announce(&Announce::leecher(info_hash(9), 9));
     one.announce(&Announce::leecher(info_hash(8), 8));
@@ -224,7 +229,7 @@ fn an_identity_that_is_right_is_taken_and_a_wrong_one_is_reported() {
     };
     let token_of = |text: &str| secret(&directory.0.join("token"), "sync.nats.token_file", text, 0o600);
     for (server, identity) in [(&user, password_of("right\n")), (&token, token_of("right"))] {
-        connected(Start::loopback().config(&(server.config() + &identity))).stop();
+        connected(loopback().config(&(server.config() + &identity))).stop();
     }
     let asked = "the server asks for an identity, and none is configured";
     for (server, identity, see) in [
@@ -233,7 +238,7 @@ fn an_identity_that_is_right_is_taken_and_a_wrong_one_is_reported() {
         (&user, String::new(), asked),
         (&token, String::new(), asked),
     ] {
-        let mut tracker = Start::loopback().config(&(server.config() + &identity)).run();
+        let mut tracker = loopback().config(&(server.config() + &identity)).run();
         let address = format!("127.0.0.1:{}", server.port());
         let said =
             format!("WARN cannot connect to NATS at {address}: it refuses who the tracker says that it is: {see}");
@@ -260,7 +265,7 @@ fn secrets_are_in_no_log() {
         let file = secret(&directory.0.join("password"), "sync.nats.password_file", password, 0o600);
         let config = format!("{}sync.nats.user = 'tracker'\n{file}", server.config());
         for level in ["trace", "trace,async_nats=trace"] {
-            let mut tracker = Start::loopback().config(&config).env("RUST_LOG", level).run();
+            let mut tracker = loopback().config(&config).env("RUST_LOG", level).run();
             tracker.wait_for_log("connect");
             tracker.wait_for_log(if password == "right" { "connected to NATS" } else { "it refuses who" });
             let log = tracker.stop();
@@ -287,12 +292,12 @@ fn secrets_that_others_can_read_are_refused_by_the_names_of_their_keys() {
                 "{key}: cannot read {}: every user of this machine can use it (mode 0{mode:o})",
                 path.display()
             );
-            Start::loopback().config(&config).finish().refuses(1, &[&said]);
+            loopback().config(&config).finish().refuses(1, &[&said]);
         }
     }
     for mode in [0o600, 0o640, 0o440] {
         let config = server.config() + &secret(&path, "sync.nats.token_file", "right\n", mode);
-        connected(Start::loopback().config(&config)).stop();
+        connected(loopback().config(&config)).stop();
         fs::remove_file(&path).unwrap();
     }
 }
@@ -309,10 +314,10 @@ fn files_in_which_there_is_something_else_are_refused() {
         ("sync.nats.credentials", "secret\n", "it is no file of credentials as nsc makes them"),
         ("sync.nats.tls_ca", "secret\n", "it has no certificate in PEM"),
     ] {
-        let finished = Start::loopback().config(&(server.to_owned() + &secret(&path, key, text, 0o600))).finish();
+        let finished = loopback().config(&(server.to_owned() + &secret(&path, key, text, 0o600))).finish();
         finished.refuses(1, &[&format!("{key}: cannot read {}: {why}", path.display())]);
         fs::remove_file(&path).unwrap();
-        let finished = Start::loopback().config(&format!("{server}{key} = {path:?}\n")).finish();
+        let finished = loopback().config(&format!("{server}{key} = {path:?}\n")).finish();
         finished.refuses(1, &[&format!("{key}: cannot read {}: No such file", path.display())]);
     }
 }
@@ -330,7 +335,7 @@ fn a_server_is_believed_by_its_certificate() {
     let (other, plain) = (Certificates::new("DNS:other.example"), Server::start(&[]));
     let servers = [&local, &number, &other].map(Certificates::server);
     let start = |server: &Server, host: &str, ca: &str| {
-        without_certificates_of_the_environment(Start::loopback().config(&(server.config_as(host) + ca)))
+        without_certificates_of_the_environment(loopback().config(&(server.config_as(host) + ca)))
     };
     for (server, host, certificates) in [
         (&servers[0], "tls://localhost", &local),
@@ -368,7 +373,7 @@ fn in_the_jail_and_without_one_connections_are_made_with_tls() {
     let certificates = Certificates::new("DNS:localhost");
     let server = certificates.server();
     let config = server.config_as("tls://localhost") + &certificates.config();
-    let tightened = |more: &str| Start::loopback().config(&config).config(&format!("{more}\n"));
+    let tightened = |more: &str| loopback().config(&config).config(&format!("{more}\n"));
     let seccomp = |how: &str| if has("seccomp") { format!("tracker.seccomp {how}\n") } else { String::new() };
     for more in [seccomp("true"), seccomp("false"), seccomp("true") + "tracker.landlock false"] {
         // As root inside its directory, otherwise without a jail.
@@ -388,7 +393,7 @@ fn what_the_environment_says_of_certificates_is_no_riddle() {
     let certificates = Certificates::new("DNS:localhost");
     let server = certificates.server();
     let config = server.config_as("tls://localhost");
-    let start = |config: &str| Start::loopback().config(config).env("SSL_CERT_FILE", certificates.ca());
+    let start = |config: &str| loopback().config(config).env("SSL_CERT_FILE", certificates.ca());
     // It is what the system's certificates are.
     connected(start(&config).started_by("nobody")).stop();
     if is_root() {
@@ -403,7 +408,7 @@ fn what_the_environment_says_of_certificates_is_no_riddle() {
 fn a_server_that_cannot_be_reached_is_reported() {
     only_with("sync-nats");
     let port = unused_port();
-    let mut tracker = Start::loopback().config(&format!("sync.nats.servers = ['127.0.0.1:{port}']\n")).run();
+    let mut tracker = loopback().config(&format!("sync.nats.servers = ['127.0.0.1:{port}']\n")).run();
     tracker.wait_for_log(&format!("WARN cannot connect to NATS at 127.0.0.1:{port}: nobody listens there"));
     still_answers(&tracker);
     let log = tracker.stop();
@@ -418,8 +423,8 @@ fn servers_that_are_announced_are_used_where_they_are_within_reach() {
     let one = Server::start(&[&cluster[..], &[&route]].concat());
     let other = Server::start(&[&cluster[..], &["nats://127.0.0.1:-1", "--routes", &route]].concat());
     one.wait_for_log("Route connection created");
-    let confined = Start::loopback().config(&one.config());
-    let free = Start::loopback().config(&one.config()).config("tracker.landlock false\n");
+    let confined = loopback().config(&one.config());
+    let free = loopback().config(&one.config()).config("tracker.landlock false\n");
     let (mut confined, mut free) = (connected(confined), connected(free));
     let server = format!("127.0.0.1:{}", other.port());
     drop(one);
