@@ -175,6 +175,8 @@ class SmallPackage(EveryPackage, unittest.TestCase):
         lines = ["# nothing but a comment", "", "smallest  -", "better  packed-better,red  # in red"]
         expected = [set(), {"packed-better", "packed", "plain", "red"}]
         self.assertEqual([set(on) for on in self.rules.flavours(lines)], expected)
+        named = [(name, set(on)) for name, on in self.rules.named(lines)]
+        self.assertEqual(named, list(zip(["smallest", "better"], expected)))
 
     def test_a_flavour_that_cargo_could_not_build_is_an_error(self):
         for features in ("red,green", "shade", "contrast,red", "purple"):
