@@ -109,8 +109,10 @@ class WhatTheServersPermit(unittest.TestCase):
         server = subprocess.Popen(["nats-server", "-c", file], stdout=log, stderr=log)
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
-        while "Server is ready" not in Path(log.name).read_text():
-            self.assertIsNone(server.poll(), Path(log.name).read_text())
+        end = time.monotonic() + WAIT
+        while "Server is ready" not in (said := Path(log.name).read_text()):
+            self.assertIsNone(server.poll(), said)
+            self.assertLess(time.monotonic(), end, said)
             time.sleep(0.01)
         return server
 
