@@ -185,6 +185,12 @@ class WhatTheServersPermit(unittest.TestCase):
         tracker.send("PUB opentracker.changes 5", "hello")
         tracker.flush()
         monitor.until(rb"MSG opentracker.changes 1 5\r\nhello")
+        # A subscription to more does not bring snapshots either.
+        tracker.send("PUB opentracker.snapshot.joiner.1.1 5", "peers", "PUB opentracker.changes 5", "later")
+        tracker.flush()
+        self.assertNotIn(b"snapshot", monitor.until(rb"MSG opentracker.changes 1 5\r\nlater"))
+        monitor.send("SUB opentracker.snapshot.joiner.1.1 2")
+        self.assertIn(b"Permissions Violation for Subscription to \"opentracker.snapshot.joiner.1.1\"", monitor.flush())
         monitor.send("PUB opentracker.changes 5", "hello")
         self.assertIn(b"Permissions Violation for Publish to \"opentracker.changes\"", monitor.flush())
         for stranger in ({"user": None}, {"user": "tracker", "password": "wrong"}):
