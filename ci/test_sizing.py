@@ -76,7 +76,7 @@ class WhatIsCalculated(unittest.TestCase):
     def test_a_million_announces_a_minute(self):
         packets = MILLION_A_MINUTE / 52
         self.assertIn(f"packets of 1,492 bytes | {packets:,.0f} | {packets * 1492:,.0f} | ", CHAPTER)
-        batches, line = MILLION_A_MINUTE / traffic.BATCH_RECORDS, len("MSG opentracker.changes 1 63978\r\n\r\n")
+        batches, line = MILLION_A_MINUTE / traffic.BATCH_RECORDS, len("MSG opentracker.changes 1 63922\r\n\r\n")
         size = 28 * traffic.BATCH_RECORDS + traffic.BATCH_HEAD + line
         self.assertIn(f"16,667 / {traffic.BATCH_RECORDS:,} batches of {size:,} bytes", CHAPTER)
         self.assertIn(f" | {batches:.1f} | {batches * size:,.0f} | {8 * batches * size / 1e6:.2f} |", CHAPTER)

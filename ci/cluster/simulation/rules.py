@@ -10,10 +10,11 @@ LIFETIME, TOLD_AGAIN = 45, 10
 RECORD, PACKET_RECORDS, PACKET_HEAD, UDP_HEAD = 28, 52, 8, 28
 # When a packet that is not full goes out after the one before; what is forwarded by a bridge waits no longer than this.
 PACKET_DELAY, FORWARD_DELAY = 15, 1
-# A batch over NATS: its greatest length, its header with a cluster's name of 11 bytes, what NATS puts before it, and
-# when one that is not full goes out after the one before.
-BATCH_MAX, BATCH_HEAD, BATCH_LINE, BATCH_DELAY = 64_000, 54, 40, 1
-BATCH_RECORDS = (BATCH_MAX - BATCH_HEAD) // RECORD
+# A batch over NATS: its greatest length, its header with a cluster's name of 11 bytes, and with the longest one of 64,
+# for which there is room in every batch; what NATS puts before it, and when one that is not full goes out after the one
+# before.
+BATCH_MAX, BATCH_HEAD, BATCH_ROOM, BATCH_LINE, BATCH_DELAY = 64_000, 54, 107, 40, 1
+BATCH_RECORDS = (BATCH_MAX - BATCH_ROOM) // RECORD
 # A tracker says this often what its last number was. These messages are not among the figures.
 KEEP_ALIVE = 5
 # Tiny messages: who asks for what was missed, and a node's echo of each of its batches to itself.
