@@ -1,6 +1,7 @@
 //! A real server of NATS, and certificates for it.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -8,6 +9,7 @@ use std::thread;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+use crate::clients::http::get_closing;
 use crate::directory::Directory;
 use crate::harness::{note, skip};
 use crate::wait::wait_until;
@@ -25,6 +27,8 @@ pub(crate) fn only_with_nats_server() {
 pub(crate) struct Server {
     child: Child,
     port: u16,
+    /// Where it says who is connected.
+    monitor: SocketAddr,
     directory: Directory,
 }
 
@@ -43,7 +47,7 @@ impl Server {
     fn start_on(port: i32, options: &[&str]) -> Self {
         let directory = Directory::new();
         let mut child = Command::new(PROGRAM)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-l"])
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", "-1", "-l"])
             .arg(directory.0.join("log"))
             .arg("--ports_file_dir")
             .arg(&directory.0)
@@ -54,14 +58,18 @@ impl Server {
         let ports = directory.0.join(format!("{PROGRAM}_{}.ports", child.id()));
         let found = wait_until(|| {
             let text = fs::read_to_string(&ports).ok()?;
-            text.split("127.0.0.1:").nth(1)?.split('"').next()?.parse().ok()
+            let port_at = |scheme: &str| {
+                let (_, address) = text.split_once(&format!("{scheme}://127.0.0.1:"))?;
+                address.split('"').next()?.parse().ok()
+            };
+            Some((port_at("nats").or_else(|| port_at("tls"))?, port_at("http")?))
         });
-        let Some(port) = found else {
+        let Some((port, monitor)) = found else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("{}", fs::read_to_string(directory.0.join("log")).unwrap_or_default());
         };
-        Self { child, port, directory }
+        Self { child, port, monitor: (Ipv4Addr::LOCALHOST, monitor).into(), directory }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -76,6 +84,12 @@ impl Server {
     /// The same with this name, perhaps behind a scheme.
     pub(crate) fn config_as(&self, host: &str) -> String {
         format!("sync.nats.servers = ['{host}:{}']\n", self.port)
+    }
+
+    /// How many trackers it passes changes on to.
+    pub(crate) fn listeners(&self) -> usize {
+        let connections = get_closing(self.monitor, "/connz?subs=1", "").content();
+        String::from_utf8(connections).unwrap().matches(".changes\"").count()
     }
 
     /// Waits until its log has a line with this text.

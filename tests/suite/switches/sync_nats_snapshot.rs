@@ -107,7 +107,7 @@ fn without_others_or_a_connection_a_tracker_is_ready_all_the_same() {
     let mut early = Start::loopback().config(&config).run();
     fill(&alone, 10);
     // The snapshot is taken when there is a connection, although the tracker has said that it is ready.
-    let _server = Server::restart(port.to_owned(), &[]);
+    let _server = Server::restart(port, &[]);
     early.wait_for_log("INFO taken a snapshot from the tracker ");
     wait_for_peers(&early, 10);
 }
