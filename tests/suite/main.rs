@@ -110,6 +110,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::sync_live_snapshot::donor::TESTS,
     switches::sync_live_snapshot::strange::TESTS,
     switches::sync_nats::TESTS,
+    switches::sync_nats_metrics::TESTS,
     switches::sync_nats_snapshot::TESTS,
     switches::v6::TESTS,
     switches::zstd::TESTS,

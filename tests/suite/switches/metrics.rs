@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::{access_list, restrict_stats, sync_live};
+use super::{access_list, restrict_stats, sync_live, sync_nats_metrics};
 use crate::clients::cluster::Member;
 use crate::clients::http::{Connection, ask, get, get_closing, get_with, percent, request};
 use crate::clients::prometheus::{OPENMETRICS, Samples, TEXT, samples};
@@ -45,7 +45,7 @@ fn without_it_its_page_is_not_there_and_says_which_feature_is_missing() {
 }
 
 #[track_caller]
-fn page(tracker: &Tracker) -> Samples {
+pub(super) fn page(tracker: &Tracker) -> Samples {
     samples(&get_with(tracker.http(), "/metrics", ACCEPT))
 }
 
@@ -242,7 +242,7 @@ fn the_access_list_is_on_the_page_where_there_is_one() {
 const ACCESS_LIST: &str = "opentracker_access_list_";
 
 #[track_caller]
-fn nothing_on_the_page_begins_with(text: &str) {
+pub(super) fn nothing_on_the_page_begins_with(text: &str) {
     let tracker = Tracker::start(&[]);
     let sample = page(&tracker).into_keys().find(|sample| sample.starts_with(text));
     assert_eq!(sample, None);
@@ -412,12 +412,13 @@ fn the_path_is_fixed_and_a_connection_may_stay_open() {
 }
 
 /// The names of metrics in a file of the project.
-fn named_in(file: &str) -> BTreeSet<String> {
+pub(super) fn named_in(file: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let is_name = |word: &&str| word.starts_with("opentracker_") || word.starts_with("process_");
-    words.filter(is_name).map(Into::into).collect()
+    // A name that ends so stands for several.
+    words.filter(is_name).filter(|word| !word.ends_with('_')).map(Into::into).collect()
 }
 
 /// In builds without a list or a cluster, what belongs to those is not on the page.
@@ -426,9 +427,10 @@ fn the_dashboard_and_the_documents_name_what_is_on_the_page() {
     let tracker = Tracker::start(&[]);
     let page = page(&tracker);
     let there: BTreeSet<_> = page.keys().map(|sample| sample.split('{').next().unwrap()).collect();
+    let nats = sync_nats_metrics::names();
     let is_absent = |name: &str| {
         // It is connected to no server here.
-        name.starts_with("opentracker_nats_")
+        nats.contains(name)
             || (name.starts_with("opentracker_sync_") && !has("sync-live"))
             || (name.starts_with("opentracker_access_list_") && !has("accesslist-white"))
     };

@@ -22,6 +22,7 @@ pub(crate) mod seccomp;
 pub(crate) mod sync_live;
 pub(crate) mod sync_live_snapshot;
 pub(crate) mod sync_nats;
+pub(crate) mod sync_nats_metrics;
 pub(crate) mod sync_nats_snapshot;
 pub(crate) mod v6;
 pub(crate) mod zstd;
