@@ -187,14 +187,15 @@ fn who_is_alone_is_ready_soon() {
 
 fn who_answers_and_gives_nothing_is_waited_for_no_longer_than_the_wait() {
     only_with("sync-live");
-    let (tracker, _) = asks("sync.snapshot_wait 2\n");
+    let bytes = snapshot(5);
+    let (tracker, _) = asks("sync.snapshot_wait 6\n");
     let donor = Donor::new(&tracker, 1);
     donor.offers(1000);
     let mut stream = donor.accept();
     let mut tracker = tracker.ready();
-    assert!(tracker.log().contains("no snapshot is in after 2 s: ready without"), "{}", tracker.log());
+    assert!(tracker.log().contains("no snapshot is in after 6 s: ready without"), "{}", tracker.log());
     // It is still wanted.
-    stream.write_all(&[&[1][..], &snapshot(5)].concat()).unwrap();
+    stream.write_all(&[&[1][..], &bytes].concat()).unwrap();
     tracker.wait_for_log("taken a snapshot from");
     assert_eq!(seeders(&tracker), 5);
 }
@@ -215,8 +216,10 @@ fn nobody_is_asked_where_the_configuration_says_so() {
     only_with("sync-live");
     for config in ["sync.snapshot_wait 0\n", "sync.snapshot_max 0\n"] {
         let tracker = joining(&[NETWORKS, config].concat()).run();
-        Donor::new(&tracker, 1).offers(1000);
-        assert!(!tracker.stop().contains("snapshot from"), "{config}");
+        let member = Member::of(&tracker);
+        assert!(member.hears_none(ASK, donor::ANSWER_TIME), "{config}");
+        // Whoever has asked, before the member was there to hear it, says that there was no answer.
+        assert!(!tracker.stop().contains("nobody in the cluster has answered"), "{config}");
     }
     // Whoever believes nobody asks nobody and serves nobody.
     let tracker = joining("").run();

@@ -20,14 +20,14 @@ tests![
     a_question_of_another_version_is_not_answered,
     who_is_in_no_named_network_is_not_served,
     who_says_what_makes_no_sense_is_closed,
-    no_more_than_two_are_given_at_a_time_and_each_no_faster_than_configured,
+    no_more_than_two_are_given_at_a_time,
     who_takes_nothing_or_does_not_close_is_closed,
     with_a_rate_of_zero_none_is_given,
     a_port_that_is_taken_is_used_once_it_is_free,
 ];
 
 /// Longer than it takes to answer a question.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Starts a tracker that gives snapshots and looks for none.
 pub(crate) fn start(config: &str) -> Tracker {
@@ -144,7 +144,7 @@ fn who_says_what_makes_no_sense_is_closed() {
     assert_eq!(rest(&mut connect(&tracker))[0], 1);
 }
 
-fn no_more_than_two_are_given_at_a_time_and_each_no_faster_than_configured() {
+fn no_more_than_two_are_given_at_a_time() {
     only_with("sync-live");
     let tracker = start("sync.snapshot_rate 100\n");
     announce(&tracker, 100);
