@@ -103,7 +103,7 @@ mod tests {
     use super::super::packet::tests::{NOW, SENDER, change, packet};
     use super::super::packet::{ASK, OFFER};
     use super::*;
-    use crate::cluster::election::LONG_LISTENING;
+    use crate::cluster::election::{KEEP_ALIVE, LONG_LISTENING};
     use crate::cluster::snapshot::Offer;
     use crate::stats::{Counter, Counters};
     use crate::tracker::testing::{NotThatOne, Recorder, THAT_ONE, TestTracker};
@@ -263,13 +263,17 @@ mod tests {
 
     #[test]
     fn a_keep_alive_of_another_bridge_is_heard_and_changes_no_peer() {
-        // It has listened for so long that only the ids decide.
-        let start = Instant::now() - LONG_LISTENING;
+        // It has listened, and said that it could forward, for so long that only the ids decide.
+        let said = Instant::now() - KEEP_ALIVE;
+        let start = said - LONG_LISTENING;
         let bridge = Node::with_cluster((Recorder::named("sync"), Recorder::named("nats")));
         let node = Node { bridging: Bridging::new(OWN, start), ..bridge };
         let keep_alive = |is_able| packet::write(SENDER, packet::KEEP_ALIVE, &[is_able]);
-        node.bridging.decide(true, Instant::now());
+        node.bridging.decide(true, said);
         assert!(node.bridging.forwards());
+        node.take(&packet::write(TrackerId([10; 4]), packet::KEEP_ALIVE, &[1])).unwrap();
+        node.bridging.decide(true, Instant::now());
+        assert!(node.bridging.forwards(), "the sender's id is higher");
         node.take(&keep_alive(1)).unwrap();
         node.bridging.decide(true, Instant::now());
         assert!(!node.bridging.forwards(), "the sender's id is lower");
@@ -279,7 +283,7 @@ mod tests {
         assert!(node.bridging.forwards());
         assert_eq!(node.take_from("192.0.3.1", &keep_alive(1)), Err(PacketError::Stranger));
         assert_eq!(node.take(&keep_alive(2)), Err(PacketError::Malformed(ParseError::UnknownState(2))));
-        assert_eq!((node.counted(), node.tracker.store().census().torrents), ([2, 0, 2, 0], 0));
+        assert_eq!((node.counted(), node.tracker.store().census().torrents), ([3, 0, 2, 0], 0));
     }
 
     #[test]
