@@ -1,6 +1,6 @@
-//! Two multicast networks with a tracker and two bridges each, and a tracker that is on the other transport alone. Of
-//! either network one bridge at a time may die, with what it has not sent, and start again: with nothing, or with a copy
-//! of what the other bridge knows. Held against a naive model of what the clients have done.
+//! Two multicast networks with three trackers each, of which two or all are bridges, and a tracker that is on the other
+//! transport alone. Of either network one bridge at a time may die, with what it has not sent, and start again: with
+//! nothing, or with a copy of what the other bridge knows. Held against a naive model of what the clients have done.
 
 mod node;
 mod simulation;
@@ -51,6 +51,13 @@ impl Model {
             self.there.insert(name, seeder);
         }
         home.announce(peer, torrent, seeder, event, minute);
+        if event == Event::Completed && rng.u8(..3) == 0 {
+            // What comes on one of two ways after the minute is over may be taken for something new.
+            self.there.remove(&name);
+            self.stopped.insert(name, minute);
+            self.left.push((simulation.seconds, torrent));
+            home.announce(peer, torrent, true, Event::Stopped, minute);
+        }
     }
 
     fn check(&self, simulation: &Simulation) -> Result<(), TestCaseError> {

@@ -60,18 +60,21 @@ impl Stop {
         Self { minute, counted, ways: Ways::of(origin) }
     }
 
-    /// Returns whether a change of a peer seen in this minute is a late copy of what the peer announced before it stopped, or
-    /// of the stop.
+    /// Returns whether a change of a peer seen in this minute is a late copy of what the peer announced before it
+    /// stopped, or of the stop.
     ///
-    /// One of the same minute is none if it came, not late, on a way on which the stop has come: there what comes later was
-    /// announced later, so the client has started again. But a download that was counted is not completed again so soon.
+    /// One of the same minute is none if it came, not late, on a way on which the stop has come: there what comes later
+    /// was announced later, so the client has started again. But a download that was counted is not completed again so
+    /// soon: that is a copy, by a transport that says no ages, which is dated later than the stop.
     pub fn precedes(&self, seen: Minute, origin: Option<Origin>, completes: bool) -> bool {
         let is_late = matches!(origin, Some(Origin::Late { .. }));
-        let in_order = !is_late && self.ways.0 & Ways::of(origin).0 != 0 && !(completes && self.counted);
-        seen < self.minute || seen == self.minute && !in_order
+        let in_order = !is_late && self.ways.0 & Ways::of(origin).0 != 0;
+        let is_counted = completes && self.counted && !self.is_long_before(seen);
+        seen < self.minute || seen == self.minute && !in_order || is_counted
     }
 
-    /// Returns whether a stop in this minute is another one: bridges hold a copy of this one for no longer.
+    /// Returns whether what is seen in this minute is no copy of the stop, or of what came before it: bridges hold
+    /// copies for no longer.
     pub fn is_long_before(&self, seen: Minute) -> bool {
         seen.since(self.minute) > MAX_COPY_AGE
     }
@@ -208,7 +211,10 @@ mod tests {
         }
         let counted = Stop::new(NOW, ONE, true);
         assert!(counted.precedes(NOW, ONE, true) && !counted.precedes(NOW, ONE, false));
-        assert!(!counted.precedes(NOW + 1, ONE, true));
+        let completed = [ONE, OTHER, LATE, None]
+            .map(|origin| (1..5).map(|minutes| counted.precedes(NOW + minutes, origin, true)).collect::<Vec<_>>());
+        assert!(completed.iter().all(|of| *of == [true, true, false, false]), "{completed:?}");
+        assert!(!counted.precedes(NOW + 1, OTHER, false), "it may have started again");
     }
 
     #[test]

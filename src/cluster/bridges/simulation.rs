@@ -28,7 +28,7 @@ pub(super) struct Simulation {
     ids: Rng,
 }
 
-/// Trackers that never die: one in each network, and the one beyond.
+/// Trackers that never die: one in each network, of which the first is a bridge, and the one beyond.
 pub(super) const HOMES: [usize; 3] = [0, 3, 6];
 /// The bridges of each network.
 pub(super) const BRIDGES: [[usize; 2]; 2] = [[1, 2], [4, 5]];
@@ -38,8 +38,8 @@ const MIN_LISTENED: u32 = LONG_LISTENING.as_secs() as u32 + 1;
 impl Simulation {
     pub(super) fn new(seed: u64) -> Self {
         let place = |network, is_on_nats| Place { network, is_on_nats, node: None, started: 0, is_complete: true };
-        let network = |n| [place(Some(n), false), place(Some(n), true), place(Some(n), true)];
-        let places = network(0).into_iter().chain(network(1)).chain([place(None, true)]).collect();
+        let network = |n, is_bridge| [place(Some(n), is_bridge), place(Some(n), true), place(Some(n), true)];
+        let places = network(0, true).into_iter().chain(network(1, false)).chain([place(None, true)]).collect();
         let mut simulation = Self { places, start: Instant::now(), seconds: 0, ids: Rng::with_seed(seed) };
         (0..simulation.places.len()).for_each(|at| simulation.start(at));
         simulation
@@ -162,7 +162,9 @@ impl Simulation {
                 if !(is_bridge || tells_all || rng.u8(..4) == 0) {
                     continue;
                 }
-                while let Some(packet) = wire.outbox.take_any() {
+                let waits = is_bridge && wire.name == SYNC && !(node.forwards() || tells_all);
+                let take = || if waits { wire.outbox.take_due(now) } else { wire.outbox.take_any() };
+                while let Some(packet) = take() {
                     let changes = read(&packet.bytes, wire, minute);
                     for (other, receiver) in self.nodes().filter(|(_, receiver)| !is_same(*receiver, node)) {
                         let hears = if wire.name == NATS { other.is_on_nats } else { other.network == place.network };

@@ -155,6 +155,11 @@ fn a_late_completed_counts_once_and_brings_nobody_back() {
     assert_eq!(absorb(&tracker, &[came(NATS, NOW), stopped(NATS, NOW), completed(NATS, NOW), completed(SYNC, NOW)]), 1);
     assert_eq!(counts(&tracker), (1, 1));
 
+    // One that comes, without its age, when the minute of the stop is over.
+    let tracker = bridge();
+    assert_eq!(absorb(&tracker, &[completed(NATS, before), stopped(NATS, before)]), 1);
+    assert_eq!((absorb(&tracker, &[completed(SYNC, NOW)]), counts(&tracker)), (0, (0, 1)));
+
     // One that a client completed here.
     let tracker = bridge();
     announce(&tracker, Event::Completed, NOW);
