@@ -12,6 +12,10 @@ pub const MAX_HELD: usize = 32_768;
 /// How long a change is held.
 pub const MAX_HELD_TIME: Duration = Duration::from_secs(60);
 
+/// Most changes of a peer that are looked at when another tracker has published one, as announces wait meanwhile. That
+/// tracker publishes them in their order, so it is one of the oldest.
+const MAX_LOOKS: usize = 16;
+
 /// Changes in the order in which they came. Takes no memory while there are none.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -60,12 +64,13 @@ impl Held {
     }
 
     /// Forgets a change that tells the same as this one, and those of its peer that came before it: another tracker has
-    /// published them. Returns whether the change tells nothing new here: it is the stop that has been held, or of its peer
-    /// something later is held.
+    /// published them. Returns whether the change tells nothing new here: it is the stop that has been held, or of its
+    /// peer something later is held. Of a peer's changes only the [`MAX_LOOKS`] oldest are looked at.
     pub(super) fn forget_published(&mut self, change: &Change) -> bool {
         let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return false };
         let mut number = Some(oldest);
-        while let Some(held) = number.and_then(|number| self.at(number)) {
+        for _ in 0..MAX_LOOKS {
+            let Some(held) = number.and_then(|number| self.at(number)) else { break };
             let next = held.next;
             if tells(&held.change) == tells(change) {
                 self.forget_until(name(change), oldest, next, newest);
@@ -188,6 +193,19 @@ mod tests {
         assert_eq!((held.of_peer.len(), held.of_peer.capacity(), held.changes.capacity()), (0, 0, 0));
     }
 
+    #[test]
+    fn of_a_peer_that_changes_all_the_time_only_the_oldest_changes_are_looked_at() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        (0..MAX_LOOKS).for_each(|_| held.keep(&change(1, 0), now));
+        held.keep(&change(1, 1), now);
+        assert!(!held.forget_published(&change(1, 1)), "behind too many");
+        assert_eq!(held.changes.len(), MAX_LOOKS + 1);
+        held.forget_first();
+        assert!(!held.forget_published(&change(1, 1)), "nothing later is held, so it is new here");
+        assert!(held.is_empty(), "it is the last one that is looked at");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -200,7 +218,8 @@ mod tests {
                 let change = change(peer, flags);
                 match step {
                     0 => {
-                        let published = expected.iter().position(|(held, _)| *held == change);
+                        let of_peer = expected.iter().enumerate().filter(|(_, (held, _))| held.endpoint == change.endpoint);
+                        let published = of_peer.take(MAX_LOOKS).find(|(_, (held, _))| *held == change).map(|(at, _)| at);
                         let is_old = published.is_some_and(|at| {
                             change.stopped || expected.iter().skip(at + 1).any(|(held, _)| held.endpoint == change.endpoint)
                         });
