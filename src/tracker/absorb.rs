@@ -223,18 +223,27 @@ fn run_late<F: Flavour>(
         let counts = locked.torrent().map(counts_of).unwrap_or_default();
         return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, [None, None]));
     }
-    let count = |torrent: &mut Torrent<F::Families>, _: &HashKey, _| {
+    let limit = locked.address_limit(now);
+    let count = |torrent: &mut Torrent<F::Families>, key: &HashKey, _| {
         torrent.downloaded = torrent.downloaded.saturating_add(1);
+        let known = torrent.peers.state(key, change.endpoint);
+        if let Some(known) = known {
+            // It has started again. Who had everything a moment ago still has it.
+            let seen = known.seen(now);
+            let seeder = known.seeder() || seen.0.abs_diff(change.seen.min(now).0) <= DOUBT;
+            let state = PeerState::new(seen, seeder, true).published_with(known);
+            torrent.peers.upsert(key, change.endpoint, seeder, limit, |_| state);
+        }
         torrent.peers.set_empty_since(now);
-        torrent.scrape_counts()
+        (torrent.scrape_counts(), known.is_some())
     };
-    let counts = locked.upsert(&change.info_hash, now, count).map_err(|Full| AnnounceError::Full)?;
+    let (counts, is_there) = locked.upsert(&change.info_hash, now, count).map_err(|Full| AnnounceError::Full)?;
     locked.note_stop(change.endpoint, stop.with_download_counted(), now);
     let forward = |change: Change| F::Cluster::BRIDGES.then_some(change);
-    // Those who do not remember stops are told again that it has.
+    // Those who do not remember stops are told again that it has, unless it has started again since.
     let stopped = Change { completed: false, stopped: true, seen: stop.minute, ..*change };
     let outcome = AnnounceOutcome { counts, counted_download: true, ..AnnounceOutcome::default() };
-    Ok((outcome, [forward(*change), forward(stopped)]))
+    Ok((outcome, [forward(*change), if is_there { None } else { forward(stopped) }]))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use crate::tracker::flavour::Origin;
 use crate::tracker::model::config;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::TestTracker;
-use crate::tracker::{Capacity, InfoHash, Intervals, Ipv4Only};
+use crate::tracker::{Capacity, Cluster, InfoHash, Intervals, Ipv4Only, Open};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,7 +34,7 @@ fn absorb(tracker: &TestTracker, changes: &[Change], now: Minute) -> Outcomes {
 /// Of each peer: is it a seeder, was its download counted, and when was it last seen?
 type Known = BTreeMap<(InfoHash, SocketAddr), (bool, bool, u32)>;
 
-fn known(tracker: &TestTracker, now: Minute) -> Known {
+fn known<C: Cluster>(tracker: &TestTracker<Ipv4Only, Open, C>, now: Minute) -> Known {
     let mut known = Known::new();
     let mut cursor = Some(Cursor::default());
     while let Some(from) = cursor {

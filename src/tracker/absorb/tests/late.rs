@@ -168,6 +168,25 @@ fn a_late_completed_counts_once_and_brings_nobody_back() {
 }
 
 #[test]
+fn who_has_started_again_stays_when_it_has_completed_on_another_way() {
+    for (again, is_seeder) in [(Minute(NOW.0 - 8), true), (NOW, false)] {
+        let stop = Minute(NOW.0 - 8);
+        let tracker = bridge();
+        absorb(&tracker, &[came(NATS, stop), stopped(NATS, stop), came(NATS, again)]);
+        let (sync, nats) = tracker.flavour().cluster();
+        sync.take();
+        nats.take();
+        let late = completed(SYNC, stop);
+        assert_eq!(absorb(&tracker, &[late]), 1);
+        assert_eq!((sync.take(), nats.take()), (vec![], vec![late]), "it is not told that it has stopped");
+        let known: Vec<_> = super::known(&tracker, NOW).into_values().collect();
+        assert_eq!(known, [(is_seeder, true, again.0)]);
+        assert_eq!(absorb(&tracker, &[late, completed(NATS, NOW)]), 0);
+        assert_eq!(counts(&tracker), (1, 1));
+    }
+}
+
+#[test]
 fn who_has_left_in_a_copy_is_remembered() {
     let tracker = bridge();
     let Change { info_hash, endpoint, .. } = change(1, 1, NOW);
