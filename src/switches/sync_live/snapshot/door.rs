@@ -62,15 +62,51 @@ impl Door {
     /// Listens, if nobody else does any more.
     pub(super) fn try_open(&mut self) -> io::Result<()> {
         if !self.is_open {
-            self.socket.bind(&SocketAddr::from(self.address).into())?;
+            // Also who listens may be in the way, which is found out behind this. A socket is bound once.
+            if !self.is_bound()? {
+                self.socket.bind(&SocketAddr::from(self.address).into())?;
+            }
             self.socket.listen(BACKLOG)?;
             self.is_open = true;
         }
         Ok(())
     }
 
+    fn is_bound(&self) -> io::Result<bool> {
+        let bound = self.socket.local_addr()?.as_socket();
+        Ok(bound.is_some_and(|address| address.port() != 0))
+    }
+
     /// Returns what accepts connections. To be called when it is open.
     pub(super) fn listener(self) -> TcpListener {
         self.socket.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_is_bound_opens_when_nobody_else_listens_any_more() {
+        let socket = |address: SocketAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket
+        };
+        let other = socket(([127, 0, 0, 1], 0).into());
+        let address = other.local_addr().unwrap().as_socket_ipv4().unwrap();
+        // Both are bound before one listens: that is what is shared with who reuses the address.
+        let mut door = Door { socket: socket(address.into()), address, is_open: false };
+        other.listen(1).unwrap();
+        for _ in 0..2 {
+            assert_eq!(door.try_open().map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
+            assert!(door.is_taken());
+        }
+        drop(other);
+        door.try_open().unwrap();
+        assert!(!door.is_taken());
+        std::net::TcpStream::connect(address).unwrap();
     }
 }
