@@ -141,11 +141,8 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
     let AnnounceRequest { info_hash, endpoint, .. } = announce;
     // The clock of another machine may be ahead of ours.
     let seen = change.seen.min(now);
-    // What is known of the peer, if it is later than the change. Nothing is later than the present minute.
-    let later = |torrent: &Torrent<F::Families>, key: &HashKey| {
-        let known = if seen < now { torrent.peers.state(key, endpoint) } else { None };
-        known.filter(|known| known.seen(now) > seen)
-    };
+    // Whether what is known of the peer is later than the change. Nothing is later than the present minute.
+    let is_later = |known: PeerState| seen < now && known.seen(now) > seen;
     let completes = announce.event == Event::Completed && announce.seeder;
     let last_stop = if F::Cluster::REMEMBERS_STOPS { locked.stop_of(endpoint, now) } else { None };
     let stop = last_stop.filter(|stop| stop.precedes(seen, Some(change.origin), completes));
@@ -153,7 +150,8 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         // Of a peer that has started again since, the late copy of a stop is outdated too.
         let is_copy = stop.is_some();
         let removed = locked.modify(now, |torrent, key| {
-            let is_outdated = later(torrent, key).is_some() || is_copy && torrent.peers.contains(key, endpoint);
+            let known = if seen < now || is_copy { torrent.peers.state(key, endpoint) } else { None };
+            let is_outdated = known.is_some_and(|known| is_copy || is_later(known));
             let removed = if is_outdated { None } else { torrent.peers.remove(key, endpoint) };
             torrent.peers.set_empty_since(now);
             (torrent.scrape_counts(), removed, is_outdated)
@@ -189,19 +187,19 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
             return Err(AnnounceError::Full);
         }
         // What is later stays as it is, but for a download that is to be counted.
-        let later = later(torrent, key);
         let known = torrent.peers.state(key, endpoint);
+        let is_later = known.is_some_and(is_later);
         let (seeder, seen) = match known.map(|known| (known.seeder(), known.seen(now))) {
             // Which of both came first is not known. Whoever has got everything keeps it.
             Some((was_seeder, before)) if before.0.abs_diff(seen.0) <= DOUBT => {
                 (announce.seeder || was_seeder, seen.max(before))
             }
-            Some(known) if later.is_some() => known,
+            Some(known) if is_later => known,
             _ => (announce.seeder, seen),
         };
         let announce = AnnounceRequest { seeder, ..announce };
         let (mut outcome, publish) = upsert_peer::<F>(torrent, key, &announce, limit, seen);
-        if later.is_some() {
+        if is_later {
             outcome.back_after = None;
         }
         Ok((outcome, forward(publish, Change { seeder, completed: outcome.counted_download, seen, ..*change })))
