@@ -85,6 +85,11 @@ impl<C: Codec> Outbox<C> {
         self
     }
 
+    /// Sets how long after the previous packet of its kind one that is not full is due.
+    pub fn set_delay(&self, delay: Duration, now: Instant) {
+        self.batcher().set_delay(delay, now);
+    }
+
     /// Adds a change; one that is forwarded is due within [`MAX_FORWARD_DELAY`], or when what is held has left. Returns
     /// false if there is no room for it. Holds a lock for as long as it takes to write a record.
     pub fn add(&self, change: &Change, now: Instant) -> bool {
@@ -215,6 +220,11 @@ impl<C: Codec> Batcher<C> {
         let drafts = C::KINDS.iter().map(draft).collect();
         let (waiting, held) = (VecDeque::new(), Held::default());
         Self { codec, delay, drafts, waiting, held, members: None, release_at: None, refused: 0, lost: 0 }
+    }
+
+    fn set_delay(&mut self, delay: Duration, now: Instant) {
+        self.delay = delay;
+        self.drafts.iter_mut().for_each(|draft| draft.due = draft.due.min(now + delay));
     }
 
     fn add(&mut self, change: &Change, now: Instant) -> AddResult {

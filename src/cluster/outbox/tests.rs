@@ -178,6 +178,20 @@ fn what_is_forwarded_takes_the_next_packet_along_within_a_second() {
 }
 
 #[test]
+fn a_shorter_delay_is_that_of_the_next_packet_already() {
+    let start = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, start);
+    batcher.add(&change(2), start);
+    batcher.take(start);
+    batcher.set_delay(SECOND, start);
+    for n in 1..4 {
+        batcher.add(&change(4), start + (n - 1) * SECOND);
+        assert_eq!(batcher.take(start + n * SECOND - Duration::from_millis(1)), None);
+        assert_eq!(said(batcher.take(start + n * SECOND)), Some(packet(&[4])));
+    }
+}
+
+#[test]
 fn a_packet_says_since_when_it_is_finished() {
     let start = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, start);

@@ -55,6 +55,10 @@ const MAX_INTERVAL: u32 = 1800;
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
 
+/// The same of a bridge: by its other transports they are told within a second, and what it has not told here is lost to
+/// this network if it dies.
+const DELAY_OF_BRIDGE: Duration = Duration::from_millis(500);
+
 /// How long a thread may take to see that it is to end, or that a packet is due.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -259,8 +263,7 @@ impl Shared {
                 complaints.say(|| warn!("cannot tell the cluster: {error}; what is not told is lost"));
             }
         };
-        // Who is on no other transport is no bridge, and says nothing.
-        let is_bridge = C::BRIDGES && cluster.transports().len() > 1;
+        let is_bridge = self.become_bridge(cluster, Instant::now());
         while !stop.is_stopped() {
             if is_bridge {
                 let keep_alive = self.decide_forwarding(cluster, &elections);
@@ -273,6 +276,16 @@ impl Shared {
             }
             packet.iter().for_each(|packet| send(&packet.bytes, packet.records));
         }
+    }
+
+    /// Returns whether this tracker is a bridge, which tells without much delay. Who is on no other transport is none, and
+    /// sends no keep-alives.
+    fn become_bridge<C: Cluster>(&self, cluster: &C, now: Instant) -> bool {
+        let is_bridge = C::BRIDGES && cluster.transports().len() > 1;
+        if is_bridge {
+            self.outbox.set_delay(DELAY_OF_BRIDGE, now);
+        }
+        is_bridge
     }
 
     /// Decides whether this tracker forwards between live sync and its other transports. Returns the keep-alive that is
@@ -317,6 +330,8 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::Standalone;
+    use crate::tracker::testing::Recorder;
     use packet::tests::change;
 
     /// A node without threads, and another member of its cluster.
@@ -376,6 +391,26 @@ mod tests {
         let counts = node.transports().into_iter().map(|transport| transport.counts);
         assert_eq!(counts.map(|counts| (counts.packets_sent, counts.records_sent)).collect::<Vec<_>>(), [(3, 61)]);
         assert_eq!(shared.outbox.take_any(), None);
+    }
+
+    #[test]
+    fn a_bridge_tells_what_its_clients_announce_within_a_second() {
+        for other in [Some("other"), None] {
+            let (node, _) = node();
+            let shared = node.0.clone().unwrap();
+            let own = |endpoint| Change { origin: Origin::Client, ..change(endpoint) };
+            let is_bridge = match other {
+                Some(other) => shared.become_bridge(&(node, Recorder::named(other)), Instant::now()),
+                None => shared.become_bridge(&(node, Standalone), Instant::now()),
+            };
+            assert_eq!(is_bridge, other.is_some());
+            // The first one is due at once.
+            shared.outbox.add(&own("192.0.2.1:1"), Instant::now());
+            assert!(shared.outbox.take_due(Instant::now()).is_some());
+            let now = Instant::now();
+            shared.outbox.add(&own("192.0.2.1:2"), now);
+            assert_eq!(shared.outbox.take_due(now + Duration::from_secs(1)).is_some(), is_bridge);
+        }
     }
 
     #[test]
