@@ -121,9 +121,9 @@ proptest! {
         run(seed, &steps, 0, Simulation::kill)?;
     }
 
-    /// A client that has stopped starts again in the third minute after that at the earliest: multicast has no ages, so a
-    /// stop that is held comes as one of the next minute or the one after; and within a minute the way counts, but a bridge
-    /// that has just started has heard of the stop on one of two ways only.
+    /// A client that has stopped starts again in the third minute after that at the earliest: multicast has no ages, so
+    /// a stop that is held comes as one of the next minute or the one after; and within a minute the way counts, but a
+    /// bridge that has just started has heard of the stop on one of two ways only.
     #[test]
     fn all_trackers_agree_although_bridges_die_and_start_again(seed: u64, steps in steps()) {
         run(seed, &steps, 3, Simulation::touch)?;

@@ -12,7 +12,8 @@ pub struct TransportCounters {
     counts: [AtomicU64; COUNTS],
     /// When the transport began to count.
     started: Instant,
-    /// When the newest change that was taken over was made, wherever that was. Locked once for each packet, and to read.
+    /// When the newest change that was taken over was made, wherever that was. Locked once for each packet, and to
+    /// read.
     newest: Mutex<Option<Instant>>,
 }
 

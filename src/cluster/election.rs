@@ -1,17 +1,18 @@
 //! Which of several bridges forwards: trackers of one network that are all on another transport as well.
 //!
-//! A bridge says when it starts that it is there, each second that it could forward, and at once when that changes. Of those that could, the one with the
-//! lowest id forwards. The others take it for dead after [`MAX_SILENCE`], and hold meanwhile what it should have forwarded.
-//! In between none forwards, and what is held comes late. Two do if they do not hear each other: then changes come twice,
-//! and trackers that remember no stops may count the download twice of a peer that has left.
+//! A bridge says when it starts that it is there, each second that it could forward, and at once when that changes. Of
+//! those that could, the one with the lowest id forwards. The others take it for dead after [`MAX_SILENCE`], and hold
+//! meanwhile what it should have forwarded. In between none forwards, and what is held comes late. Two do if they do
+//! not hear each other: then changes come twice, and trackers that remember no stops may count the download twice of a
+//! peer that has left.
 
 use std::time::{Duration, Instant};
 
 /// How long a bridge that has been heard is waited for, and how long a new one listens before it forwards.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// How long a new one listens before it forwards instead of another. If that has just taken over from one that died, and
-/// may be this one before it started again, it has sent by then what only it holds.
+/// How long a new one listens before it forwards instead of another. If that has just taken over from one that died,
+/// and may be this one before it started again, it has sent by then what only it holds.
 pub const LONG_LISTENING: Duration = Duration::from_secs(10);
 
 /// How often a bridge that could forward says so.
@@ -69,7 +70,8 @@ impl Election {
         is_connected && now.saturating_duration_since(self.since) >= listens
     }
 
-    /// Returns whether this bridge forwards. Another one that does has [`KEEP_ALIVE`] to hear that it need not any more.
+    /// Returns whether this bridge forwards. Another one that does has [`KEEP_ALIVE`] to hear that it need not any
+    /// more.
     pub fn forwards(&self, is_connected: bool, now: Instant) -> bool {
         let is_heard = || self.able_since.is_some_and(|since| now.saturating_duration_since(since) >= KEEP_ALIVE);
         self.is_able(is_connected, now) && self.lowest(now).is_none_or(|lowest| self.own < lowest && is_heard())

@@ -6,10 +6,10 @@ use crate::tracker::{AnnounceOutcome, Change, Cluster as _, Flavour, Minute, Tra
 
 use super::counts::{TransportCounter, TransportCounters};
 
-/// Takes over the changes of a believed packet, all of one transport. Counts the packet, and its `records` as received or refused. Refused
-/// are records that mean no change, and changes that the tracker would not remember of the peer itself either (port 0,
-/// a family or a torrent that is not served, no room, seen too long ago). Calls `absorbed` for each change that is
-/// taken over.
+/// Takes over the changes of a believed packet, all of one transport. Counts the packet, and its `records` as received
+/// or refused. Refused are records that mean no change, and changes that the tracker would not remember of the peer
+/// itself either (port 0, a family or a torrent that is not served, no room, seen too long ago). Calls `absorbed` for
+/// each change that is taken over.
 pub fn absorb<F: Flavour>(
     tracker: &Tracker<F>,
     changes: &[Change],

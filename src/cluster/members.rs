@@ -66,7 +66,8 @@ impl Members {
         entries.filter(|entry| is_of(*entry, id)).any(|entry| self.is_recent(entry, second))
     }
 
-    /// Returns whether a change of this origin was told by one of those that have been heard lately, by whatever transport.
+    /// Returns whether a change of this origin was told by one of those that have been heard lately, by whatever
+    /// transport.
     pub fn know(&self, origin: Origin, now: Instant) -> bool {
         matches!(origin, Origin::Transport { member, .. } | Origin::Late { member, .. } if self.has(member, now))
     }

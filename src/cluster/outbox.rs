@@ -78,7 +78,8 @@ impl<C: Codec> Outbox<C> {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }
 
-    /// Lets it know who is heard on this transport: what such a tracker has told by another one, and is held, is not sent.
+    /// Lets it know who is heard on this transport: what such a tracker has told by another one, and is held, is not
+    /// sent.
     #[must_use]
     pub fn among(self, members: Arc<Members>) -> Self {
         self.batcher().members = Some(members);
@@ -100,8 +101,8 @@ impl<C: Codec> Outbox<C> {
         added != AddResult::Refused
     }
 
-    /// Keeps a change that another tracker forwards at present, for [`MAX_HELD_TIME`]. Returns true: if that tracker falls
-    /// silent, it is sent as far as [`MAX_HELD`] younger ones leave it a place.
+    /// Keeps a change that another tracker forwards at present, for [`MAX_HELD_TIME`]. Returns true: if that tracker
+    /// falls silent, it is sent as far as [`MAX_HELD`] younger ones leave it a place.
     ///
     /// If this tracker forwards since a moment ago, adds it as [`Self::add`] does.
     pub fn hold(&self, change: &Change, now: Instant) -> bool {
@@ -112,9 +113,9 @@ impl<C: Codec> Outbox<C> {
         added != AddResult::Refused
     }
 
-    /// Hears changes that came in together. If it was by this very transport, of this name, another tracker has forwarded
-    /// what is held of them: it is held no more, so nobody is told of it twice when this one begins to forward. Takes those
-    /// out of the changes that are late copies of what has come before by another transport.
+    /// Hears changes that came in together. If it was by this very transport, of this name, another tracker has
+    /// forwarded what is held of them: it is held no more, so nobody is told of it twice when this one begins to
+    /// forward. Takes those out of the changes that are late copies of what has come before by another transport.
     pub fn hear(&self, transport: &str, changes: &mut Vec<Change>) {
         if !changes.first().is_some_and(|change| change.origin.is_by(transport)) {
             return;
@@ -136,8 +137,9 @@ impl<C: Codec> Outbox<C> {
         *changes = kept;
     }
 
-    /// Says whether this tracker forwards. If so, what is held leaves after [`RELEASE_DELAY`], in its order and as fast as
-    /// there is room; if not, what has been held for too long is forgotten. To be called before each packet is taken: false until then.
+    /// Says whether this tracker forwards. If so, what is held leaves after [`RELEASE_DELAY`], in its order and as fast
+    /// as there is room; if not, what has been held for too long is forgotten. To be called before each packet is
+    /// taken: false until then.
     pub fn set_forwarding(&self, forwards: bool, now: Instant) {
         self.batcher().set_forwarding(forwards, now);
     }
@@ -302,8 +304,8 @@ impl<C: Codec> Batcher<C> {
         }
     }
 
-    /// Adds what is held, if this tracker forwards, and as far as there is room. What has been told here is left out: when
-    /// it came, nobody knew yet who is heard here.
+    /// Adds what is held, if this tracker forwards, and as far as there is room. What has been told here is left out:
+    /// when it came, nobody knew yet who is heard here.
     fn release(&mut self, now: Instant) {
         if self.release_at.is_none_or(|at| now < at) {
             return;

@@ -229,7 +229,8 @@ impl<B: Build> Running<B> {
     /// Ends what is in flight, and leaves the swarms to the successor, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
         let Self { tracker, answering, threads, manager, handover, secret, memory, .. } = self;
-        // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for seconds.
+        // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for
+        // seconds.
         mem::forget(Arc::clone(&tracker));
         let deadline = Instant::now() + GRACE;
         let Answering { sockets, clock, threads: answering, .. } = answering;
@@ -247,8 +248,8 @@ impl<B: Build> Running<B> {
     }
 }
 
-/// Returns the secret of the connection ids: that which other trackers have as well, or else that of the process before,
-/// or a new one.
+/// Returns the secret of the connection ids: that which other trackers have as well, or else that of the process
+/// before, or a new one.
 ///
 /// # Errors
 ///

@@ -73,7 +73,8 @@ fn check_for<F: AddressFamilies>(stream: &[u8], cuts: &[usize], elapsed: u32) {
     let outcome = read_whole(&into, stream, elapsed);
     let mut model = Model::new::<F>(stream, Known::new(), NOW, elapsed, lifetime());
     let is_whole = model.run();
-    // How much the downloads have become is not followed by the model; in a tracker that was empty, it is what they are.
+    // How much the downloads have become is not followed by the model; in a tracker that was empty, it is what they
+    // are.
     let counts = MergeCounts { downloads: outcome.2.downloads, ..model.counts };
     assert_eq!(outcome, (is_whole, model.totals, counts));
     let known_there = known(&into, NOW);

@@ -4,7 +4,8 @@
 //! - [`message`]: what the two say to each other.
 //! - [`path`]: where that socket is.
 //! - [`life`]: how a process knows that the other one has died.
-//! - [`descriptor_store`]: a service manager keeps sockets and swarms from the end of one process to the start of the next.
+//! - [`descriptor_store`]: a service manager keeps sockets and swarms from the end of one process to the start of the
+//!   next.
 
 mod descriptor_store;
 mod life;

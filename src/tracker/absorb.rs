@@ -33,8 +33,8 @@ pub enum AbsorbError {
 }
 
 /// Minutes that two changes have to be apart for sure that the later one was announced later: each is told in whole
-/// minutes, comes by its own way, and may be told again. No peer becomes a leecher again so soon, as far as a cluster is
-/// told: only what completes is published sooner than after [`PeerState::REPUBLISH_AFTER`] minutes.
+/// minutes, comes by its own way, and may be told again. No peer becomes a leecher again so soon, as far as a cluster
+/// is told: only what completes is published sooner than after [`PeerState::REPUBLISH_AFTER`] minutes.
 const DOUBT: u32 = PeerState::REPUBLISH_AFTER / 2;
 
 /// A change that is being taken over together with others.
@@ -51,12 +51,11 @@ impl<F: Flavour> Tracker<F> {
     /// Takes over changes that another tracker of the cluster published; changes of the same torrent keep their order.
     /// Calls `done` with the outcome of each, while nothing is locked.
     ///
-    /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change. If
-    /// they are no more than some minutes apart, who has everything by one of them has it, as nobody knows for sure which
-    /// came first.
-    /// A completed download is counted once, however old the change. Where [stops](super::stops) are remembered, what a
-    /// peer announced before it stopped does not bring it back. What is new here is forwarded by the transports that it
-    /// did not come in by. Locks one shard for each change, and waits for memory as seldom as
+    /// Of a change and what is known of its peer, the one with the later minute counts; in the same minute, the change.
+    /// If they are no more than some minutes apart, who has everything by one of them has it, as nobody knows for sure
+    /// which came first. A completed download is counted once, however old the change. Where [stops](super::stops) are
+    /// remembered, what a peer announced before it stopped does not bring it back. What is new here is forwarded by the
+    /// transports that it did not come in by. Locks one shard for each change, and waits for memory as seldom as
     /// [`Self::announce_group`].
     pub fn absorb_group(
         &self,
@@ -169,8 +168,8 @@ fn run<F: Flavour>(change: &Change, locked: &mut LockedShard<'_, F::Families>, n
         if removed {
             locked.note_departure(Departure { info_hash, endpoint, downloaded: counts.downloaded, left: now });
         }
-        // Who has just started does not know who is there, but others do. Not forwarded if it was heard of a moment ago: so
-        // what goes round in a ring of bridges comes to an end.
+        // Who has just started does not know who is there, but others do. Not forwarded if it was heard of a moment
+        // ago: so what goes round in a ring of bridges comes to an end.
         let is_news = F::Cluster::REMEMBERS_STOPS && !is_outdated && copied.is_none();
         return Ok((AnnounceOutcome { counts, ..AnnounceOutcome::default() }, forward(removed || is_news, *change)));
     }

@@ -110,8 +110,8 @@ pub enum Origin {
         /// The [number](Cluster::id) of that tracker; 0 if it has none.
         member: u32,
     },
-    /// The same, but behind something that it told later. What is not late comes from a tracker, by one transport, in the
-    /// order in which that tracker came to know of it.
+    /// The same, but behind something that it told later. What is not late comes from a tracker, by one transport, in
+    /// the order in which that tracker came to know of it.
     Late {
         /// The name of the transport that it came in by.
         name: &'static str,
@@ -173,9 +173,9 @@ pub trait Cluster: Send + Sync + 'static {
         true
     }
 
-    /// Hears changes that came in, all in one packet. If it was by this very transport, another tracker has published what
-    /// is held of them, so it need not be held any more. Takes those out of the changes that tell nothing new for that
-    /// reason. Called where there are several transports.
+    /// Hears changes that came in, all in one packet. If it was by this very transport, another tracker has published
+    /// what is held of them, so it need not be held any more. Takes those out of the changes that tell nothing new for
+    /// that reason. Called where there are several transports.
     fn hear(&self, _changes: &mut Vec<Change>) {}
 
     /// Returns what each transport has counted, for monitors. One that is not configured is left out.

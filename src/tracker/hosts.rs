@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Returns whether an address can be that of one host, and is written as clients' are: it is not unspecified, multicast,
-/// broadcast or IPv4-mapped. Private and loopback addresses are hosts': clients may have them.
+/// Returns whether an address can be that of one host, and is written as clients' are: it is not unspecified,
+/// multicast, broadcast or IPv4-mapped. Private and loopback addresses are hosts': clients may have them.
 pub fn is_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && ip != Ipv4Addr::BROADCAST,

@@ -15,8 +15,9 @@ use super::stops::Stop;
 use super::store::{Full, Torrent};
 use super::{InfoHash, Tracker};
 
-/// Most peers that are merged under one lock. Those of a large torrent come in the order of the writer's hashes. That is
-/// no order here, as each process has a key of its own; a table that is filled in the order of its hashes is filled slowly.
+/// Most peers that are merged under one lock. Those of a large torrent come in the order of the writer's hashes. That
+/// is no order here, as each process has a key of its own; a table that is filled in the order of its hashes is filled
+/// slowly.
 pub const MAX_MERGED: usize = 256;
 
 /// A peer that another tracker knows.
@@ -109,10 +110,10 @@ impl<F: Flavour> Tracker<F> {
     /// Takes over a torrent that another tracker knows, and counts what has come of it.
     ///
     /// Of a peer and what is known of it here, the younger one counts; of two of the same minute, the other tracker's.
-    /// Of two numbers of downloads, the larger. A peer's download stays counted. It counts as published when it was last
-    /// heard of, and nothing is published. What would be refused to clients is left out; a peer of an address that has
-    /// as many as it may displaces the oldest of them. A torrent of whose peers none is taken over keeps its downloads,
-    /// for as long as it would if they had just expired.
+    /// Of two numbers of downloads, the larger. A peer's download stays counted. It counts as published when it was
+    /// last heard of, and nothing is published. What would be refused to clients is left out; a peer of an address that
+    /// has as many as it may displaces the oldest of them. A torrent of whose peers none is taken over keeps its
+    /// downloads, for as long as it would if they had just expired.
     ///
     /// Locks one shard, for at most [`MAX_MERGED`] peers at a time.
     pub fn merge(&self, torrent: &KnownTorrent<'_>, now: Minute, counts: &mut MergeCounts) {
@@ -204,8 +205,8 @@ impl<F: Flavour> Tracker<F> {
         }
     }
 
-    /// Takes over that a peer has left, unless something younger is known of it here: it is removed. Its torrent is kept
-    /// for its downloads, if there are any. Locks one shard.
+    /// Takes over that a peer has left, unless something younger is known of it here: it is removed. Its torrent is
+    /// kept for its downloads, if there are any. Locks one shard.
     pub fn merge_departure(&self, departure: &KnownDeparture, now: Minute, counts: &mut MergeCounts) {
         let KnownDeparture { info_hash, endpoint, downloaded, age } = *departure;
         if !self.flavour().admission().admits(&info_hash) {

@@ -5,10 +5,11 @@
 //! - [`info_hash`], [`peer`], `holder`, `hosts`, [`clock`], [`intervals`], [`counts`], `error`, `refusal`: the values.
 //! - [`keyed_hash`]: hashes that strangers cannot foresee.
 //! - `prefetch`, `blocks`: memory that is fetched before it is needed; vectors that never move what they hold.
-//! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a form
-//!   that fits their number, and not too many of one address.
+//! - [`select`], [`table`], `tables`, [`address_limit`], `tally`, `hashed`, [`swarm`]: the peers of one torrent, in a
+//!   form that fits their number, and not too many of one address.
 //! - [`families`]: which address families a torrent keeps.
-//! - [`shortage`], [`capacity`], `index`, [`departures`], [`stops`], [`store`]: all torrents, in shards, and how many there may be.
+//! - [`shortage`], [`capacity`], `index`, [`departures`], [`stops`], [`store`]: all torrents, in shards, and how many
+//!   there may be.
 //! - [`room`]: makes room before it is needed.
 //! - [`flavour`], `pair`: the plug points that a build fills, also with two of a kind.
 //! - `publish`: publishes changes to the cluster.

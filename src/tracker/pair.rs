@@ -7,8 +7,8 @@ use fastrand::Rng;
 use super::clock::Minute;
 use super::flavour::{Change, Cluster, NetworkLog, Origin, TransportStatus};
 
-/// Publishes to both, but to neither what came in by it. Where both listen, they are a bridge between their clusters: of
-/// several trackers on both, the others hold what one of them forwards.
+/// Publishes to both, but to neither what came in by it. Where both listen, they are a bridge between their clusters:
+/// of several trackers on both, the others hold what one of them forwards.
 impl<A: Cluster, B: Cluster> Cluster for (A, B) {
     const LISTENS: bool = A::LISTENS || B::LISTENS;
     const BRIDGES: bool = A::BRIDGES || B::BRIDGES || A::LISTENS && B::LISTENS;

@@ -1,9 +1,9 @@
 //! Who has stopped, so that a late copy of an announce does not bring a peer back.
 //!
 //! A change can come on several ways, and by one of them long after the others: a tracker that was cut off publishes
-//! anew what it knows, another begins to forward, a snapshot is taken. Who has stopped is in no swarm any more, so it is
-//! remembered here. There is no need to forget a stop: changes that are older than peers are kept are refused anyway, and
-//! the oldest stop of a bucket makes place for a new one.
+//! anew what it knows, another begins to forward, a snapshot is taken. Who has stopped is in no swarm any more, so it
+//! is remembered here. There is no need to forget a stop: changes that are older than peers are kept are refused
+//! anyway, and the oldest stop of a bucket makes place for a new one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +31,8 @@ pub struct Stop {
     ways: Ways,
 }
 
-/// On which ways a stop came, a bit for each: in a copy of all that another tracker knows, from the client, or by one of
-/// six transports.
+/// On which ways a stop came, a bit for each: in a copy of all that another tracker knows, from the client, or by one
+/// of six transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ways(u64);
 
@@ -40,8 +40,8 @@ struct Ways(u64);
 /// shards: if two threads write to it in the same moment, one of the stops may be lost.
 pub(super) struct Stops(Box<[Bucket]>);
 
-/// One cache line. An entry of 0 is vacant; else its bits are, from the highest, 35 of the peer's hash, 20 of the minute,
-/// 8 of the ways, and one that says whether the download has been counted.
+/// One cache line. An entry of 0 is vacant; else its bits are, from the highest, 35 of the peer's hash, 20 of the
+/// minute, 8 of the ways, and one that says whether the download has been counted.
 #[derive(Default)]
 #[repr(align(64))]
 struct Bucket([AtomicU64; BUCKET_LEN]);
@@ -85,8 +85,8 @@ impl Stop {
         Self { counted: true, ..self }
     }
 
-    /// Returns what is remembered of two stops of the same peer: the later one; of the same minute one that came on the ways
-    /// of both. A download that was counted before one of them stays counted.
+    /// Returns what is remembered of two stops of the same peer: the later one; of the same minute one that came on the
+    /// ways of both. A download that was counted before one of them stays counted.
     fn after(self, earlier: Self) -> Self {
         let last = if earlier.minute > self.minute { earlier } else { self };
         let ways = if earlier.minute == self.minute { Ways(earlier.ways.0 | self.ways.0) } else { last.ways };
@@ -167,8 +167,8 @@ fn is_of(entry: u64, hash: u64) -> bool {
     entry != 0 && (entry ^ hash) & !mask(HASH_SHIFT) == 0
 }
 
-/// Returns how many minutes ago the stop was, modulo two years. One of the next minute, noted by a thread whose clock was
-/// read a moment later, was just now.
+/// Returns how many minutes ago the stop was, modulo two years. One of the next minute, noted by a thread whose clock
+/// was read a moment later, was just now.
 fn age(entry: u64, now: Minute) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the minute's bits are among the lowest")]
     let minute = (entry >> (WAYS_BITS + 1)) as u32;

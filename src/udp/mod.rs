@@ -2,8 +2,8 @@
 //!
 //! A datagram passes through a [`driver`] (receives and sends in batches; [`socket`] is one), [`service`] (datagrams to
 //! replies, pure) and [`packet`] (bytes to values and back); [`connection_id`] tells apart who receives what is sent to
-//! his address and who only claims it, and [`error_limit`] how many errors those are sent who have not shown it. A worker
-//! that waits for datagrams is stopped by `interrupt`.
+//! his address and who only claims it, and [`error_limit`] how many errors those are sent who have not shown it. A
+//! worker that waits for datagrams is stopped by `interrupt`.
 
 pub mod connection_id;
 pub mod driver;

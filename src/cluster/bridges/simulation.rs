@@ -83,8 +83,8 @@ impl Simulation {
     /// A bridge dies, or one that is dead starts again.
     pub(super) fn touch(&mut self, bridges: [usize; 2], rng: &mut Rng) {
         if let Some(dead) = bridges.into_iter().find(|at| self.places[*at].node.is_none()) {
-            // The other bridge has heard what was told before on both transports. What is on its way to another donor would
-            // be missed.
+            // The other bridge has heard what was told before on both transports. What is on its way to another donor
+            // would be missed.
             let donor = bridges.into_iter().find(|at| *at != dead && self.places[*at].is_complete && rng.u8(..4) > 0);
             self.start_again(dead, donor);
         } else {

@@ -17,8 +17,9 @@ use super::shared::{Seat, Snapshots};
 /// Most pieces of the stream that are written in one go: some milliseconds' worth.
 const MAX_WRITTEN: usize = 64;
 
-/// Writes a snapshot while announces go on, piece by piece: all that is there, and then who has left and who has been heard
-/// of since. What happens from then on is the cluster's to tell. Holds no more than 128 KiB, and one of the seats.
+/// Writes a snapshot while announces go on, piece by piece: all that is there, and then who has left and who has been
+/// heard of since. What happens from then on is the cluster's to tell. Holds no more than 128 KiB, and one of the
+/// seats.
 pub struct Giver<F: Flavour> {
     writer: Writer<F>,
     seat: Seat,

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A tracker can give a snapshot, of so much. The best of several is the greatest: that of who has been up for longest, of
-/// two that started in the same second that of the higher id.
+/// A tracker can give a snapshot, of so much. The best of several is the greatest: that of who has been up for longest,
+/// of two that started in the same second that of the higher id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
     /// What the tracker is known by on its transport.

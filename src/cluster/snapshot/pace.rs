@@ -17,8 +17,8 @@ impl Pace {
         Self { rate: rate.max(1), next: now }
     }
 
-    /// Reserves the time that it takes to send a piece of this length, and returns when it begins. Whoever comes second is
-    /// second.
+    /// Reserves the time that it takes to send a piece of this length, and returns when it begins. Whoever comes second
+    /// is second.
     pub(super) fn reserve(&mut self, len: usize, now: Instant) -> Instant {
         let begin = self.next.max(now);
         let nanos = len as u128 * 1_000_000_000 / u128::from(self.rate);

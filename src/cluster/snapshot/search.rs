@@ -26,13 +26,13 @@ const MAX_DONORS: usize = 5;
 /// Most offers that are kept.
 const MAX_OFFERS: usize = 64;
 
-/// Looks for a snapshot over one transport, on which donors are found at a `D`. Time is passed in; what is to be done is
-/// asked of [`Self::next`], and whatever comes is told to it.
+/// Looks for a snapshot over one transport, on which donors are found at a `D`. Time is passed in; what is to be done
+/// is asked of [`Self::next`], and whatever comes is told to it.
 ///
 /// It asks every second until the wait is over, then every 10 s, as donors give only two at a time. It takes from the
-/// tracker that has been up for longest, one second after the first offer, and only from one that has been up for longer
-/// than this one. If that comes to nothing, from the next: five at most. It ends after 5 minutes; and after 3 s, or the
-/// wait, if nobody is heard.
+/// tracker that has been up for longest, one second after the first offer, and only from one that has been up for
+/// longer than this one. If that comes to nothing, from the next: five at most. It ends after 5 minutes; and after 3 s,
+/// or the wait, if nobody is heard.
 #[derive(Debug)]
 pub struct Search<D> {
     snapshots: Arc<Snapshots>,

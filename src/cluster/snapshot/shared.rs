@@ -81,9 +81,9 @@ impl Snapshots {
         !self.limits.wait.is_zero() && self.limits.max > 0
     }
 
-    /// Returns what can be given by a tracker that has this id on a transport; `None` if nothing can be at present: it is
-    /// not meant to, as many are being given as may be, or it waits for a snapshot itself. Counts what is there: locks all
-    /// shards, one after the other.
+    /// Returns what can be given by a tracker that has this id on a transport; `None` if nothing can be at present: it
+    /// is not meant to, as many are being given as may be, or it waits for a snapshot itself. Counts what is there:
+    /// locks all shards, one after the other.
     pub fn offer<F: Flavour>(&self, id: u64, tracker: &Tracker<F>, now: Instant) -> Option<Offer> {
         if !self.can_give(now) {
             return None;

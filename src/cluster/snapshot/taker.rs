@@ -13,8 +13,8 @@ use crate::tracker::{Flavour, Minute, Tracker};
 use super::error::SnapshotError;
 use super::limits::MAX_TIME;
 
-/// Takes over a snapshot as it comes, however it is cut, while announces go on: one that stops midway has been taken over
-/// as far as it came. Holds no more than a record's beginning and 256 peers.
+/// Takes over a snapshot as it comes, however it is cut, while announces go on: one that stops midway has been taken
+/// over as far as it came. Holds no more than a record's beginning and 256 peers.
 pub struct Taker<F: Flavour> {
     reader: Reader<F>,
     /// Most bytes that are taken.

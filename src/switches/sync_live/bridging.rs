@@ -10,8 +10,8 @@ use crate::cluster::members::Members;
 
 use super::packet::{TrackerId, keep_alive};
 
-/// For how long another tracker of the network is remembered that is not heard any more. Bridges say three times as often
-/// that they are there.
+/// For how long another tracker of the network is remembered that is not heard any more. Bridges say three times as
+/// often that they are there.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// What this tracker knows of the bridges of its network, itself among them.

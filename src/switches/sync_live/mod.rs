@@ -55,8 +55,8 @@ const MAX_INTERVAL: u32 = 1800;
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
 
-/// The same of a bridge: by its other transports they are told within a second, and what it has not told here is lost to
-/// this network if it dies.
+/// The same of a bridge: by its other transports they are told within a second, and what it has not told here is lost
+/// to this network if it dies.
 const DELAY_OF_BRIDGE: Duration = Duration::from_millis(500);
 
 /// How long a thread may take to see that it is to end, or that a packet is due.
@@ -278,8 +278,8 @@ impl Shared {
         }
     }
 
-    /// Returns whether this tracker is a bridge, which tells without much delay. Who is on no other transport is none, and
-    /// sends no keep-alives.
+    /// Returns whether this tracker is a bridge, which tells without much delay. Who is on no other transport is none,
+    /// and sends no keep-alives.
     fn become_bridge<C: Cluster>(&self, cluster: &C, now: Instant) -> bool {
         let is_bridge = C::BRIDGES && cluster.transports().len() > 1;
         if is_bridge {

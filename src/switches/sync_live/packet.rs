@@ -1,9 +1,9 @@
 //! Live sync packets: bytes to changes and back, as the original writes them.
 //!
-//! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of one
-//! length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types from 16 on
-//! are this program's own, and the original passes them over: 16 is a keep-alive of a [bridge](super::bridging), 17 and 18
-//! are for [snapshots](super::snapshot).
+//! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of
+//! one length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types
+//! from 16 on are this program's own, and the original passes them over: 16 is a keep-alive of a
+//! [bridge](super::bridging), 17 and 18 are for [snapshots](super::snapshot).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

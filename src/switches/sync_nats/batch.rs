@@ -157,8 +157,8 @@ impl<'a> Batch<'a> {
         self.records.len() / self.kind.record_len()
     }
 
-    /// Returns what each record says, in a batch that came `now`, perhaps behind a later one; `None` for one whose flags have
-    /// no meaning yet.
+    /// Returns what each record says, in a batch that came `now`, perhaps behind a later one; `None` for one whose
+    /// flags have no meaning yet.
     pub(super) fn changes(&self, now: Minute, is_late: bool) -> impl Iterator<Item = Option<Change>> + '_ {
         let seen = move |age: u8| Minute(now.0.saturating_sub(u32::from(self.waited) + u32::from(age)));
         let member = u32::from_be_bytes(self.member);

@@ -16,7 +16,8 @@ use super::tls::{self, Trust};
 
 /// How long a server may take to answer a connection, until it has taken the tracker's identity.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the client asks a server that is silent whether it is still there. Two questions without an answer are a cut.
+/// How often the client asks a server that is silent whether it is still there. Two questions without an answer are a
+/// cut.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Messages that wait to be written at most. The exchange's are 64 kB at most: 4 MB.
@@ -37,7 +38,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Makes what the thread connects by. Where not `reaches_all_ports`, servers that others announce are left aside
-    /// unless they have one of the configured ports. Pauses are chosen by `seed`, so that not all trackers make the same.
+    /// unless they have one of the configured ports. Pauses are chosen by `seed`, so that not all trackers make the
+    /// same.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! What a tracker says to the others of its cluster over NATS, and what it hears from them.
 //!
-//! Each batch has a number, so whoever has missed one sees it by the next, and asks the sender for it; a tracker that is
-//! silent says its last number every few seconds. Behind each batch a tracker sends an echo to itself: what comes before
-//! one that is back has surely gone out. Whatever has not is sent again by the next connection. All this comes out of the
-//! [journal](super::journal); what that has no room for is made up for by a [walk](super::republish) over all peers.
+//! Each batch has a number, so whoever has missed one sees it by the next, and asks the sender for it; a tracker that
+//! is silent says its last number every few seconds. Behind each batch a tracker sends an echo to itself: what comes
+//! before one that is back has surely gone out. Whatever has not is sent again by the next connection. All this comes
+//! out of the [journal](super::journal); what that has no room for is made up for by a [walk](super::republish) over
+//! all peers.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -35,8 +36,8 @@ const MAX_SAY: Duration = Duration::from_secs(1);
 /// How long the last batches may take to reach the server.
 const LAST_WAIT: Duration = Duration::from_millis(1500);
 
-/// Tells the cluster what happens here, and takes over what it tells, until `stop` is told; then sends what is left, and
-/// waits until the server has it, for [`LAST_WAIT`] at most.
+/// Tells the cluster what happens here, and takes over what it tells, until `stop` is told; then sends what is left,
+/// and waits until the server has it, for [`LAST_WAIT`] at most.
 ///
 /// Counts reconnects by the client's statistics, and sets what [`Shared::is_connected`] returns. Wants a client that
 /// connects again by itself, for ever.
@@ -125,8 +126,8 @@ impl<'a> Line<'a> {
         Ok(Self { client, statistics: client.statistics(), subscriptions, turns, complaints: Complaints::default() })
     }
 
-    /// Returns the number of the connection; `None` while there is none. Counted by the client before it sends anything by
-    /// that connection.
+    /// Returns the number of the connection; `None` while there is none. Counted by the client before it sends anything
+    /// by that connection.
     fn connection(&self) -> Option<u64> {
         let is_connected = self.client.connection_state() == State::Connected;
         is_connected.then(|| self.statistics.connects.load(Ordering::Relaxed))

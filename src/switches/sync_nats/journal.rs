@@ -1,5 +1,5 @@
-//! The journal: the batches of this tracker, numbered, until the server surely has them; and for as long as there is room,
-//! so that whoever has missed one can have it again.
+//! The journal: the batches of this tracker, numbered, until the server surely has them; and for as long as there is
+//! room, so that whoever has missed one can have it again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -192,8 +192,8 @@ impl Journal {
         self.since(from).filter(|_| !missed.is_empty()).map(|since| Lost { from, since })
     }
 
-    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept any
-    /// more; `None` if all are.
+    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept
+    /// any more; `None` if all are.
     pub(super) fn since(&self, from: u64) -> Option<Minute> {
         let known = self.first() - self.forgotten.len() as u64;
         if from >= self.first() {

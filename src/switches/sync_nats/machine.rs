@@ -21,8 +21,8 @@ use super::senders::{Senders, Verdict};
 
 /// Batches that are sent before the first of them has surely gone out: a megabyte. More wait here.
 pub(super) const WINDOW: u64 = 16;
-/// After so long without an echo, what is sent counts as gone out: longer than it takes until a connection by which nothing
-/// goes any more is cut.
+/// After so long without an echo, what is sent counts as gone out: longer than it takes until a connection by which
+/// nothing goes any more is cut.
 const NO_ECHO: Duration = Duration::from_secs(30);
 /// Batches that are sent again in one turn, for who has missed them.
 const REPEATS: usize = 2;
@@ -39,8 +39,8 @@ const STARTS: Duration = Duration::from_secs(15);
 /// So long after a cut, who has not been heard again is not there any more.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 
-/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a minute
-/// old only because the next minute has begun meanwhile.
+/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a
+/// minute old only because the next minute has begun meanwhile.
 pub(super) const FRESH: u64 = 2;
 
 /// The time, on both clocks.
@@ -181,8 +181,8 @@ impl<'a, F: Flavour> Machine<'a, F> {
         (self.is_deaf, self.proved, self.spoke) = (false, Some(now.instant), None);
     }
 
-    /// Takes all that wait for others, whether they are due or not. Returns whether anything is left that has not surely
-    /// gone out.
+    /// Takes all that wait for others, whether they are due or not. Returns whether anything is left that has not
+    /// surely gone out.
     pub(super) fn finish(&mut self, connection: Option<u64>, now: Now, out: &mut Vec<Message>) -> bool {
         self.see_connection(connection, now);
         while let Some(packet) = self.member.shared.outbox.take_any() {
@@ -312,7 +312,8 @@ impl<'a, F: Flavour> Machine<'a, F> {
         self.lost = lost.map(|lost| lost.and(self.lost)).or(self.lost);
     }
 
-    /// Sends what has not been sent by this connection, as long as fewer than `window` batches have not surely gone out.
+    /// Sends what has not been sent by this connection, as long as fewer than `window` batches have not surely gone
+    /// out.
     fn send_batches(&mut self, window: u64, now: Now, out: &mut Vec<Message>) {
         if self.journal.in_flight() == 0 {
             self.proved = Some(now.instant);

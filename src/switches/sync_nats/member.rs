@@ -49,8 +49,8 @@ impl Shared {
         }
     }
 
-    /// Adds a change to those that are to be sent. Returns false if there is no room for it. Holds a lock for as long as
-    /// it takes to write a record.
+    /// Adds a change to those that are to be sent. Returns false if there is no room for it. Holds a lock for as long
+    /// as it takes to write a record.
     pub(super) fn publish(&self, change: &Change, now: Instant) -> bool {
         let added = self.outbox.add(change, now);
         if !added {

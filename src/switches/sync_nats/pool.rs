@@ -154,7 +154,8 @@ impl Attempts {
     fn next(&mut self, address: SocketAddr, servers: usize, now: Instant) -> Duration {
         let calm = self.at.is_none_or(|before| now.saturating_duration_since(before) >= CALM);
         self.many = if calm { 0 } else { self.many.saturating_add(1) };
-        // The very first does not wait at all; of the first ones after a cut, all trackers of a cluster make one at a time.
+        // The very first does not wait at all; of the first ones after a cut, all trackers of a cluster make one at a
+        // time.
         let round = self.many / u32::try_from(servers).unwrap_or(u32::MAX).max(1);
         let longest = LONGEST_PAUSE.min(FIRST_PAUSE.saturating_mul(1 << round.min(10)));
         let delay =

@@ -1,5 +1,5 @@
-//! The walk over all peers that publishes anew those that have been seen since a minute, as others may not have heard of
-//! them.
+//! The walk over all peers that publishes anew those that have been seen since a minute, as others may not have heard
+//! of them.
 
 use std::mem;
 use std::ops::Range;
@@ -39,8 +39,8 @@ impl Walk {
         Self { since, made_up, cursor: Some(Cursor::default()), drafts }
     }
 
-    /// Goes on until a batch is full, but no further than 65,536 peers and torrents, of which 1,024 are looked at while a
-    /// shard is locked. Returns what is to be published: a batch, seldom more. At the end the rest.
+    /// Goes on until a batch is full, but no further than 65,536 peers and torrents, of which 1,024 are looked at while
+    /// a shard is locked. Returns what is to be published: a batch, seldom more. At the end the rest.
     ///
     /// Each peer becomes a minute older than it is here. Ages are whole minutes, and a peer that two trackers told each
     /// other of again and again would otherwise grow younger, and be kept for ever.

@@ -66,7 +66,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, that others than its owner and its group can use, or in which there is no such secret.
+    /// A file that cannot be read, that others than its owner and its group can use, or in which there is no such
+    /// secret.
     pub(super) fn read(nats: &NatsSettings) -> Result<Self, StartError> {
         if let Some(path) = &nats.credentials {
             let text = read(CREDENTIALS, path)?;

@@ -5,10 +5,10 @@
 //! - [`take()`]: the side of the joiner.
 //! - [`give()`]: the side of the donors.
 //!
-//! The joiner asks all; donors answer, and the one that has been up for longest is asked for its snapshot. That comes in
-//! numbered pieces, of which a bounded number is on the way. NATS delivers each once or not at all, and in their order: a
-//! piece that is missing ends the snapshot, and the next donor is asked. Either side is a task of its own, which nothing
-//! else in the thread has to wait for any longer than for one piece.
+//! The joiner asks all; donors answer, and the one that has been up for longest is asked for its snapshot. That comes
+//! in numbered pieces, of which a bounded number is on the way. NATS delivers each once or not at all, and in their
+//! order: a piece that is missing ends the snapshot, and the next donor is asked. Either side is a task of its own,
+//! which nothing else in the thread has to wait for any longer than for one piece.
 
 mod give;
 mod message;
@@ -28,8 +28,8 @@ use give::give;
 pub(super) use party::Party;
 use take::take;
 
-/// Starts tasks that give snapshots and, with `unready`, one that takes one: see [`give()`] and [`take()`]. They end with
-/// the event loop.
+/// Starts tasks that give snapshots and, with `unready`, one that takes one: see [`give()`] and [`take()`]. They end
+/// with the event loop.
 pub(super) fn start<F: Flavour, C: Clock>(party: Party<F, C>, unready: Option<Unready>) {
     let joiner = Arc::new(party);
     let donor = Arc::clone(&joiner);

@@ -278,7 +278,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: slots are numbers of minutes since 1970 of each clock, and those accept that differ by one at most.
+        /// The model: slots are numbers of minutes since 1970 of each clock, and those accept that differ by one at
+        /// most.
         #[test]
         fn ids_of_the_present_the_previous_and_the_next_slot_are_accepted_and_no_others(
             minutes in prop_oneof![1..5_u16, Just(60), Just(1440)],

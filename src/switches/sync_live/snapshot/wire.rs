@@ -7,8 +7,9 @@
 //! | an offer | 18 | 2: the version; 2: the TCP port; 4: uptime in seconds; 8: torrents; 8: peers |
 //!
 //! A donor that gives as many as it can names port 0, so that whoever asks knows that it is there, and asks again.
-//! Whatever follows these bytes is for later versions, and is not looked at. A joiner that has connected sends `otsnap`,
-//! the version (2) and the donor's id (4). The donor answers with one byte, and behind [`GIVES`] comes the snapshot.
+//! Whatever follows these bytes is for later versions, and is not looked at. A joiner that has connected sends
+//! `otsnap`, the version (2) and the donor's id (4). The donor answers with one byte, and behind [`GIVES`] comes the
+//! snapshot.
 
 use crate::cluster::snapshot::Offer;
 
@@ -28,8 +29,8 @@ pub(super) const BUSY: u8 = 0;
 /// What a donor says to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Invitation {
-    /// Where it is to be connected to: a TCP port of the address that the packet comes from. 0 if as many are being given
-    /// as may be: it is to be asked again.
+    /// Where it is to be connected to: a TCP port of the address that the packet comes from. 0 if as many are being
+    /// given as may be: it is to be asked again.
     pub(in super::super) port: u16,
     pub(in super::super) offer: Offer,
 }

@@ -25,8 +25,8 @@ use crate::cluster::snapshot::Offer;
 
 use super::super::batch::{MAX_NAME, ParseError, parse_prefix, write_prefix};
 
-/// Most pieces that have been sent and are not known to have been taken: a megabyte. At 4 MB a second the answer may take
-/// a quarter of a second.
+/// Most pieces that have been sent and are not known to have been taken: a megabyte. At 4 MB a second the answer may
+/// take a quarter of a second.
 pub(super) const WINDOW: u32 = 16;
 
 /// What a message begins with.

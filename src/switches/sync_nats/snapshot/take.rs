@@ -32,8 +32,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How often is looked whether there is a connection.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Takes a snapshot from another tracker of the cluster, if one gives it. Waits for a connection first. Logs what came of
-/// it. Drops `unready` when it has come, or nobody is there, and after `sync.snapshot_wait` at the latest; goes on
+/// Takes a snapshot from another tracker of the cluster, if one gives it. Waits for a connection first. Logs what came
+/// of it. Drops `unready` when it has come, or nobody is there, and after `sync.snapshot_wait` at the latest; goes on
 /// nevertheless.
 pub(super) async fn take<F: Flavour, C: Clock>(party: &Party<F, C>, unready: impl Send) {
     if !party.snapshots.asks() {
