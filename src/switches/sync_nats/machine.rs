@@ -1,5 +1,7 @@
 //! What is said when, and what comes of what is heard. No connection and no clock: both are passed in.
 
+mod say;
+
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,12 @@ use crate::tracker::{Cluster as _, Flavour, Minute, Second};
 
 use super::ask::{Ask, Echo};
 use super::batch::{Batch, ParseError, Sealed};
-use super::journal::{Entry, Journal, Lost};
+use super::journal::{Journal, Lost};
 use super::member::{Member, Shared};
 use super::republish::Walk;
 use super::senders::{Senders, Verdict};
+pub(super) use say::{Message, Topic};
+use say::{OWN, changes, say_batch};
 
 /// Batches that are sent before the first of them has surely gone out: a megabyte. More wait here.
 pub(super) const WINDOW: u64 = 16;
@@ -57,22 +61,6 @@ impl Now {
     pub(super) fn new(instant: Instant, second: Second) -> Self {
         Self { instant, minute: second.minute(), fresh: Second(second.0.saturating_sub(FRESH)).minute() }
     }
-}
-
-/// The last part of a subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Topic {
-    Changes,
-    Ask,
-    /// Only this tracker hears it.
-    Echo,
-}
-
-/// What is to be said.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) topic: Topic,
-    pub(super) payload: Vec<u8>,
 }
 
 /// The part of one tracker in the exchange.
@@ -407,40 +395,6 @@ impl<'a, F: Flavour> Machine<'a, F> {
         }
         self.spoke = Some(now.instant);
     }
-}
-
-/// What is the same in all batches of a tracker is filled in by [`changes`].
-const OWN: Batch<'_> =
-    Batch { sender: 0, sequence: 0, made_up: 0..0, member: [0; 4], waited: 0, kind: RecordKind::Ipv4, records: &[] };
-
-/// Returns the message that is this batch.
-fn changes<F: Flavour>(member: &Member<'_, F>, batch: Batch<'_>) -> Message {
-    let Member { shared, tracker, .. } = member;
-    let [.., a, b, c, d] = shared.sender.to_be_bytes();
-    let id = tracker.flavour().cluster().id().map_or([a, b, c, d], u32::to_be_bytes);
-    let payload = Batch { sender: shared.sender, member: id, ..batch }.write(&shared.cluster);
-    shared.counters.count(TransportCounter::PacketsSent);
-    shared.counters.add(TransportCounter::BytesSent, payload.len());
-    Message { topic: Topic::Changes, payload }
-}
-
-/// Says a batch of the journal, and counts it.
-fn say_batch<F: Flavour>(
-    member: &Member<'_, F>,
-    entry: &Entry,
-    anew: bool,
-    made_up: Range<u64>,
-    now: Now,
-    out: &mut Vec<Message>,
-) {
-    let Entry { sequence, ref sealed, .. } = *entry;
-    // Whole minutes: what was announced later never waited for longer.
-    let waited = now.instant.saturating_duration_since(sealed.since).as_secs() / 60;
-    let waited = u8::try_from(waited).unwrap_or(u8::MAX);
-    let records = &sealed.records;
-    out.push(changes(member, Batch { sequence, made_up, waited, kind: sealed.kind, records, ..OWN }));
-    let counter = if anew { TransportCounter::Republished } else { TransportCounter::RecordsSent };
-    member.shared.counters.add(counter, sealed.count());
 }
 
 #[cfg(test)]
