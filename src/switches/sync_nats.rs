@@ -141,6 +141,8 @@ impl Plug for Node {
         let snapshots = Arc::clone(beginning.snapshots);
         // Who inherits all swarms wants no others.
         let unready = (snapshots.asks() && !beginning.inherits).then(|| beginning.readiness.begin());
+        shared.set_snapshot(unready.is_some());
+        shared.set_inherits(beginning.inherits);
         beginning.threads.spawn("nats", move |stop| {
             let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
             runtime.block_on(async {

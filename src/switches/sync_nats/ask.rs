@@ -22,7 +22,7 @@ pub(super) struct Ask {
     /// Which of its batches were missed. If it does not have them any more, it walks over its peers. Empty: those of
     /// trackers that are not there any more, for which it is to walk in any case.
     pub(super) missed: Range<u64>,
-    /// Without batches: for how many minutes back.
+    /// For how many minutes back. With batches: only those of the last minutes; 0 for all.
     pub(super) minutes: u64,
 }
 

@@ -192,8 +192,14 @@ impl Journal {
         self.since(from).filter(|_| !missed.is_empty()).map(|since| Lost { from, since })
     }
 
-    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept
-    /// any more; `None` if all are.
+    /// Returns the first batch that is kept of those made since a minute, and whether none of them has been forgotten.
+    pub(super) fn recent(&self, since: Minute) -> (u64, bool) {
+        let older = self.entries.partition_point(|entry| entry.sealed.at < since);
+        (self.first() + older as u64, older > 0 || self.first() == 1)
+    }
+
+    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept any
+    /// more; `None` if all are.
     pub(super) fn since(&self, from: u64) -> Option<Minute> {
         let known = self.first() - self.forgotten.len() as u64;
         if from >= self.first() {

@@ -19,7 +19,7 @@ use super::batch::{Batch, ParseError, Sealed};
 use super::journal::{Journal, Lost};
 use super::member::{Member, Shared};
 use super::republish::Walk;
-use super::senders::{Senders, Verdict};
+use super::senders::{Before, Due, Senders, Verdict};
 pub(super) use say::{Message, Topic};
 use say::{OWN, changes, say_batch};
 
@@ -38,8 +38,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STEP_PAUSE: Duration = Duration::from_millis(100);
 /// How long there is at least between the beginnings of two walks.
 const WALK_PAUSE: Duration = Duration::from_secs(10);
-/// For so long after the first connection, who is heard for the first time has been there before.
+/// For so long after the first connection, who is heard for the first time has been there before. What he said until then
+/// is known from a snapshot, if there is one and the tracker began no longer before that connection.
 const STARTS: Duration = Duration::from_secs(15);
+/// So many minutes before the tracker began is asked back for what others said: clocks and ages count whole minutes. As
+/// far back goes what a predecessor may not have got out.
+const RECENT: u32 = 2;
 /// So long after a cut, who has not been heard again is not there any more.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 
@@ -78,6 +82,8 @@ pub(super) struct Machine<'a, F: Flavour> {
     connection: Option<u64>,
     /// When there was one for the first time.
     since: Option<Instant>,
+    /// Whether there was a snapshot, or one was searched for, at the last turn.
+    had_snapshot: bool,
     /// Drawn for each connection.
     epoch: u64,
     /// No echo comes back by this connection: what is sent counts as gone out.
@@ -112,6 +118,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             step_at: None,
             connection: None,
             since: None,
+            had_snapshot: false,
             epoch: rng.u64(..),
             is_deaf: false,
             proved: None,
@@ -129,6 +136,10 @@ impl<'a, F: Flavour> Machine<'a, F> {
     pub(super) fn turn(&mut self, connection: Option<u64>, now: Now, out: &mut Vec<Message>) {
         self.see_connection(connection, now);
         self.take_changes(now);
+        let has_snapshot = self.member.shared.has_snapshot();
+        if std::mem::replace(&mut self.had_snapshot, has_snapshot) && !has_snapshot {
+            self.senders.miss_snapshot(now.instant);
+        }
         if connection.is_none() {
             return;
         }
@@ -156,6 +167,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
         let Some(connection) = connection else { return };
         if self.since.is_some() {
             self.member.shared.counters.count(TransportCounter::Reconnects);
+        } else if self.member.shared.inherits() {
+            let since = Minute(now.minute.0.saturating_sub(RECENT));
+            self.lose(Some(Lost { from: self.journal.next(), since }));
         }
         self.since = self.since.or(Some(now.instant));
         self.cut = self.cut.map(|(cut, _)| (cut, now.instant + GONE_AFTER));
@@ -210,10 +224,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             // NATS brings to a tracker what it says itself.
             return Ok(());
         }
-        // After a cut, who is heard for the first time may have begun while nothing was heard.
-        let starts =
-            self.cut.is_none() && self.since.is_none_or(|since| now.instant.saturating_duration_since(since) < STARTS);
-        let verdict = self.senders.note(&batch, starts, now.instant);
+        let verdict = self.senders.note(&batch, self.before(now), now.instant);
         if let Verdict::New { gap: true } | Verdict::Known { gap: true } = verdict {
             shared.counters.count(TransportCounter::Gaps);
         }
@@ -235,17 +246,41 @@ impl<'a, F: Flavour> Machine<'a, F> {
         Ok(())
     }
 
+    /// Returns what is known of what another said before it is heard for the first time.
+    fn before(&self, now: Now) -> Before {
+        let since = self.since.unwrap_or(now.instant);
+        let shared = self.member.shared;
+        // After a cut, who is heard for the first time may have begun while nothing was heard.
+        if self.cut.is_some() || now.instant.saturating_duration_since(since) >= STARTS {
+            Before::Missed
+        } else if shared.has_snapshot() && since.saturating_duration_since(shared.began) < STARTS {
+            Before::Known
+        } else {
+            Before::OldKnown
+        }
+    }
+
+    /// Returns for how many minutes back is asked what others said before they were heard for the first time.
+    fn recent(&self, now: Now) -> u64 {
+        now.instant.saturating_duration_since(self.member.shared.began).as_secs() / 60 + u64::from(RECENT)
+    }
+
     fn hear_ask(&mut self, ask: &Ask, now: Now) {
         let own = self.member.shared.sender;
         if ask.asker == own {
             return;
         }
         if ask.sender != own {
-            return self.senders.heard_ask(ask, now.instant);
+            return self.senders.heard_ask(ask, self.recent(now), now.instant);
         }
+        let minutes = u32::try_from(ask.minutes).unwrap_or(u32::MAX);
+        let recent = Lost { from: self.journal.next(), since: Minute(now.minute.0.saturating_sub(minutes)) };
         let lost = if ask.missed.is_empty() {
-            let minutes = u32::try_from(ask.minutes).unwrap_or(u32::MAX);
-            Some(Lost { from: self.journal.next(), since: Minute(now.minute.0.saturating_sub(minutes)) })
+            Some(recent)
+        } else if minutes > 0 {
+            let (first, is_whole) = self.journal.recent(recent.since);
+            self.journal.ask(&(ask.missed.start.max(first)..ask.missed.end), now.instant);
+            (!is_whole && ask.missed.start < first).then_some(recent)
         } else {
             // The walk under way makes up for some.
             let walked = self.walk.as_ref().map(|walk| &walk.made_up).filter(|made| made.contains(&ask.missed.start));
@@ -371,8 +406,11 @@ impl<'a, F: Flavour> Machine<'a, F> {
 
     fn ask(&mut self, now: Now, out: &mut Vec<Message>) {
         let asker = self.member.shared.sender;
+        let recent = self.recent(now);
+        let minutes = |is_recent| if is_recent { recent } else { 0 };
+        let due = self.senders.due(now.instant).into_iter();
         let mut due: Vec<_> =
-            self.senders.due(now.instant).into_iter().map(|(sender, missed)| (sender, missed, 0)).collect();
+            due.map(|Due { sender, missed, is_recent }| (sender, missed, minutes(is_recent))).collect();
         if let Some((cut, _)) = self.cut.take_if(|(_, at)| now.instant >= *at) {
             // What those have said last who are not there any more, the others know.
             if self.senders.has_lost_any(cut.instant, 2 * GONE_AFTER) {

@@ -30,6 +30,12 @@ pub(super) struct Shared {
     pub(super) counters: TransportCounters,
     /// Whether there is a connection at present, as far as the thread knows.
     connected: AtomicBool,
+    /// Whether what others said before the first connection is known from a snapshot, or is about to be.
+    snapshot: AtomicBool,
+    /// Whether all peers come from a predecessor.
+    inherits: AtomicBool,
+    /// When the tracker began.
+    pub(super) began: Instant,
     /// Whether a change has found no room since the thread last looked.
     refused: AtomicBool,
 }
@@ -45,6 +51,9 @@ impl Shared {
             members,
             counters: TransportCounters::default(),
             connected: AtomicBool::new(false),
+            snapshot: AtomicBool::new(false),
+            inherits: AtomicBool::new(false),
+            began: now,
             refused: AtomicBool::new(false),
         }
     }
@@ -67,6 +76,26 @@ impl Shared {
     /// Returns what monitors are told.
     pub(super) fn status(&self, now: Instant) -> TransportStatus {
         self.counters.status(NAME, "NATS", Some(self.is_connected()), now)
+    }
+
+    /// Says whether what others said before the first connection is known from a snapshot, or is about to be.
+    pub(super) fn set_snapshot(&self, snapshot: bool) {
+        self.snapshot.store(snapshot, Ordering::Relaxed);
+    }
+
+    /// Returns what was last [set](Self::set_snapshot); at first false.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.snapshot.load(Ordering::Relaxed)
+    }
+
+    /// Says whether all peers come from a predecessor.
+    pub(super) fn set_inherits(&self, inherits: bool) {
+        self.inherits.store(inherits, Ordering::Relaxed);
+    }
+
+    /// Returns what was last [set](Self::set_inherits); at first false.
+    pub(super) fn inherits(&self) -> bool {
+        self.inherits.load(Ordering::Relaxed)
     }
 
     /// Says whether there is a connection.

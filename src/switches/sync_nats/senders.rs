@@ -23,6 +23,30 @@ const MAX_JITTER: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(4);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
+/// How often is asked for what a tracker had said before it was heard for the first time. What has not come then is not
+/// there any more, or is made up for by a walk.
+const EARLY_ASKS: u32 = 2;
+
+/// What this tracker knows of what another said before it was heard for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// All of it: it comes with a snapshot.
+    Known,
+    /// What is older than this tracker, or so old that it does not matter.
+    OldKnown,
+    /// Nothing.
+    Missed,
+}
+
+/// What is to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) sender: Sender,
+    pub(super) missed: Range<u64>,
+    /// Only what it said in the last minutes matters.
+    pub(super) is_recent: bool,
+}
+
 /// What is known of the other trackers of the cluster: at most a megabyte.
 #[derive(Debug)]
 pub(super) struct Senders {
@@ -39,6 +63,10 @@ struct Known {
     taken: u64,
     /// Lower ones that have not come, in their order.
     missing: Vec<Range<u64>>,
+    /// The first batch behind those that were sent before it was heard for the first time, of which only recent ones are
+    /// asked for; and how often they still are.
+    early: u64,
+    early_asks: u32,
     heard: Instant,
     /// When what is missing is asked for, if anything is.
     ask_at: Instant,
@@ -64,28 +92,30 @@ impl Senders {
         Self { known: BTreeMap::new(), rng: Rng::with_seed(seed) }
     }
 
-    /// Notes a batch. Whoever is heard for the first time has missed nothing of it if `starts`: this tracker has only
-    /// just begun to listen. Else all batches before the first are missing.
-    pub(super) fn note(&mut self, batch: &Batch<'_>, starts: bool, now: Instant) -> Verdict {
+    /// Notes a batch. If its sender is heard for the first time, `before` says what is missing of what it said before.
+    pub(super) fn note(&mut self, batch: &Batch<'_>, before: Before, now: Instant) -> Verdict {
         let Batch { sender, sequence, ref made_up, .. } = *batch;
         let is_empty = batch.records.is_empty();
         if !self.known.contains_key(&sender) && !self.make_room(now) {
             return Verdict::Refused;
         }
         let jitter = MAX_JITTER.mul_f64(self.rng.f64());
-        let known = self.known.entry(sender).or_insert_with(|| Known {
-            highest: if starts && !is_empty {
-                sequence - 1
-            } else if starts {
-                sequence
-            } else {
-                0
-            },
-            taken: 0,
-            missing: Vec::new(),
-            heard: now,
-            ask_at: now,
-            pause: FIRST_PAUSE,
+        let known = self.known.entry(sender).or_insert_with(|| {
+            let earlier = if is_empty { sequence } else { sequence.saturating_sub(1) };
+            let mut known = Known {
+                highest: if before == Before::Missed { 0 } else { earlier },
+                taken: 0,
+                missing: Vec::new(),
+                early: if before == Before::Missed { 0 } else { earlier.saturating_add(1) },
+                early_asks: 0,
+                heard: now,
+                ask_at: now,
+                pause: FIRST_PAUSE,
+            };
+            if before == Before::OldKnown {
+                known.miss_early(now + jitter);
+            }
+            known
         });
         known.heard = now;
         let mut gap = false;
@@ -108,24 +138,42 @@ impl Senders {
         if is_late { Verdict::Late } else { Verdict::New { gap } }
     }
 
-    /// Somebody else has asked. If he will hear what is missing here, there is no need to ask as well.
-    pub(super) fn heard_ask(&mut self, ask: &Ask, now: Instant) {
+    /// There is no snapshot: what others said before they were heard for the first time is not known from there.
+    pub(super) fn miss_snapshot(&mut self, now: Instant) {
+        for known in self.known.values_mut().filter(|known| known.early_asks == 0) {
+            known.miss_early(now + MAX_JITTER.mul_f64(self.rng.f64()));
+        }
+    }
+
+    /// Somebody else has asked. If he will hear what is missing here, there is no need to ask as well. What is recent is
+    /// so for so many minutes.
+    pub(super) fn heard_ask(&mut self, ask: &Ask, recent: u64, now: Instant) {
         let Some(known) = self.known.get_mut(&ask.sender) else { return };
         let Some(missing) = known.span() else { return };
-        if ask.missed.start <= missing.start && missing.end <= ask.missed.end {
+        let is_as_old = ask.minutes == 0 || known.is_early(&missing) && ask.minutes >= recent;
+        if is_as_old && ask.missed.start <= missing.start && missing.end <= ask.missed.end {
             known.ask_at = known.ask_at.max(now + FIRST_PAUSE.mul_f64(0.5 + self.rng.f64() / 2.0));
         }
     }
 
-    /// Returns what is to be asked `now`: who, and which of its batches are missing.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(Sender, Range<u64>)> {
+    /// Returns what is to be asked `now`.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
         for (&sender, known) in &mut self.known {
             let answers = now.saturating_duration_since(known.heard) < ANSWERS_WITHIN;
-            let Some(missing) = known.span().filter(|_| answers && now >= known.ask_at) else { continue };
+            if !answers || now < known.ask_at {
+                continue;
+            }
+            let is_early = |known: &Known| known.span().is_some_and(|missing| known.is_early(&missing));
+            if is_early(known) && known.early_asks == 0 {
+                known.settle(&(0..known.early));
+            }
+            let is_recent = is_early(known);
+            let Some(missed) = known.span() else { continue };
+            known.early_asks -= u32::from(is_recent);
             known.ask_at = now + known.pause;
             known.pause = (known.pause * 2).min(MAX_PAUSE);
-            due.push((sender, missing));
+            due.push(Due { sender, missed, is_recent });
         }
         due
     }
@@ -156,6 +204,19 @@ impl Known {
     /// Returns the range from the first to the last that is missing.
     fn span(&self) -> Option<Range<u64>> {
         Some(self.missing.first()?.start..self.missing.last()?.end)
+    }
+
+    /// Returns whether some of what is missing was sent before it was heard for the first time.
+    fn is_early(&self, missing: &Range<u64>) -> bool {
+        missing.start < self.early
+    }
+
+    /// Notes that what it said before it was heard for the first time is missing, and when that is asked for.
+    fn miss_early(&mut self, ask_at: Instant) {
+        if self.early > 1 {
+            self.missing.insert(0, 1..self.early);
+            (self.early_asks, self.ask_at, self.pause) = (EARLY_ASKS, ask_at, FIRST_PAUSE);
+        }
     }
 
     /// Notes that these are missing, behind all that are missing already.
@@ -202,11 +263,15 @@ mod tests {
     const NEW: Verdict = Verdict::New { gap: false };
     const KNOWN: Verdict = Verdict::Known { gap: false };
 
+    fn due(sender: Sender, missed: Range<u64>) -> Due {
+        Due { sender, missed, is_recent: false }
+    }
+
     /// Notes batches of the sender 1, negative ones without records.
     fn note(senders: &mut Senders, sequences: &[i64], now: Instant) -> Vec<Verdict> {
         let note = |&sequence: &i64| {
             let records: &[u8] = if sequence < 0 { &[] } else { &[0; 28] };
-            senders.note(&batch(1, sequence.unsigned_abs(), records), false, now)
+            senders.note(&batch(1, sequence.unsigned_abs(), records), Before::Missed, now)
         };
         sequences.iter().map(note).collect()
     }
@@ -218,7 +283,7 @@ mod tests {
         assert_eq!(senders.due(now + SECOND), []);
         let (new, known) = (Verdict::New { gap: true }, Verdict::Known { gap: true });
         assert_eq!(note(&mut senders, &[5, -7], now), [new, known]);
-        assert_eq!(senders.due(now + MAX_JITTER), [(1, 3..8)]);
+        assert_eq!(senders.due(now + MAX_JITTER), [due(1, 3..8)]);
         assert_eq!(
             note(&mut senders, &[4, 4, 7, 3, 6], now),
             [Verdict::Late, KNOWN, NEW, Verdict::Late, Verdict::Late]
@@ -231,12 +296,33 @@ mod tests {
         let now = Instant::now();
         for (records, missed) in [(&[0_u8; 28][..], 1..9), (&[], 1..10)] {
             let mut senders = Senders::new(1);
-            senders.note(&batch(1, 9, records), true, now);
-            senders.note(&batch(2, 9, records), false, now);
-            senders.note(&batch(3, 0, &[]), false, now);
-            senders.note(&batch(3, 1, records), false, now);
-            let expected = if records.is_empty() { vec![(2, missed), (3, 1..2)] } else { vec![(2, missed)] };
+            senders.note(&batch(1, 9, records), Before::Known, now);
+            senders.note(&batch(2, 9, records), Before::Missed, now);
+            senders.note(&batch(3, 0, &[]), Before::Missed, now);
+            senders.note(&batch(3, 1, records), Before::Missed, now);
+            let expected = if records.is_empty() { vec![due(2, missed), due(3, 1..2)] } else { vec![due(2, missed)] };
             assert_eq!(senders.due(now + MAX_JITTER), expected);
+        }
+    }
+
+    #[test]
+    fn of_what_was_said_before_a_tracker_was_heard_only_recent_batches_are_asked_for_and_not_for_ever() {
+        let now = Instant::now();
+        let recent = |missed| [Due { is_recent: true, ..due(1, missed) }];
+        for (before, snapshot_is_missed) in [(Before::OldKnown, false), (Before::Known, true)] {
+            let mut senders = Senders::new(1);
+            assert_eq!(senders.note(&batch(1, 9, &[0; 28]), before, now), NEW, "there is no gap");
+            assert_eq!(senders.due(now + MAX_JITTER).is_empty(), snapshot_is_missed);
+            if snapshot_is_missed {
+                senders.miss_snapshot(now);
+                assert_eq!(senders.due(now + MAX_JITTER), recent(1..9));
+            }
+            assert_eq!(senders.note(&batch(1, 8, &[0; 28]), before, now + SECOND), Verdict::Late);
+            let ask = |minutes| Ask { asker: 7, sender: 1, missed: 1..9, minutes };
+            senders.heard_ask(&ask(1), 2, now + 4 * SECOND);
+            assert_eq!(senders.due(now + 5 * SECOND), recent(1..8), "he does not ask for all that is recent here");
+            senders.note(&batch(1, 12, &[0; 28]), before, now + 12 * SECOND);
+            assert_eq!(senders.due(now + 14 * SECOND), [due(1, 10..12)], "the others are not there any more");
         }
     }
 
@@ -255,7 +341,7 @@ mod tests {
         // Who is silent would not answer.
         assert_eq!(senders.due(now + 1000 * SECOND), []);
         note(&mut senders, &[-1], now + 1000 * SECOND);
-        assert_eq!(senders.due(now + 1000 * SECOND), [(1, 1..2)]);
+        assert_eq!(senders.due(now + 1000 * SECOND), [due(1, 1..2)]);
     }
 
     #[test]
@@ -263,11 +349,11 @@ mod tests {
         let (mut senders, now) = (Senders::new(1), Instant::now());
         note(&mut senders, &[1, 4, 6], now);
         let ask = |missed| Ask { asker: 7, sender: 1, missed, minutes: 0 };
-        senders.heard_ask(&ask(3..6), now + MAX_JITTER);
-        assert_eq!(senders.due(now + MAX_JITTER), [(1, 2..6)], "he will not hear all that is missing here");
-        senders.heard_ask(&ask(1..9), now + 4 * SECOND);
+        senders.heard_ask(&ask(3..6), 2, now + MAX_JITTER);
+        assert_eq!(senders.due(now + MAX_JITTER), [due(1, 2..6)], "he will not hear all that is missing here");
+        senders.heard_ask(&ask(1..9), 2, now + 4 * SECOND);
         assert_eq!(senders.due(now + 5 * SECOND), []);
-        assert_eq!(senders.due(now + 8 * SECOND), [(1, 2..6)]);
+        assert_eq!(senders.due(now + 8 * SECOND), [due(1, 2..6)]);
     }
 
     #[test]
@@ -277,7 +363,7 @@ mod tests {
         for (made_up, left) in
             [(0..0, Some(2..9)), (4..4, Some(2..9)), (1..5, Some(5..9)), (8..20, Some(5..8)), (0..8, None)]
         {
-            senders.note(&Batch { made_up, ..batch(1, 9, &[]) }, false, now);
+            senders.note(&Batch { made_up, ..batch(1, 9, &[]) }, Before::Missed, now);
             assert_eq!(senders.known[&1].span(), left);
         }
     }
@@ -286,11 +372,11 @@ mod tests {
     fn those_who_are_heard_keep_their_places() {
         let (mut senders, now) = (Senders::new(1), Instant::now());
         for sender in 0..MAX_SENDERS as u64 {
-            assert_eq!(senders.note(&batch(sender, 1, &[0; 28]), true, now), NEW);
+            assert_eq!(senders.note(&batch(sender, 1, &[0; 28]), Before::Known, now), NEW);
         }
-        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), true, now), Verdict::Refused);
-        assert_eq!(senders.note(&batch(7, 2, &[0; 28]), true, now + SILENT_AFTER), NEW);
-        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), true, now + SILENT_AFTER), NEW);
+        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), Before::Known, now), Verdict::Refused);
+        assert_eq!(senders.note(&batch(7, 2, &[0; 28]), Before::Known, now + SILENT_AFTER), NEW);
+        assert_eq!(senders.note(&batch(5000, 1, &[0; 28]), Before::Known, now + SILENT_AFTER), NEW);
         assert_eq!(senders.known.len(), 2);
     }
 
@@ -316,7 +402,7 @@ mod tests {
             let (mut taken, mut highest) = (BTreeSet::new(), 0);
             for (sequence, is_empty) in sequences {
                 let records: &[u8] = if is_empty { &[] } else { &[0; 28] };
-                let verdict = senders.note(&batch(1, sequence, records), false, now);
+                let verdict = senders.note(&batch(1, sequence, records), Before::Missed, now);
                 let is_new = !is_empty && taken.insert(sequence);
                 prop_assert_eq!(matches!(verdict, Verdict::New { .. } | Verdict::Late), is_new);
                 highest = highest.max(sequence);
@@ -334,7 +420,7 @@ mod tests {
             let (mut sequence, mut taken) = (0, BTreeSet::new());
             for step in steps {
                 sequence += step;
-                senders.note(&batch(1, sequence, &[0; 28]), false, now);
+                senders.note(&batch(1, sequence, &[0; 28]), Before::Missed, now);
                 taken.insert(sequence);
                 let known = &senders.known[&1];
                 prop_assert!(known.missing.len() <= MAX_GAPS);

@@ -228,3 +228,31 @@ fn where_no_echo_comes_back_what_is_told_still_reaches_the_others_and_nobody_wal
         assert_eq!(world.counted(|counts| counts.republished), [0, 0, 0]);
     });
 }
+
+#[test]
+fn trackers_that_begin_without_a_server_or_a_snapshot_learn_what_the_others_said_meanwhile() {
+    for seed in 60..63 {
+        World::with(4, seed, |world| {
+            // Each comes to the server when others have told theirs already.
+            world.come_late(&[100, 103, 110, 130]);
+            world.run(140, &Faults { stops: false, ..Faults::NONE });
+            world.pause(30);
+            world.check();
+        });
+    }
+}
+
+#[test]
+fn who_inherits_walks_over_the_peers_of_the_last_minutes_once() {
+    alone(10, |mut machine, start| {
+        machine.member.shared.set_inherits(true);
+        let mut out = Vec::new();
+        for turn in 0..1000 {
+            let now = Now { instant: start + Duration::from_millis(50 * turn), minute: NOW, fresh: NOW };
+            machine.turn((turn > 0).then_some(1 + turn / 500), now, &mut out);
+            let epoch = machine.epoch;
+            machine.hear(Topic::Echo, &Echo { epoch, sequence: u64::MAX }.write(), now);
+        }
+        assert_eq!(machine.member.shared.counters.counts().republished, 10);
+    });
+}

@@ -57,9 +57,13 @@ pub(super) async fn take<F: Flavour, C: Clock>(party: &Party<F, C>, unready: imp
         match found {
             Ok(end) if said == Some(end) => {}
             Ok(end) => end.log(),
-            Err(error) => return warn!("cannot take a snapshot over NATS: {error}"),
+            Err(error) => {
+                party.shared.set_snapshot(false);
+                return warn!("cannot take a snapshot over NATS: {error}");
+            }
         }
         said = found.ok();
+        party.shared.set_snapshot(matches!(said, Some(End::Taken | End::TakenElsewhere)));
         if said != Some(End::Alone) || began.elapsed() >= LATE {
             return;
         }

@@ -148,6 +148,14 @@ impl World<'_> {
         self.places.iter_mut().for_each(|place| place.machine.journal = Journal::with_room(1 << 20, batches));
     }
 
+    /// Has each come to the server in its second.
+    pub(super) fn come_late(&mut self, seconds: &[u64]) {
+        for (place, second) in self.places.iter_mut().zip(seconds) {
+            place.connection = None;
+            place.dark_until = *second;
+        }
+    }
+
     /// Lets so many seconds pass, in which clients announce themselves.
     pub(super) fn run(&mut self, seconds: u64, faults: &Faults) {
         for step in 0..seconds * STEPS_A_SECOND {
