@@ -1,5 +1,6 @@
 //! What is said when, and what comes of what is heard. No connection and no clock: both are passed in.
 
+mod now;
 mod say;
 
 use std::ops::Range;
@@ -12,7 +13,7 @@ use crate::cluster::inbox;
 use crate::cluster::outbox::OutgoingPacket;
 use crate::cluster::record::RecordKind;
 use crate::log::Complaints;
-use crate::tracker::{Cluster as _, Flavour, Minute, Second};
+use crate::tracker::{Cluster as _, Flavour, Minute};
 
 use super::ask::{Ask, Echo};
 use super::batch::{Batch, ParseError, Sealed};
@@ -20,6 +21,7 @@ use super::journal::{Journal, Lost};
 use super::member::{Member, Shared};
 use super::republish::Walk;
 use super::senders::{Before, Due, Senders, Verdict};
+pub(super) use now::Now;
 pub(super) use say::{Message, Topic};
 use say::{OWN, changes, say_batch};
 
@@ -46,26 +48,6 @@ const STARTS: Duration = Duration::from_secs(15);
 const RECENT: u32 = 2;
 /// So long after a cut, who has not been heard again is not there any more.
 const GONE_AFTER: Duration = Duration::from_secs(20);
-
-/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a
-/// minute old only because the next minute has begun meanwhile.
-pub(super) const FRESH: u64 = 2;
-
-/// The time, on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) instant: Instant,
-    pub(super) minute: Minute,
-    /// The minute that it was [`FRESH`] ago.
-    pub(super) fresh: Minute,
-}
-
-impl Now {
-    /// Makes it of what both clocks say.
-    pub(super) fn new(instant: Instant, second: Second) -> Self {
-        Self { instant, minute: second.minute(), fresh: Second(second.0.saturating_sub(FRESH)).minute() }
-    }
-}
 
 /// The part of one tracker in the exchange.
 pub(super) struct Machine<'a, F: Flavour> {

@@ -13,8 +13,8 @@ use crate::switches::sync_nats::member::Shared;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::{TestFlavour, TestTracker};
 use crate::tracker::{
-    AnnounceRequest, Capacity, Change, Cluster, Event, InfoHash, Ipv4Only, Open, Origin, PeerRequest, TransportCounts,
-    TransportStatus,
+    AnnounceRequest, Capacity, Change, Cluster, Event, InfoHash, Ipv4Only, Open, Origin, PeerRequest, Second,
+    TransportCounts, TransportStatus,
 };
 
 const TORRENTS: u8 = 6;
