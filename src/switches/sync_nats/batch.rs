@@ -35,7 +35,7 @@ pub(super) const MAX_BATCH: usize = 64_000;
 /// Bytes in the name of a cluster at most.
 pub(super) const MAX_NAME: usize = 64;
 /// Bytes before the records at most.
-const MAX_HEADER: usize = 4 + 1 + MAX_NAME + 4 * 8 + 4 + 1 + 1;
+pub(super) const MAX_HEADER: usize = 4 + 1 + MAX_NAME + 4 * 8 + 4 + 1 + 1;
 /// Minutes after which a batch that waits is of no use to anybody: older than any peer that is kept.
 pub(super) const MAX_WAIT: u32 = 120;
 
@@ -245,6 +245,16 @@ impl Sealed {
     /// Returns how many records it has.
     pub(super) fn count(&self) -> usize {
         self.records.len() / self.kind.record_len()
+    }
+
+    /// Returns the same in parts of so many bytes of records at most, but of one record at least.
+    pub(super) fn split(self, bytes: usize) -> Vec<Self> {
+        if self.records.len() <= bytes {
+            return vec![self];
+        }
+        let record = self.kind.record_len();
+        let parts = self.records.chunks((bytes / record).max(1) * record);
+        parts.map(|records| Self { records: records.to_vec(), ..self }).collect()
     }
 }
 

@@ -19,6 +19,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
+use crate::cluster::counts::TransportCounter;
 use crate::cluster::watch::Watch;
 use crate::log::Complaints;
 use crate::stop::StopToken;
@@ -59,7 +60,13 @@ pub(super) async fn run<F: Flavour>(
     let mut watch = Watch::new(Instant::now());
     while !stop.is_stopped() {
         match line.next(stop).await {
-            Event::Turn => machine.turn(line.connection(), now(), &mut out),
+            Event::Turn => {
+                let connection = line.connection();
+                if connection.is_some() {
+                    machine.set_max_payload(client.max_payload());
+                }
+                machine.turn(connection, now(), &mut out);
+            }
             Event::Heard(topic, message) => {
                 machine.see_connection(line.connection(), now());
                 machine.hear(topic, &message.payload, now());
@@ -94,10 +101,12 @@ pub(super) async fn run<F: Flavour>(
 /// The connection, with what is subscribed to.
 struct Line<'a> {
     client: &'a Client,
+    shared: &'a Shared,
     statistics: Arc<Statistics>,
     subscriptions: [(Topic, Subject, Subscriber); 3],
     turns: Interval,
     complaints: Complaints,
+    too_large: Complaints,
 }
 
 /// What the exchange waits for.
@@ -110,7 +119,7 @@ enum Event {
 
 impl<'a> Line<'a> {
     /// Subscribes to what is said in the cluster.
-    async fn open(client: &'a Client, shared: &Shared) -> Result<Self, async_nats::Error> {
+    async fn open(client: &'a Client, shared: &'a Shared) -> Result<Self, async_nats::Error> {
         let Shared { cluster, sender, .. } = shared;
         let subscribe = async |topic, subject: String| {
             let subject = Subject::from(subject);
@@ -123,7 +132,8 @@ impl<'a> Line<'a> {
         ];
         let mut turns = interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { client, statistics: client.statistics(), subscriptions, turns, complaints: Complaints::default() })
+        let (complaints, too_large) = (Complaints::default(), Complaints::default());
+        Ok(Self { client, shared, statistics: client.statistics(), subscriptions, turns, complaints, too_large })
     }
 
     /// Returns the number of the connection; `None` while there is none. Counted by the client before it sends anything
@@ -160,6 +170,17 @@ impl<'a> Line<'a> {
     async fn say(&self, out: &mut Vec<Message>) -> bool {
         for Message { topic, payload } in out.drain(..) {
             let Some((_, subject, _)) = self.subscriptions.iter().find(|(of, ..)| *of == topic) else { continue };
+            let (len, max) = (payload.len(), self.client.max_payload());
+            if len > max && self.connection().is_some() {
+                // Batches are made to fit: a server before this one may have taken more.
+                self.shared.counters.count(TransportCounter::PacketsLost);
+                self.too_large.say(|| {
+                    warn!(
+                        "the server of NATS takes {max} bytes at most, too few for a message of {len}: it is left out"
+                    );
+                });
+                continue;
+            }
             let said = timeout(MAX_SAY, self.client.publish(subject.clone(), payload.into())).await;
             match said {
                 Ok(Ok(())) => {}

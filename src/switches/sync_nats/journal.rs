@@ -2,6 +2,7 @@
 //! room, so that whoever has missed one can have it again.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const REPEAT_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Journal {
     /// Bytes and batches that are kept at most.
     room: (usize, usize),
+    /// Bytes of records in a batch at most.
+    max_len: usize,
     /// With consecutive sequence numbers.
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -77,6 +80,7 @@ impl Journal {
     pub(super) fn with_room(bytes: usize, batches: usize) -> Self {
         Self {
             room: (bytes, batches),
+            max_len: usize::MAX,
             entries: VecDeque::new(),
             bytes: 0,
             next: 1,
@@ -119,11 +123,28 @@ impl Journal {
         self.proven + 1 >= self.next
     }
 
-    /// Adds a batch.
+    /// Adds a batch, or several if it is too large for one.
     pub(super) fn push(&mut self, sealed: Sealed, repeats: bool) {
-        self.bytes += sealed.records.len();
-        self.entries.push_back(Entry { sequence: self.next, sealed, repeats, sent_at: None });
-        self.next += 1;
+        for sealed in sealed.split(self.max_len) {
+            self.bytes += sealed.records.len();
+            self.entries.push_back(Entry { sequence: self.next, sealed, repeats, sent_at: None });
+            self.next += 1;
+        }
+    }
+
+    /// Sets how many bytes of records a batch has at most. Those that were never sent are split.
+    pub(super) fn set_max_len(&mut self, bytes: usize) {
+        if bytes >= mem::replace(&mut self.max_len, bytes) {
+            return;
+        }
+        let first_unsent = self.first().max(self.sent + 1);
+        let kept = usize::try_from(first_unsent - self.first()).unwrap_or(usize::MAX);
+        let unsent = self.entries.split_off(kept.min(self.entries.len()));
+        self.next = self.next.min(first_unsent);
+        for Entry { sealed, repeats, .. } in unsent {
+            self.bytes -= sealed.records.len();
+            self.push(sealed, repeats);
+        }
     }
 
     /// Forgets batches for which there is no room, or that nobody can use any more. Returns how many of them did not

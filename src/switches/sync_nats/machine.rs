@@ -16,7 +16,7 @@ use crate::log::Complaints;
 use crate::tracker::{Cluster as _, Flavour, Minute};
 
 use super::ask::{Ask, Echo};
-use super::batch::{Batch, ParseError, Sealed};
+use super::batch::{Batch, MAX_HEADER, ParseError, Sealed};
 use super::journal::{Journal, Lost};
 use super::member::{Member, Shared};
 use super::republish::Walk;
@@ -156,6 +156,11 @@ impl<'a, F: Flavour> Machine<'a, F> {
         self.since = self.since.or(Some(now.instant));
         self.cut = self.cut.map(|(cut, _)| (cut, now.instant + GONE_AFTER));
         self.connection = Some(connection);
+    }
+
+    /// Notes how many bytes of a message the server takes.
+    pub(super) fn set_max_payload(&mut self, bytes: usize) {
+        self.journal.set_max_len(bytes.saturating_sub(MAX_HEADER));
     }
 
     /// Notes that something that was to be said may not have been.

@@ -50,6 +50,11 @@ impl NatsServer {
         Self { process, address }
     }
 
+    /// Returns its port.
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Connects a client.
     pub(super) async fn connect(&self) -> Client {
         ConnectOptions::new().connect(self.address.to_string()).await.unwrap()

@@ -13,6 +13,7 @@ use async_nats::ConnectOptions;
 use fastrand::Rng;
 
 use super::super::batch::NAME;
+use super::super::testing::NatsServer;
 use super::*;
 use crate::stats::Counters;
 use crate::tracker::store::Cursor;
@@ -146,6 +147,15 @@ impl Node {
     }
 }
 
+/// Tells `stop` at its end, also where a test fails: nobody waits for threads that go on.
+struct StopAtEnd<'a>(&'a StopToken);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// Takes part in the exchange until `stop` is told.
 fn take_part(node: &Node, port: u16, stop: &StopToken) {
     let counters = Counters::default();
@@ -195,6 +205,23 @@ fn what_is_announced_to_one_is_known_to_all_although_the_server_is_killed_meanwh
         stop.stop();
     });
     assert!(nodes[1].shared.outbox.take_any().is_none());
+}
+
+#[test]
+fn a_server_that_takes_only_small_messages_gets_small_ones() {
+    let Some(server) = NatsServer::start("max_payload: 400") else { return };
+    let nodes = [Node::new(0), Node::new(1)];
+    let (stop, port) = (StopToken::default(), server.port());
+    // More than one such message has room for, before there is a connection and behind it.
+    (0..50).for_each(|peer| nodes[0].announce(peer, Happens::Update));
+    thread::scope(|scope| {
+        let _ends = StopAtEnd(&stop);
+        nodes.iter().for_each(|node| _ = scope.spawn(|| take_part(node, port, &stop)));
+        wait_for(|| (nodes[1].knows().0.len() == 50).then_some(()));
+        (50..100).for_each(|peer| nodes[0].announce(peer, Happens::Update));
+        wait_for(|| (nodes[1].knows().0.len() == 100).then_some(()));
+    });
+    assert!(nodes.iter().all(|node| node.shared.counters.counts().packets_lost == 0));
 }
 
 #[test]
