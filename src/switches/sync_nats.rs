@@ -33,9 +33,10 @@ mod testing;
 mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Settings};
@@ -44,11 +45,15 @@ use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
 
 use batch::NAME;
 use connection::Connection;
+use machine::Machine;
 use member::{Member, Shared};
 use secrets::Identity;
 use servers::Servers;
 use snapshot::Party;
 use tls::Trust;
+
+/// How long it takes until another client begins where one has come to its end.
+const NEXT_CLIENT: Duration = Duration::from_secs(5);
 
 /// This tracker as a member of the cluster that it has joined; none if it is in none, as no server is configured.
 pub struct Node(Option<Membership>);
@@ -140,23 +145,27 @@ impl Plug for Node {
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         let snapshots = Arc::clone(beginning.snapshots);
         // Who inherits all swarms wants no others.
-        let unready = (snapshots.asks() && !beginning.inherits).then(|| beginning.readiness.begin());
+        let mut unready = (snapshots.asks() && !beginning.inherits).then(|| beginning.readiness.begin());
         shared.set_snapshot(unready.is_some());
         shared.set_inherits(beginning.inherits);
         beginning.threads.spawn("nats", move |stop| {
             let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
             runtime.block_on(async {
-                let ended = match connection.connect().await {
-                    Ok(client) => {
-                        let (shared, tracker) = (Arc::clone(&shared), Arc::clone(&tracker));
-                        let party = Party::new(client.clone(), shared, tracker, clock, snapshots);
-                        snapshot::start(party, unready);
-                        exchange::run(&client, member, clock, &stop).await
-                    }
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = ended {
-                    warn!("out of the cluster over NATS until the tracker is restarted: {error}");
+                let mut machine = Machine::new(member);
+                while !stop.is_stopped() {
+                    let ended = match connection.connect().await {
+                        Ok(client) => {
+                            let (shared_too, tracker) = (Arc::clone(&shared), Arc::clone(&tracker));
+                            let snapshots = Arc::clone(&snapshots);
+                            let party = Party::new(client.clone(), shared_too, tracker, clock, snapshots);
+                            snapshot::start(party, unready.take());
+                            exchange::run(&client, &shared, &mut machine, clock, &stop).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    let Err(error) = ended else { return };
+                    warn!("the client of NATS has come to its end, and another one begins: {error}");
+                    let _ = timeout(NEXT_CLIENT, stop.stopped()).await;
                 }
             });
         })

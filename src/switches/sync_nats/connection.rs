@@ -33,7 +33,7 @@ pub(super) struct Connection {
     options: ConnectOptions,
     /// The server has to show a certificate.
     has_tls: bool,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Connection {
@@ -65,7 +65,7 @@ impl Connection {
         let config = trust.config(servers.clone()).map_err(|error| failed(io::Error::other(error)))?;
         let options = identity.options().map_err(failed)?.require_tls(requires_tls).tls_client_config(config);
         let ports = (!reaches_all_ports).then(|| servers.ports().collect());
-        let pool = Pool::new(servers.clone(), identity.in_words(), trusted, ports, seed);
+        let pool = Arc::new(Pool::new(servers.clone(), identity.in_words(), trusted, ports, seed));
         Ok(Self { servers, urls, options, has_tls, pool })
     }
 
@@ -98,10 +98,9 @@ impl Connection {
     /// # Errors
     ///
     /// There are none: whether servers answer is said in the log.
-    pub(super) async fn connect(self) -> Result<Client, async_nats::Error> {
-        let Self { urls, options, pool, .. } = self;
-        let pool = Arc::new(pool);
-        let listener = Arc::clone(&pool);
+    pub(super) async fn connect(&self) -> Result<Client, async_nats::Error> {
+        let (pool, listener) = (Arc::clone(&self.pool), Arc::clone(&self.pool));
+        let options = self.options.clone();
         let options = options
             .name("opentracker")
             .retry_on_initial_connect()
@@ -118,6 +117,6 @@ impl Connection {
                 listener.hear(&event);
                 async {}
             });
-        Ok(options.connect(urls).await?)
+        Ok(options.connect(self.urls.clone()).await?)
     }
 }

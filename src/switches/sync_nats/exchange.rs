@@ -26,7 +26,7 @@ use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour};
 
 use super::machine::{Machine, Message, Now, Topic};
-use super::member::{Member, Shared};
+use super::member::Shared;
 
 /// How long there is between two turns of the thread.
 const TURN: Duration = Duration::from_millis(50);
@@ -45,17 +45,30 @@ const LAST_WAIT: Duration = Duration::from_millis(1500);
 ///
 /// # Errors
 ///
-/// The client has come to its end.
+/// The client has come to its end. All that did not surely go out does so by the next one, with the same `machine`.
 pub(super) async fn run<F: Flavour>(
     client: &Client,
-    member: Member<'_, F>,
+    shared: &Shared,
+    machine: &mut Machine<'_, F>,
     clock: impl Clock,
     stop: &StopToken,
 ) -> Result<(), async_nats::Error> {
-    let shared = member.shared;
+    let ended = exchange(client, shared, machine, clock, stop).await;
+    shared.set_connected(false);
+    // Another client counts its connections anew.
+    machine.see_connection(None, Now::new(Instant::now(), clock.second()));
+    ended
+}
+
+async fn exchange<F: Flavour>(
+    client: &Client,
+    shared: &Shared,
+    machine: &mut Machine<'_, F>,
+    clock: impl Clock,
+    stop: &StopToken,
+) -> Result<(), async_nats::Error> {
     let mut line = Line::open(client, shared).await?;
     let now = || Now::new(Instant::now(), clock.second());
-    let mut machine = Machine::new(member);
     let mut out = Vec::new();
     let mut watch = Watch::new(Instant::now());
     while !stop.is_stopped() {

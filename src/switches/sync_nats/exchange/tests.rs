@@ -11,8 +11,10 @@ use std::thread;
 
 use async_nats::ConnectOptions;
 use fastrand::Rng;
+use futures_util::future::join;
 
 use super::super::batch::NAME;
+use super::super::member::Member;
 use super::super::testing::NatsServer;
 use super::*;
 use crate::stats::Counters;
@@ -165,7 +167,7 @@ fn take_part(node: &Node, port: u16, stop: &StopToken) {
         let options = ConnectOptions::new().retry_on_initial_connect().max_reconnects(None);
         let options = options.reconnect_delay_callback(|_| Duration::from_millis(50));
         let client = options.connect(format!("127.0.0.1:{port}")).await.unwrap();
-        run(&client, member, node.clock, stop).await.unwrap();
+        run(&client, &node.shared, &mut Machine::new(member), node.clock, stop).await.unwrap();
     });
 }
 
@@ -222,6 +224,47 @@ fn a_server_that_takes_only_small_messages_gets_small_ones() {
         wait_for(|| (nodes[1].knows().0.len() == 100).then_some(()));
     });
     assert!(nodes.iter().all(|node| node.shared.counters.counts().packets_lost == 0));
+}
+
+#[test]
+fn what_is_told_after_a_client_has_come_to_its_end_goes_out_by_the_next_one() {
+    let Some(server) = NatsServer::start("") else { return };
+    let nodes = [Node::new(0), Node::new(1)];
+    let (stop, port, counters) = (StopToken::default(), server.port(), Counters::default());
+    let worker_counters = counters.for_worker();
+    let Node { shared, tracker, clock } = &nodes[1];
+    let mut machine = Machine::new(Member { shared, tracker, worker_counters: &worker_counters });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    thread::scope(|scope| {
+        let _ends = StopAtEnd(&stop);
+        scope.spawn(|| take_part(&nodes[0], port, &stop));
+        runtime.block_on(async {
+            let client = server.connect().await;
+            let (drained, shared_too) = (client.clone(), Arc::clone(shared));
+            let is_connected = move || shared_too.is_connected();
+            tokio::spawn(async move {
+                while !is_connected() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                drained.drain().await.unwrap();
+            });
+            let ended = timeout(PATIENCE, run(&client, shared, &mut machine, *clock, &stop)).await.unwrap();
+            assert!(ended.is_err() && !shared.is_connected());
+            nodes[1].announce(7, Happens::Update);
+            let client = server.connect().await;
+            let next = run(&client, shared, &mut machine, *clock, &stop);
+            let seen = async {
+                while nodes[0].knows().0.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                assert!(shared.is_connected());
+                stop.stop();
+            };
+            let (ended, seen) = join(next, timeout(PATIENCE, seen)).await;
+            assert!(ended.is_ok() && seen.is_ok());
+            assert!(!shared.is_connected());
+        });
+    });
 }
 
 #[test]
