@@ -109,7 +109,12 @@ impl<F: Flavour, C: Clock> Party<F, C> {
     }
 
     /// Takes the snapshot of one donor. Logs what came of it.
-    async fn take_from(&self, inbox: &mut Subscriber, donor: u64, snapshot: u64) -> Result<(), SnapshotError> {
+    pub(super) async fn take_from(
+        &self,
+        inbox: &mut Subscriber,
+        donor: u64,
+        snapshot: u64,
+    ) -> Result<(), SnapshotError> {
         let mut taker = Taker::new(Arc::clone(&self.tracker), self.snapshots.limits().max, Instant::now());
         let taken = self.take_pieces(inbox, donor, snapshot, &mut taker).await;
         match &taken {
@@ -139,14 +144,16 @@ impl<F: Flavour, C: Clock> Party<F, C> {
         let (mut heard, mut demanded) = (Instant::now(), Instant::now());
         loop {
             let until = (heard + SILENCE).min(demanded + REPEAT);
-            let Ok(message) = timeout_at(until.into(), inbox.next()).await else {
-                if heard.elapsed() >= SILENCE {
-                    return Err(SnapshotError::Silent);
-                }
+            let message = timeout_at(until.into(), inbox.next()).await;
+            // Looked at whatever has come: it may be anything but a piece, for ever.
+            if heard.elapsed() >= SILENCE {
+                return Err(SnapshotError::Silent);
+            }
+            if demanded.elapsed() >= REPEAT {
                 demanded = Instant::now();
                 demand(taken).await?;
-                continue;
-            };
+            }
+            let Ok(message) = message else { continue };
             let message = message.ok_or_else(ended)?;
             if says_nobody_is_there(&message, from, &self.shared.cluster) {
                 return Err(SnapshotError::Cut);

@@ -17,7 +17,7 @@ use super::super::testing::NatsServer;
 use super::message::{Message, WINDOW};
 use super::party::Address;
 use super::*;
-use crate::cluster::snapshot::{Limits, Offer, Snapshots};
+use crate::cluster::snapshot::{Limits, Offer, SnapshotError, Snapshots};
 use crate::tracker::testing::{TestFlavour, TestTracker};
 use crate::tracker::{Capacity, Change, InfoHash, Ipv4Only, Minute, Origin, Second, TransportCounts};
 
@@ -388,5 +388,25 @@ fn a_donor_that_waits_for_a_snapshot_itself_gives_none() {
         let message = inbox.next().await.unwrap();
         assert_eq!(joiner.read(&message), Some(Message::Refusal { snapshot: 3 }));
         assert!(timeout(give::MAX_JITTER, inbox.next()).await.is_err());
+    });
+}
+
+#[test]
+fn a_donor_that_is_silent_is_given_up_although_others_talk_all_the_time() {
+    let Some(server) = NatsServer::start("") else { return };
+    runtime().block_on(async {
+        let joiner = party(&server, 2, SECOND, 0, LIMITS).await;
+        let mut inbox = joiner.client.subscribe(Address::all_of_joiner(2, CLUSTER)).await.unwrap();
+        let other = party(&server, 1, SECOND, 0, LIMITS).await;
+        let _silent = other.subscribe(Address::Donor(1)).await.unwrap();
+        other.client.flush().await.unwrap();
+        let talk = tokio::spawn(async move {
+            loop {
+                other.say(Address::Joiner(2, 0), Message::Presence).await;
+            }
+        });
+        let taken = timeout(60 * SECOND, joiner.take_from(&mut inbox, 1, 1)).await;
+        talk.abort();
+        assert!(matches!(taken, Ok(Err(SnapshotError::Silent))), "{taken:?}");
     });
 }
