@@ -34,6 +34,9 @@ pub(super) struct Pool {
     ports: Option<BTreeSet<u16>>,
     attempts: Mutex<Attempts>,
     causes: CauseComplaints,
+    /// Connections, and their ends: a server may take and drop them all the time.
+    connected: Complaints,
+    disconnected: Complaints,
     /// Servers that are left aside.
     aside: Complaints,
     /// Messages that found no room.
@@ -68,6 +71,8 @@ impl Pool {
             ports,
             attempts: Mutex::new(Attempts { last: None, at: None, many: 0, rng: Rng::with_seed(seed) }),
             causes: CauseComplaints::default(),
+            connected: Complaints::default(),
+            disconnected: Complaints::default(),
             aside: Complaints::default(),
             lost: Complaints::default(),
             said: Complaints::default(),
@@ -118,10 +123,10 @@ impl Pool {
     /// Hears what becomes of the connection.
     pub(super) fn hear(&self, event: &Event) {
         match event {
-            Event::Connected => info!("connected to NATS at {}", self.last()),
-            Event::Disconnected => {
+            Event::Connected => self.connected.say(|| info!("connected to NATS at {}", self.last())),
+            Event::Disconnected => self.disconnected.say(|| {
                 warn!("the connection to NATS at {} is lost; what it may have missed is told again later", self.last());
-            }
+            }),
             Event::SlowConsumer(_) => self.lost.say(|| {
                 warn!(
                     "messages from NATS are lost, as the tracker does not read as fast as they come; it asks for them"
