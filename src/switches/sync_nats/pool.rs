@@ -20,6 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// When no attempt was needed for so long, the next one is the first again.
 const CALM: Duration = Duration::from_secs(60);
 
+/// Servers that others announce are tried up to so many.
+const MAX_ANNOUNCED: usize = 64;
+
 /// The longest piece of a server's text that the log repeats, in characters.
 const MAX_QUOTE: usize = 200;
 
@@ -47,6 +50,8 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Attempts {
+    /// Whether the next one may be made with a server that is not configured.
+    announced_is_next: bool,
     /// The server of the last one.
     last: Option<SocketAddr>,
     at: Option<Instant>,
@@ -69,7 +74,13 @@ impl Pool {
             identity,
             trusted,
             ports,
-            attempts: Mutex::new(Attempts { last: None, at: None, many: 0, rng: Rng::with_seed(seed) }),
+            attempts: Mutex::new(Attempts {
+                announced_is_next: false,
+                last: None,
+                at: None,
+                many: 0,
+                rng: Rng::with_seed(seed),
+            }),
             causes: CauseComplaints::default(),
             connected: Complaints::default(),
             disconnected: Complaints::default(),
@@ -79,15 +90,27 @@ impl Pool {
         }
     }
 
-    /// Returns the server that is to be tried next: of those within reach that have failed least often, any. Says what
-    /// was wrong with the last one. None if no server is within reach, which cannot be while one is configured.
+    /// Returns the server that is to be tried next: of those within reach that have failed least often, any. Every second
+    /// attempt is made with one that is configured, so that no server can lead the tracker away from all of these; of
+    /// those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if no server is within reach, which cannot be while one is configured.
     pub(super) fn choose(&self, servers: &[Server], now: Instant) -> Option<ReconnectToServer> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = servers.iter().find(|one| attempts.last.is_some_and(|last| address(&one.addr) == Some(last)));
         if let Some((server, error)) = failed.and_then(|one| Some((one, one.last_error.as_deref()?))) {
             self.complain(&server.addr, error);
         }
-        let within_reach: Vec<_> = servers.iter().filter_map(|one| Some((one, self.within_reach(one)?))).collect();
+        let (configured, announced): (Vec<_>, Vec<_>) = servers
+            .iter()
+            .filter_map(|one| Some((one, self.within_reach(one)?)))
+            .partition(|(one, _)| !one.is_discovered);
+        let announced = announced.into_iter().take(MAX_ANNOUNCED);
+        let takes_announced = configured.is_empty() || attempts.announced_is_next;
+        let within_reach: Vec<_> = if takes_announced && announced.len() > 0 {
+            configured.into_iter().chain(announced).collect()
+        } else {
+            configured
+        };
+        attempts.announced_is_next = !takes_announced;
         let least = within_reach.iter().map(|(one, _)| one.failed_attempts).min()?;
         let best: Vec<_> = within_reach.iter().filter(|(one, _)| one.failed_attempts == least).collect();
         let (server, address) = attempts.rng.choice(best)?;
@@ -209,6 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn servers_that_are_announced_do_not_keep_a_tracker_from_those_that_are_configured() {
+        let pool = pool(&["192.0.2.1"], None);
+        let mut servers = vec![server("nats://192.0.2.1", 1000)];
+        servers.extend((0..1000).map(|n| {
+            let url = format!("nats://10.0.{}.{}", n / 250, n % 250);
+            Server { is_discovered: true, ..server(&url, 0) }
+        }));
+        let all: Vec<_> = (0..2000).filter_map(|_| chosen(&pool, &servers)).collect();
+        assert!(all.iter().step_by(2).all(|host| host == "192.0.2.1"));
+        let announced: BTreeSet<_> = all.iter().skip(1).step_by(2).collect();
+        assert_eq!(announced.len(), MAX_ANNOUNCED);
+        assert!(!announced.contains(&"192.0.2.1".to_owned()));
+    }
+
+    #[test]
     fn names_and_ports_out_of_reach_are_left_aside() {
         let servers =
             [server("nats.example.org", 0), server("192.0.2.3:4223", 0), server("nats://[2001:db8::1]:4222", 5)];
@@ -220,7 +258,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_ten_seconds_and_begin_anew_after_a_calm() {
-        let mut attempts = Attempts { last: None, at: None, many: 0, rng: Rng::with_seed(1) };
+        let mut attempts = Attempts { announced_is_next: false, last: None, at: None, many: 0, rng: Rng::with_seed(1) };
         let address = ([192, 0, 2, 1], 4222).into();
         let mut now = Instant::now();
         assert_eq!(attempts.next(address, 2, now), Duration::ZERO, "the tracker has just started");
