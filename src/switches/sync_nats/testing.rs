@@ -5,11 +5,16 @@ use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 
 /// Where the server is looked for. Debian's stands where only root looks.
 const PROGRAMS: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
+
+/// How long it may take until the server listens.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on a port of the loopback interface that nobody else uses. It ends with the value.
 pub(super) struct NatsServer {
@@ -41,13 +46,20 @@ impl NatsServer {
     }
 
     fn await_listening(mut process: Child) -> Self {
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let said = lines.by_ref().map(Result::unwrap);
-        let words = said.filter_map(|line| line.split_once("client connections on ").map(|(_, word)| word.to_owned()));
-        let address = words.take(1).next().unwrap().trim().parse().unwrap();
-        // Whoever closes the other end of its log ends it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address }
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (say, said) = mpsc::channel();
+        // Read to its end: whoever closes the other end of its log ends it.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, word)) = line.split_once("client connections on ") {
+                    let _ = say.send(word.trim().parse());
+                }
+            }
+        });
+        // Ended also if nothing comes.
+        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into() };
+        server.address = said.recv_timeout(PATIENCE).expect("nats-server listens").unwrap();
+        server
     }
 
     /// Returns its port.

@@ -183,6 +183,7 @@ fn what_is_announced_to_one_is_known_to_all_although_the_server_is_killed_meanwh
         nodes.iter().for_each(|node| wait_for(|| (node.knows() == (peers.clone(), downloads)).then_some(())));
     };
     thread::scope(|scope| {
+        let _ends = StopAtEnd(&stop);
         nodes.iter().for_each(|node| _ = scope.spawn(|| take_part(node, port, &stop)));
         nodes.iter().for_each(|node| wait_for(|| node.shared.is_connected().then_some(())));
 
@@ -272,6 +273,7 @@ fn a_tracker_ends_although_there_is_no_server() {
     let node = Node::new(0);
     let stop = StopToken::default();
     thread::scope(|scope| {
+        let _ends = StopAtEnd(&stop);
         // Nobody listens on port 9 of loopback.
         scope.spawn(|| take_part(&node, 9, &stop));
         node.announce(1, Happens::Update);
