@@ -48,6 +48,8 @@ const STARTS: Duration = Duration::from_secs(15);
 const RECENT: u32 = 2;
 /// So long after a cut, who has not been heard again is not there any more.
 const GONE_AFTER: Duration = Duration::from_secs(20);
+/// How much longer it takes at most until what he has said is asked for.
+const GONE_JITTER: Duration = Duration::from_secs(10);
 
 /// The part of one tracker in the exchange.
 pub(super) struct Machine<'a, F: Flavour> {
@@ -76,6 +78,8 @@ pub(super) struct Machine<'a, F: Flavour> {
     spoke: Option<Instant>,
     /// When there was last a connection.
     connected: Option<Now>,
+    /// Somebody else has asked for what those have said who are not there any more.
+    gone_is_asked: bool,
     /// The end of the last connection, until it has been seen who was not heard again.
     cut: Option<(Now, Instant)>,
     rng: fastrand::Rng,
@@ -106,6 +110,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             proved: None,
             spoke: None,
             connected: None,
+            gone_is_asked: false,
             cut: None,
             rng,
             lost_complaints: Complaints::default(),
@@ -145,6 +150,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             self.begin_again(now);
             let lost_at = self.connected.unwrap_or(now);
             self.cut = self.cut.or(Some((lost_at, now.instant + GONE_AFTER)));
+            self.gone_is_asked = false;
         }
         let Some(connection) = connection else { return };
         if self.since.is_some() {
@@ -154,7 +160,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
             self.lose(Some(Lost { from: self.journal.next(), since }));
         }
         self.since = self.since.or(Some(now.instant));
-        self.cut = self.cut.map(|(cut, _)| (cut, now.instant + GONE_AFTER));
+        // Others were cut off at the same time: the first one asks for all.
+        let asks_at = now.instant + GONE_AFTER + GONE_JITTER.mul_f64(self.rng.f64());
+        self.cut = self.cut.map(|(cut, _)| (cut, asks_at));
         self.connection = Some(connection);
     }
 
@@ -256,6 +264,9 @@ impl<'a, F: Flavour> Machine<'a, F> {
         let own = self.member.shared.sender;
         if ask.asker == own {
             return;
+        }
+        if let Some((cut, _)) = self.cut.filter(|_| ask.missed.is_empty()) {
+            self.gone_is_asked |= ask.minutes >= minutes_since(cut, now);
         }
         if ask.sender != own {
             return self.senders.heard_ask(ask, self.recent(now), now.instant);
@@ -400,8 +411,8 @@ impl<'a, F: Flavour> Machine<'a, F> {
             due.map(|Due { sender, missed, is_recent }| (sender, missed, minutes(is_recent))).collect();
         if let Some((cut, _)) = self.cut.take_if(|(_, at)| now.instant >= *at) {
             // What those have said last who are not there any more, the others know.
-            if self.senders.has_lost_any(cut.instant, 2 * GONE_AFTER) {
-                let minutes = u64::from(now.minute.since(cut.minute)) + 2;
+            if !self.gone_is_asked && self.senders.has_lost_any(cut.instant, 2 * GONE_AFTER) {
+                let minutes = minutes_since(cut, now);
                 due.extend(self.senders.any(now.instant).map(|sender| (sender, 0..0, minutes)));
             }
         }
@@ -420,6 +431,11 @@ impl<'a, F: Flavour> Machine<'a, F> {
         }
         self.spoke = Some(now.instant);
     }
+}
+
+/// Returns for how many minutes back is asked after a cut.
+fn minutes_since(cut: Now, now: Now) -> u64 {
+    u64::from(now.minute.since(cut.minute) + RECENT)
 }
 
 #[cfg(test)]

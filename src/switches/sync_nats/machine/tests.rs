@@ -256,3 +256,30 @@ fn who_inherits_walks_over_the_peers_of_the_last_minutes_once() {
         assert_eq!(machine.member.shared.counters.counts().republished, 10);
     });
 }
+
+#[test]
+fn after_a_cut_one_asks_for_those_that_are_gone_and_who_hears_that_does_not() {
+    for another_asks in [false, true] {
+        alone(0, |mut machine, start| {
+            let at = |second| Now { instant: start + Duration::from_secs(second), minute: NOW, fresh: NOW };
+            let batch = |sender| Batch { sender, ..OWN }.write("test");
+            let (mut out, mut asked) = (Vec::new(), Vec::new());
+            machine.turn(Some(1), at(0), &mut out);
+            [1, 2].iter().for_each(|sender| machine.hear(Topic::Changes, &batch(*sender), at(1)));
+            machine.turn(Some(1), at(2), &mut out);
+            machine.turn(None, at(3), &mut out);
+            for second in 4..60 {
+                machine.hear(Topic::Changes, &batch(2), at(second));
+                if another_asks && second == 20 {
+                    let ask = Ask { asker: 2, sender: 3, missed: 0..0, minutes: 2 };
+                    machine.hear(Topic::Ask, &ask.write("test"), at(second));
+                }
+                out.clear();
+                machine.turn(Some(2), at(second), &mut out);
+                asked.extend(out.iter().filter(|message| message.topic == Topic::Ask).map(|_| second));
+            }
+            assert_eq!(asked.len(), usize::from(!another_asks));
+            assert!(asked.iter().all(|second| (24..=34).contains(second)), "{asked:?}: not all at the same time");
+        });
+    }
+}
