@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_comes_and_goes_is_said_once_a_minute() {
+        let pool = pool(&["192.0.2.1"], None);
+        pool.hear(&Event::Connected);
+        pool.connected.say(|| panic!("it has just been said"));
+        pool.hear(&Event::Disconnected);
+        pool.disconnected.say(|| panic!("it has just been said"));
+    }
+
+    #[test]
     fn names_and_ports_out_of_reach_are_left_aside() {
         let servers =
             [server("nats.example.org", 0), server("192.0.2.3:4223", 0), server("nats://[2001:db8::1]:4222", 5)];
