@@ -398,8 +398,10 @@ fn a_donor_that_is_silent_is_given_up_although_others_talk_all_the_time() {
         let joiner = party(&server, 2, SECOND, 0, LIMITS).await;
         let mut inbox = joiner.client.subscribe(Address::all_of_joiner(2, CLUSTER)).await.unwrap();
         let other = party(&server, 1, SECOND, 0, LIMITS).await;
-        let _silent = other.subscribe(Address::Donor(1)).await.unwrap();
-        other.client.flush().await.unwrap();
+        let mut silent = other.subscribe(Address::Donor(1)).await.unwrap();
+        // When this has come back the server knows that somebody listens.
+        other.say(Address::Donor(1), Message::Presence).await;
+        silent.next().await.unwrap();
         let talk = tokio::spawn(async move {
             loop {
                 other.say(Address::Joiner(2, 0), Message::Presence).await;
