@@ -11,7 +11,7 @@ use crate::cluster::counts::TransportCounters;
 use crate::cluster::election::Election;
 use crate::cluster::inbox;
 use crate::cluster::members::Members;
-use crate::cluster::outbox::{Codec, Outbox};
+use crate::cluster::outbox::{Codec, MAX_FORWARD_DELAY, Outbox};
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{
@@ -92,6 +92,7 @@ impl Wire {
     pub(super) fn of_bridge(name: &'static str, id: u32, now: Instant) -> Self {
         let members = Arc::new(Members::new(Duration::from_secs(20), now));
         let wire = Self::new(name, id, now);
+        wire.outbox.set_delay(MAX_FORWARD_DELAY, now);
         let outbox = wire.outbox.among(Arc::clone(&members));
         let election = (name == SYNC).then(|| Mutex::new((Election::new(id, now), false)));
         Self { outbox, members: Some(members), election, ..wire }
