@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,9 +38,10 @@ pub(super) struct Pool {
     ports: Option<BTreeSet<u16>>,
     attempts: Mutex<Attempts>,
     causes: CauseComplaints,
-    /// Connections, and their ends: a server may take and drop them all the time.
-    connected: Complaints,
-    disconnected: Complaints,
+    /// Connections that are lost: a server may take and drop them all the time.
+    cuts: Complaints,
+    /// Whether the log ends with nobody being connected, so that a connection is news.
+    connection_is_news: AtomicBool,
     /// Servers that are left aside.
     aside: Complaints,
     /// Messages that found no room.
@@ -82,8 +84,8 @@ impl Pool {
                 rng: Rng::with_seed(seed),
             }),
             causes: CauseComplaints::default(),
-            connected: Complaints::default(),
-            disconnected: Complaints::default(),
+            cuts: Complaints::default(),
+            connection_is_news: AtomicBool::new(true),
             aside: Complaints::default(),
             lost: Complaints::default(),
             said: Complaints::default(),
@@ -92,7 +94,8 @@ impl Pool {
 
     /// Returns the server that is to be tried next: of those within reach that have failed least often, any. Every second
     /// attempt is made with one that is configured, so that no server can lead the tracker away from all of these; of
-    /// those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if no server is within reach, which cannot be while one is configured.
+    /// those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if no server
+    /// is within reach, which cannot be while one is configured.
     pub(super) fn choose(&self, servers: &[Server], now: Instant) -> Option<ReconnectToServer> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = servers.iter().find(|one| attempts.last.is_some_and(|last| address(&one.addr) == Some(last)));
@@ -140,15 +143,22 @@ impl Pool {
             let called = address(server).map_or_else(|| shown(server.host()), |address| self.servers.called(address));
             let why = cause.in_words(self.identity, self.trusted);
             warn!("cannot connect to NATS at {called}: {why} ({}); trying again", shown(error));
+            self.connection_is_news.store(true, Ordering::Relaxed);
         });
     }
 
     /// Hears what becomes of the connection.
     pub(super) fn hear(&self, event: &Event) {
         match event {
-            Event::Connected => self.connected.say(|| info!("connected to NATS at {}", self.last())),
-            Event::Disconnected => self.disconnected.say(|| {
+            Event::Connected => {
+                // As often as what was said before it, which is limited.
+                if self.connection_is_news.swap(false, Ordering::Relaxed) {
+                    info!("connected to NATS at {}", self.last());
+                }
+            }
+            Event::Disconnected => self.cuts.say(|| {
                 warn!("the connection to NATS at {} is lost; what it may have missed is told again later", self.last());
+                self.connection_is_news.store(true, Ordering::Relaxed);
             }),
             Event::SlowConsumer(_) => self.lost.say(|| {
                 warn!(
@@ -247,12 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_comes_and_goes_is_said_once_a_minute() {
+    fn a_connection_that_comes_and_goes_is_said_once_a_minute_and_the_log_ends_with_what_is_true() {
         let pool = pool(&["192.0.2.1"], None);
+        let is_news = || pool.connection_is_news.load(Ordering::Relaxed);
+        assert!(is_news(), "of the first one nothing was said");
         pool.hear(&Event::Connected);
-        pool.connected.say(|| panic!("it has just been said"));
         pool.hear(&Event::Disconnected);
-        pool.disconnected.say(|| panic!("it has just been said"));
+        assert!(is_news(), "the log says that it is lost");
+        pool.hear(&Event::Connected);
+        pool.hear(&Event::Disconnected);
+        assert!(!is_news(), "a second cut within the minute is not said, so the next connection is not");
+        pool.complain(&"nats://192.0.2.1".parse().unwrap(), "Connection refused");
+        assert!(is_news(), "the log says that there is none");
     }
 
     #[test]
