@@ -271,6 +271,7 @@ fn look<F: AddressFamilies>(
 }
 
 /// Removes the peer, if it is known.
+#[inline(never)] // So that what other announces do stays short.
 fn remove<F: Flavour>(
     locked: &mut LockedShard<'_, F::Families>,
     info_hash: InfoHash,
