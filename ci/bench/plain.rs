@@ -1,5 +1,5 @@
-//! What the micro-benchmarks measure: an IPv4 tracker with every switch off, or with the times of requests
-//! measured.
+//! What the micro-benchmarks measure: an IPv4 tracker with every switch off, or with the times of requests measured, or
+//! with a cluster that hears of changes.
 
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
@@ -12,26 +12,29 @@ use opentracker::http::wrapper::NoWrapper;
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
-use opentracker::tracker::{Capacity, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged};
+use opentracker::tracker::{
+    Capacity, Cluster, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged,
+};
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
 
-pub(crate) struct Plain<M = Untimed> {
+pub(crate) struct Plain<M = Untimed, C = Standalone> {
     request_times: M,
+    cluster: C,
 }
 
-impl<M: RequestTimes> Flavour for Plain<M> {
+impl<M: RequestTimes, C: Cluster> Flavour for Plain<M, C> {
     type Families = Ipv4Only;
     type Admission = Open;
-    type Cluster = Standalone;
+    type Cluster = C;
     type NetworkLog = Unlogged;
 
     fn admission(&self) -> &Open {
         &Open
     }
 
-    fn cluster(&self) -> &Standalone {
-        &Standalone
+    fn cluster(&self) -> &C {
+        &self.cluster
     }
 
     fn network_log(&self) -> &Unlogged {
@@ -39,7 +42,7 @@ impl<M: RequestTimes> Flavour for Plain<M> {
     }
 }
 
-impl<M: RequestTimes> HttpFlavour for Plain<M> {
+impl<M: RequestTimes, C: Cluster> HttpFlavour for Plain<M, C> {
     type ClientAddress = Connected;
     type StatsAccess = Everyone;
     type Routes = NoRoute;
@@ -78,15 +81,20 @@ impl<M: RequestTimes> HttpFlavour for Plain<M> {
 }
 
 pub(crate) fn tracker() -> Tracker<Plain> {
-    with(Untimed)
+    with(Untimed, Standalone)
 }
 
-fn with<M: RequestTimes>(request_times: M) -> Tracker<Plain<M>> {
+/// Such a tracker that is in a cluster.
+pub(crate) fn tracker_in<C: Cluster>(cluster: C) -> Tracker<Plain<Untimed, C>> {
+    with(Untimed, cluster)
+}
+
+fn with<M: RequestTimes, C: Cluster>(request_times: M, cluster: C) -> Tracker<Plain<M, C>> {
     let mut rng = Rng::with_seed(1);
     let key = HashKey::from_bytes(&std::array::from_fn(|_| rng.u8(..)));
     // As it is configured by default. Each peer of the benchmarks has an address of its own.
     let capacity = Capacity { peers_per_address: 16, ..Capacity::NONE };
-    Tracker::new(key, capacity, Intervals::default(), NOW, Plain { request_times })
+    Tracker::new(key, capacity, Intervals::default(), NOW, Plain { request_times, cluster })
 }
 
 /// Such a tracker over HTTP.
@@ -97,7 +105,7 @@ pub(crate) fn http() -> http::Service<Plain> {
 pub(crate) fn http_with<M: RequestTimes>(request_times: M) -> http::Service<Plain<M>> {
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();
-    let tracker = Arc::new(with(request_times));
+    let tracker = Arc::new(with(request_times, Standalone));
     let shared = http::Shared { tracker, counters, stats_path: "stats".into(), redirect_url: None };
     http::Service::new(Arc::new(shared), worker_counters, Rng::with_seed(2))
 }
