@@ -85,10 +85,9 @@ impl Reach {
 
     /// Returns the directories within reach, but for those that are inside another.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        let all: BTreeSet<_> = self.read.iter().chain(&self.listed).chain(&self.written).collect();
-        let is_outermost = |one: &&PathBuf| !all.iter().any(|other| other != one && one.starts_with(other));
-        let outermost: Vec<_> = all.iter().copied().filter(is_outermost).collect();
-        outermost.into_iter().map(PathBuf::as_path)
+        let is_new = |one: &&PathBuf| !self.read.contains(*one) && !self.written.contains(*one);
+        let all = move || self.read.union(&self.written).chain(self.listed.iter().filter(is_new));
+        all().filter(move |one| !all().any(|other| other != *one && one.starts_with(other))).map(PathBuf::as_path)
     }
 
     /// Returns whether every file of the system is within reach.
