@@ -11,7 +11,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use self::node::{Known, TORRENTS, known};
+use self::node::{Known, NATS, SYNC, TORRENTS, known};
 use self::simulation::{BRIDGES, HOMES, Simulation};
 use crate::tracker::{Event, Minute};
 
@@ -116,6 +116,30 @@ fn run(
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0..6_u8, any::<bool>(), 0..3_usize), 30..200)
+}
+
+/// Its client has announced itself, or left, a moment before.
+#[test]
+fn what_a_bridge_has_told_on_one_way_when_it_dies_comes_on_the_other_too() {
+    for (at, name, leaves) in [1, 2].into_iter().flat_map(|at| [(at, SYNC, false), (at, NATS, false), (at, NATS, true)])
+    {
+        let (mut rng, mut simulation) = (Rng::with_seed(1), Simulation::new(1));
+        let mut model = Model::default();
+        (0..12).for_each(|_| simulation.tick(&mut rng, true));
+        let announce = |simulation: &Simulation, event| {
+            simulation.places[at].node.as_ref().unwrap().announce(7, 0, false, event, simulation.minute());
+        };
+        announce(&simulation, Event::Update);
+        if leaves {
+            (0..12).for_each(|_| simulation.tick(&mut rng, true));
+            announce(&simulation, Event::Stopped);
+        } else {
+            model.there.insert((0, 7), false);
+        }
+        simulation.die_halfway(at, name);
+        (0..MAX_LATE).for_each(|_| simulation.tick(&mut rng, true));
+        model.check(&simulation).unwrap_or_else(|error| panic!("{at} {name} {leaves}: {error}"));
+    }
 }
 
 proptest! {

@@ -1,15 +1,37 @@
 //! Which trackers have been heard lately on a transport.
 //!
-//! What one of them says by another transport need not be forwarded into this one: it has been told here already. So a
-//! bridge that has just started, and cannot know what was told before, forwards nothing that its network knows.
+//! What one of them says by another transport need not be forwarded into this one: it tells it here itself. So a bridge
+//! that has just started, and cannot know what was told before, forwards nothing that its network knows. But one that
+//! dies may have told it by one transport and not by the other yet: whether it has is seen from what it says next, or
+//! from its silence.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::tracker::Origin;
 
+use super::election::MAX_SILENCE;
+
 /// Most trackers that are remembered, in 2 KiB; a new one takes the place of one that has been silent for longer.
 pub const MAX_MEMBERS: usize = BUCKETS * BUCKET_LEN;
+
+/// How far apart a tracker tells the same on its transports: by none a change waits for more than a second. Not longer,
+/// lest what a bridge told before another one started, which could not hear it, counts as untold if the first one dies.
+pub const MAX_APART: Duration = Duration::from_secs(2);
+
+/// After how much silence a tracker is taken for dead, and what it had to send does not arrive any more.
+pub const DEAD_AFTER: Duration = MAX_SILENCE.saturating_add(Duration::from_secs(2));
+
+/// Whether what has come in by another transport has been told by this one too, by the tracker that told it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has: it has been heard here so much later.
+    Yes,
+    /// It has not, and will not: it is not heard here, or not any more.
+    No,
+    /// It may have, or does so within a moment, or is dead.
+    Unsure,
+}
 
 const BUCKETS: usize = 32;
 const BUCKET_LEN: usize = 8;
@@ -61,15 +83,27 @@ impl Members {
 
     /// Returns whether the tracker with this number has been heard lately. Nobody has the number 0.
     pub fn has(&self, id: u32, now: Instant) -> bool {
-        let second = self.second(now);
-        let entries = self.bucket(id).iter().map(|slot| slot.load(Ordering::Relaxed));
-        entries.filter(|entry| is_of(*entry, id)).any(|entry| self.is_recent(entry, second))
+        self.silence(id, now).is_some()
     }
 
-    /// Returns whether a change of this origin was told by one of those that have been heard lately, by whatever
-    /// transport.
-    pub fn know(&self, origin: Origin, now: Instant) -> bool {
-        matches!(origin, Origin::Transport { member, .. } | Origin::Late { member, .. } if self.has(member, now))
+    /// Returns for how many whole seconds the tracker with this number has been silent; `None` if it has not been heard
+    /// lately.
+    fn silence(&self, id: u32, now: Instant) -> Option<Duration> {
+        let second = self.second(now);
+        let mut entries = self.bucket(id).iter().map(|slot| slot.load(Ordering::Relaxed));
+        let entry = entries.find(|entry| is_of(*entry, id) && self.is_recent(*entry, second))?;
+        Some(Duration::from_secs(age(entry, second)))
+    }
+
+    /// Returns whether a change of this origin, which came in by another transport at that time, was told here too.
+    pub fn have_told(&self, origin: Origin, since: Instant, now: Instant) -> Told {
+        let (Origin::Transport { member, .. } | Origin::Late { member, .. }) = origin else { return Told::No };
+        match self.silence(member, now) {
+            None => Told::No,
+            Some(silence) if now >= since + MAX_APART + silence => Told::Yes,
+            Some(silence) if silence >= DEAD_AFTER => Told::No,
+            Some(_) => Told::Unsure,
+        }
     }
 
     fn second(&self, now: Instant) -> u64 {
@@ -117,8 +151,22 @@ mod tests {
         assert!(members.has(7, now + MEMORY) && !members.has(7, now + MEMORY + Duration::from_secs(1)));
         assert!(members.hear(7, now + MEMORY + Duration::from_secs(1)), "it is new again");
         assert!(members.has(7, now), "another clock was read earlier");
-        let by = |member| members.know(Origin::Transport { name: "other", member }, now);
-        assert!(by(7) && !by(8) && !members.know(Origin::Client, now));
+    }
+
+    #[test]
+    fn who_goes_on_has_told_on_both_ways_and_who_falls_silent_may_not_have() {
+        let now = Instant::now();
+        let members = Members::new(MEMORY, now);
+        let has_told = |member, since, now| members.have_told(Origin::Transport { name: "other", member }, since, now);
+        members.hear(7, now);
+        assert_eq!((has_told(7, now, now), has_told(8, now, now)), (Told::Unsure, Told::No));
+        assert_eq!(members.have_told(Origin::Client, now, now), Told::No);
+        let dead = now + DEAD_AFTER;
+        assert_eq!(has_told(7, now, dead - Duration::from_millis(1)), Told::Unsure);
+        assert_eq!((has_told(7, now, dead), has_told(7, dead, dead)), (Told::No, Told::No));
+        members.hear(7, now + MAX_APART);
+        assert_eq!((has_told(7, now, dead), has_told(7, dead, dead)), (Told::Yes, Told::Unsure));
+        assert_eq!(has_told(7, now, now + MAX_APART + MEMORY), Told::Yes);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //!
 //! Of several trackers on the same transports one forwards what comes in by another transport. The others hold it: once
 //! the thread says that this tracker forwards ([`Outbox::set_forwarding`]), what is held is sent after all.
+//!
+//! What another tracker that is heard here too has told by another transport it tells here itself, within a moment. In
+//! case it dies in between, that is kept until it has surely done so; else the one that forwards tells it.
 
 mod held;
 
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::tracker::{Change, Origin};
 
-use super::members::Members;
+use super::members::{Members, Told};
 use held::Held;
 
 pub use held::{MAX_HELD, MAX_HELD_TIME};
@@ -78,8 +81,8 @@ impl<C: Codec> Outbox<C> {
         Self { batcher: Mutex::new(Batcher::new(codec, delay, now)), filled: Condvar::new() }
     }
 
-    /// Lets it know who is heard on this transport: what such a tracker has told by another one, and is held, is not
-    /// sent.
+    /// Lets it know who is heard on this transport: what such a tracker has told by another one is sent only if it
+    /// falls silent before it has surely told it here.
     #[must_use]
     pub fn among(self, members: Arc<Members>) -> Self {
         self.batcher().members = Some(members);
@@ -114,13 +117,16 @@ impl<C: Codec> Outbox<C> {
     }
 
     /// Hears changes that came in together. If it was by this very transport, of this name, another tracker has
-    /// forwarded what is held of them: it is held no more, so nobody is told of it twice when this one begins to
+    /// told what is held of them: it is held no more, so nobody is told of it twice when this one begins to
     /// forward. Takes those out of the changes that are late copies of what has come before by another transport.
     pub fn hear(&self, transport: &str, changes: &mut Vec<Change>) {
         if !changes.first().is_some_and(|change| change.origin.is_by(transport)) {
             return;
         }
         let mut batcher = self.batcher();
+        if !batcher.owed.is_empty() {
+            changes.iter().for_each(|change| batcher.hear_owed(change));
+        }
         if batcher.held.is_empty() {
             return;
         }
@@ -183,6 +189,8 @@ struct Batcher<C: Codec> {
     waiting: VecDeque<OutgoingPacket>,
     /// What came in by another transport, and has not been added.
     held: Held,
+    /// What came in by another transport from those who are heard on this one, and may not have told it here.
+    owed: Held,
     /// Who is heard on this transport, if that matters.
     members: Option<Arc<Members>>,
     /// When what is held is added; `None` while another tracker forwards.
@@ -220,8 +228,8 @@ impl<C: Codec> Batcher<C> {
     fn new(codec: C, delay: Duration, now: Instant) -> Self {
         let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
         let drafts = C::KINDS.iter().map(draft).collect();
-        let (waiting, held) = (VecDeque::new(), Held::default());
-        Self { codec, delay, drafts, waiting, held, members: None, release_at: None, refused: 0, lost: 0 }
+        let (waiting, held, owed) = (VecDeque::new(), Held::default(), Held::default());
+        Self { codec, delay, drafts, waiting, held, owed, members: None, release_at: None, refused: 0, lost: 0 }
     }
 
     fn set_delay(&mut self, delay: Duration, now: Instant) {
@@ -230,6 +238,9 @@ impl<C: Codec> Batcher<C> {
     }
 
     fn add(&mut self, change: &Change, now: Instant) -> AddResult {
+        if self.is_owed(change, now) {
+            return AddResult::Batched;
+        }
         if change.origin == Origin::Client {
             return self.batch(change, now);
         }
@@ -290,8 +301,34 @@ impl<C: Codec> Batcher<C> {
         if self.release_at.is_some() {
             return self.add(change, now);
         }
-        self.held.keep(change, now);
+        if !self.is_owed(change, now) {
+            self.held.keep(change, now);
+        }
         AddResult::Batched
+    }
+
+    /// Keeps a change that whoever told it is about to tell here as well, and returns true. Any other change of its
+    /// peer is later than what is kept of that.
+    #[inline]
+    fn is_owed(&mut self, change: &Change, now: Instant) -> bool {
+        if change.origin != Origin::Client && self.have_told(change.origin, now, now) == Told::Unsure {
+            self.owed.keep(change, now);
+            return true;
+        }
+        if !self.owed.is_empty() {
+            self.owed.forget_outdated(change);
+        }
+        false
+    }
+
+    /// Hears a change by this transport: it is owed no more.
+    fn hear_owed(&mut self, change: &Change) {
+        self.owed.forget_published(change);
+        self.owed.forget_outdated(change);
+    }
+
+    fn have_told(&self, origin: Origin, since: Instant, now: Instant) -> Told {
+        self.members.as_ref().map_or(Told::No, |members| members.have_told(origin, since, now))
     }
 
     fn set_forwarding(&mut self, forwards: bool, now: Instant) {
@@ -301,24 +338,36 @@ impl<C: Codec> Batcher<C> {
         } else {
             self.release_at = None;
             self.held.expire(now);
+            self.owed.expire(now);
+            while self.owed.first().is_some_and(|(owed, since)| self.have_told(owed.origin, since, now) == Told::Yes) {
+                self.owed.forget_first();
+            }
         }
     }
 
-    /// Adds what is held, if this tracker forwards, and as far as there is room. What has been told here is left out:
-    /// when it came, nobody knew yet who is heard here.
+    /// Adds what is held and owed, if this tracker forwards, and as far as there is room. What has been told here is
+    /// left out: when it was held, nobody knew yet who is heard here.
     fn release(&mut self, now: Instant) {
         if self.release_at.is_none_or(|at| now < at) {
             return;
         }
-        while let Some(change) = self.held.first() {
-            let is_told = self.members.as_ref().is_some_and(|members| members.know(change.origin, now));
-            if !is_told && !self.has_room(&change) {
-                break;
+        while let Some((change, since)) = self.held.first() {
+            match self.have_told(change.origin, since, now) {
+                Told::No if !self.has_room(&change) => break,
+                Told::No => _ = self.forward(&change, now),
+                Told::Unsure => self.owed.keep(&change, since),
+                Told::Yes => {}
             }
             self.held.forget_first();
-            if !is_told {
-                self.forward(&change, now);
+        }
+        while let Some((change, since)) = self.owed.first() {
+            match self.have_told(change.origin, since, now) {
+                Told::Unsure => break,
+                Told::No if !self.has_room(&change) => break,
+                Told::No => _ = self.forward(&change, now),
+                Told::Yes => {}
             }
+            self.owed.forget_first();
         }
     }
 

@@ -142,8 +142,8 @@ pub trait Cluster: Send + Sync + 'static {
         None
     }
 
-    /// Returns whether all others on this transport know changes of this origin: they came in by it, or another one of
-    /// them has told them, by another transport too. A pair does not publish them here again.
+    /// Returns whether all others on this transport know changes of this origin: they came in by it. A pair does not
+    /// publish them here again.
     fn knows(&self, origin: Origin) -> bool;
 
     /// Publishes that a peer came, that it is still there [`PeerState::REPUBLISH_AFTER`] minutes later (or one more),

@@ -111,8 +111,7 @@ impl Cluster for Wire {
     const LISTENS: bool = true;
 
     fn knows(&self, origin: Origin) -> bool {
-        let is_told = |members: &Arc<Members>| members.know(origin, *self.clock.lock().unwrap());
-        origin.is_by(self.name) || self.members.as_ref().is_some_and(is_told)
+        origin.is_by(self.name)
     }
 
     fn publish(&self, change: &Change) -> bool {
@@ -134,6 +133,26 @@ impl Cluster for Wire {
     fn transports(&self) -> Vec<TransportStatus> {
         let (counts, lag) = (TransportCounts::default(), Duration::ZERO);
         vec![TransportStatus { name: self.name, title: "A wire", counts, lag, connected: None }]
+    }
+}
+
+/// A tracker that is on NATS alone: it remembers who has stopped, as all do that are on NATS.
+pub(super) struct NatsAlone(pub(super) Wire);
+
+impl Cluster for NatsAlone {
+    const LISTENS: bool = true;
+    const REMEMBERS_STOPS: bool = true;
+
+    fn knows(&self, origin: Origin) -> bool {
+        self.0.knows(origin)
+    }
+
+    fn publish(&self, change: &Change) -> bool {
+        self.0.publish(change)
+    }
+
+    fn transports(&self) -> Vec<TransportStatus> {
+        self.0.transports()
     }
 }
 
@@ -168,6 +187,12 @@ pub(super) trait Wires: Cluster {
 impl Wires for Wire {
     fn list(&self) -> Vec<&Wire> {
         vec![self]
+    }
+}
+
+impl Wires for NatsAlone {
+    fn list(&self) -> Vec<&Wire> {
+        vec![&self.0]
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::node::{NATS, Node, START, SYNC, Wire, read};
+use super::node::{NATS, NatsAlone, Node, START, SYNC, Wire, read};
 use crate::cluster::election::LONG_LISTENING;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{Capacity, Minute, Open};
@@ -63,7 +63,10 @@ impl Simulation {
             (Some(_), false) => {
                 Box::new(TestTracker::with_plugs(Capacity::NONE, minute, Open, Wire::new(SYNC, id, now)))
             }
-            (None, _) => Box::new(TestTracker::with_plugs(Capacity::NONE, minute, Open, Wire::new(NATS, 0, now))),
+            (None, _) => {
+                let alone = NatsAlone(Wire::new(NATS, 0, now));
+                Box::new(TestTracker::with_plugs(Capacity::NONE, minute, Open, alone))
+            }
         };
         self.places[at].node = Some(node);
         self.places[at].started = self.seconds;
@@ -154,7 +157,7 @@ impl Simulation {
     }
 
     fn deliver(&self, rng: &mut Rng, tells_all: bool) {
-        let (now, minute) = (self.now(), self.minute());
+        let now = self.now();
         for (place, node) in self.nodes() {
             for wire in node.wires() {
                 // What a bridge forwards is due within a second; what clients announce may wait for longer.
@@ -165,21 +168,36 @@ impl Simulation {
                 let waits = is_bridge && wire.name == SYNC && !(node.forwards() || tells_all);
                 let take = || if waits { wire.outbox.take_due(now) } else { wire.outbox.take_any() };
                 while let Some(packet) = take() {
-                    let changes = read(&packet.bytes, wire, minute);
-                    for (other, receiver) in self.nodes().filter(|(_, receiver)| !is_same(*receiver, node)) {
-                        let hears = if wire.name == NATS { other.is_on_nats } else { other.network == place.network };
-                        if hears {
-                            receiver
-                                .wires()
-                                .iter()
-                                .filter(|by| by.name == wire.name)
-                                .for_each(|by| _ = by.meet(wire.id, None, now));
-                            receiver.absorb(&changes, minute);
-                        }
-                    }
+                    self.tell(place, node, wire, &packet.bytes);
                 }
             }
         }
+    }
+
+    /// All who are on this wire of a tracker hear a packet.
+    fn tell(&self, place: &Place, node: &dyn Node, wire: &Wire, packet: &[u8]) {
+        let (now, minute) = (self.now(), self.minute());
+        let changes = read(packet, wire, minute);
+        for (other, receiver) in self.nodes().filter(|(_, receiver)| !is_same(*receiver, node)) {
+            let hears = if wire.name == NATS { other.is_on_nats } else { other.network == place.network };
+            if hears {
+                let wires = receiver.wires();
+                wires.iter().filter(|by| by.name == wire.name).for_each(|by| _ = by.meet(wire.id, None, now));
+                receiver.absorb(&changes, minute);
+            }
+        }
+    }
+
+    /// A tracker dies that has told what it had to tell on the wire of this name alone.
+    pub(super) fn die_halfway(&mut self, at: usize, name: &str) {
+        let place = &self.places[at];
+        let node = place.node.as_deref().unwrap();
+        for wire in node.wires().into_iter().filter(|wire| wire.name == name) {
+            while let Some(packet) = wire.outbox.take_any() {
+                self.tell(place, node, wire, &packet.bytes);
+            }
+        }
+        self.places[at].node = None;
     }
 }
 

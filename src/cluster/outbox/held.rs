@@ -1,10 +1,10 @@
-//! Changes that are kept while another tracker forwards them, in case it falls silent.
+//! Changes that are kept while another tracker tells them, in case it falls silent.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::tracker::{Change, InfoHash};
+use crate::tracker::{Change, InfoHash, Origin};
 
 /// Most changes that are held: 10 MiB with what finds them. When there are more, the oldest are given up.
 pub const MAX_HELD: usize = 32_768;
@@ -89,9 +89,18 @@ impl Held {
         }
     }
 
-    /// Returns the oldest change.
-    pub(super) fn first(&self) -> Option<Change> {
-        Some(self.changes.front()?.as_ref()?.change)
+    /// Forgets all changes of the peer that this one is about, unless they came from the same tracker.
+    pub(super) fn forget_outdated(&mut self, change: &Change) {
+        let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return };
+        if self.at(newest).is_some_and(|held| teller(&held.change) != teller(change)) {
+            self.forget_until(name(change), oldest, None, newest);
+        }
+    }
+
+    /// Returns the oldest change, and when it came.
+    pub(super) fn first(&self) -> Option<(Change, Instant)> {
+        let held = self.changes.front()?.as_ref()?;
+        Some((held.change, held.since))
     }
 
     /// Forgets the oldest change.
@@ -147,6 +156,14 @@ fn name(change: &Change) -> PeerName {
     (change.info_hash, change.endpoint)
 }
 
+/// Returns the number of the tracker that has told a change; 0 if it has none, or it was a client.
+fn teller(change: &Change) -> u32 {
+    match change.origin {
+        Origin::Client => 0,
+        Origin::Transport { member, .. } | Origin::Late { member, .. } => member,
+    }
+}
+
 /// Returns what a change tells of its peer.
 fn tells(change: &Change) -> (bool, bool, bool) {
     (change.seeder, change.completed, change.stopped)
@@ -155,7 +172,7 @@ fn tells(change: &Change) -> (bool, bool, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::{Minute, Origin};
+    use crate::tracker::Minute;
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -176,7 +193,7 @@ mod tests {
         let first = |held: &mut Held| {
             let first = held.first();
             held.forget_first();
-            first
+            Some(first?.0)
         };
         std::iter::from_fn(|| first(held)).collect()
     }
@@ -236,7 +253,7 @@ mod tests {
                         expected.retain(|(_, since)| now - *since <= MAX_HELD_TIME);
                     }
                     2 => {
-                        prop_assert_eq!(held.first(), expected.first().map(|(change, _)| *change));
+                        prop_assert_eq!(held.first(), expected.first().copied());
                         held.forget_first();
                         expected.drain(..expected.len().min(1));
                     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::members::{DEAD_AFTER, MAX_APART};
 use crate::tracker::{InfoHash, Minute, Origin};
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -260,14 +261,72 @@ fn a_stop_that_was_held_ends_what_comes_before_it_in_the_same_packet() {
 #[test]
 fn what_is_held_of_one_who_is_heard_here_is_not_sent() {
     let now = Instant::now();
-    let members = Arc::new(Members::new(SECOND, now));
-    let outbox = Outbox::new(Ports, DELAY, now).among(Arc::clone(&members));
-    let told = |port, member| Change { origin: Origin::Transport { name: "other", member }, ..change(port) };
-    [told(2, 1), told(4, 2), told(6, 1), told(8, 0)].iter().for_each(|change| assert!(outbox.hold(change, now)));
+    let (mut batcher, members) = among(now);
+    [told(2, 1), told(4, 2), told(6, 1), told(8, 0)].iter().for_each(|change| _ = batcher.hold(change, now));
+    let [soon, later] = [now, now + DEAD_AFTER];
+    members.hear(1, soon);
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
+    assert_eq!(drain(&mut batcher, now), [packet(&[4, 8])]);
+    members.hear(1, later);
+    batcher.set_forwarding(true, later);
+    assert_eq!(drain(&mut batcher, later + DEAD_AFTER), []);
+    assert!(batcher.owed.is_empty());
+}
+
+#[test]
+fn what_somebody_owes_who_falls_silent_is_sent_by_the_one_that_forwards() {
+    for forwards in [true, false] {
+        let now = Instant::now();
+        let (mut batcher, members) = among(now);
+        members.hear(1, now);
+        batcher.set_forwarding(forwards, now - RELEASE_DELAY);
+        for port in [2, 4, 6, 8, 10] {
+            let owed = told(port, 1);
+            assert_eq!(if forwards { batcher.add(&owed, now) } else { batcher.hold(&owed, now) }, AddResult::Batched);
+        }
+        // It has told one itself, of another it has told something else, and two have been elsewhere since.
+        batcher.hear_owed(&Change { origin: Origin::Transport { name: "this", member: 1 }, ..change(2) });
+        let other = Origin::Transport { name: "this", member: 1 };
+        batcher.hear_owed(&Change { origin: other, stopped: true, ..change(4) });
+        batcher.hear_owed(&Change { origin: THIS, seeder: true, ..change(6) });
+        batcher.add(&change(8), now);
+        assert_eq!(drain(&mut batcher, now), [packet(&[8])]);
+        let silent = now + DEAD_AFTER - Duration::from_millis(1);
+        batcher.set_forwarding(forwards, silent);
+        assert_eq!(drain(&mut batcher, silent), []);
+        let dead = now + DEAD_AFTER;
+        batcher.set_forwarding(true, dead - RELEASE_DELAY);
+        assert_eq!(drain(&mut batcher, dead), [packet(&[4, 10])]);
+        batcher.add(&told(12, 1), dead);
+        assert_eq!(drain(&mut batcher, dead), [packet(&[12])], "it is dead");
+    }
+}
+
+#[test]
+fn what_is_owed_is_kept_no_longer_than_until_it_is_surely_told() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
     members.hear(1, now);
-    outbox.set_forwarding(true, now - RELEASE_DELAY);
-    assert_eq!(said(outbox.take_any()), Some(packet(&[4, 8])));
-    assert_eq!(outbox.take_any(), None);
+    batcher.hold(&told(2, 1), now);
+    let later = now + MAX_APART;
+    batcher.set_forwarding(false, later);
+    assert!(!batcher.owed.is_empty());
+    members.hear(1, later);
+    batcher.set_forwarding(false, later);
+    assert!(batcher.owed.is_empty());
+}
+
+/// A batcher that knows who is heard here.
+fn among(now: Instant) -> (Batcher<Ports>, Arc<Members>) {
+    let members = Arc::new(Members::new(60 * SECOND, now));
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    batcher.members = Some(Arc::clone(&members));
+    (batcher, members)
+}
+
+/// A change that this tracker has told by another transport.
+fn told(port: u16, member: u32) -> Change {
+    Change { origin: Origin::Transport { name: "other", member }, ..change(port) }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Bridges: of the trackers of this network that are on another transport too, one forwards. They tell each other by
 //! keep-alives, packets of a type of their own; the original passes them over.
+//!
+//! A bridge that dies may have told a change of its own client by one transport alone. Another bridge, which forwards or
+//! begins to, tells it by the other one: see [`outbox`](crate::cluster::outbox).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

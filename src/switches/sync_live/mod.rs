@@ -55,8 +55,8 @@ const MAX_INTERVAL: u32 = 1800;
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
 
-/// The same of a bridge: by its other transports they are told within a second, and what it has not told here is lost
-/// to this network if it dies.
+/// The same of a bridge: by its other transports they are told within a second, and here no later, see
+/// [`MAX_APART`](crate::cluster::members::MAX_APART).
 const DELAY_OF_BRIDGE: Duration = Duration::from_millis(500);
 
 /// How long a thread may take to see that it is to end, or that a packet is due.
@@ -74,8 +74,7 @@ impl Cluster for Node {
     }
 
     fn knows(&self, origin: Origin) -> bool {
-        let is_told = |shared: &Arc<Shared>| shared.bridging.members.know(origin, Instant::now());
-        origin.is_by(NAME) || origin != Origin::Client && self.0.as_ref().is_some_and(is_told)
+        origin.is_by(NAME)
     }
 
     fn publish(&self, change: &Change) -> bool {
