@@ -153,7 +153,8 @@ pub trait Handover: Sized + Send + 'static {
     fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError>;
 
     /// Fills the tracker, which is whole and does not answer yet, with the swarms of the predecessor. From when this
-    /// returns, the predecessor does not answer any more.
+    /// returns, the predecessor does not answer any more. Returns whether all of them have come; false if the
+    /// predecessor has ended before, or has left no more.
     ///
     /// # Errors
     ///
@@ -163,7 +164,7 @@ pub trait Handover: Sized + Send + 'static {
         tracker: &Arc<Tracker<F>>,
         clock: MonotonicClock,
         manager: &ServiceManager,
-    ) -> Result<(), StartError>;
+    ) -> Result<bool, StartError>;
 
     /// Waits until something is asked of the process; for ever if nobody comes. Runs in an event loop. Whoever calls it
     /// may drop what it returns and call it again: nothing is lost.
@@ -208,8 +209,8 @@ impl Handover for NoHandover {
         _: &Arc<Tracker<F>>,
         _: MonotonicClock,
         _: &ServiceManager,
-    ) -> Result<(), StartError> {
-        Ok(())
+    ) -> Result<bool, StartError> {
+        Ok(true)
     }
 
     async fn next<F: Flavour>(&mut self, _: &Handing<'_, F>) -> Step {

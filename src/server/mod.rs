@@ -12,6 +12,7 @@ mod error;
 mod handover;
 pub mod heap;
 mod inherited;
+mod inheriting;
 mod inside;
 mod interruptible;
 mod jailed;
@@ -41,6 +42,7 @@ pub use error::StartError;
 pub use handover::{
     Giver, Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Receiving, Step,
 };
+pub use inheriting::{Inheriting, Joining};
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;
 pub use needs::Needs;

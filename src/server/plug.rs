@@ -15,6 +15,7 @@ use crate::udp::UdpFlavour;
 
 use super::clock::MonotonicClock;
 use super::error::StartError;
+use super::inheriting::{Inheriting, Joining};
 use super::needs::Needs;
 use super::readiness::Readiness;
 use super::system_calls::ProcessFlavour;
@@ -59,10 +60,22 @@ pub struct Beginning<'a, F: Flavour> {
     pub threads: &'a mut Threads,
     /// Where a plug says that the tracker is not ready yet.
     pub readiness: &'a Readiness,
-    /// Whether the swarms of a predecessor will be there before anybody is answered.
-    pub inherits: bool,
+    /// If the swarms of a predecessor are to be there before anybody is answered: whether all of them have come.
+    pub inherits: Option<Inheriting>,
     /// The snapshots that the tracker gives and takes, whatever transport brings them.
     pub snapshots: &'a Arc<Snapshots>,
+}
+
+impl<F: Flavour> Beginning<'_, F> {
+    /// Returns when a snapshot is to be asked for; `None` if never. The tracker is not ready until what it may return
+    /// at the end is dropped.
+    pub fn joining(&self) -> Option<Joining> {
+        let joining = || match &self.inherits {
+            None => Joining::Now(self.readiness.begin()),
+            Some(inheriting) => Joining::IfLacking(inheriting.clone()),
+        };
+        self.snapshots.asks().then(joining)
+    }
 }
 
 /// What fills a plug point, from the start of the process to its end. In this order: `check`, `open`, `plug`, `begin`,
@@ -310,7 +323,7 @@ mod tests {
                 clock: MonotonicClock::start(),
                 threads: &mut threads,
                 readiness: &Readiness::new(),
-                inherits: false,
+                inherits: None,
                 snapshots: &Snapshots::new(Limits::default(), Instant::now()),
             })
             .unwrap();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub struct Readiness(watch::Sender<()>);
 
 /// As long as it is there, the tracker is not ready.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Unready(#[expect(dead_code, reason = "it only has to be there")] watch::Sender<()>);
 
 /// Waits until the tracker is ready.

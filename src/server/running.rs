@@ -27,6 +27,7 @@ use super::clock::{MonotonicClock, wall_clock};
 use super::confined::Confined;
 use super::error::StartError;
 use super::handover::{Handing, Handover as _, Identity, Step};
+use super::inheriting::Fill;
 use super::jailed::Jailed;
 use super::limits;
 use super::notify::ServiceManager;
@@ -102,7 +103,7 @@ impl<B: Build> Confined<B> {
         let counters = Arc::<Counters>::default();
 
         let mut threads = Threads::default();
-        let readiness = Readiness::new();
+        let (readiness, fill) = (Readiness::new(), Fill::new());
         let mut beginning = Beginning {
             settings: &settings,
             tracker: &tracker,
@@ -110,7 +111,7 @@ impl<B: Build> Confined<B> {
             clock,
             threads: &mut threads,
             readiness: &readiness,
-            inherits: identity.is_some(),
+            inherits: identity.map(|_| fill.inheriting()),
             snapshots: &Snapshots::new(limits::snapshots(&settings.sync), clock.started()),
         };
         tracker.flavour().begin(&mut beginning).map_err(|error| sight.explain(error))?;
@@ -135,7 +136,7 @@ impl<B: Build> Confined<B> {
             connection_limit: http::ConnectionLimit::new(connections, connections_per_address),
             threads: AnsweringThreads::default(),
         };
-        handover.fill(&tracker, clock, &manager)?;
+        fill.end(handover.fill(&tracker, clock, &manager)?, || readiness.begin());
 
         // From the first reply on the end is an orderly one.
         drop(interruptible);

@@ -74,9 +74,9 @@ impl Handover for Succession {
         tracker: &Arc<Tracker<F>>,
         clock: MonotonicClock,
         manager: &ServiceManager,
-    ) -> Result<(), StartError> {
-        self.store.fill(tracker, clock, manager);
-        self.predecessor.take().map_or(Ok(()), |predecessor| predecessor.fill(tracker, clock))
+    ) -> Result<bool, StartError> {
+        let is_whole = self.store.fill(tracker, clock, manager);
+        self.predecessor.take().map_or(Ok(is_whole), |predecessor| predecessor.fill(tracker, clock))
     }
 
     async fn next<F: Flavour>(&mut self, handing: &Handing<'_, F>) -> Step {

@@ -40,7 +40,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Settings};
-use crate::server::{Beginning, Opening, Plug, StartError};
+use crate::server::{Beginning, Joining, Opening, Plug, StartError};
 use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
 
 use batch::NAME;
@@ -143,10 +143,9 @@ impl Plug for Node {
         let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         let snapshots = Arc::clone(beginning.snapshots);
-        // Who inherits all swarms wants no others.
-        let mut unready = (snapshots.asks() && !beginning.inherits).then(|| beginning.readiness.begin());
-        shared.set_snapshot(unready.is_some());
-        shared.set_inherits(beginning.inherits);
+        let mut joining = beginning.joining();
+        shared.set_snapshot(matches!(joining, Some(Joining::Now(_))));
+        shared.set_inherits(beginning.inherits.is_some());
         beginning.threads.spawn("nats", move |stop| {
             let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
             runtime.block_on(async {
@@ -157,7 +156,7 @@ impl Plug for Node {
                             let (shared_too, tracker) = (Arc::clone(&shared), Arc::clone(&tracker));
                             let snapshots = Arc::clone(&snapshots);
                             let party = Party::new(client.clone(), shared_too, tracker, clock, snapshots);
-                            snapshot::start(party, unready.take());
+                            snapshot::start(party, joining.take());
                             exchange::run(&client, &shared, &mut machine, clock, &stop).await
                         }
                         Err(error) => Err(error),

@@ -192,13 +192,14 @@ impl DescriptorStore {
         }
     }
 
-    /// Fills the tracker with what the predecessor has left.
+    /// Fills the tracker with what the predecessor has left. Returns whether that is all that it knew.
     pub(super) fn fill<F: Flavour>(
         &mut self,
         tracker: &Arc<Tracker<F>>,
         clock: MonotonicClock,
         manager: &ServiceManager,
-    ) {
+    ) -> bool {
+        let mut is_whole = false;
         for name in self.swarms_names.drain() {
             forget(manager, name);
         }
@@ -207,13 +208,14 @@ impl DescriptorStore {
             // Whoever ends meanwhile leaves them to one more process. To a third they would be too many for the
             // machine.
             let is_kept = !swarms.is_tried && manager.store(TRIED, swarms.stream.as_fd()).is_ok();
-            swarms.read_into(tracker, clock);
+            is_whole = swarms.read_into(tracker, clock);
             if is_kept {
                 forget(manager, TRIED);
             }
         } else if self.has_sockets {
             warn!("starting empty: the process before has left its sockets to the service manager and no swarms");
         }
+        is_whole
     }
 
     /// Leaves the swarms to the next process.
@@ -244,7 +246,8 @@ impl DescriptorStore {
 }
 
 impl Swarms {
-    fn read_into<F: Flavour>(mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) {
+    /// Returns whether they are whole.
+    fn read_into<F: Flavour>(mut self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> bool {
         // By the writer's clock, on which minutes begin when they did for it.
         let written = self.identity.clock;
         let elapsed = MonotonicClock::going_on(written).now().since(written.minute());
@@ -263,10 +266,11 @@ impl Swarms {
             }
         };
         let report = Report(reader.counts());
-        match failed {
+        match &failed {
             None => info!("taken over from the process before: {report}"),
             Some(why) => warn!("taken over from the process before: {report}; there was more, but {why}"),
         }
+        failed.is_none()
     }
 }
 

@@ -114,12 +114,13 @@ impl Predecessor {
         }
     }
 
-    /// Fills the tracker. The predecessor answers until it has sent everything once, and ends when this returns.
+    /// Fills the tracker. The predecessor answers until it has sent everything once, and ends when this returns. Returns
+    /// whether everything has come.
     ///
     /// # Errors
     ///
     /// The predecessor goes on answering.
-    pub(super) fn fill<F: Flavour>(self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<(), StartError> {
+    pub(super) fn fill<F: Flavour>(self, tracker: &Arc<Tracker<F>>, clock: MonotonicClock) -> Result<bool, StartError> {
         self.say(Kind::Ready, b"")?;
         let mut reader = Reader::new(Arc::clone(tracker), 0);
         let mut once = None;
@@ -151,7 +152,7 @@ impl Predecessor {
         // Most of what is left out has come again with the changes.
         let MergeCounts { left_out, displaced, .. } = once.unwrap_or(counts);
         info!("taken over from the process before: {}", Report(&MergeCounts { left_out, displaced, ..counts }));
-        Ok(())
+        Ok(reader.is_whole())
     }
 
     /// Waits until the predecessor, which has closed the connection, is no longer there.

@@ -216,14 +216,14 @@ fn open_door(link: &Link, opening: &mut Opening<'_>) -> Option<Door> {
 
 /// Starts the thread of snapshots, if it has anything to do.
 fn begin_snapshots<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
-    let Beginning { tracker, clock, threads, readiness, inherits, snapshots, .. } = beginning;
-    let takes = snapshots.asks() && !*inherits && !shared.inbox.trust.is_empty();
+    let joining = if shared.inbox.trust.is_empty() { None } else { beginning.joining() };
+    let Beginning { tracker, clock, threads, snapshots, .. } = beginning;
     let door = shared.door.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if door.is_none() && !takes {
+    if door.is_none() && joining.is_none() {
         return Ok(());
     }
     door.iter().for_each(Door::log);
-    let work = Work { door, unready: takes.then(|| readiness.begin()) };
+    let work = Work { door, joining };
     let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
     threads.spawn("sync-snapshot", move |stop| snapshot::run(shared, tracker, snapshots, clock, work, &stop))
 }

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cluster::snapshot::Snapshots;
-use crate::server::Unready;
+use crate::server::Joining;
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour, Tracker};
 
@@ -39,7 +39,7 @@ pub(super) struct Work {
     /// Where it gives them, if it does.
     pub(super) door: Option<Door>,
     /// It takes one first, and the tracker is not ready until then.
-    pub(super) unready: Option<Unready>,
+    pub(super) joining: Option<Joining>,
 }
 
 /// Gives and takes snapshots until `stop` is told.
@@ -61,15 +61,16 @@ pub(super) fn run<F: Flavour>(
         if let Some(door) = work.door {
             spawn_local(give::run(Rc::clone(&desk), door));
         }
-        if let Some(unready) = work.unready {
-            spawn_local(join(Rc::clone(&desk), unready));
+        if let Some(joining) = work.joining {
+            spawn_local(join(Rc::clone(&desk), joining));
         }
         stop.stopped().await;
     }));
 }
 
-/// Takes a snapshot. The tracker is ready when that is over, or the wait is.
-async fn join<F: Flavour>(desk: Rc<Desk<F, impl Clock + 'static>>, unready: Unready) {
+/// Takes a snapshot, if one is needed. The tracker is ready when that is over, or the wait is.
+async fn join<F: Flavour>(desk: Rc<Desk<F, impl Clock + 'static>>, joining: Joining) {
+    let Some(unready) = joining.begin().await else { return };
     let wait = desk.snapshots.limits().wait;
     let waiting = spawn_local(async move {
         sleep(wait).await;

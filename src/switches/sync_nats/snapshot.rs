@@ -21,16 +21,16 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::server::Unready;
+use crate::server::Joining;
 use crate::tracker::{Clock, Flavour};
 
 use give::give;
 pub(super) use party::Party;
 use take::take;
 
-/// Starts tasks that give snapshots and, with `unready`, one that takes one: see [`give()`] and [`take()`]. They end
+/// Starts tasks that give snapshots and, with `joining`, one that takes one if it is needed: see [`give()`] and [`take()`]. They end
 /// with the event loop.
-pub(super) fn start<F: Flavour, C: Clock>(party: Party<F, C>, unready: Option<Unready>) {
+pub(super) fn start<F: Flavour, C: Clock>(party: Party<F, C>, joining: Option<Joining>) {
     let joiner = Arc::new(party);
     let donor = Arc::clone(&joiner);
     tokio::spawn(async move {
@@ -38,7 +38,12 @@ pub(super) fn start<F: Flavour, C: Clock>(party: Party<F, C>, unready: Option<Un
             warn!("no snapshots are given over NATS: {error}");
         }
     });
-    if let Some(unready) = unready {
-        tokio::spawn(async move { take(&joiner, unready).await });
+    if let Some(joining) = joining {
+        tokio::spawn(async move {
+            if let Some(unready) = joining.begin().await {
+                joiner.shared.set_snapshot(true);
+                take(&joiner, unready).await;
+            }
+        });
     }
 }

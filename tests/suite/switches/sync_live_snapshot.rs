@@ -7,11 +7,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use super::handover_socket::{Post, ended};
+use super::handover_store::strange::leave_a_part;
 use super::refuses_key;
 use crate::clients::cluster::{ASK, Member, OFFER};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{info_hash, only_with, only_without};
 use crate::harness::tests;
+use crate::service_manager::ServiceManager;
 use crate::tracker::{Start, Tracker, unused_port};
 use crate::wait::{MAX_WAIT, wait_until};
 
@@ -26,6 +28,7 @@ tests![
     nobody_is_asked_where_the_configuration_says_so,
     who_is_in_no_named_network_is_not_asked,
     who_takes_over_from_a_predecessor_asks_nobody,
+    who_gets_only_a_part_from_a_predecessor_asks_for_the_rest,
 ];
 
 /// Where the tracker under test is. The donors of the tests have the other addresses.
@@ -258,4 +261,15 @@ fn who_takes_over_from_a_predecessor_asks_nobody() {
         "{log}"
     );
     assert!(!log.contains("nobody in the cluster"), "{log}");
+}
+
+fn who_gets_only_a_part_from_a_predecessor_asks_for_the_rest() {
+    only_with("sync-live");
+    only_with("handover");
+    let manager = ServiceManager::new(512);
+    leave_a_part(&manager);
+    let log = manager.start(joining(NETWORKS)).stop();
+    for expected in ["but they end in the middle", "nobody in the cluster has answered: there is no snapshot to take"] {
+        assert!(log.contains(expected), "{log}");
+    }
 }
