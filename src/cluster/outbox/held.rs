@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::tracker::{Change, InfoHash, Origin};
 
-/// Most changes that are held: 10 MiB with what finds them. When there are more, the oldest are given up.
+/// Most changes that are held: 16 MiB with what finds them. When there are more, the oldest are given up.
 pub const MAX_HELD: usize = 32_768;
+
+/// Most places for changes, of which some are vacant. When there are more, the vacant ones are removed: at least half.
+const MAX_PLACES: usize = 2 * MAX_HELD;
 
 /// How long a change is held.
 pub const MAX_HELD_TIME: Duration = Duration::from_secs(60);
@@ -19,8 +22,10 @@ const MAX_LOOKS: usize = 16;
 /// Changes in the order in which they came. Takes no memory while there are none.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// `None` where one is held no more; never at the front. At most [`MAX_HELD`].
+    /// `None` where one is held no more; never at the front. At most [`MAX_PLACES`].
     changes: VecDeque<Option<HeldChange>>,
+    /// How many are held; at most [`MAX_HELD`].
+    many: usize,
     /// How many have left at the front. The number of a change is this and its position.
     left: u64,
     /// The changes of each peer.
@@ -53,14 +58,28 @@ impl Held {
         if self.is_full() {
             self.forget_first();
         }
+        if self.changes.len() >= MAX_PLACES {
+            self.close_up();
+        }
+        self.push(change, now);
+        self.expire(now);
+    }
+
+    fn push(&mut self, change: &Change, since: Instant) {
         let number = self.left + self.changes.len() as u64;
-        self.changes.push_back(Some(HeldChange { change: *change, since: now, next: None }));
+        self.changes.push_back(Some(HeldChange { change: *change, since, next: None }));
+        self.many += 1;
         let chain = self.of_peer.entry(name(change)).or_insert(Chain { oldest: number, newest: number });
         let before = std::mem::replace(&mut chain.newest, number);
         if let Some(before) = self.at(before).filter(|_| before != number) {
             before.next = Some(number);
         }
-        self.expire(now);
+    }
+
+    /// Removes the vacant places.
+    fn close_up(&mut self) {
+        let changes = std::mem::take(self).changes;
+        changes.into_iter().flatten().for_each(|held| self.push(&held.change, held.since));
     }
 
     /// Forgets a change that tells the same as this one, and those of its peer that came before it: another tracker has
@@ -119,7 +138,7 @@ impl Held {
 
     /// Returns whether one more would push the oldest out.
     pub(super) fn is_full(&self) -> bool {
-        self.changes.len() >= MAX_HELD
+        self.many >= MAX_HELD
     }
 
     fn at(&mut self, number: u64) -> Option<&mut HeldChange> {
@@ -134,6 +153,7 @@ impl Held {
             let position = at.checked_sub(self.left).and_then(|position| usize::try_from(position).ok());
             let slot = position.and_then(|position| self.changes.get_mut(position));
             let forgotten = slot.and_then(Option::take);
+            self.many -= usize::from(forgotten.is_some());
             number = forgotten.and_then(|held| held.next).filter(|number| Some(*number) != next);
         }
         match next {
@@ -223,6 +243,27 @@ mod tests {
         assert!(held.is_empty(), "it is the last one that is looked at");
     }
 
+    #[test]
+    fn as_many_are_held_as_may_be_although_others_behind_the_oldest_are_held_no_more() {
+        let now = Instant::now();
+        let mut held = Held::default();
+        held.keep(&change(1, 0), now);
+        for _ in 0..MAX_PLACES {
+            held.keep(&change(2, 0), now);
+            assert!(!held.is_full() && held.changes.len() <= MAX_PLACES);
+            held.forget_published(&change(2, 0));
+        }
+        held.keep(&change(1, 1), now);
+        (0..MAX_HELD - 3).for_each(|_| held.keep(&change(2, 0), now));
+        assert!(!held.is_full());
+        held.keep(&change(3, 0), now);
+        assert!(held.is_full());
+        assert!(held.forget_published(&change(1, 0)), "the later one of its peer is found");
+        assert_eq!((held.is_full(), held.many), (false, MAX_HELD - 1));
+        (0..2).for_each(|_| held.keep(&change(3, 0), now));
+        assert_eq!((held.is_full(), drain(&mut held)[0]), (true, change(2, 0)), "the oldest gives way");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -263,6 +304,11 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(held.is_empty(), expected.is_empty());
+                prop_assert_eq!(held.many, expected.len());
+                if seconds == 7 {
+                    held.close_up();
+                    prop_assert!(held.changes.iter().all(Option::is_some));
+                }
                 prop_assert!(held.changes.front().is_none_or(Option::is_some));
             }
             prop_assert_eq!(drain(&mut held), expected.into_iter().map(|(change, _)| change).collect::<Vec<_>>());
