@@ -11,7 +11,7 @@
 //! ```text
 //! let mut writer = Writer::new(tracker, generation, now);    // from now on, those who leave are noted
 //! while writer.write(now, &mut bytes) == Progress::More {}   // while announces go on
-//! // nobody is answered any more
+//! // nobody is answered any more: then it is all; or announces go on, see write_changes
 //! while writer.write_changes(now, &mut bytes) == Progress::More {}
 //! ```
 

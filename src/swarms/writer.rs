@@ -30,7 +30,8 @@ pub enum Progress {
 }
 
 /// Writes all swarms of a tracker, as they are while announces go on, and then what has changed meanwhile. While there is
-/// one, the tracker notes who leaves: 65,536 departures at most, those for other writers included.
+/// one, the tracker notes who leaves: 65,536 departures at most, those for other writers included. The changes may be
+/// written while announces go on, too ([`Self::write_changes`]).
 ///
 /// What is written when nobody announces any more is all that the tracker knows, but for two cases: who left when no more
 /// departures could be noted ([`Self::missed_departures`]) is written as if still there; and a download is not counted if
@@ -101,7 +102,11 @@ impl<F: Flavour> Writer<F> {
     }
 
     /// Appends the next piece of what has changed since the beginning, in pieces as [`Self::write`] does: who has left,
-    /// and everybody who has been heard of. To be called when nobody announces any more. Done after the end mark.
+    /// and everybody who has been heard of. Done after the end mark.
+    ///
+    /// Called when nobody announces any more, it tells everything. Called while announces go on, it ends all the same:
+    /// then it tells who left before the first call at least, as far as that was noted, and of each torrent what had
+    /// happened when its turn came. A reader hears in another way of what comes later.
     ///
     /// What [`Self::write`] has not written yet comes first.
     pub fn write_changes(&mut self, now: Minute, out: &mut Vec<u8>) -> Progress {

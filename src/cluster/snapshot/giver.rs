@@ -18,7 +18,8 @@ use super::shared::{Seat, Snapshots};
 const MAX_WRITTEN: usize = 64;
 
 /// Writes a snapshot while announces go on, piece by piece: all that is there, and then who has left and who has been
-/// heard of since. What happens from then on is the cluster's to tell. Holds no more than 128 KiB, and one of the
+/// heard of since. What happens while that is written it tells in part; all of it is the cluster's to tell, which the
+/// joiner has listened to since before it asked. Holds no more than 128 KiB, and one of the
 /// seats.
 pub struct Giver<F: Flavour> {
     writer: Writer<F>,
