@@ -1,5 +1,6 @@
 //! The way in from the cluster: takes over the changes of packets that are believed.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::tracker::{AnnounceOutcome, Change, Cluster as _, Flavour, Minute, Tracker};
@@ -18,17 +19,13 @@ pub fn absorb<F: Flavour>(
     counters: &TransportCounters,
     mut absorbed: impl FnMut(&Change, &AnnounceOutcome),
 ) {
-    let (mut fresh, mut taken) = (Vec::new(), 0);
-    let changes = if F::Cluster::BRIDGES {
-        fresh.extend_from_slice(changes);
-        tracker.flavour().cluster().hear(&mut fresh);
-        taken = changes.len() - fresh.len();
-        &fresh
-    } else {
-        changes
-    };
+    let mut fresh = Cow::Borrowed(changes);
+    if F::Cluster::BRIDGES {
+        fresh = tracker.flavour().cluster().hear(fresh);
+    }
+    let mut taken = changes.len() - fresh.len();
     let mut newest = None;
-    tracker.absorb_group(changes, now, |change, outcome| {
+    tracker.absorb_group(&fresh, now, |change, outcome| {
         if let Ok(outcome) = outcome {
             taken += 1;
             newest = newest.max(Some(change.seen));

@@ -11,6 +11,7 @@
 
 mod held;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::mem;
@@ -118,29 +119,35 @@ impl<C: Codec> Outbox<C> {
 
     /// Hears changes that came in together. If it was by this very transport, of this name, another tracker has
     /// told what is held of them: it is held no more, so nobody is told of it twice when this one begins to
-    /// forward. Takes those out of the changes that are late copies of what has come before by another transport.
-    pub fn hear(&self, transport: &str, changes: &mut Vec<Change>) {
+    /// forward. Returns the changes without those that are late copies of what has come before by another transport.
+    pub fn hear<'a>(&self, transport: &str, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
         if !changes.first().is_some_and(|change| change.origin.is_by(transport)) {
-            return;
+            return changes;
         }
         let mut batcher = self.batcher();
         if !batcher.owed.is_empty() {
             changes.iter().for_each(|change| batcher.hear_owed(change));
         }
         if batcher.held.is_empty() {
-            return;
+            return changes;
         }
-        let are_copies: Vec<_> = changes.iter().map(|change| batcher.held.forget_published(change)).collect();
+        let are_copies = (0..).zip(&*changes).filter(|(_, change)| batcher.held.forget_published(change));
+        let copies: Vec<usize> = are_copies.map(|(at, _)| at).collect();
         drop(batcher);
+        if copies.is_empty() {
+            return changes;
+        }
+        let mut copies = copies.into_iter().peekable();
         let mut kept: Vec<Change> = Vec::with_capacity(changes.len());
-        for (change, is_copy) in changes.drain(..).zip(are_copies) {
+        for (at, change) in (0..).zip(&*changes) {
+            let is_copy = copies.next_if_eq(&at).is_some();
             // What stops behind something new has come from one tracker in this order.
             let is_of_peer = |kept: &Change| (kept.info_hash, kept.endpoint) == (change.info_hash, change.endpoint);
             if !is_copy || change.stopped && kept.iter().any(is_of_peer) {
-                kept.push(change);
+                kept.push(*change);
             }
         }
-        *changes = kept;
+        Cow::Owned(kept)
     }
 
     /// Says whether this tracker forwards. If so, what is held leaves after [`RELEASE_DELAY`], in its order and as fast

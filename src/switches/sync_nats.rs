@@ -32,6 +32,7 @@ mod snapshot;
 mod testing;
 mod tls;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -89,9 +90,10 @@ impl Cluster for Node {
         self.0.as_ref().is_none_or(|member| member.shared.outbox.hold(change, Instant::now()))
     }
 
-    fn hear(&self, changes: &mut Vec<Change>) {
-        if let Some(member) = &self.0 {
-            member.shared.outbox.hear(NAME, changes);
+    fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
+        match &self.0 {
+            None => changes,
+            Some(member) => member.shared.outbox.hear(NAME, changes),
         }
     }
 

@@ -4,6 +4,7 @@
 //! types that do something live in [`switches`](crate::switches), one file a switch. Where several listen at one plug
 //! point, a pair of them stands there.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -174,9 +175,11 @@ pub trait Cluster: Send + Sync + 'static {
     }
 
     /// Hears changes that came in, all in one packet. If it was by this very transport, another tracker has published
-    /// what is held of them, so it need not be held any more. Takes those out of the changes that tell nothing new for
-    /// that reason. Called where there are several transports.
-    fn hear(&self, _changes: &mut Vec<Change>) {}
+    /// what is held of them, so it need not be held any more. Returns the changes without those that tell nothing new for
+    /// that reason; copies them only then. Called where there are several transports.
+    fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
+        changes
+    }
 
     /// Returns what each transport has counted, for monitors. One that is not configured is left out.
     fn transports(&self) -> Vec<TransportStatus> {

@@ -1,5 +1,6 @@
 //! A pair of plugs that listen is itself a plug that listens: it calls both. Pairs of pairs make as many as are wanted.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use fastrand::Rng;
@@ -47,9 +48,8 @@ impl<A: Cluster, B: Cluster> Cluster for (A, B) {
         first && second
     }
 
-    fn hear(&self, changes: &mut Vec<Change>) {
-        self.0.hear(changes);
-        self.1.hear(changes);
+    fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
+        self.1.hear(self.0.hear(changes))
     }
 
     /// Returns those of both.

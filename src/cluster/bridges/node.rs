@@ -1,5 +1,6 @@
 //! Trackers whose transports are lists of packets.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -126,8 +127,8 @@ impl Cluster for Wire {
         self.outbox.hold(change, *self.clock.lock().unwrap())
     }
 
-    fn hear(&self, changes: &mut Vec<Change>) {
-        self.outbox.hear(self.name, changes);
+    fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
+        self.outbox.hear(self.name, changes)
     }
 
     fn transports(&self) -> Vec<TransportStatus> {

@@ -20,6 +20,7 @@ mod packet;
 mod shared;
 mod snapshot;
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind::TimedOut};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,9 +95,10 @@ impl Cluster for Node {
         self.0.as_ref().is_none_or(|shared| shared.outbox.hold(change, Instant::now()))
     }
 
-    fn hear(&self, changes: &mut Vec<Change>) {
-        if let Some(shared) = &self.0 {
-            shared.outbox.hear(NAME, changes);
+    fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
+        match &self.0 {
+            None => changes,
+            Some(shared) => shared.outbox.hear(NAME, changes),
         }
     }
 
