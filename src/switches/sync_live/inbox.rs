@@ -70,7 +70,7 @@ impl Inbox {
                 Self::absorb(&packet, now, receiver);
                 return Ok(());
             }
-            Packet::KeepAlive(..) => {}
+            Packet::KeepAlive(..) | Packet::Later(_) => {}
             Packet::Ask(_) => notices.ask(),
             // A donor that is busy.
             Packet::Offer(_, Invitation { port: 0, .. }) => notices.hear(),
@@ -101,7 +101,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::super::packet::tests::{NOW, SENDER, change, packet};
-    use super::super::packet::{ASK, OFFER};
+    use super::super::packet::{ASK, FIRST_LATER, OFFER};
     use super::*;
     use crate::cluster::election::{KEEP_ALIVE, LONG_LISTENING};
     use crate::cluster::snapshot::Offer;
@@ -311,9 +311,8 @@ mod tests {
         let offer = Offer { id: SENDER.number().into(), uptime_seconds: 60, torrents: 1, peers: 2 };
         let invitation = Invitation { port: 9696, offer };
         let short = Err(PacketError::Malformed(ParseError::PartialBody));
-        let other = Err(PacketError::Malformed(ParseError::Version(2)));
-        assert_eq!([take(ASK, &[0]), take(ASK, &[0, 2])], [short, other]);
-        assert_eq!([take(OFFER, &invitation.write()[..23]), take(OFFER, &[0, 2])], [short, other]);
+        assert_eq!([take(ASK, &[0]), take(ASK, &[0, 2])], [short, Ok(())]);
+        assert_eq!([take(OFFER, &invitation.write()[..23]), take(OFFER, &[0, 2])], [short, Ok(())]);
         assert_eq!(node.take_from("192.0.3.1", &packet::write(SENDER, ASK, &[0, 1])), Err(PacketError::Stranger));
         assert_eq!(node.take(&packet::write(OWN, ASK, &[0, 1])), Err(PacketError::Ourselves));
         assert!(!is_asked());
@@ -325,7 +324,18 @@ mod tests {
         assert!(!node.notices.has_heard());
         take(OFFER, &Invitation { port: 0, offer }.write()).unwrap();
         assert!(node.notices.take_offers().is_empty() && node.notices.has_heard(), "who is busy is there");
-        assert_eq!(node.counted(), [3, 0, 6, 0]);
+        assert_eq!(node.counted(), [5, 0, 4, 0]);
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_passed_over_and_no_error() {
+        let node = Node::new();
+        for (at, code) in (1..).zip([FIRST_LATER, 100, 1 << 24, u32::MAX]) {
+            assert_eq!(node.take(&packet::write(SENDER, code, &[1; 28])), Ok(()));
+            assert_eq!(node.counted(), [at, 0, 0, 0], "{code}");
+        }
+        assert_eq!(node.take_from("192.0.3.1", &packet::write(SENDER, FIRST_LATER, &[])), Err(PacketError::Stranger));
+        assert!(!node.notices.has_heard() && node.tracker.store().census().torrents == 0);
     }
 
     #[test]

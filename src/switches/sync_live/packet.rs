@@ -3,7 +3,8 @@
 //! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of
 //! one length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types
 //! from 16 on are this program's own, and the original passes them over: 16 is a keep-alive of a
-//! [bridge](super::bridging), 17 and 18 are for [snapshots](super::snapshot).
+//! [bridge](super::bridging), 17 and 18 are for [snapshots](super::snapshot). Types beyond are later versions', and are
+//! passed over like the later versions of these: that trackers differ in their versions is no mistake of anybody's.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,8 @@ pub(super) const KEEP_ALIVE: u32 = 16;
 pub(super) const ASK: u32 = 17;
 /// The type of an offer of a snapshot.
 pub(super) const OFFER: u32 = 18;
+/// The first type that means nothing yet.
+pub(super) const FIRST_LATER: u32 = 19;
 
 /// What a tracker of a cluster is known by: chosen at random when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub(super) enum Packet<'a> {
     Ask(TrackerId),
     /// A donor offers one.
     Offer(TrackerId, Invitation),
+    /// What only a later version of this program understands.
+    Later(TrackerId),
 }
 
 /// The address family of all peers in a packet: its type.
@@ -103,17 +108,6 @@ pub(super) enum ParseError {
     PartialBody,
     #[error("it is a keep-alive, and says {0} where 0 or 1 should stand")]
     UnknownState(u8),
-    #[error("it is about snapshots of version {0}")]
-    Version(u16),
-}
-
-impl From<BodyError> for ParseError {
-    fn from(error: BodyError) -> Self {
-        match error {
-            BodyError::TooShort => Self::PartialBody,
-            BodyError::Version(version) => Self::Version(version),
-        }
-    }
 }
 
 /// Reads a packet's header. The original takes the whole records of a packet that ends within one; nobody sends such
@@ -129,9 +123,21 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
         0 => SyncPacket::parse(sender, Kind::Ipv4, body).map(Packet::Changes),
         1 => SyncPacket::parse(sender, Kind::Ipv6, body).map(Packet::Changes),
         KEEP_ALIVE => read_keep_alive(body).map(|is_able| Packet::KeepAlive(sender, is_able)),
-        ASK => read_ask(body).map(|()| Packet::Ask(sender)).map_err(Into::into),
-        OFFER => Ok(Packet::Offer(sender, Invitation::read(sender.number().into(), body)?)),
+        ASK => read_snapshots(sender, read_ask(body).map(|()| Packet::Ask(sender))),
+        OFFER => {
+            let invitation = Invitation::read(sender.number().into(), body);
+            read_snapshots(sender, invitation.map(|invitation| Packet::Offer(sender, invitation)))
+        }
+        FIRST_LATER.. => Ok(Packet::Later(sender)),
         unknown => Err(ParseError::UnknownType(unknown)),
+    }
+}
+
+fn read_snapshots(sender: TrackerId, read: Result<Packet<'_>, BodyError>) -> Result<Packet<'_>, ParseError> {
+    match read {
+        Ok(packet) => Ok(packet),
+        Err(BodyError::TooShort) => Err(ParseError::PartialBody),
+        Err(BodyError::Version(_)) => Ok(Packet::Later(sender)),
     }
 }
 
@@ -162,6 +168,7 @@ impl Packet<'_> {
             Self::Changes(SyncPacket { sender, .. })
             | Self::KeepAlive(sender, _)
             | Self::Ask(sender)
+            | Self::Later(sender)
             | Self::Offer(sender, _) => *sender,
         }
     }
@@ -363,7 +370,7 @@ pub(super) mod tests {
             ([&whole[..], &[0]].concat(), ParseError::PartialRecord),
             (with_type(1), ParseError::PartialRecord),
             (with_type(2), ParseError::UnknownType(2)),
-            ([&[1, 2, 3, 4, 1, 0, 0, 0], &whole[8..]].concat(), ParseError::UnknownType(1 << 24)),
+            (with_type(15), ParseError::UnknownType(15)),
             ([&whole[..8], &whole[8..].repeat(53)].concat(), ParseError::TooLong),
         ] {
             assert_eq!(parse(&datagram), Err(expected), "{datagram:?}");
@@ -434,7 +441,7 @@ pub(super) mod tests {
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..1600), code in 0..3_u8) {
             let told = [&[9, 9, 9, 9, 0, 0, 0, code], &bytes[..]].concat();
             for datagram in [&bytes, &told] {
-                if let Ok(packet) = changes_in(datagram) {
+                if let Ok(Packet::Changes(packet)) = parse(datagram) {
                     prop_assert_eq!(packet.changes(NOW).count(), (datagram.len() - 8) / packet.kind.record_len());
                 }
             }
