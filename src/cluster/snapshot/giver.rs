@@ -19,8 +19,7 @@ const MAX_WRITTEN: usize = 64;
 
 /// Writes a snapshot while announces go on, piece by piece: all that is there, and then who has left and who has been
 /// heard of since. What happens while that is written it tells in part; all of it is the cluster's to tell, which the
-/// joiner has listened to since before it asked. Holds no more than 128 KiB, and one of the
-/// seats.
+/// joiner has listened to since before it asked. Holds no more than 128 KiB, and one of the seats.
 pub struct Giver<F: Flavour> {
     writer: Writer<F>,
     seat: Seat,

@@ -178,7 +178,11 @@ fn a_donor_that_is_busy_is_asked_again() {
     donor.accept().write_all(&[0]).unwrap();
     donor.offers(1000);
     donor.gives(&snapshot(4));
-    assert_eq!(seeders(&tracker.ready()), 4);
+    let tracker = tracker.ready();
+    assert_eq!(seeders(&tracker), 4);
+    let log = tracker.stop();
+    let said = format!("INFO no snapshot from 127.0.0.1:{} yet: the other gives as many", donor.member.port());
+    assert!(log.contains(&said) && !log.contains("WARN a snapshot"), "{log}");
 }
 
 fn who_is_alone_is_ready_soon() {
