@@ -1,18 +1,18 @@
 //! Live sync packets: bytes to changes and back, as the original writes them.
 //!
 //! A packet is the sender's tracker id (4 bytes), the type (4 bytes, big-endian) and then, if it is 0 or 1, records of
-//! one length: info hash (20), address (4 or 16), port (2), flags (1), and a byte for the receiver's use (1). Types
-//! from 16 on are this program's own, and the original passes them over: 16 is a keep-alive of a
-//! [bridge](super::bridging), 17 and 18 are for [snapshots](super::snapshot). Types beyond are later versions', and are
-//! passed over like the later versions of these: that trackers differ in their versions is no mistake of anybody's.
+//! one length ([`record`]), of which the last byte is for the receiver's use. Types from 16 on are this program's own,
+//! and the original passes them over: 16 is a keep-alive of a [bridge](super::bridging), 17 and 18 are for
+//! [snapshots](super::snapshot). Types beyond are later versions', and are passed over like the later versions of
+//! these: that trackers differ in their versions is no mistake of anybody's.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
 use crate::cluster::outbox::Codec;
-use crate::tracker::{Change, InfoHash, Minute, Origin};
+use crate::cluster::record::{self, RecordKind};
+use crate::tracker::{Change, Minute, Origin};
 
 use super::snapshot::{BodyError, Invitation, read_ask};
 
@@ -24,10 +24,6 @@ pub(super) const MAX_PACKET: usize = 1480;
 
 /// Bytes of the tracker id and the type.
 const HEADER_LEN: usize = 8;
-/// The flags of a record. The other bits have no meaning yet.
-const SEEDING: u8 = 0x80;
-const COMPLETED: u8 = 0x40;
-const STOPPED: u8 = 0x20;
 
 /// The type of a keep-alive.
 pub(super) const KEEP_ALIVE: u32 = 16;
@@ -75,20 +71,12 @@ pub(super) enum Packet<'a> {
     Later(TrackerId),
 }
 
-/// The address family of all peers in a packet: its type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Type 0.
-    Ipv4,
-    /// Type 1.
-    Ipv6,
-}
-
 /// A packet that is well-formed as a whole. Its records may still be refused, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SyncPacket<'a> {
     pub(super) sender: TrackerId,
-    pub(super) kind: Kind,
+    /// The address family of all its peers: its type.
+    pub(super) kind: RecordKind,
     /// At least one, all of them whole.
     records: &'a [u8],
 }
@@ -120,8 +108,8 @@ pub(super) fn parse(datagram: &[u8]) -> Result<Packet<'_>, ParseError> {
     let (code, body) = rest.split_first_chunk().ok_or(ParseError::TooShort)?;
     let sender = TrackerId(*sender);
     match u32::from_be_bytes(*code) {
-        0 => SyncPacket::parse(sender, Kind::Ipv4, body).map(Packet::Changes),
-        1 => SyncPacket::parse(sender, Kind::Ipv6, body).map(Packet::Changes),
+        0 => SyncPacket::parse(sender, RecordKind::Ipv4, body).map(Packet::Changes),
+        1 => SyncPacket::parse(sender, RecordKind::Ipv6, body).map(Packet::Changes),
         KEEP_ALIVE => read_keep_alive(body).map(|is_able| Packet::KeepAlive(sender, is_able)),
         ASK => read_snapshots(sender, read_ask(body).map(|()| Packet::Ask(sender))),
         OFFER => {
@@ -179,19 +167,19 @@ impl Packet<'_> {
 pub(super) struct SyncCodec(pub(super) TrackerId);
 
 impl Codec for SyncCodec {
-    type Kind = Kind;
-    const KINDS: &'static [Kind] = &[Kind::Ipv4, Kind::Ipv6];
+    type Kind = RecordKind;
+    const KINDS: &'static [RecordKind] = RecordKind::ALL;
     /// A third of a megabyte.
     const MAX_WAITING: usize = 256;
 
-    fn kind(change: &Change) -> Kind {
-        if change.endpoint.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 }
+    fn kind(change: &Change) -> RecordKind {
+        RecordKind::of(change)
     }
 
-    fn begin(&self, kind: Kind) -> Vec<u8> {
+    fn begin(&self, kind: RecordKind) -> Vec<u8> {
         let code: u32 = match kind {
-            Kind::Ipv4 => 0,
-            Kind::Ipv6 => 1,
+            RecordKind::Ipv4 => 0,
+            RecordKind::Ipv6 => 1,
         };
         let mut packet = Vec::with_capacity(MAX_PACKET);
         packet.extend(self.0.0);
@@ -200,24 +188,16 @@ impl Codec for SyncCodec {
     }
 
     fn append(&self, packet: &mut Vec<u8>, change: &Change) {
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        let flags = flag(change.seeder, SEEDING) | flag(change.completed, COMPLETED) | flag(change.stopped, STOPPED);
-        packet.extend(change.info_hash.0);
-        match change.endpoint.ip() {
-            IpAddr::V4(ip) => packet.extend(ip.octets()),
-            IpAddr::V6(ip) => packet.extend(ip.octets()),
-        }
-        packet.extend(change.endpoint.port().to_be_bytes());
-        packet.extend([flags, 0]);
+        record::append(packet, change, 0);
     }
 
-    fn is_full(packet: &[u8], kind: Kind) -> bool {
+    fn is_full(packet: &[u8], kind: RecordKind) -> bool {
         packet.len() + kind.record_len() > MAX_PACKET
     }
 }
 
 impl<'a> SyncPacket<'a> {
-    fn parse(sender: TrackerId, kind: Kind, records: &'a [u8]) -> Result<Self, ParseError> {
+    fn parse(sender: TrackerId, kind: RecordKind, records: &'a [u8]) -> Result<Self, ParseError> {
         if records.is_empty() || records.len() % kind.record_len() != 0 {
             return Err(ParseError::PartialRecord);
         }
@@ -233,45 +213,19 @@ impl<'a> SyncPacket<'a> {
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + 'a {
         let Self { sender, kind, records } = *self;
         let origin = Origin::Transport { name: NAME, member: sender.number() };
-        records.chunks_exact(kind.record_len()).map(move |record| read(record, kind, origin, now))
+        // In the last byte the original keeps the peer's age. It sets that to 0 for a peer that comes, and leaves whatever
+        // was there for one that stops.
+        let read = move |bytes| record::read(bytes, kind, origin, |_| now);
+        records.chunks_exact(kind.record_len()).map(read)
     }
-}
-
-impl Kind {
-    /// Returns the bytes in a record.
-    const fn record_len(self) -> usize {
-        InfoHash::LEN + 4 + if matches!(self, Self::Ipv4) { 4 } else { 16 }
-    }
-}
-
-const _: () = assert!(Kind::Ipv4.record_len() == 28 && Kind::Ipv6.record_len() == 40);
-
-/// Reads one record; `None` if its flags have no meaning yet.
-fn read(record: &[u8], kind: Kind, origin: Origin, now: Minute) -> Option<Change> {
-    let (info_hash, rest) = record.split_first_chunk()?;
-    let (ip, rest) = match kind {
-        Kind::Ipv4 => rest.split_first_chunk::<4>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
-        Kind::Ipv6 => rest.split_first_chunk::<16>().map(|(ip, rest)| (IpAddr::from(*ip), rest))?,
-    };
-    // In the last byte the original keeps the peer's age. It sets that to 0 for a peer that comes, and leaves whatever
-    // was there for one that stops.
-    let &[high, low, flags, _] = rest else { return None };
-    let change = Change {
-        info_hash: InfoHash(*info_hash),
-        endpoint: SocketAddr::new(ip, u16::from_be_bytes([high, low])),
-        seeder: flags & SEEDING != 0,
-        completed: flags & COMPLETED != 0,
-        stopped: flags & STOPPED != 0,
-        seen: now,
-        origin,
-    };
-    (flags & !(SEEDING | COMPLETED | STOPPED) == 0).then_some(change)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::tracker::InfoHash;
     use proptest::prelude::*;
+    use std::net::{IpAddr, SocketAddr};
 
     pub(in super::super) const SENDER: TrackerId = TrackerId([1, 2, 3, 4]);
     pub(in super::super) const NOW: Minute = Minute(1000);
@@ -304,10 +258,10 @@ pub(super) mod tests {
         }
     }
 
-    fn changes(kind: Kind, most: usize) -> impl Strategy<Value = Vec<Change>> {
+    fn changes(kind: RecordKind, most: usize) -> impl Strategy<Value = Vec<Change>> {
         let ip = move |v4: [u8; 4], v6: [u8; 16]| match kind {
-            Kind::Ipv4 => IpAddr::from(v4),
-            Kind::Ipv6 => IpAddr::from(v6),
+            RecordKind::Ipv4 => IpAddr::from(v4),
+            RecordKind::Ipv6 => IpAddr::from(v6),
         };
         let change = any::<([u8; 20], [u8; 4], [u8; 16], u16, bool, bool, bool)>().prop_map(
             move |(info_hash, v4, v6, port, seeder, completed, stopped)| Change {
@@ -418,7 +372,7 @@ pub(super) mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_written_is_read(v4 in changes(Kind::Ipv4, 52), v6 in changes(Kind::Ipv6, 36)) {
+        fn what_is_written_is_read(v4 in changes(RecordKind::Ipv4, 52), v6 in changes(RecordKind::Ipv6, 36)) {
             for told in [v4, v6] {
                 let datagram = packet(SENDER, &told);
                 let read = changes_in(&datagram).unwrap();
@@ -428,7 +382,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn a_packet_cut_within_a_record_is_refused(v4 in changes(Kind::Ipv4, 3), v6 in changes(Kind::Ipv6, 3)) {
+        fn a_packet_cut_within_a_record_is_refused(v4 in changes(RecordKind::Ipv4, 3), v6 in changes(RecordKind::Ipv6, 3)) {
             for (told, record) in [(v4, 28), (v6, 40)] {
                 let datagram = packet(SENDER, &told);
                 for len in (0..datagram.len()).filter(|len| len % record != 8 || *len == 8) {
