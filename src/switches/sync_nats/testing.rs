@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct NatsServer {
     process: Child,
     address: SocketAddr,
+    /// Its configuration.
+    file: PathBuf,
 }
 
 impl NatsServer {
@@ -27,26 +30,45 @@ impl NatsServer {
     pub(super) fn start(configuration: &str) -> Option<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("opentracker-nats-{}-{number}.conf", std::process::id()));
-        fs::write(&path, configuration).unwrap();
-        let started = PROGRAMS.iter().find_map(|program| {
+        let file = std::env::temp_dir().join(format!("opentracker-nats-{}-{number}.conf", std::process::id()));
+        fs::write(&file, configuration).unwrap();
+        let Some(process) = Self::spawn(&file, -1) else {
+            fs::remove_file(file).unwrap();
+            eprintln!("skipped: nats-server is not installed");
+            return None;
+        };
+        // Ended also if nothing comes.
+        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into(), file };
+        server.await_listening();
+        Some(server)
+    }
+
+    /// Starts a process that listens on this port; on one that the system chooses if it is -1.
+    fn spawn(file: &Path, port: i32) -> Option<Child> {
+        PROGRAMS.iter().find_map(|program| {
             let mut command = Command::new(program);
-            command.args(["-a", "127.0.0.1", "-p", "-1", "-c"]).arg(&path);
+            command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-c"]).arg(file);
             match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn() {
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 spawned => Some(spawned.unwrap()),
             }
-        });
-        let server = started.map(Self::await_listening);
-        fs::remove_file(path).unwrap();
-        if server.is_none() {
-            eprintln!("skipped: nats-server is not installed");
-        }
-        server
+        })
     }
 
-    fn await_listening(mut process: Child) -> Self {
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    /// Kills it. It can [come back](Self::come_back).
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts one that has been killed again, where it was.
+    pub(super) fn come_back(&mut self) {
+        self.process = Self::spawn(&self.file, self.port().into()).unwrap();
+        self.await_listening();
+    }
+
+    fn await_listening(&mut self) {
+        let lines = BufReader::new(self.process.stderr.take().unwrap()).lines();
         let (say, said) = mpsc::channel();
         // Read to its end: whoever closes the other end of its log ends it.
         std::thread::spawn(move || {
@@ -56,10 +78,7 @@ impl NatsServer {
                 }
             }
         });
-        // Ended also if nothing comes.
-        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into() };
-        server.address = said.recv_timeout(PATIENCE).expect("nats-server listens").unwrap();
-        server
+        self.address = said.recv_timeout(PATIENCE).expect("nats-server listens").unwrap();
     }
 
     /// Returns its port.
@@ -75,7 +94,7 @@ impl NatsServer {
 
 impl Drop for NatsServer {
     fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.kill();
+        let _ = fs::remove_file(&self.file);
     }
 }

@@ -1,11 +1,7 @@
 //! Three trackers and a real server, which is killed and comes back.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -30,57 +26,6 @@ const NOW: Minute = Minute(29_000_191);
 
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server on loopback, on a port that the system has chosen.
-struct Server {
-    child: Child,
-    port: u16,
-    directory: PathBuf,
-}
-
-impl Server {
-    /// Starts one; `None` where there is none to start.
-    fn start() -> Option<Self> {
-        let directory = std::env::temp_dir().join(format!("opentracker-nats-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let child = Self::spawn(&["-p", "-1", "--ports_file_dir", directory.to_str().unwrap()])?;
-        let file = directory.join(format!("nats-server_{}.ports", child.id()));
-        let port = wait_for(|| {
-            let text = fs::read_to_string(&file).ok()?;
-            let (_, rest) = text.split_once("nats://127.0.0.1:")?;
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        });
-        Some(Self { child, port, directory })
-    }
-
-    fn spawn(arguments: &[&str]) -> Option<Child> {
-        for program in ["nats-server", "/usr/sbin/nats-server"] {
-            let command = &mut Command::new(program);
-            let command = command.args(["-a", "127.0.0.1"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-            match command.spawn() {
-                Ok(child) => return Some(child),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
-            }
-        }
-        None
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn come_back(&mut self) {
-        self.child = Self::spawn(&["-p", &self.port.to_string()]).unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
 
 /// Waits until there is something.
 fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> T {
@@ -173,11 +118,9 @@ fn take_part(node: &Node, port: u16, stop: &StopToken) {
 
 #[test]
 fn what_is_announced_to_one_is_known_to_all_although_the_server_is_killed_meanwhile() {
-    let Some(mut server) = Server::start() else {
-        return eprintln!("left out: there is no nats-server");
-    };
+    let Some(mut server) = NatsServer::start("") else { return };
     let nodes: Vec<_> = (0..NODES).map(Node::new).collect();
-    let (stop, port) = (StopToken::default(), server.port);
+    let (stop, port) = (StopToken::default(), server.port());
     let expect = |peers: &[u8], downloads: u32| {
         let peers: BTreeSet<_> = peers.iter().map(|peer| ([192, 0, 2, *peer], 6881).into()).collect();
         nodes.iter().for_each(|node| wait_for(|| (node.knows() == (peers.clone(), downloads)).then_some(())));
