@@ -22,7 +22,7 @@ impl Watch {
     }
 
     /// Returns what to log if a minute is over in which something went wrong: the transport is not connected, or has
-    /// lost its connection; packets were lost, refused or missing, or changes told anew; or more changes were refused
+    /// lost its connection; packets were lost, refused or missing, or changes published anew; or more changes were refused
     /// than taken over. Some are refused wherever trackers differ in what they serve. Asks for the status only when a
     /// minute is over.
     pub fn look(&mut self, now: Instant, status: impl FnOnce() -> TransportStatus) -> Option<String> {
@@ -53,7 +53,7 @@ const WRONG: [(&str, Number); 6] = [
     ("packets refused", |counts| counts.packets_refused),
     ("gaps in those received", |counts| counts.gaps),
     ("reconnects", |counts| counts.reconnects),
-    ("changes told anew", |counts| counts.republished),
+    ("changes published anew", |counts| counts.republished),
     ("changes refused", |counts| counts.records_refused),
 ];
 
@@ -141,7 +141,7 @@ mod tests {
             (|counts| &mut counts.packets_refused, "packets refused: 7"),
             (|counts| &mut counts.gaps, "gaps in those received: 7"),
             (|counts| &mut counts.reconnects, "reconnects: 7"),
-            (|counts| &mut counts.republished, "changes told anew: 7"),
+            (|counts| &mut counts.republished, "changes published anew: 7"),
             (|counts| &mut counts.records_refused, "changes refused: 7"),
         ];
         for (count, words) in wrong {

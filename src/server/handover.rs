@@ -41,12 +41,12 @@ pub struct InheritedSocket {
     /// What it is called where it comes from, for the log.
     pub name: String,
     /// Who hands it over.
-    pub giver: Giver,
+    pub provider: Provider,
 }
 
 /// Who hands over a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Giver {
+pub enum Provider {
     /// A service manager, which has kept it: the tracker has bound it, perhaps under an earlier configuration.
     Manager,
     /// A `.socket` unit, which has chosen its address: it is an error if the configuration does not name that.

@@ -10,7 +10,7 @@ use crate::config::ListenSettings;
 use crate::sockets::serves_both_families;
 
 use super::error::StartError;
-use super::handover::{Giver, InheritedSocket};
+use super::handover::{InheritedSocket, Provider};
 
 /// The inherited sockets of one address.
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl Inherited {
     pub(super) fn take(&mut self, kind: Type, address: SocketAddr, configured: &[SocketAddr]) -> Option<Taken> {
         let (address, taken) = self.take_known(kind, address, configured)?;
         let mut this = Taken { address, kept: Vec::new(), answered: Vec::new() };
-        for Known { socket: InheritedSocket { socket, giver, .. }, .. } in taken {
-            let group = if giver == Giver::Predecessor { &mut this.answered } else { &mut this.kept };
+        for Known { socket: InheritedSocket { socket, provider, .. }, .. } in taken {
+            let group = if provider == Provider::Predecessor { &mut this.answered } else { &mut this.kept };
             group.push(socket.into());
         }
         Some(this)
@@ -147,7 +147,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     fn inherited(name: &str, socket: impl Into<OwnedFd>) -> InheritedSocket {
-        InheritedSocket { socket: socket.into(), name: name.into(), giver: Giver::Manager }
+        InheritedSocket { socket: socket.into(), name: name.into(), provider: Provider::Manager }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use clock::{ClockReading, MonotonicClock};
 pub use confined::Confined;
 pub use error::StartError;
 pub use handover::{
-    Giver, Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Receiving, Step,
+    Handing, Handover, Identity, Inheritance, InheritedSocket, ListeningSocket, NoHandover, Provider, Receiving, Step,
 };
 pub use inheriting::{Inheriting, Joining};
 pub use interruptible::Interruptible;

@@ -48,10 +48,10 @@ use batch::NAME;
 use connection::Connection;
 use machine::Machine;
 use member::{Member, Shared};
-use secrets::Identity;
+use secrets::Login;
 use servers::Servers;
 use snapshot::Party;
-use tls::Trust;
+use tls::Authorities;
 
 /// How long it takes until another client begins where one has come to its end.
 const NEXT_CLIENT: Duration = Duration::from_secs(5);
@@ -115,13 +115,13 @@ impl Plug for Node {
         if nats.servers.is_empty() {
             return Ok(Opened(None));
         }
-        let identity = Identity::read(nats)?;
-        let trust = Trust::read(nats)?;
+        let login = Login::read(nats)?;
+        let authorities = Authorities::read(nats)?;
         let servers = Servers::resolve(&nats.servers)?;
         servers.ports().for_each(|port| opening.needs.connects_tcp(port));
-        trust.say_needs(opening.needs);
+        authorities.say_needs(opening.needs);
         let reaches_all_ports = !opening.settings.tracker.landlock;
-        Ok(Opened(Some(Connection::new(servers, &identity, trust, reaches_all_ports, random()?)?)))
+        Ok(Opened(Some(Connection::new(servers, &login, authorities, reaches_all_ports, random()?)?)))
     }
 
     fn plug(Opened(connection): Opened, settings: &Settings) -> Result<Self, StartError> {

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::sandbox::descriptors::{self, HandedOver, Kind};
 use crate::server::{
-    Giver, Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Receiving,
+    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Provider, Receiving,
     ServiceManager, StartError, StoreSize,
 };
 use crate::swarms::{Progress, Reader, Report, Writer};
@@ -93,8 +93,8 @@ impl DescriptorStore {
                         this.names.insert(name.clone());
                         this.has_sockets = true;
                     }
-                    let giver = if is_own_socket { Giver::Manager } else { Giver::Unit };
-                    sockets.push(InheritedSocket { socket: descriptor, name, giver });
+                    let provider = if is_own_socket { Provider::Manager } else { Provider::Unit };
+                    sockets.push(InheritedSocket { socket: descriptor, name, provider });
                 }
                 Ok(Kind::SealedMemory) if name == SWARMS => this.find_swarms(SWARMS, descriptor),
                 Ok(Kind::SealedMemory) if name == TRIED => this.find_swarms(TRIED, descriptor),
@@ -140,10 +140,10 @@ impl DescriptorStore {
         unused: Vec<InheritedSocket>,
     ) -> Result<(), StartError> {
         let mut is_any_kept = false;
-        for InheritedSocket { socket, name, giver } in unused {
+        for InheritedSocket { socket, name, provider } in unused {
             let kind = descriptors::kind(socket.as_fd());
             let Ok(Kind::Socket(protocol, address)) = kind else { continue };
-            if giver == Giver::Unit {
+            if provider == Provider::Unit {
                 return Err(StartError::NotConfigured { name, protocol, address });
             }
             info!("closing a socket bound to {protocol} {address}, which the configuration does not name any more");

@@ -13,7 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::User;
 use tracing::{info, warn};
 
-use crate::server::{Giver, Inheritance, InheritedSocket, MonotonicClock, StartError};
+use crate::server::{Inheritance, InheritedSocket, MonotonicClock, Provider, StartError};
 use crate::swarms::{Reader, Report};
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
@@ -90,7 +90,7 @@ impl Predecessor {
                     let inherited = |socket| InheritedSocket {
                         socket,
                         name: "the process before".into(),
-                        giver: Giver::Predecessor,
+                        provider: Provider::Predecessor,
                     };
                     inheritance.sockets.extend(descriptors.into_iter().map(inherited));
                 }

@@ -76,7 +76,7 @@ pub(super) const TRANSPORT: [(&str, &str, TransportNumber); 12] = [
     ("records_received", "Changes that other trackers told and that were taken over", |counts| counts.records_received),
     ("records_sent", "Changes told to other trackers", |counts| counts.records_sent),
     ("records_refused", "Changes told by other trackers and not taken over", |counts| counts.records_refused),
-    ("records_republished", "Changes told anew, as others may have missed them", |counts| counts.republished),
+    ("records_republished", "Changes published anew, as others may have missed them", |counts| counts.republished),
     ("reconnects", "{title} connections made anew after one was lost", |counts| counts.reconnects),
     ("gaps", "Gaps in the numbers of {title} packets received", |counts| counts.gaps),
     ("snapshots_given", "Snapshots given to other trackers as a whole", |counts| counts.snapshots_given),

@@ -12,7 +12,7 @@ pub(super) enum Cause {
     /// It does not answer.
     Silent,
     /// Credentials, a password or a token that it does not take.
-    Identity,
+    Login,
     /// The certificate is signed by nobody who is believed.
     Untrusted,
     /// The certificate is for other names.
@@ -52,7 +52,7 @@ impl Cause {
         } else if says("corrupt message") || says("peer is incompatible") || says("ProtocolVersion") {
             Self::NoTls
         } else if says("uthoriz") || says("uthentic") || says("signing nonce") {
-            Self::Identity
+            Self::Login
         } else if says("aximum") {
             Self::Full
         } else {
@@ -60,16 +60,16 @@ impl Cause {
         }
     }
 
-    /// Returns what is wrong and what to do, behind the name of the server. `identity` is what to look at where that is
+    /// Returns what is wrong and what to do, behind the name of the server. `login` is what to look at where that is
     /// refused.
-    pub(super) fn in_words(self, identity: &str, trusted: &str) -> String {
+    pub(super) fn in_words(self, login: &str, trusted: &str) -> String {
         match self {
             Self::Refused => "nobody listens there: does the server run?".to_owned(),
             Self::Unreachable => "there is no way to it".to_owned(),
             Self::Silent => {
                 "it does not answer in time: is it a server of NATS, and does a firewall let it answer?".to_owned()
             }
-            Self::Identity => format!("it refuses who the tracker says that it is: {identity}"),
+            Self::Login => format!("it refuses who the tracker says that it is: {login}"),
             Self::Untrusted => format!("its certificate is not trusted: it is not signed by {trusted}"),
             Self::OtherName => {
                 "its certificate is for another name: sync.nats.servers has to name the server as its certificate does"
@@ -114,9 +114,9 @@ mod tests {
             ("IO error: Permission denied (os error 13)", Cause::Unreachable),
             ("timed out", Cause::Silent),
             ("IO error: Connection timed out (os error 110)", Cause::Silent),
-            ("authorization violation: nats: authorization violation", Cause::Identity),
-            ("IO error: nats: 'User Authentication Expired'", Cause::Identity),
-            ("failed signing nonce", Cause::Identity),
+            ("authorization violation: nats: authorization violation", Cause::Login),
+            ("IO error: nats: 'User Authentication Expired'", Cause::Login),
+            ("failed signing nonce", Cause::Login),
             ("IO error: invalid peer certificate: UnknownIssuer", Cause::Untrusted),
             // It says that it is signed by one of that name, and is not.
             ("IO error: invalid peer certificate: BadSignature", Cause::Untrusted),

@@ -10,11 +10,11 @@ use tracing::warn;
 use crate::server::StartError;
 
 use super::pool::Pool;
-use super::secrets::Identity;
+use super::secrets::Login;
 use super::servers::Servers;
-use super::tls::{self, Trust};
+use super::tls::{self, Authorities};
 
-/// How long a server may take to answer a connection, until it has taken the tracker's identity.
+/// How long a server may take to answer a connection, until it has taken the tracker's login.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the client asks a server that is silent whether it is still there. Two questions without an answer are a
 /// cut.
@@ -47,26 +47,26 @@ impl Connection {
     /// TLS is asked for and no certificate would be believed.
     pub(super) fn new(
         servers: Servers,
-        identity: &Identity,
-        trust: Trust,
+        login: &Login,
+        authorities: Authorities,
         reaches_all_ports: bool,
         seed: u64,
     ) -> Result<Self, StartError> {
         let failed = |error: io::Error| StartError::System { what: "prepare connections to NATS", error };
-        let has_tls = trust.is_chosen() || servers.any_has_tls();
-        if has_tls && trust.is_empty() {
+        let has_tls = authorities.is_chosen() || servers.any_has_tls();
+        if has_tls && authorities.is_empty() {
             return Err(failed(io::Error::other(
                 "the system has no certificates: install ca-certificates, or set sync.nats.tls_ca",
             )));
         }
-        let trusted = trust.in_words();
+        let trusted = authorities.in_words();
         let urls = servers.urls().map_err(failed)?;
         // What a server says before TLS is not to be trusted: it could announce one that has none.
-        let requires_tls = trust.is_chosen() || servers.all_have_tls();
-        let config = trust.config(servers.clone()).map_err(|error| failed(io::Error::other(error)))?;
-        let options = identity.options().map_err(failed)?.require_tls(requires_tls).tls_client_config(config);
+        let requires_tls = authorities.is_chosen() || servers.all_have_tls();
+        let config = authorities.config(servers.clone()).map_err(|error| failed(io::Error::other(error)))?;
+        let options = login.options().map_err(failed)?.require_tls(requires_tls).tls_client_config(config);
         let ports = (!reaches_all_ports).then(|| servers.ports().collect());
-        let pool = Arc::new(Pool::new(servers.clone(), identity.in_words(), trusted, ports, seed));
+        let pool = Arc::new(Pool::new(servers.clone(), login.in_words(), trusted, ports, seed));
         Ok(Self { servers, urls, options, has_tls, pool })
     }
 

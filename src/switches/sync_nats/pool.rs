@@ -30,8 +30,8 @@ const MAX_QUOTE: usize = 200;
 /// The servers that the tracker may connect to: those that are configured, and those that they announce.
 pub(super) struct Pool {
     servers: Servers,
-    /// What an operator looks at where the tracker's identity is refused.
-    identity: &'static str,
+    /// What an operator looks at where the tracker's login is refused.
+    login: &'static str,
     /// Who signs the certificates that are believed.
     trusted: &'static str,
     /// Ports within reach; none where all are.
@@ -66,14 +66,14 @@ impl Pool {
     /// Makes one in which nothing has been tried.
     pub(super) fn new(
         servers: Servers,
-        identity: &'static str,
+        login: &'static str,
         trusted: &'static str,
         ports: Option<BTreeSet<u16>>,
         seed: u64,
     ) -> Self {
         Self {
             servers,
-            identity,
+            login,
             trusted,
             ports,
             attempts: Mutex::new(Attempts {
@@ -141,7 +141,7 @@ impl Pool {
         let cause = Cause::of(error);
         self.causes.say(cause, || {
             let called = address(server).map_or_else(|| shown(server.host()), |address| self.servers.called(address));
-            let why = cause.in_words(self.identity, self.trusted);
+            let why = cause.in_words(self.login, self.trusted);
             warn!("cannot connect to NATS at {called}: {why} ({}); trying again", shown(error));
             self.connection_is_news.store(true, Ordering::Relaxed);
         });

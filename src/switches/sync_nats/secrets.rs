@@ -20,7 +20,7 @@ const TOKEN_FILE: &str = "sync.nats.token_file";
 const MAX_SECRET: usize = 64 << 10;
 
 /// Who the tracker is. Has no `Debug`, which might be logged.
-pub(super) enum Identity {
+pub(super) enum Login {
     /// Whoever the server takes somebody for who says nothing.
     Anonymous,
     /// A user with a password.
@@ -61,7 +61,7 @@ pub(super) fn check(nats: &NatsSettings) -> Result<(), ConfigError> {
     }
 }
 
-impl Identity {
+impl Login {
     /// Reads the files of the secrets.
     ///
     /// # Errors

@@ -38,13 +38,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who signs the certificates that are believed.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) struct Authorities {
     roots: RootCertStore,
     /// They are those of `sync.nats.tls_ca`, and not the system's.
     chosen: bool,
 }
 
-impl Trust {
+impl Authorities {
     /// Reads the certificates of the file, or the system's.
     ///
     /// # Errors
