@@ -1,6 +1,7 @@
 //! `sync-live`: a tracker that starts takes over what another one of its cluster knows. Here the tests are the donors.
 
 pub(crate) mod donor;
+pub(crate) mod endless;
 pub(crate) mod strange;
 
 use std::io::{ErrorKind, Read as _, Write as _};
