@@ -1,6 +1,7 @@
 """The cases of servers that do not let a tracker in, that it does not believe, and that lie; and of forged batches."""
 
 import re
+import struct
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from nats_cases import CONVERGE_SECONDS, NODES, PATIENCE_SECONDS, everywhere, ex
 from nats_server import SUBJECT, Authority, Liar, Listener, Server
 from stage import StepFailed
 from sync_cases import torrent
+
+# Of a batch of IPv4, see src/switches/sync_nats/batch.rs: bytes of a record, and of the address and the port in it.
+RECORD, ADDRESS_AND_PORT = 28, 6
+# How long before the records the sender begins, and the numbers of batches behind it; and what is behind those.
+SENDER, NUMBERS, BEHIND_NUMBERS = 38, 30, 6
+# Of each byte: its lowest and its highest, and one between.
+BITS = (1, 16, 128)
 
 
 @dataclass(frozen=True)
@@ -116,9 +124,12 @@ class Forged:
         changes_nothing("with bytes too many", [batch + bytes(count) for count in (1, 2, 27, 29, 100, 500_000)])
         same = [bytes([value]) * length for value in (0, 255) for length in (1, 40, 4000)]
         changes_nothing("nothing but one byte", same)
-        # A peer that is told falsely is told; what is said of the first torrent stays as it is.
-        flips = [batch[:at] + bytes([batch[at] ^ bit]) + batch[at + 1 :] for at in range(24) for bit in (1, 16, 128)]
-        changes_nothing("with a bit of the header changed", flips)
+        # Whoever may publish is believed to be who he says: one who told the numbers of others as his own could make them
+        # go unheard. All else of a batch that is known changes nothing.
+        numbers = range(len(batch) - RECORD - NUMBERS, len(batch) - RECORD - BEHIND_NUMBERS)
+        flips = [flipped(batch, at, bit) for at in range(len(batch)) if at not in numbers for bit in BITS]
+        changes_nothing("with a bit changed", flips)
+        self._tell_falsely(stage, listener, batch, members, info_hash)
         listener.close()
 
         server.kill()
@@ -139,6 +150,24 @@ class Forged:
         client.announce(torrent("after lies"), 4)
         everywhere(stage, "and afterwards", members, torrent("after lies"), (0, 1, 0), PATIENCE_SECONDS)
         stage.stop([member.process for member in members])
+
+    @staticmethod
+    def _tell_falsely(stage, listener, batch, members, info_hash):
+        """Each bit of a batch is changed, in one of a sender of its own, as a mad tracker would tell it."""
+        sender = len(batch) - RECORD - SENDER
+        for number, (at, bit) in enumerate((at, bit) for at in range(len(batch)) for bit in BITS):
+            own = batch[:sender] + struct.pack(">Q", number + 1) + batch[sender + 8 :]
+            listener.publish(f"{SUBJECT}.changes", flipped(own, at, bit))
+        listener.flush()
+        # At another address or port somebody else has completed the torrent, but not at port 0. Who is another torrent's
+        # is none of it; unknown flags are refused; and in the same minute nobody loses what he has.
+        others = len(BITS) * ADDRESS_AND_PORT - 1
+        told = (1 + others, 0, 1 + others)
+        everywhere(stage, "whoever is told falsely is told", members, info_hash, told, PATIENCE_SECONDS)
+
+
+def flipped(data, at, bit):
+    return data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
 
 
 CASES = [
