@@ -10,8 +10,9 @@ from nats_server import Server
 
 # Live sync waits for 15 s with what clients say, a bridge for 1 s, NATS for 1 s; the rest is for threads and networks.
 AGREE_SECONDS = 35
-# What a tracker that is killed may not have told yet, and what it has told others who have not told it on.
-UNTOLD_SECONDS = 20
+# What a tracker that is killed may not have told yet, and what it has told others who have not told it on: of one that
+# tells by multicast alone, and of one that tells over NATS.
+UNTOLD_SECONDS, UNTOLD_OVER_NATS_SECONDS = 20, 5
 # A new bridge listens for 5 s before it tells the others.
 LISTEN_SECONDS = 8
 
@@ -22,8 +23,9 @@ class Bridges:
 
     Whoever has started, completed or left while its tracker was cut off says so again to one that was not, as clients
     do that have both in their list: then nothing is missing, and no download is counted twice. But a tracker that joins
-    takes the larger of two numbers of downloads, that of the snapshot and its own: one that it hears of before the
-    tracker that gives the snapshot does may be missing in its number.
+    takes the larger of two numbers of downloads, that of the snapshot and its own: one that it hears of between its
+    start and the snapshot, and that is not in the snapshot yet, may be missing in its number. Those are what was
+    completed in these few seconds, or shortly before: as long before as a tracker waits until it tells.
     """
 
     name: str
@@ -55,15 +57,16 @@ class Bridges:
         agree(stage, "all agree", everybody, load, AGREE_SECONDS)
         load.go_on()
         # Who has told what that does not get to whom.
-        joined = {
-            a1: self._kill(stage, server, load, options, a1, [([a1], [c])]),
-            a2: self._kill(stage, server, load, options, a2, [([a2], [c])]),
-            b1: self._kill(stage, server, load, options, b1, [([b1, b2], [c]), ([a1, a2, b1, c], [b2])]),
+        fewer = {
+            a1: self._kill(stage, server, load, options, a1, [([a1], [c])], [a2, b1, c], [b2]),
+            a2: self._kill(stage, server, load, options, a2, [([a2], [c])], [a1, b1, c], [b2]),
+            b1: self._kill(
+                stage, server, load, options, b1, [([b1, b2], [c]), ([a1, a2, b1, c], [b2])], [a1, a2, c], [b2]
+            ),
         }
         if options.full:
             stage.until("ten minutes are over", lambda: load.check() or time.monotonic() > begin + 600, [], 600)
         load.pause()
-        fewer = {member: load.completed(*times) for member, times in joined.items()}
         lasted = f"{time.monotonic() - begin:.0f} s"
         agree(stage, f"all agree after {lasted} of load", everybody, load, AGREE_SECONDS, fewer=fewer)
         stage.notes.append(f"{sum(downloads for *_, downloads in load.expected()):,} downloads, each counted once")
@@ -74,28 +77,37 @@ class Bridges:
         stage.notes.append(load.in_words())
         stage.stop([member.process for member in everybody])
 
-    def _kill(self, stage, server, load, options, member, again):
+    def _kill(self, stage, server, load, options, member, again, over_nats, by_multicast):
         """Kills a bridge, starts it again, and has clients say again what was lost with it.
 
-        Returns between which times it has joined.
+        Of the others, some tell over NATS and some by multicast alone. Returns how many downloads of each torrent it may
+        have heard of before its snapshot, and not in that.
         """
         since = time.monotonic() - UNTOLD_SECONDS
         load.cut(True)
         load.leave(member)
         member.kill()
         stage.pause(40 if options.full else 8)
-        # What is told by multicast has been said so much earlier.
-        begin = time.monotonic() - UNTOLD_SECONDS
+        begin = time.monotonic()
         member.start()
+        member.until_it_says("it takes a snapshot", "INFO taken a snapshot")
+        taken = time.monotonic()
+        fewer = [
+            sum(counts)
+            for counts in zip(
+                load.completed(begin - UNTOLD_OVER_NATS_SECONDS, taken, over_nats),
+                load.completed(begin - UNTOLD_SECONDS, taken, by_multicast),
+                strict=True,
+            )
+        ]
         server.until_subscribed(4)
         stage.pause(LISTEN_SECONDS)
-        joined = begin, time.monotonic()
         load.come_back(member)
         for told, to in again:
             load.tell_again(since, told, to)
         load.cut(False)
         stage.notes.append(f"{member.name} was killed and started again; {load.repeated:,} told again until now")
-        return joined
+        return fewer
 
 
 CASES = [Bridges("five-trackers-and-two-networks@ipv4")]

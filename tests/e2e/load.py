@@ -146,11 +146,14 @@ class Load:
             counts = Counter(peer.info_hash for peer in gone)
             return [counts[name] for name in self.hashes]
 
-    def completed(self, since, until):
-        """How many downloads of each torrent have been completed in that time."""
+    def completed(self, since, until, told):
+        """How many downloads of each torrent have been completed in that time, as these members were told at once."""
         with self._lock:
-            peers = {peer: None for _, _, peer in self._history if peer.completed and since <= peer.completed <= until}
-            counts = Counter(peer.info_hash for peer in peers)
+            counts = Counter(
+                peer.info_hash
+                for when, member, peer in self._history
+                if peer.completed == when and since <= when <= until and member in told
+            )
             return [counts[name] for name in self.hashes]
 
     def in_words(self):
