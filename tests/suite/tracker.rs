@@ -440,7 +440,7 @@ impl Exit {
 /// A port below those that the system hands out, and another one for each process of these tests and for each call.
 pub(crate) fn unused_port() -> u16 {
     /// More than there are calls.
-    const EACH: u32 = 16;
+    const EACH: u32 = 32;
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     assert!(call < EACH, "another process may use the next port");

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use crate::clients::http::get_closing;
 use crate::directory::Directory;
 use crate::harness::{note, skip};
+use crate::tracker::unused_port;
 use crate::wait::wait_until;
 
 const PROGRAM: &str = "nats-server";
@@ -36,6 +37,11 @@ impl Server {
     /// Starts one on a free port with these options.
     pub(crate) fn start(options: &[&str]) -> Self {
         Self::start_on(-1, options)
+    }
+
+    /// Starts one that can be [started again](Self::restart): nobody else takes its port while it is away.
+    pub(crate) fn start_to_restart() -> Self {
+        Self::start_on(unused_port().into(), &[])
     }
 
     /// Starts one on the port of one that has ended.

@@ -184,7 +184,7 @@ fn a_tracker_that_stops_tells_its_last_changes() {
 fn after_a_cut_all_is_told_again() {
     only_with("sync-nats");
     only_with_nats_server();
-    let server = Server::start(&[]);
+    let server = Server::start_to_restart();
     let (mut one, other) = (member(&server), member(&server));
     let (first, second) = (Client::new(one.udp()), Client::new(other.udp()));
     // What a tracker has missed that has never been connected, a snapshot has.

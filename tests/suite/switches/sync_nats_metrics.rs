@@ -48,7 +48,7 @@ fn changes_and_cuts_are_counted_under_the_names_that_are_documented() {
     only_with("sync-nats");
     only_with("metrics");
     only_with_nats_server();
-    let server = Server::start(&[]);
+    let server = Server::start_to_restart();
     let (one, other) = (member(&server), member(&server));
     Client::new(one.udp()).announce(&Announce::leecher(info_hash(1), 1));
     let nothing_wrong = [

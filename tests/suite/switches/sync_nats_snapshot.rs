@@ -99,7 +99,7 @@ fn when_the_donor_is_killed_in_the_middle_another_one_goes_on() {
 fn without_others_or_a_connection_a_tracker_is_ready_all_the_same() {
     only_with("sync-nats");
     only_with_nats_server();
-    let server = Server::start(&[]);
+    let server = Server::start_to_restart();
     let mut alone = member(&server, "").run();
     alone.wait_for_log("INFO nobody in the cluster has answered: there is no snapshot to take");
     let port = server.kill();
