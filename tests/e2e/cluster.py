@@ -27,13 +27,16 @@ IP_RECVTTL = 12
 
 
 class Node(Tracker):
-    """A tracker of a cluster, of which these hosts are."""
+    """A tracker of a cluster, of which these hosts are. It knows what it is told, and takes no snapshot."""
 
     def __init__(self, stage, host, binary, members):
         self.name = host.name
         believed = [word for member in members for word in ("-A", member.addresses["ipv4"])]
         options = ["-i", host.addresses["ipv4"], "-s", PORT, *believed]
-        super().__init__(stage, host, binary, stage.folder / host.name, options=options)
+        alone = "sync.snapshot_wait = 0\n"
+        super().__init__(stage, host, binary, stage.folder / host.name, options=options, configuration=alone)
+        # It accepts over TCP before its other sockets are there. That is the last thing that it says at its start.
+        stage.until(f"{self.name} answers", lambda: "features:" in self.process.log(), [self.process])
 
     def counts(self, info_hash):
         """(complete, incomplete, downloaded)"""
