@@ -217,7 +217,11 @@ impl<'a> Model<'a> {
             }
             Some(_) => self.counts.refreshed += 1,
         }
-        let completed = completed || torrent.peers.get(&endpoint).is_some_and(|known| known.completed);
+        let known = torrent.peers.get(&endpoint);
+        // Completed here after it was heard of there, but no more than 5 minutes before.
+        let completes = |known: &KnownPeer| known.seeder && known.completed && !completed && seen.0 - known.seen.0 <= 5;
+        let seeder = seeder || known.is_some_and(completes);
+        let completed = completed || known.is_some_and(|known| known.completed);
         torrent.peers.insert(endpoint, KnownPeer { seeder, completed, seen });
     }
 

@@ -35,7 +35,7 @@ pub enum AbsorbError {
 /// Minutes that two changes have to be apart for sure that the later one was announced later: each is told in whole
 /// minutes, comes by its own way, and may be told again. No peer becomes a leecher again so soon, as far as a cluster
 /// is told: only what completes is published sooner than after [`PeerState::REPUBLISH_AFTER`] minutes.
-const DOUBT: u32 = PeerState::REPUBLISH_AFTER / 2;
+pub(super) const DOUBT: u32 = PeerState::REPUBLISH_AFTER / 2;
 
 /// A change that is being taken over together with others.
 struct InFlight<'a> {

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use super::absorb::DOUBT;
 use super::address_limit::{AddressLimit, Before};
 use super::clock::{Minute, TORRENT_LIFETIME};
 use super::families::{AddressFamilies, TorrentPeers};
@@ -110,8 +111,9 @@ impl<F: Flavour> Tracker<F> {
     /// Takes over a torrent that another tracker knows, and counts what has come of it.
     ///
     /// Of a peer and what is known of it here, the younger one counts; of two of the same minute, the other tracker's.
-    /// Of two numbers of downloads, the larger. A peer's download stays counted. It counts as published when it was
-    /// last heard of, and nothing is published. What would be refused to clients is left out; a peer of an address that
+    /// But whoever has completed the download here some minutes before at most, of which the other tracker does not know,
+    /// still has everything. Of two numbers of downloads, the larger. A peer's download stays counted. It counts as
+    /// published when it was last heard of, and nothing is published. What would be refused to clients is left out; a peer of an address that
     /// has as many as it may displaces the oldest of them. A torrent of whose peers none is taken over keeps its
     /// downloads, for as long as it would if they had just expired.
     ///
@@ -298,6 +300,9 @@ fn merge_peer<F: AddressFamilies>(
             Merged::Outdated
         }
         Some(known) => {
+            // Whoever has completed it here a moment ago was heard of there before that.
+            let completes = known.seeder() && known.completed() && !completed;
+            let seeder = seeder || completes && seen.since(known.seen(now)) <= DOUBT;
             let state = PeerState::new(seen, seeder, completed || known.completed());
             torrent.peers.upsert(key, endpoint, seeder, limit, |_| state);
             Merged::Refreshed

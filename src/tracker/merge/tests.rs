@@ -79,10 +79,29 @@ fn a_download_that_was_counted_here_stays_counted_and_the_larger_number_holds() 
     assert!(announce(&tracker, Event::Completed, 0).0);
     let counts = merge(&tracker, leecher(0), 0);
     assert_eq!((counts.refreshed, counts.downloads, downloaded(&tracker)), (1, 0, Some(1)));
-    assert_eq!(tracker.store().census().peers.leechers, 1, "of the same minute, theirs counts");
     assert!(!announce(&tracker, Event::Completed, 0).0);
     merge(&tracker, leecher(0), u32::MAX);
     assert_eq!(downloaded(&tracker), Some(u32::MAX));
+}
+
+#[test]
+fn who_has_completed_here_a_moment_ago_has_everything_although_it_is_not_known_there() {
+    for (later, is_kept) in [(0, true), (1, true), (DOUBT, true), (DOUBT + 1, false)] {
+        let tracker = tracker();
+        merge(&tracker, KnownPeer { seeder: true, completed: true, ..leecher(later) }, 1);
+        merge(&tracker, leecher(0), 0);
+        let peers = tracker.store().census().peers;
+        assert_eq!((peers.seeders, peers.leechers), (usize::from(is_kept), usize::from(!is_kept)), "{later}");
+    }
+    // Of who has not, theirs counts in the same minute; and also of who has, as they know.
+    for (event, theirs) in
+        [(Event::Update, leecher(0)), (Event::Completed, KnownPeer { completed: true, ..leecher(0) })]
+    {
+        let tracker = tracker();
+        announce(&tracker, event, 0);
+        merge(&tracker, theirs, 0);
+        assert_eq!(tracker.store().census().peers.leechers, 1, "{event:?}");
+    }
 }
 
 #[test]
