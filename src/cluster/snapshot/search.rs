@@ -21,6 +21,9 @@ const ALONE: Duration = Duration::from_secs(3);
 const TURN: Duration = Duration::from_millis(250);
 /// How long is searched. A good part of the peers has announced itself by then.
 const MAX_SEARCH: Duration = Duration::from_secs(5 * 60);
+/// Seconds that may lie between the beginnings of two trackers that began together: whole ones, of clocks that are read
+/// one after the other. Once the wait is over, neither has anything for the other that was not told to both.
+const SAME_START: u32 = 1;
 /// Most donors that are tried.
 const MAX_DONORS: usize = 5;
 /// Most offers that are kept.
@@ -31,7 +34,7 @@ const MAX_OFFERS: usize = 64;
 ///
 /// It asks every second until the wait is over, then every 10 s, as donors give only two at a time. It takes from the
 /// tracker that has been up for longest, one second after the first offer, and only from one that has been up for
-/// longer than this one. If that comes to nothing, from the next: five at most. It ends after 5 minutes; and after 3 s,
+/// longer than this one; by more than a second, once it has been up for longer than the wait itself. If that comes to nothing, from the next: five at most. It ends after 5 minutes; and after 3 s,
 /// or the wait, if nobody is heard.
 #[derive(Debug)]
 pub struct Search<D> {
@@ -150,7 +153,10 @@ impl<D> Search<D> {
     /// Takes note of an offer.
     pub fn offered(&mut self, offer: Offer, donor: D, now: Instant) {
         self.heard = true;
-        let is_new = !self.tried.contains(&offer.id) && offer.uptime_seconds > self.snapshots.uptime_seconds(now);
+        let own = self.snapshots.uptime_seconds(now);
+        let is_late = u64::from(own) > self.snapshots.limits().wait.as_secs();
+        let least = if is_late { own.saturating_add(SAME_START) } else { own };
+        let is_new = !self.tried.contains(&offer.id) && offer.uptime_seconds > least;
         if !is_new {
             return;
         }

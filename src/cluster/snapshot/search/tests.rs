@@ -114,6 +114,14 @@ fn nobody_is_taken_who_has_not_been_up_for_longer() {
     run.offered(2, 4);
     run.offered(3, 5);
     assert_eq!(run.donor().donor, 3);
+    // After 11 s, whoever began with this one may say 12.
+    let mut run = Run::new();
+    run.offered(1, 0);
+    assert!(run.next(11 * SECOND).is_none());
+    run.offered(2, 12);
+    assert!(run.next(2 * SECOND).is_none());
+    run.offered(3, 15);
+    assert_eq!(run.donor().donor, 3);
 }
 
 #[test]
