@@ -6,7 +6,7 @@ use super::stranger::{CLUSTER, Stranger, number};
 use super::{count, resident, wait_for_counts};
 use crate::clients::nats::{Server, only_with_nats_server};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::{has, info_hash, only_with};
+use crate::flavour::{has, info_hash, loopback, only_with};
 use crate::harness::tests;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
@@ -15,6 +15,7 @@ tests![
     what_a_donor_lies_about_is_found_out_and_the_next_one_asked,
     a_donor_that_stops_midway_repeats_itself_or_leaves_something_out_is_given_up,
     what_a_snapshot_tells_several_times_counts_once,
+    who_completes_a_download_while_a_snapshot_comes_stays_a_seeder,
     a_snapshot_without_an_end_is_given_up_at_its_maximum_and_takes_no_memory,
     messages_about_snapshots_that_make_no_sense_are_refused_and_counted,
 ];
@@ -28,8 +29,9 @@ const END: u8 = 7;
 /// Pieces that are under way at most.
 const WINDOW: u32 = 16;
 
-/// What comes before the end mark, in a stream of one torrent; and the end mark.
+/// Bytes of a snapshot's header, of a torrent in it before its peers, and of its end mark.
 const HEADER: usize = 23;
+const TORRENT: usize = 29;
 const END_MARK: usize = 33;
 
 /// A message of this kind.
@@ -208,6 +210,30 @@ fn what_a_snapshot_tells_several_times_counts_once() {
     let repeated = [&whole[..HEADER], &torrent.repeat(50)].concat();
     play(&mut Stranger::new(&server), &[Donor::gives(1, &[(0, &repeated)]), Donor::gives(0xff, &[(0, &whole)])]);
     has_given_up(tracker, &["it stopped in the middle; kept of it: "]);
+}
+
+fn who_completes_a_download_while_a_snapshot_comes_stays_a_seeder() {
+    let server = server();
+    let whole = snapshot(&server);
+    // Before any of the four had completed it.
+    let mut earlier = whole[..whole.len() - END_MARK].to_vec();
+    let each = if loopback().is_ipv4() { 8 } else { 20 };
+    // It is told several times.
+    for torrent in earlier[HEADER..].chunks_mut(TORRENT + 4 * each) {
+        torrent[TORRENT..].chunks_mut(each).for_each(|peer| peer[each - 2] = 0);
+    }
+    let mut stranger = Stranger::new(&server);
+    let mut tracker = joining(&server, "");
+    tracker.wait_for_log("INFO features: ");
+    let log = tracker.log();
+    let address = log.lines().find_map(|line| line.split_once("listening on udp ")).unwrap().1.parse().unwrap();
+    let client = Client::new(address);
+    client.announce(&Announce::seeder(info_hash(1), 1).event(COMPLETED));
+    play(&mut stranger, &[Donor::gives(1, &[(0, &earlier)])]);
+    tracker.wait_for_log("is given up: it stopped in the middle; kept of it: ");
+    assert_eq!(client.counts(info_hash(1)), (1, 4, 3));
+    play(&mut stranger, &[Donor::gives(0xff, &[(0, &whole)])]);
+    has_given_up(tracker, &["it stopped in the middle"]);
 }
 
 fn a_snapshot_without_an_end_is_given_up_at_its_maximum_and_takes_no_memory() {
