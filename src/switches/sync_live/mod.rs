@@ -22,11 +22,10 @@ mod snapshot;
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind::TimedOut};
-use std::net::{SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use tracing::{debug, info, warn};
 
 use crate::cluster::counts::{TransportCounter, TransportCounters};
@@ -44,7 +43,7 @@ use inbox::{Inbox, Receiver};
 use link::{Buffer, Link};
 use packet::{NAME, SyncCodec, TrackerId};
 use shared::Shared;
-use snapshot::{Door, Notices, Work};
+use snapshot::{Door, Notices};
 
 const LISTEN: &str = "livesync.cluster.listen";
 const NODE_IP: &str = "livesync.cluster.node_ip";
@@ -125,7 +124,7 @@ impl Plug for Node {
             None => Ok(None),
             Some(SocketAddr::V4(listen)) => {
                 let link = Link::open(listen, TICK)?;
-                let door = open_door(&link, opening);
+                let door = snapshot::open(&link, opening);
                 Ok(Some((link, door)))
             }
             // The configuration refuses it; this is for callers that check nothing.
@@ -170,7 +169,7 @@ impl Plug for Node {
             };
             receiving.receive(&receiver, clock, &stop);
         })?;
-        begin_snapshots(shared, beginning)
+        snapshot::begin(shared, beginning)
     }
 
     /// Sends the last packets: nobody announces any more, so there will be no others.
@@ -191,43 +190,6 @@ impl Plug for Node {
             let _ = shared.send_packet(&keep_alive, 0);
         }
     }
-}
-
-/// Opens where snapshots are given, and says what it takes to take one. Who believes nobody does neither.
-fn open_door(link: &Link, opening: &mut Opening<'_>) -> Option<Door> {
-    let Settings { livesync, sync, .. } = opening.settings;
-    if livesync.node_ip.is_empty() {
-        return None;
-    }
-    let port = link.group.port();
-    if sync.snapshot_wait > 0 && sync.snapshot_max > 0 {
-        opening.needs.connects_tcp(port);
-        // From the interface's address, and whatever port.
-        opening.needs.binds_tcp(0);
-    }
-    if sync.snapshot_rate == 0 {
-        return None;
-    }
-    let door = Door::new(SocketAddrV4::new(link.interface, port))?;
-    if door.is_taken() {
-        opening.needs.binds_tcp(port);
-        opening.needs.system_calls(&[libc::SYS_bind, libc::SYS_listen]);
-    }
-    Some(door)
-}
-
-/// Starts the thread of snapshots, if it has anything to do.
-fn begin_snapshots<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
-    let joining = if shared.inbox.trust.is_empty() { None } else { beginning.joining() };
-    let Beginning { tracker, clock, threads, snapshots, .. } = beginning;
-    let door = shared.door.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if door.is_none() && joining.is_none() {
-        return Ok(());
-    }
-    door.iter().for_each(Door::log);
-    let work = Work { door, joining };
-    let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
-    threads.spawn("sync-snapshot", move |stop| snapshot::run(shared, tracker, snapshots, clock, work, &stop))
 }
 
 /// Refuses an interval after which a peer may have been forgotten elsewhere before it announces itself here again.

@@ -14,19 +14,23 @@ mod notices;
 mod take;
 mod wire;
 
+use std::net::SocketAddrV4;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use nix::libc;
 use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cluster::snapshot::Snapshots;
-use crate::server::Joining;
+use crate::config::Settings;
+use crate::server::{Beginning, Joining, Opening, StartError};
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour, Tracker};
 
+use super::link::Link;
 use super::shared::Shared;
 
 use desk::Desk;
@@ -34,16 +38,53 @@ pub(super) use door::Door;
 pub(super) use notices::Notices;
 pub(super) use wire::{BodyError, Invitation, read_ask};
 
+/// Opens where snapshots are given, and says what it takes to take one. Who believes nobody does neither.
+pub(super) fn open(link: &Link, opening: &mut Opening<'_>) -> Option<Door> {
+    let Settings { livesync, sync, .. } = opening.settings;
+    if livesync.node_ip.is_empty() {
+        return None;
+    }
+    let port = link.group.port();
+    if sync.snapshot_wait > 0 && sync.snapshot_max > 0 {
+        opening.needs.connects_tcp(port);
+        // From the interface's address, and whatever port.
+        opening.needs.binds_tcp(0);
+    }
+    if sync.snapshot_rate == 0 {
+        return None;
+    }
+    let door = Door::new(SocketAddrV4::new(link.interface, port))?;
+    if door.is_taken() {
+        opening.needs.binds_tcp(port);
+        opening.needs.system_calls(&[libc::SYS_bind, libc::SYS_listen]);
+    }
+    Some(door)
+}
+
+/// Starts the thread of snapshots, if it has anything to do.
+pub(super) fn begin<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+    let joining = if shared.inbox.trust.is_empty() { None } else { beginning.joining() };
+    let Beginning { tracker, clock, threads, snapshots, .. } = beginning;
+    let door = shared.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if door.is_none() && joining.is_none() {
+        return Ok(());
+    }
+    door.iter().for_each(Door::log);
+    let work = Work { door, joining };
+    let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
+    threads.spawn("sync-snapshot", move |stop| run(shared, tracker, snapshots, clock, work, &stop))
+}
+
 /// What the thread of snapshots does.
-pub(super) struct Work {
+struct Work {
     /// Where it gives them, if it does.
-    pub(super) door: Option<Door>,
+    door: Option<Door>,
     /// It takes one first, and the tracker is not ready until then.
-    pub(super) joining: Option<Joining>,
+    joining: Option<Joining>,
 }
 
 /// Gives and takes snapshots until `stop` is told.
-pub(super) fn run<F: Flavour>(
+fn run<F: Flavour>(
     shared: Arc<Shared>,
     tracker: Arc<Tracker<F>>,
     snapshots: Arc<Snapshots>,
