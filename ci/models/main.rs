@@ -10,8 +10,9 @@ extern crate shuttle_std as std;
 
 #[path = "../../src/config/settings.rs"]
 mod config;
-#[path = "../../src/input.rs"]
 mod input;
+#[path = "../../src/config/nats_server.rs"]
+mod nats_server;
 #[path = "../../src/tracker/mod.rs"]
 mod tracker;
 

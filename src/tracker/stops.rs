@@ -46,7 +46,7 @@ pub(super) struct Stops(Box<[Bucket]>);
 #[repr(align(64))]
 struct Bucket([AtomicU64; BUCKET_LEN]);
 
-const _: () = assert!(size_of::<Bucket>() == 64);
+const _: () = assert!(BUCKET_LEN * size_of::<u64>() == 64);
 
 const MINUTE_BITS: u32 = 20;
 const WAYS_BITS: u32 = 8;
