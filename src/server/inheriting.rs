@@ -6,16 +6,16 @@ use super::readiness::Unready;
 
 /// What a predecessor knows is about to come. Clones hear of the same end.
 #[derive(Debug, Clone)]
-pub struct Inheriting(watch::Receiver<Option<Inherited>>);
+pub struct Inheriting(watch::Receiver<Option<Came>>);
 
 /// Where it is said what has come.
 #[derive(Debug)]
-pub(super) struct Fill(watch::Sender<Option<Inherited>>);
+pub(super) struct Fill(watch::Sender<Option<Came>>);
 
 /// What has come from a predecessor.
 #[derive(Debug, Clone)]
-enum Inherited {
-    All,
+enum Came {
+    Whole,
     /// It was cut off. The tracker is not ready as long as the rest is looked for elsewhere.
     Part(Unready),
 }
@@ -42,7 +42,7 @@ impl Fill {
 
     /// Says that all has come, or not; then with what makes the tracker wait.
     pub(super) fn end(self, is_whole: bool, unready: impl FnOnce() -> Unready) {
-        self.0.send_replace(Some(if is_whole { Inherited::All } else { Inherited::Part(unready()) }));
+        self.0.send_replace(Some(if is_whole { Came::Whole } else { Came::Part(unready()) }));
     }
 }
 
@@ -54,10 +54,10 @@ impl Joining {
             Self::IfLacking(inheriting) => inheriting,
         };
         // If nobody says it any more, the tracker has not started.
-        let inherited = receiver.wait_for(Option::is_some).await.ok()?.clone();
-        match inherited {
-            Some(Inherited::Part(unready)) => Some(unready),
-            Some(Inherited::All) | None => None,
+        let came = receiver.wait_for(Option::is_some).await.ok()?.clone();
+        match came {
+            Some(Came::Part(unready)) => Some(unready),
+            Some(Came::Whole) | None => None,
         }
     }
 }

@@ -22,7 +22,8 @@ const TURN: Duration = Duration::from_millis(250);
 /// How long is searched. A good part of the peers has announced itself by then.
 const MAX_SEARCH: Duration = Duration::from_secs(5 * 60);
 /// Seconds that may lie between the beginnings of two trackers that began together: whole ones, of clocks that are read
-/// one after the other. Once the wait is over, neither has anything for the other that was not told to both.
+/// one after the other. Once the wait is over both have heard the same, unless one has found a snapshot: what that knows
+/// from there, the other hears as its peers announce themselves.
 const SAME_START: u32 = 1;
 /// Most donors that are tried.
 const MAX_DONORS: usize = 5;
@@ -33,9 +34,9 @@ const MAX_OFFERS: usize = 64;
 /// is asked of [`Self::next`], and whatever comes is told to it.
 ///
 /// It asks every second until the wait is over, then every 10 s, as donors give only two at a time. It takes from the
-/// tracker that has been up for longest, one second after the first offer, and only from one that has been up for
-/// longer than this one; by more than a second, once it has been up for longer than the wait itself. If that comes to nothing, from the next: five at most. It ends after 5 minutes; and after 3 s,
-/// or the wait, if nobody is heard.
+/// tracker that has been up for longest, one second after the first offer; if that comes to nothing, from the next:
+/// five at most. It takes from none that has not been up for longer than this one: by more than a second, once the wait
+/// is over. It ends after 5 minutes; and after 3 s, or the wait, if nobody is heard.
 #[derive(Debug)]
 pub struct Search<D> {
     snapshots: Arc<Snapshots>,

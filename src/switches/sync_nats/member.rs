@@ -32,7 +32,7 @@ pub(super) struct Shared {
     connected: AtomicBool,
     /// Whether what others said before the first connection is known from a snapshot, or is about to be.
     snapshot: AtomicBool,
-    /// Whether all peers come from a predecessor.
+    /// Whether peers come from a predecessor.
     inherits: AtomicBool,
     /// When the tracker began.
     pub(super) began: Instant,
@@ -88,7 +88,7 @@ impl Shared {
         self.snapshot.load(Ordering::Relaxed)
     }
 
-    /// Says whether all peers come from a predecessor.
+    /// Says whether peers come from a predecessor.
     pub(super) fn set_inherits(&self, inherits: bool) {
         self.inherits.store(inherits, Ordering::Relaxed);
     }
