@@ -314,8 +314,8 @@ impl<C: Codec> Batcher<C> {
         AddResult::Batched
     }
 
-    /// Keeps a change that whoever told it is about to tell here as well, and returns true. Any other change of its
-    /// peer is later than what is kept of that.
+    /// Keeps a change that whoever told it is about to tell here as well, and returns true. By any other change of its
+    /// peer, if that is no older, what is kept of that is outdated.
     #[inline]
     fn is_owed(&mut self, change: &Change, now: Instant) -> bool {
         if change.origin != Origin::Client && self.have_told(change.origin, now, now) == Told::Unsure {
@@ -328,8 +328,11 @@ impl<C: Codec> Batcher<C> {
         false
     }
 
-    /// Hears a change by this transport: it is owed no more.
+    /// Hears a change by this transport: it is owed no more. A late one tells perhaps what was before that.
     fn hear_owed(&mut self, change: &Change) {
+        if matches!(change.origin, Origin::Late { .. }) {
+            return;
+        }
         self.owed.forget_published(change);
         self.owed.forget_outdated(change);
     }

@@ -80,6 +80,20 @@ pub(super) fn read(packet: &[u8], Wire { name, id, .. }: &Wire, now: Minute) -> 
     packet.chunks_exact(RECORD_LEN).map(read).collect()
 }
 
+/// Writes who is known as a packet, as a minute older than they are here.
+pub(super) fn write_known(swarms: &Swarms, now: Minute) -> Vec<u8> {
+    let mut packet = Vec::new();
+    for (torrent, (peers, _)) in swarms {
+        for KnownPeer { endpoint, seeder, completed, age } in peers.iter().copied() {
+            let seen = Minute(now.0 - age - 1);
+            let (info_hash, origin) = (InfoHash([*torrent; 20]), Origin::Client);
+            let change = Change { info_hash, endpoint, seeder, completed, stopped: false, seen, origin };
+            Plain.append(&mut packet, &change);
+        }
+    }
+    packet
+}
+
 fn endpoint(peer: u8) -> SocketAddr {
     ([192, 0, 2, 1], u16::from(peer) + 256 * 4).into()
 }

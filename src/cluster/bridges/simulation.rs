@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::node::{NATS, NatsAlone, Node, START, SYNC, Wire, read};
+use super::node::{NATS, NatsAlone, Node, START, SYNC, Wire, read, write_known};
 use crate::cluster::election::LONG_LISTENING;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{Capacity, Minute, Open};
@@ -188,8 +188,8 @@ impl Simulation {
         }
     }
 
-    /// A tracker dies that has told what it had to tell on the wire of this name alone.
-    pub(super) fn die_halfway(&mut self, at: usize, name: &str) {
+    /// A tracker tells what it has to tell on the wire of this name alone.
+    pub(super) fn tell_halfway(&self, at: usize, name: &str) {
         let place = &self.places[at];
         let node = place.node.as_deref().unwrap();
         for wire in node.wires().into_iter().filter(|wire| wire.name == name) {
@@ -197,7 +197,14 @@ impl Simulation {
                 self.tell(place, node, wire, &packet.bytes);
             }
         }
-        self.places[at].node = None;
+    }
+
+    /// A tracker on the other transport tells anew whom it knows: as a minute older than they are there.
+    pub(super) fn walk(&self, at: usize) {
+        let place = &self.places[at];
+        let node = place.node.as_deref().unwrap();
+        let wire = node.wires().into_iter().find(|wire| wire.name == NATS).unwrap();
+        self.tell(place, node, wire, &write_known(&node.swarms(self.minute()), self.minute()));
     }
 }
 

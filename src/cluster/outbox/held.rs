@@ -108,10 +108,12 @@ impl Held {
         }
     }
 
-    /// Forgets all changes of the peer that this one is about, unless they came from the same tracker.
+    /// Forgets all changes of the peer that this one is about, unless they came from the same tracker or are later: who
+    /// publishes anew what it knows, or comes late, may not know of them.
     pub(super) fn forget_outdated(&mut self, change: &Change) {
         let Some(Chain { oldest, newest }) = self.of_peer.get(&name(change)).copied() else { return };
-        if self.at(newest).is_some_and(|held| teller(&held.change) != teller(change)) {
+        let is_outdated = |held: &HeldChange| change.seen >= held.change.seen && teller(&held.change) != teller(change);
+        if !matches!(change.origin, Origin::Late { .. }) && self.at(newest).is_some_and(|held| is_outdated(held)) {
             self.forget_until(name(change), oldest, None, newest);
         }
     }

@@ -302,6 +302,23 @@ fn what_somebody_owes_who_falls_silent_is_sent_by_the_one_that_forwards() {
 }
 
 #[test]
+fn what_is_owed_is_not_outdated_by_what_somebody_tells_who_does_not_know_it() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    members.hear(1, now);
+    let owed = Change { stopped: true, seen: Minute(9), ..told(2, 1) };
+    let walked = Change { origin: THIS, seen: Minute(8), ..change(2) };
+    let late = Origin::Late { name: "this", member: 1 };
+    batcher.hold(&owed, now);
+    batcher.hear_owed(&walked);
+    [9, 10].into_iter().for_each(|minute| batcher.hear_owed(&Change { origin: late, seen: Minute(minute), ..owed }));
+    batcher.hold(&Change { seen: Minute(8), ..told(2, 2) }, now);
+    assert_eq!(batcher.owed.first(), Some((owed, now)));
+    batcher.hear_owed(&Change { seen: Minute(9), ..walked });
+    assert!(batcher.owed.is_empty(), "the peer is back elsewhere");
+}
+
+#[test]
 fn what_is_owed_is_kept_no_longer_than_until_it_is_surely_told() {
     let now = Instant::now();
     let (mut batcher, members) = among(now);
