@@ -9,6 +9,7 @@
 //! What another tracker that is heard here too has told by another transport it tells here itself, within a moment. In
 //! case it dies in between, that is kept until it has surely done so; else the one that forwards tells it.
 
+mod draft;
 mod held;
 
 use std::borrow::Cow;
@@ -21,8 +22,10 @@ use std::time::{Duration, Instant};
 use crate::tracker::{Change, Origin};
 
 use super::members::{Members, Told};
+use draft::Draft;
 use held::Held;
 
+pub use draft::OutgoingPacket;
 pub use held::{MAX_HELD, MAX_HELD_TIME};
 
 /// How long a forwarded change waits for others, if a packet is not full: it has waited once, where it came from.
@@ -54,17 +57,6 @@ pub trait Codec: Send + 'static {
 
     /// Returns whether there is no room for one more record.
     fn is_full(packet: &[u8], kind: Self::Kind) -> bool;
-}
-
-/// A packet to be sent.
-#[derive(Debug, PartialEq, Eq)]
-pub struct OutgoingPacket {
-    /// As it is written on the wire.
-    pub bytes: Vec<u8>,
-    /// How many changes it holds.
-    pub records: usize,
-    /// When it became full, or was taken although it was not: then its last change was added, or a moment before.
-    pub since: Instant,
 }
 
 /// Takes changes from workers, and gives packets of them to the thread that sends.
@@ -206,18 +198,6 @@ struct Batcher<C: Codec> {
     refused: usize,
     /// Packets that refused changes would have filled.
     lost: usize,
-}
-
-/// The packet of one kind that is not finished yet.
-#[derive(Debug)]
-struct Draft<K> {
-    kind: K,
-    bytes: Vec<u8>,
-    records: usize,
-    /// When it is taken even if it is not full.
-    due: Instant,
-    /// When it became full. Means nothing before.
-    full_since: Instant,
 }
 
 /// What has become of a change that was to be added.
@@ -391,7 +371,7 @@ impl<C: Codec> Batcher<C> {
         for draft in &mut self.drafts {
             if self.waiting.len() < C::MAX_WAITING && C::is_full(&draft.bytes, draft.kind) {
                 let since = draft.full_since;
-                self.waiting.push_back(draft.finish(&self.codec, since, now + self.delay));
+                self.waiting.push_back(draft.finish(self.codec.begin(draft.kind), since, now + self.delay));
             }
         }
     }
@@ -403,7 +383,10 @@ impl<C: Codec> Batcher<C> {
         self.queue_full(now);
         full.or_else(|| {
             let is_due = |draft: &&mut Draft<C::Kind>| now >= draft.due && draft.records > 0;
-            self.drafts.iter_mut().find(is_due).map(|draft| draft.finish(&self.codec, now, now + self.delay))
+            self.drafts
+                .iter_mut()
+                .find(is_due)
+                .map(|draft| draft.finish(self.codec.begin(draft.kind), now, now + self.delay))
         })
     }
 
@@ -419,15 +402,6 @@ impl<C: Codec> Batcher<C> {
 
     fn take_lost(&mut self) -> usize {
         mem::take(&mut self.lost)
-    }
-}
-
-impl<K: Copy> Draft<K> {
-    /// Returns the packet, finished since then, and begins the next one of its kind, to be taken by `due`.
-    fn finish<C: Codec<Kind = K>>(&mut self, codec: &C, since: Instant, due: Instant) -> OutgoingPacket {
-        self.due = due;
-        let bytes = mem::replace(&mut self.bytes, codec.begin(self.kind));
-        OutgoingPacket { bytes, records: mem::take(&mut self.records), since }
     }
 }
 

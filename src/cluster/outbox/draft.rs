@@ -1,0 +1,35 @@
+//! The packet of one kind that is being filled.
+
+use std::mem;
+use std::time::Instant;
+
+/// A packet to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutgoingPacket {
+    /// As it is written on the wire.
+    pub bytes: Vec<u8>,
+    /// How many changes it holds.
+    pub records: usize,
+    /// When it became full, or was taken although it was not: then its last change was added, or a moment before.
+    pub since: Instant,
+}
+
+/// The packet of one kind that is not finished yet.
+#[derive(Debug)]
+pub(super) struct Draft<K> {
+    pub(super) kind: K,
+    pub(super) bytes: Vec<u8>,
+    pub(super) records: usize,
+    /// When it is taken even if it is not full.
+    pub(super) due: Instant,
+    /// When it became full. Means nothing before.
+    pub(super) full_since: Instant,
+}
+
+impl<K> Draft<K> {
+    /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by `due`.
+    pub(super) fn finish(&mut self, next: Vec<u8>, since: Instant, due: Instant) -> OutgoingPacket {
+        self.due = due;
+        OutgoingPacket { bytes: mem::replace(&mut self.bytes, next), records: mem::take(&mut self.records), since }
+    }
+}

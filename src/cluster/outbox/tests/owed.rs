@@ -1,0 +1,92 @@
+//! What others owe that are heard on this transport, and who may die before they tell it.
+
+use super::*;
+use crate::cluster::members::{DEAD_AFTER, MAX_APART};
+
+#[test]
+fn what_is_held_of_one_who_is_heard_here_is_not_sent() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    [told(2, 1), told(4, 2), told(6, 1), told(8, 0)].iter().for_each(|change| _ = batcher.hold(change, now));
+    let [soon, later] = [now, now + DEAD_AFTER];
+    members.hear(1, soon);
+    batcher.set_forwarding(true, now - RELEASE_DELAY);
+    assert_eq!(drain(&mut batcher, now), [packet(&[4, 8])]);
+    members.hear(1, later);
+    batcher.set_forwarding(true, later);
+    assert_eq!(drain(&mut batcher, later + DEAD_AFTER), []);
+    assert!(batcher.owed.is_empty());
+}
+
+#[test]
+fn what_somebody_owes_who_falls_silent_is_sent_by_the_one_that_forwards() {
+    for forwards in [true, false] {
+        let now = Instant::now();
+        let (mut batcher, members) = among(now);
+        members.hear(1, now);
+        batcher.set_forwarding(forwards, now - RELEASE_DELAY);
+        for port in [2, 4, 6, 8, 10] {
+            let owed = told(port, 1);
+            assert_eq!(if forwards { batcher.add(&owed, now) } else { batcher.hold(&owed, now) }, AddResult::Batched);
+        }
+        // It has told one itself, of another it has told something else, and two have been elsewhere since.
+        batcher.hear_owed(&Change { origin: Origin::Transport { name: "this", member: 1 }, ..change(2) });
+        let other = Origin::Transport { name: "this", member: 1 };
+        batcher.hear_owed(&Change { origin: other, stopped: true, ..change(4) });
+        batcher.hear_owed(&Change { origin: THIS, seeder: true, ..change(6) });
+        batcher.add(&change(8), now);
+        assert_eq!(drain(&mut batcher, now), [packet(&[8])]);
+        let silent = now + DEAD_AFTER - Duration::from_millis(1);
+        batcher.set_forwarding(forwards, silent);
+        assert_eq!(drain(&mut batcher, silent), []);
+        let dead = now + DEAD_AFTER;
+        batcher.set_forwarding(true, dead - RELEASE_DELAY);
+        assert_eq!(drain(&mut batcher, dead), [packet(&[4, 10])]);
+        batcher.add(&told(12, 1), dead);
+        assert_eq!(drain(&mut batcher, dead), [packet(&[12])], "it is dead");
+    }
+}
+
+#[test]
+fn what_is_owed_is_not_outdated_by_what_somebody_tells_who_does_not_know_it() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    members.hear(1, now);
+    let owed = Change { stopped: true, seen: Minute(9), ..told(2, 1) };
+    let walked = Change { origin: THIS, seen: Minute(8), ..change(2) };
+    let late = Origin::Late { name: "this", member: 1 };
+    batcher.hold(&owed, now);
+    batcher.hear_owed(&walked);
+    [9, 10].into_iter().for_each(|minute| batcher.hear_owed(&Change { origin: late, seen: Minute(minute), ..owed }));
+    batcher.hold(&Change { seen: Minute(8), ..told(2, 2) }, now);
+    assert_eq!(batcher.owed.first(), Some((owed, now)));
+    batcher.hear_owed(&Change { seen: Minute(9), ..walked });
+    assert!(batcher.owed.is_empty(), "the peer is back elsewhere");
+}
+
+#[test]
+fn what_is_owed_is_kept_no_longer_than_until_it_is_surely_told() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    members.hear(1, now);
+    batcher.hold(&told(2, 1), now);
+    let later = now + MAX_APART;
+    batcher.set_forwarding(false, later);
+    assert!(!batcher.owed.is_empty());
+    members.hear(1, later);
+    batcher.set_forwarding(false, later);
+    assert!(batcher.owed.is_empty());
+}
+
+/// A batcher that knows who is heard here.
+fn among(now: Instant) -> (Batcher<Ports>, Arc<Members>) {
+    let members = Arc::new(Members::new(60 * SECOND, now));
+    let mut batcher = Batcher::new(Ports, DELAY, now);
+    batcher.members = Some(Arc::clone(&members));
+    (batcher, members)
+}
+
+/// A change that this tracker has told by another transport.
+fn told(port: u16, member: u32) -> Change {
+    Change { origin: Origin::Transport { name: "other", member }, ..change(port) }
+}
