@@ -8,7 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a bridge that has been heard is waited for, and how long a new one listens before it forwards.
+/// How long a bridge that has been heard is waited for, and how long one listens before it forwards that has just started
+/// or been connected.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a new one listens before it forwards instead of another. If that has just taken over from one that died,
@@ -35,6 +36,8 @@ pub struct Election {
     since: Instant,
     /// Other bridges that could forward, the lowest id first.
     rivals: Vec<Rival>,
+    /// Since when it is connected with others beyond the network; `None` if it is not.
+    connected_since: Option<Instant>,
     /// What it last said of itself, and when; `None` if nothing.
     said: Option<(bool, Instant)>,
     /// Since when it says that it could forward.
@@ -50,7 +53,7 @@ struct Rival {
 impl Election {
     /// Makes a bridge with this id that has heard of no others.
     pub fn new(own: u32, now: Instant) -> Self {
-        Self { own, since: now, rivals: Vec::new(), said: None, able_since: None }
+        Self { own, since: now, rivals: Vec::new(), connected_since: None, said: None, able_since: None }
     }
 
     /// Hears from another bridge whether it could forward.
@@ -63,18 +66,21 @@ impl Election {
         }
     }
 
-    /// Returns whether this bridge could forward: it is connected with others beyond the network, and has listened for
-    /// long enough.
-    pub fn is_able(&self, is_connected: bool, now: Instant) -> bool {
+    /// Returns whether this bridge could forward: it is connected with others beyond the network, and has listened to
+    /// both for long enough.
+    pub fn is_able(&mut self, is_connected: bool, now: Instant) -> bool {
+        self.connected_since = self.connected_since.or(Some(now)).filter(|_| is_connected);
         let listens = if self.lowest(now).is_some() { LONG_LISTENING } else { MAX_SILENCE };
-        is_connected && now.saturating_duration_since(self.since) >= listens
+        let has_listened = |since: Instant, listens| now.saturating_duration_since(since) >= listens;
+        has_listened(self.since, listens) && self.connected_since.is_some_and(|since| has_listened(since, MAX_SILENCE))
     }
 
     /// Returns whether this bridge forwards. Another one that does has [`KEEP_ALIVE`] to hear that it need not any
     /// more.
-    pub fn forwards(&self, is_connected: bool, now: Instant) -> bool {
+    pub fn forwards(&mut self, is_connected: bool, now: Instant) -> bool {
+        let is_able = self.is_able(is_connected, now);
         let is_heard = || self.able_since.is_some_and(|since| now.saturating_duration_since(since) >= KEEP_ALIVE);
-        self.is_able(is_connected, now) && self.lowest(now).is_none_or(|lowest| self.own < lowest && is_heard())
+        is_able && self.lowest(now).is_none_or(|lowest| self.own < lowest && is_heard())
     }
 
     /// Returns the lowest id of the others that could forward.
@@ -118,9 +124,9 @@ mod tests {
     #[test]
     fn a_bridge_listens_for_five_seconds_and_then_forwards_while_it_is_connected() {
         let start = Instant::now();
-        let election = Election::new(7, start);
+        let mut election = Election::new(7, start);
         for (seconds, is_connected, expected) in
-            [(0, true, false), (4, true, false), (5, false, false), (5, true, true)]
+            [(0, true, false), (4, true, false), (5, true, true), (6, true, true), (7, false, false)]
         {
             let now = start + seconds * SECOND;
             assert_eq!(election.forwards(is_connected, now), expected, "{seconds}");
@@ -129,10 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_connected_again_listens_before_it_forwards() {
+        let start = Instant::now();
+        let mut election = Election::new(7, start);
+        let able = (0..30_u32).map(|second| {
+            let (is_connected, now) = (!(10..12).contains(&second) && second >= 2, start + second * SECOND);
+            (election.forwards(is_connected, now), election.next_keep_alive(is_connected, now)).0
+        });
+        let expected = (0..30).map(|second| (7..10).contains(&second) || second >= 17);
+        assert_eq!(able.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn the_lowest_id_forwards_until_it_is_silent_for_five_seconds_or_says_that_it_cannot() {
         let start = Instant::now();
         let mut election = Election::new(7, start);
-        election.next_keep_alive(true, start + 10 * SECOND);
+        [0, 10].into_iter().for_each(|second| _ = election.next_keep_alive(true, start + second * SECOND));
         election.hear(9, true, start + 10 * SECOND);
         assert!(!election.forwards(true, start + 10 * SECOND), "the other has yet to hear that it need not");
         let now = start + 11 * SECOND;
@@ -155,7 +173,7 @@ mod tests {
         let start = Instant::now();
         let mut election = Election::new(7, start);
         let mut said = Vec::new();
-        for quarter in 0..60_u32 {
+        for quarter in 0..80_u32 {
             let is_connected = !(31..41).contains(&quarter);
             let is_able = election.next_keep_alive(is_connected, start + quarter * SECOND / 4);
             said.extend(is_able.map(|is_able| (quarter, is_able)));
@@ -166,11 +184,11 @@ mod tests {
             (24, true),
             (28, true),
             (31, false),
-            (41, true),
-            (45, true),
-            (49, true),
-            (53, true),
-            (57, true),
+            (61, true),
+            (65, true),
+            (69, true),
+            (73, true),
+            (77, true),
         ];
         assert_eq!(said, expected);
     }
@@ -188,7 +206,7 @@ mod tests {
         let start = Instant::now();
         let mut election = Election::new(7, start);
         assert_eq!(election.answer(start), None, "it has yet to say that it is there");
-        election.next_keep_alive(false, start);
+        election.next_keep_alive(true, start);
         assert_eq!(
             [start, start + MIN_PAUSE, start + MIN_PAUSE].map(|now| election.answer(now)),
             [None, Some(false), None]
@@ -253,8 +271,10 @@ mod tests {
                 }
             }
             let now = live(&mut bridges, 45);
-            let forwards = bridges.iter().filter(|(election, lives, connected)| *lives && election.forwards(*connected, now));
-            let forwards: Vec<_> = forwards.map(|(election, ..)| election.own).collect();
+            let does = |(election, lives, is_connected): &mut (Election, bool, bool)| {
+                (*lives && election.forwards(*is_connected, now)).then_some(election.own)
+            };
+            let forwards: Vec<_> = bridges.iter_mut().filter_map(does).collect();
             let able = bridges.iter().filter(|(_, lives, is_connected)| *lives && *is_connected);
             let lowest: Vec<_> = able.map(|(election, ..)| election.own).take(1).collect();
             prop_assert_eq!(forwards, lowest);

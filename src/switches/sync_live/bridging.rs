@@ -103,7 +103,7 @@ mod tests {
     fn a_bridge_that_is_heard_for_the_first_time_is_answered() {
         let start = Instant::now();
         let bridging = Bridging::new(OWN, start);
-        bridging.decide(false, start);
+        bridging.decide(true, start);
         let now = start + SECOND;
         bridging.hear(TrackerId([0, 0, 0, 1]), None, now);
         assert_eq!(bridging.answer(now), None, "it may be none");

@@ -269,7 +269,7 @@ mod tests {
         let bridge = Node::with_cluster((Recorder::named("sync"), Recorder::named("nats")));
         let node = Node { bridging: Bridging::new(OWN, start), ..bridge };
         let keep_alive = |is_able| packet::write(SENDER, packet::KEEP_ALIVE, &[is_able]);
-        node.bridging.decide(true, said);
+        [start, said].into_iter().for_each(|now| _ = node.bridging.decide(true, now));
         assert!(node.bridging.forwards());
         node.take(&packet::write(TrackerId([10; 4]), packet::KEEP_ALIVE, &[1])).unwrap();
         node.bridging.decide(true, Instant::now());
