@@ -19,8 +19,8 @@ pub const LONG_LISTENING: Duration = Duration::from_secs(10);
 /// How often a bridge that could forward says so.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// How often one says that it is there which could not.
-pub const IDLE_KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often one says that it is there which could not: before it is taken for dead.
+pub const IDLE_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// How long nobody is answered after something has been said: whoever has been there for a moment has heard that.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -117,6 +117,8 @@ impl Election {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::members::{Members, Told};
+    use crate::tracker::Origin;
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -184,6 +186,7 @@ mod tests {
             (24, true),
             (28, true),
             (31, false),
+            (51, false),
             (61, true),
             (65, true),
             (69, true),
@@ -197,8 +200,23 @@ mod tests {
     fn one_that_could_not_says_now_and_then_that_it_is_there() {
         let start = Instant::now();
         let mut election = Election::new(7, start);
-        let said = (0..60_u32).filter(|second| election.next_keep_alive(false, start + *second * SECOND).is_some());
-        assert_eq!(said.collect::<Vec<_>>(), [0, 20, 40]);
+        let said = (0..20_u32).filter(|second| election.next_keep_alive(false, start + *second * SECOND).is_some());
+        assert_eq!(said.collect::<Vec<_>>(), [0, 5, 10, 15]);
+    }
+
+    #[test]
+    fn one_that_listens_for_long_is_not_taken_for_dead() {
+        let start = Instant::now();
+        let (mut election, members) = (Election::new(7, start), Members::new(LONG_LISTENING * 6, start));
+        for quarter in 0..40 {
+            let now = start + quarter * SECOND / 4;
+            election.hear(9, true, now);
+            let said = election.next_keep_alive(true, now);
+            assert_ne!(said, Some(true), "another one forwards");
+            said.iter().for_each(|_| _ = members.hear(7, now));
+            let origin = Origin::Transport { name: "other", member: 7 };
+            assert_ne!(members.have_told(origin, now, now), Told::No, "{quarter}");
+        }
     }
 
     #[test]
