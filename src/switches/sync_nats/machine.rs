@@ -223,7 +223,13 @@ impl<'a, F: Flavour> Machine<'a, F> {
         if let Verdict::New { gap: true } | Verdict::Known { gap: true } = verdict {
             shared.counters.count(TransportCounter::Gaps);
         }
-        if F::Cluster::BRIDGES && verdict != Verdict::Refused {
+        // What comes again or late does not show that what is new has been told.
+        let is_news = match verdict {
+            Verdict::New { .. } => true,
+            Verdict::Known { .. } => batch.records.is_empty(),
+            Verdict::Late | Verdict::Refused => false,
+        };
+        if F::Cluster::BRIDGES && is_news {
             shared.members.hear(u32::from_be_bytes(batch.member), now.instant);
         }
         match verdict {

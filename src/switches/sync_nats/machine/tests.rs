@@ -5,6 +5,7 @@ mod world;
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::cluster::members::Told;
 use crate::stats::Counters;
 use crate::switches::sync_nats::batch::NAME;
 use crate::switches::sync_nats::batch::tests::{NOW, change, sealed};
@@ -115,6 +116,32 @@ fn what_a_tracker_says_itself_and_what_is_not_for_this_cluster_changes_nothing()
         machine.hear(Topic::Changes, &batch(1).write("test"), now);
         assert_eq!(machine.member.tracker.store().census().torrents, 1);
     });
+}
+
+#[test]
+fn who_sends_again_what_is_old_is_not_heard_by_that() {
+    let (start, counters) = (Instant::now(), Counters::default());
+    let shared = Shared::new("test".into(), 9, start);
+    let bridge = (Recorder::named("nats"), Recorder::named("sync"));
+    let tracker = TestTracker::<Ipv4Only, Open, _>::with_plugs(Capacity::NONE, NOW, Open, bridge);
+    let worker_counters = counters.for_worker();
+    let mut machine = Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters });
+    let Sealed { kind, records, .. } = sealed(&[change("192.0.2.1:1")], NOW);
+    let member = 7_u32.to_be_bytes();
+    let mut hear = |sequence, records: &[u8], second| {
+        let now = Now { instant: start + Duration::from_secs(second), minute: NOW, fresh: NOW };
+        machine.hear(Topic::Changes, &Batch { sender: 1, member, sequence, kind, records, ..OWN }.write("test"), now);
+        let origin = Origin::Transport { name: "sync", member: 7 };
+        shared.members.have_told(origin, start, now.instant)
+    };
+    assert_eq!(hear(2, &records, 0), Told::Unsure);
+    assert_eq!([hear(2, &records, 5), hear(1, &records, 5)], [Told::Unsure; 2], "known, and late");
+    assert_eq!(hear(3, &records, 5), Told::Yes);
+    assert_eq!(hear(3, &records, 12), Told::Yes);
+    assert!(shared.members.has(7, start + Duration::from_secs(25)));
+    assert!(!shared.members.has(7, start + Duration::from_secs(26)), "not what is known at 12 s");
+    hear(3, &[], 12);
+    assert!(shared.members.has(7, start + Duration::from_secs(32)), "a keep-alive");
 }
 
 #[test]
