@@ -329,9 +329,7 @@ impl<C: Codec> Batcher<C> {
             self.release_at = None;
             self.held.expire(now);
             self.owed.expire(now);
-            while self.owed.first().is_some_and(|(owed, since)| self.have_told(owed.origin, since, now) == Told::Yes) {
-                self.owed.forget_first();
-            }
+            self.settle(now);
         }
     }
 
@@ -355,6 +353,18 @@ impl<C: Codec> Batcher<C> {
                 Told::Unsure => break,
                 Told::No if !self.has_room(&change) => break,
                 Told::No => _ = self.forward(&change, now),
+                Told::Yes => {}
+            }
+            self.owed.forget_first();
+        }
+    }
+
+    /// Forgets what is owed no more, as it has been told, and holds what its teller will not tell.
+    fn settle(&mut self, now: Instant) {
+        while let Some((change, since)) = self.owed.first() {
+            match self.have_told(change.origin, since, now) {
+                Told::Unsure => break,
+                Told::No => self.held.keep(&change, since),
                 Told::Yes => {}
             }
             self.owed.forget_first();

@@ -78,6 +78,23 @@ fn what_is_owed_is_kept_no_longer_than_until_it_is_surely_told() {
     assert!(batcher.owed.is_empty());
 }
 
+#[test]
+fn what_a_dead_one_owes_is_held_while_nobody_forwards_and_does_not_hold_up_the_rest() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    [1, 2].into_iter().for_each(|member| _ = members.hear(member, now));
+    batcher.hold(&told(2, 1), now);
+    batcher.hold(&told(4, 2), now);
+    let dead = now + DEAD_AFTER;
+    members.hear(2, dead);
+    batcher.set_forwarding(false, dead);
+    assert_eq!((batcher.held.first(), batcher.owed.is_empty()), (Some((told(2, 1), now)), true));
+    // As many as have room come from one who is alive.
+    (0..=MAX_HELD).for_each(|_| _ = batcher.hold(&told(4, 2), dead));
+    batcher.set_forwarding(true, dead - RELEASE_DELAY);
+    assert_eq!(drain(&mut batcher, dead), [packet(&[2])]);
+}
+
 /// A batcher that knows who is heard here.
 fn among(now: Instant) -> (Batcher<Ports>, Arc<Members>) {
     let members = Arc::new(Members::new(60 * SECOND, now));
