@@ -31,6 +31,9 @@ pub use held::{MAX_HELD, MAX_HELD_TIME};
 /// How long a forwarded change waits for others, if a packet is not full: it has waited once, where it came from.
 pub const MAX_FORWARD_DELAY: Duration = Duration::from_millis(500);
 
+/// How much longer than it should a packet that is not full waits for full ones at most.
+const MAX_OVERDUE: Duration = Duration::from_millis(500);
+
 /// How long one that begins to forward waits until it sends what it holds: what the one before it has still to send
 /// arrives meanwhile, and is held no more.
 pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
@@ -184,8 +187,8 @@ struct Batcher<C: Codec> {
     codec: C,
     delay: Duration,
     drafts: Vec<Draft<C::Kind>>,
-    /// Full packets, the oldest first; at most [`Codec::MAX_WAITING`].
-    waiting: VecDeque<OutgoingPacket>,
+    /// Full packets and their kinds, the oldest first; at most [`Codec::MAX_WAITING`].
+    waiting: VecDeque<(C::Kind, OutgoingPacket)>,
     /// What came in by another transport, and has not been added.
     held: Held,
     /// What came in by another transport from those who are heard on this one, and may not have told it here.
@@ -381,7 +384,8 @@ impl<C: Codec> Batcher<C> {
         for draft in &mut self.drafts {
             if self.waiting.len() < C::MAX_WAITING && C::is_full(&draft.bytes, draft.kind) {
                 let since = draft.full_since;
-                self.waiting.push_back(draft.finish(self.codec.begin(draft.kind), since, now + self.delay));
+                let packet = draft.finish(self.codec.begin(draft.kind), since, now + self.delay);
+                self.waiting.push_back((draft.kind, packet));
             }
         }
     }
@@ -389,15 +393,27 @@ impl<C: Codec> Batcher<C> {
     /// Returns the next packet that is full or due.
     fn take(&mut self, now: Instant) -> Option<OutgoingPacket> {
         self.release(now);
-        let full = self.waiting.pop_front();
+        if let Some(overdue) = self.take_overdue(now) {
+            return Some(overdue);
+        }
+        let full = self.waiting.pop_front().map(|(_, packet)| packet);
         self.queue_full(now);
         full.or_else(|| {
             let is_due = |draft: &&mut Draft<C::Kind>| now >= draft.due && draft.records > 0;
-            self.drafts
-                .iter_mut()
-                .find(is_due)
-                .map(|draft| draft.finish(self.codec.begin(draft.kind), now, now + self.delay))
+            let draft = self.drafts.iter_mut().find(is_due)?;
+            Some(draft.finish(self.codec.begin(draft.kind), now, now + self.delay))
         })
+    }
+
+    /// Returns a packet that is overdue while only full ones of other kinds wait.
+    fn take_overdue(&mut self, now: Instant) -> Option<OutgoingPacket> {
+        let Self { waiting, drafts, .. } = self;
+        let is_overdue = |draft: &&mut Draft<C::Kind>| {
+            now >= draft.due + MAX_OVERDUE && draft.records > 0 && waiting.iter().all(|(kind, _)| *kind != draft.kind)
+        };
+        let draft = drafts.iter_mut().find(is_overdue)?;
+        let since = if C::is_full(&draft.bytes, draft.kind) { draft.full_since } else { now };
+        Some(draft.finish(self.codec.begin(draft.kind), since, now + self.delay))
     }
 
     /// Returns the next packet, whether it is full or due or neither.

@@ -124,6 +124,26 @@ fn kinds_have_packets_and_delays_of_their_own() {
 }
 
 #[test]
+fn full_packets_of_one_kind_do_not_hold_up_the_other_for_long() {
+    let start = Instant::now();
+    let mut batcher = Batcher::new(Ports, DELAY, start);
+    let add = |batcher: &mut Batcher<Ports>, ports: &[u16]| {
+        ports.iter().for_each(|port| assert_ne!(batcher.add(&change(*port), start), AddResult::Refused));
+    };
+    (0..3).for_each(|_| add(&mut batcher, &[2, 4, 6, 8, 10]));
+    add(&mut batcher, &[12, 1]);
+    let full = Some(packet(&[2, 4, 6, 8, 10]));
+    let overdue = start + MAX_OVERDUE;
+    assert_eq!(said(batcher.take(overdue - Duration::from_millis(1))), full);
+    assert_eq!(said(batcher.take(overdue)), Some(packet(&[1])));
+    add(&mut batcher, &[3]);
+    assert_eq!(said(batcher.take(overdue + DELAY)), full, "once in a while");
+    assert_eq!(said(batcher.take(overdue + DELAY + MAX_OVERDUE)), Some(packet(&[3])));
+    assert_eq!(said(batcher.take(overdue + 2 * DELAY)), full, "its own kind leaves in its order");
+    assert_eq!(said(batcher.take(overdue + 2 * DELAY)), Some(packet(&[12])));
+}
+
+#[test]
 fn what_there_is_no_room_for_is_not_taken_and_is_counted_by_the_packet() {
     let now = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, now);
@@ -199,12 +219,12 @@ fn a_packet_says_since_when_it_is_finished() {
     let mut batcher = Batcher::new(Ports, DELAY, start);
     // One more than can wait.
     (0..Ports::MAX_WAITING * FULL).for_each(|_| _ = batcher.add(&change(2), start));
-    (0..FULL).for_each(|_| _ = batcher.add(&change(2), start + SECOND));
+    (0..FULL).for_each(|_| _ = batcher.add(&change(2), start + SECOND / 4));
     batcher.add(&change(1), start);
-    let since: Vec<_> = std::iter::from_fn(|| batcher.take(start + DELAY)).map(|packet| packet.since).collect();
+    let since: Vec<_> = std::iter::from_fn(|| batcher.take(start + SECOND / 3)).map(|packet| packet.since).collect();
     assert_eq!(since.len(), Ports::MAX_WAITING + 2);
     assert_eq!(since[0], start);
-    assert_eq!(since[Ports::MAX_WAITING..], [start + SECOND, start + DELAY]);
+    assert_eq!(since[Ports::MAX_WAITING..], [start + SECOND / 4, start + SECOND / 3]);
 }
 
 #[test]
