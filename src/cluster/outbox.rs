@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::tracker::{Change, Origin};
 
 use super::members::{Members, Told};
-use draft::Draft;
+use draft::{AddResult, Draft};
 use held::Held;
 
 pub use draft::OutgoingPacket;
@@ -37,6 +37,9 @@ const MAX_OVERDUE: Duration = Duration::from_millis(500);
 /// How long one that begins to forward waits until it sends what it holds: what the one before it has still to send
 /// arrives meanwhile, and is held no more.
 pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
+
+/// Most changes that are held or owed, and are settled in one go: announces wait meanwhile.
+const MAX_SETTLED: usize = 256;
 
 /// How a transport writes packets.
 pub trait Codec: Send + 'static {
@@ -197,21 +200,12 @@ struct Batcher<C: Codec> {
     members: Option<Arc<Members>>,
     /// When what is held is added; `None` while another tracker forwards.
     release_at: Option<Instant>,
+    /// More could have been settled at once than [`MAX_SETTLED`].
+    is_unsettled: bool,
     /// Changes that were refused since `lost` was last raised: less than a packet of them.
     refused: usize,
     /// Packets that refused changes would have filled.
     lost: usize,
-}
-
-/// What has become of a change that was to be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AddResult {
-    /// It is in a packet that is not full yet.
-    Batched,
-    /// It completed a packet, which can be taken now.
-    Completed,
-    /// There is no room for it.
-    Refused,
 }
 
 impl<C: Codec> Batcher<C> {
@@ -219,7 +213,8 @@ impl<C: Codec> Batcher<C> {
         let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
         let drafts = C::KINDS.iter().map(draft).collect();
         let (waiting, held, owed) = (VecDeque::new(), Held::default(), Held::default());
-        Self { codec, delay, drafts, waiting, held, owed, members: None, release_at: None, refused: 0, lost: 0 }
+        let (members, release_at, is_unsettled) = (None, None, false);
+        Self { codec, delay, drafts, waiting, held, owed, members, release_at, is_unsettled, refused: 0, lost: 0 }
     }
 
     fn set_delay(&mut self, delay: Duration, now: Instant) {
@@ -302,6 +297,9 @@ impl<C: Codec> Batcher<C> {
     #[inline]
     fn is_owed(&mut self, change: &Change, now: Instant) -> bool {
         if change.origin != Origin::Client && self.have_told(change.origin, now, now) == Told::Unsure {
+            if self.owed.is_full() {
+                self.settle_owed(false, now);
+            }
             self.owed.keep(change, now);
             return true;
         }
@@ -325,6 +323,7 @@ impl<C: Codec> Batcher<C> {
     }
 
     fn set_forwarding(&mut self, forwards: bool, now: Instant) {
+        self.is_unsettled = false;
         if forwards {
             self.release_at.get_or_insert(now + RELEASE_DELAY);
             self.release(now);
@@ -332,46 +331,49 @@ impl<C: Codec> Batcher<C> {
             self.release_at = None;
             self.held.expire(now);
             self.owed.expire(now);
-            self.settle(now);
+            self.is_unsettled = (0..MAX_SETTLED).all(|_| self.settle_owed(false, now));
         }
     }
 
-    /// Adds what is held and owed, if this tracker forwards, and as far as there is room. What has been told here is
-    /// left out: when it was held, nobody knew yet who is heard here.
+    /// Returns whether what is held leaves.
+    fn releases(&self, now: Instant) -> bool {
+        self.release_at.is_some_and(|at| now >= at)
+    }
+
+    /// Adds what is held and owed, if this tracker forwards, and as far as there is room.
     fn release(&mut self, now: Instant) {
-        if self.release_at.is_none_or(|at| now < at) {
-            return;
-        }
-        while let Some((change, since)) = self.held.first() {
-            match self.have_told(change.origin, since, now) {
-                Told::No if !self.has_room(&change) => break,
-                Told::No => _ = self.forward(&change, now),
-                Told::Unsure => self.owed.keep(&change, since),
-                Told::Yes => {}
-            }
-            self.held.forget_first();
-        }
-        while let Some((change, since)) = self.owed.first() {
-            match self.have_told(change.origin, since, now) {
-                Told::Unsure => break,
-                Told::No if !self.has_room(&change) => break,
-                Told::No => _ = self.forward(&change, now),
-                Told::Yes => {}
-            }
-            self.owed.forget_first();
+        if self.releases(now) {
+            self.is_unsettled = (0..MAX_SETTLED).all(|_| self.release_held(now) || self.settle_owed(true, now));
         }
     }
 
-    /// Forgets what is owed no more, as it has been told, and holds what its teller will not tell.
-    fn settle(&mut self, now: Instant) {
-        while let Some((change, since)) = self.owed.first() {
-            match self.have_told(change.origin, since, now) {
-                Told::Unsure => break,
-                Told::No => self.held.keep(&change, since),
-                Told::Yes => {}
-            }
-            self.owed.forget_first();
+    /// Adds the oldest change that is held. If it has been told here, it is left out: when it was held, nobody knew yet
+    /// who is heard here. Returns whether it is held no more.
+    fn release_held(&mut self, now: Instant) -> bool {
+        let Some((change, since)) = self.held.first() else { return false };
+        match self.have_told(change.origin, since, now) {
+            Told::No if !self.has_room(&change) => return false,
+            Told::No => _ = self.forward(&change, now),
+            Told::Unsure => self.owed.keep(&change, since),
+            Told::Yes => {}
         }
+        self.held.forget_first();
+        true
+    }
+
+    /// Forgets the oldest change that is owed, if it has been told. If it will not be told, adds it or holds it. Returns
+    /// whether it is owed no more.
+    fn settle_owed(&mut self, forwards: bool, now: Instant) -> bool {
+        let Some((change, since)) = self.owed.first() else { return false };
+        match self.have_told(change.origin, since, now) {
+            Told::Unsure => return false,
+            Told::No if !forwards => self.held.keep(&change, since),
+            Told::No if !self.has_room(&change) => return false,
+            Told::No => _ = self.forward(&change, now),
+            Told::Yes => {}
+        }
+        self.owed.forget_first();
+        true
     }
 
     fn has_room(&self, change: &Change) -> bool {
@@ -418,12 +420,18 @@ impl<C: Codec> Batcher<C> {
 
     /// Returns the next packet, whether it is full or due or neither.
     fn take_any(&mut self, now: Instant) -> Option<OutgoingPacket> {
-        self.drafts.iter_mut().for_each(|draft| draft.due = now);
-        self.take(now)
+        loop {
+            self.drafts.iter_mut().for_each(|draft| draft.due = now);
+            let packet = self.take(now);
+            if packet.is_some() || !(self.is_unsettled && self.releases(now)) {
+                return packet;
+            }
+        }
     }
 
+    /// Returns whether the thread that sends has something to do.
     fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.is_unsettled
     }
 
     fn take_lost(&mut self) -> usize {

@@ -26,6 +26,17 @@ pub(super) struct Draft<K> {
     pub(super) full_since: Instant,
 }
 
+/// What has become of a change that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AddResult {
+    /// It is in a packet that is not full yet.
+    Batched,
+    /// It completed a packet, which can be taken now.
+    Completed,
+    /// There is no room for it.
+    Refused,
+}
+
 impl<K> Draft<K> {
     /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by `due`.
     pub(super) fn finish(&mut self, next: Vec<u8>, since: Instant, due: Instant) -> OutgoingPacket {

@@ -76,7 +76,7 @@ impl Held {
         }
     }
 
-    /// Removes the vacant places.
+    /// Removes the vacant places. Announces wait for that; but before the next time come [`MAX_HELD`] others at least.
     fn close_up(&mut self) {
         let changes = std::mem::take(self).changes;
         changes.into_iter().flatten().for_each(|held| self.push(&held.change, held.since));

@@ -327,8 +327,10 @@ fn more_is_held_than_can_wait_and_leaves_as_fast_as_there_is_room() {
     batcher.hold(&forwarded(1), now);
     ports().for_each(|port| assert_eq!(batcher.hold(&forwarded(port), now), AddResult::Batched));
     batcher.set_forwarding(true, now - RELEASE_DELAY);
-    batcher.set_forwarding(true, now);
+    let turns = (FULL * (Ports::MAX_WAITING + 1)).div_ceil(MAX_SETTLED);
+    (0..turns).for_each(|_| batcher.set_forwarding(true, now));
     assert_eq!(batcher.waiting.len(), Ports::MAX_WAITING, "the oldest one gave way");
+    assert!(!batcher.is_unsettled, "there is no room");
     // What comes now goes behind what is held.
     let room = FULL * (Ports::MAX_WAITING + 1);
     for n in 0..room + FULL {

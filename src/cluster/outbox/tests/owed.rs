@@ -95,6 +95,45 @@ fn what_a_dead_one_owes_is_held_while_nobody_forwards_and_does_not_hold_up_the_r
     assert_eq!(drain(&mut batcher, dead), [packet(&[2])]);
 }
 
+#[test]
+fn a_few_are_settled_in_one_go_and_the_thread_comes_back_for_the_rest() {
+    for forwards in [false, true] {
+        let now = Instant::now();
+        let (mut batcher, members) = among(now);
+        members.hear(1, now);
+        (0..2 * MAX_SETTLED).for_each(|_| _ = batcher.hold(&told(2, 1), now));
+        members.hear(2, now);
+        batcher.hold(&told(4, 2), now);
+        let told_by = now + DEAD_AFTER;
+        members.hear(1, told_by);
+        batcher.set_forwarding(forwards, told_by);
+        if forwards {
+            batcher.set_forwarding(true, told_by + RELEASE_DELAY);
+        }
+        assert!(batcher.is_waiting() && batcher.owed.first() == Some((told(2, 1), now)));
+        assert_eq!(if forwards { None } else { batcher.take_any(told_by) }, None, "at the end they stay");
+        if forwards {
+            assert_eq!(said(batcher.take_any(told_by + RELEASE_DELAY)), Some(packet(&[4])));
+        } else {
+            (0..2).for_each(|_| batcher.set_forwarding(false, told_by));
+            assert_eq!(batcher.held.first(), Some((told(4, 2), now)));
+        }
+        assert!(batcher.owed.is_empty() && !batcher.is_waiting());
+    }
+}
+
+#[test]
+fn what_is_owed_by_a_dead_one_is_held_before_others_push_it_out() {
+    let now = Instant::now();
+    let (mut batcher, members) = among(now);
+    members.hear(1, now);
+    batcher.hold(&told(2, 1), now);
+    let dead = now + DEAD_AFTER;
+    members.hear(2, dead);
+    (0..MAX_HELD).for_each(|_| _ = batcher.hold(&told(4, 2), dead));
+    assert_eq!((batcher.held.first(), batcher.owed.first()), (Some((told(2, 1), now)), Some((told(4, 2), dead))));
+}
+
 /// A batcher that knows who is heard here.
 fn among(now: Instant) -> (Batcher<Ports>, Arc<Members>) {
     let members = Arc::new(Members::new(60 * SECOND, now));
