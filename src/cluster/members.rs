@@ -41,12 +41,15 @@ const BUCKET_LEN: usize = 8;
 #[derive(Debug)]
 pub struct Members {
     since: Instant,
-    /// For how many seconds one is remembered that is not heard any more.
+    /// For how many ticks one is remembered that is not heard any more.
     memory: u64,
     buckets: Box<[Bucket]>,
 }
 
-/// One cache line. An entry of 0 is vacant; else it is the number of a tracker, and, in the lower half, in which second
+/// Milliseconds of a tick, in which it is noted when a tracker was heard: 32 bits of them are 34 years.
+const TICK_MILLIS: u64 = 250;
+
+/// One cache line. An entry of 0 is vacant; else it is the number of a tracker, and, in the lower half, in which tick
 /// that was last heard.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -55,28 +58,28 @@ struct Bucket([AtomicU64; BUCKET_LEN]);
 impl Members {
     /// Has heard nobody yet. A tracker is remembered for so long when it is not heard any more.
     pub fn new(memory: Duration, now: Instant) -> Self {
-        Self { since: now, memory: memory.as_secs(), buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
+        Self { since: now, memory: ticks(memory), buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
     }
 
     /// Hears the tracker with this number. Returns whether it is new: it has not been heard lately.
     pub fn hear(&self, id: u32, now: Instant) -> bool {
-        let second = self.second(now);
+        let tick = self.tick(now);
         let mut silent_for = None;
         for slot in self.bucket(id) {
             let entry = slot.load(Ordering::Relaxed);
             if is_of(entry, id) {
-                if age(entry, second) > 0 {
-                    slot.store(entry_of(id, second), Ordering::Relaxed);
+                if age(entry, tick) > 0 {
+                    slot.store(entry_of(id, tick), Ordering::Relaxed);
                 }
-                return !self.is_recent(entry, second);
+                return !self.is_recent(entry, tick);
             }
-            let age = if entry == 0 { u64::MAX } else { age(entry, second) };
+            let age = if entry == 0 { u64::MAX } else { age(entry, tick) };
             if silent_for.is_none_or(|(longest, _)| age > longest) {
                 silent_for = Some((age, slot));
             }
         }
         if let Some((_, slot)) = silent_for.filter(|_| id != 0) {
-            slot.store(entry_of(id, second), Ordering::Relaxed);
+            slot.store(entry_of(id, tick), Ordering::Relaxed);
         }
         true
     }
@@ -86,13 +89,13 @@ impl Members {
         self.silence(id, now).is_some()
     }
 
-    /// Returns for how many whole seconds the tracker with this number has been silent; `None` if it has not been heard
+    /// Returns for how long the tracker with this number has been silent, to a tick; `None` if it has not been heard
     /// lately.
     fn silence(&self, id: u32, now: Instant) -> Option<Duration> {
-        let second = self.second(now);
+        let tick = self.tick(now);
         let mut entries = self.bucket(id).iter().map(|slot| slot.load(Ordering::Relaxed));
-        let entry = entries.find(|entry| is_of(*entry, id) && self.is_recent(*entry, second))?;
-        Some(Duration::from_secs(age(entry, second)))
+        let entry = entries.find(|entry| is_of(*entry, id) && self.is_recent(*entry, tick))?;
+        Some(Duration::from_millis(age(entry, tick) * TICK_MILLIS))
     }
 
     /// Returns whether a change of this origin, which came in by another transport at that time, was told here too.
@@ -106,12 +109,12 @@ impl Members {
         }
     }
 
-    fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.since).as_secs() & SECONDS
+    fn tick(&self, now: Instant) -> u64 {
+        ticks(now.saturating_duration_since(self.since)) & TICKS
     }
 
-    fn is_recent(&self, entry: u64, second: u64) -> bool {
-        age(entry, second) <= self.memory
+    fn is_recent(&self, entry: u64, tick: u64) -> bool {
+        age(entry, tick) <= self.memory
     }
 
     fn bucket(&self, id: u32) -> &[AtomicU64] {
@@ -119,19 +122,23 @@ impl Members {
     }
 }
 
-/// The bits of an entry that are the second.
-const SECONDS: u64 = u32::MAX as u64;
+/// The bits of an entry that are the tick.
+const TICKS: u64 = u32::MAX as u64;
 
-fn entry_of(id: u32, second: u64) -> u64 {
-    u64::from(id) << 32 | second
+fn ticks(time: Duration) -> u64 {
+    time.as_secs() * (1000 / TICK_MILLIS) + u64::from(time.subsec_millis()) / TICK_MILLIS
+}
+
+fn entry_of(id: u32, tick: u64) -> u64 {
+    u64::from(id) << 32 | tick
 }
 
 fn is_of(entry: u64, id: u32) -> bool {
     id != 0 && entry >> 32 == u64::from(id)
 }
 
-fn age(entry: u64, second: u64) -> u64 {
-    second.saturating_sub(entry & SECONDS)
+fn age(entry: u64, tick: u64) -> u64 {
+    tick.saturating_sub(entry & TICKS)
 }
 
 #[cfg(test)]
@@ -167,6 +174,20 @@ mod tests {
         members.hear(7, now + MAX_APART);
         assert_eq!((has_told(7, now, dead), has_told(7, dead, dead)), (Told::Yes, Told::Unsure));
         assert_eq!(has_told(7, now, now + MAX_APART + MEMORY), Told::Yes);
+    }
+
+    #[test]
+    fn it_is_noted_to_a_quarter_of_a_second_who_was_heard_when() {
+        let start = Instant::now();
+        let tick = Duration::from_millis(TICK_MILLIS);
+        for millis in (0..3000).step_by(50) {
+            let members = Members::new(MEMORY, start);
+            let heard = start + Duration::from_millis(millis);
+            members.hear(7, heard);
+            let told = |since| members.have_told(Origin::Transport { name: "other", member: 7 }, since, start + MEMORY);
+            assert_eq!(told(heard - MAX_APART - tick), Told::Yes, "{millis}");
+            assert_eq!(told(heard - MAX_APART + tick), Told::No, "{millis}");
+        }
     }
 
     #[test]
