@@ -1,8 +1,8 @@
 //! What an announce costs in instructions that a cluster is told of: the figures that CI holds.
 //!
-//! `ci/bench/instructions`, which builds it with both transports: each of them is measured alone, as a build has it that
-//! has no other, and then both. A peer that is still there is told of half an hour after the last time; in between its
-//! announces cost what they cost without anybody to tell.
+//! `ci/bench/instructions`, which builds it with both transports: each of them is measured alone, as a build has it
+//! that has no other, and then both. A peer that is still there is told of half an hour after the last time; in between
+//! its announces cost what they cost without anybody to tell.
 //!
 //! Nothing is sent: that is for the transports' own threads, whose work is not of the announce.
 

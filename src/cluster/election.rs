@@ -8,8 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a bridge that has been heard is waited for, and how long one listens before it forwards that has just started
-/// or been connected.
+/// How long a bridge that has been heard is waited for, and how long one listens before it forwards that has just
+/// started or been connected.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a new one listens before it forwards instead of another. If that has just taken over from one that died,

@@ -361,8 +361,8 @@ impl<C: Codec> Batcher<C> {
         true
     }
 
-    /// Forgets the oldest change that is owed, if it has been told. If it will not be told, adds it or holds it. Returns
-    /// whether it is owed no more.
+    /// Forgets the oldest change that is owed, if it has been told. If it will not be told, adds it or holds it.
+    /// Returns whether it is owed no more.
     fn settle_owed(&mut self, forwards: bool, now: Instant) -> bool {
         let Some((change, since)) = self.owed.first() else { return false };
         match self.have_told(change.origin, since, now) {

@@ -22,9 +22,9 @@ impl Watch {
     }
 
     /// Returns what to log if a minute is over in which something went wrong: the transport is not connected, or has
-    /// lost its connection; packets were lost, refused or missing, or changes published anew; or more changes were refused
-    /// than taken over. Some are refused wherever trackers differ in what they serve. Asks for the status only when a
-    /// minute is over.
+    /// lost its connection; packets were lost, refused or missing, or changes published anew; or more changes were
+    /// refused than taken over. Some are refused wherever trackers differ in what they serve. Asks for the status only
+    /// when a minute is over.
     pub fn look(&mut self, now: Instant, status: impl FnOnce() -> TransportStatus) -> Option<String> {
         if now < self.due {
             return None;

@@ -46,7 +46,8 @@ pub(crate) fn any_file(bytes: &[u8]) {
         if classic::is_written_in(text) {
             let mut by_line = Settings::default();
             for line in text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#')) {
-                // One like `access.stats_path .x=1` could be TOML if it stood alone. What stands before it changes nothing.
+                // One like `access.stats_path .x=1` could be TOML if it stood alone. What stands before it changes
+                // nothing.
                 let after_another = format!("limits.connections {}\n{line}", by_line.limits.connections);
                 assert_eq!(read(&mut by_line, after_another.as_bytes()), Ok(()), "{line}");
             }

@@ -17,8 +17,8 @@ use crate::sockets;
 
 use super::byte_stream::ByteStream;
 
-/// A socket that listens, known to the event loop until this is dropped. It listens for as long as anybody holds it: who
-/// comes meanwhile waits until another event loop knows of it.
+/// A socket that listens, known to the event loop until this is dropped. It listens for as long as anybody holds it:
+/// who comes meanwhile waits until another event loop knows of it.
 pub struct Listener {
     socket: AsyncFd<Arc<TcpListener>>,
     /// IPv4 clients come under IPv6 addresses ([`sockets`]).

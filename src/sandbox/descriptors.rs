@@ -71,8 +71,8 @@ pub enum Unusable {
 
 /// Keeps what a service manager hands over (`LISTEN_FDS`, if `LISTEN_PID` is this process), for [`take_handed_over`].
 ///
-/// To be called before anything else, and the first call alone does something: as long as the process has opened nothing
-/// itself, whatever is open is whoever's who has started it.
+/// To be called before anything else, and the first call alone does something: as long as the process has opened
+/// nothing itself, whatever is open is whoever's who has started it.
 pub fn keep_handed_over() {
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if IS_DONE.swap(true, Ordering::Relaxed) {

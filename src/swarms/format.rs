@@ -29,15 +29,15 @@
 //! is younger counts, and of the same minute what comes later.
 //!
 //! Flags are 1 for a seeder and 2 for a peer whose completed download has been counted, added up. The checksum is
-//! SipHash-1-3 with a key of zeros of all bytes that stand before it. It finds what has been mangled by accident; who is
-//! believed is for others to say.
+//! SipHash-1-3 with a key of zeros of all bytes that stand before it. It finds what has been mangled by accident; who
+//! is believed is for others to say.
 //!
 //! # Ages
 //!
-//! An age is in minutes, 255 at most: since the peer was last heard of, or since it left. Nothing but the header holds a
-//! minute of the writer's clock, for that of the reader may differ. Ages count back from the moment at which the record
-//! was written: that of the header and the minutes of all records 4 before it. So whoever knows how long ago the header
-//! was written knows how long ago a peer was heard of, at any time, even if it took an hour to write or to read.
+//! An age is in minutes, 255 at most: since the peer was last heard of, or since it left. Nothing but the header holds
+//! a minute of the writer's clock, for that of the reader may differ. Ages count back from the moment at which the
+//! record was written: that of the header and the minutes of all records 4 before it. So whoever knows how long ago the
+//! header was written knows how long ago a peer was heard of, at any time, even if it took an hour to write or to read.
 
 use std::fmt;
 use std::hash::Hasher as _;

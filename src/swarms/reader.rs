@@ -13,8 +13,8 @@ use super::format::{
 };
 use super::header::Header;
 
-/// Reads a stream and takes over what it tells, as it comes: a stream that stops midway has been taken over as far as it
-/// is whole. Holds no more than one record's beginning and 256 peers.
+/// Reads a stream and takes over what it tells, as it comes: a stream that stops midway has been taken over as far as
+/// it is whole. Holds no more than one record's beginning and 256 peers.
 pub struct Reader<F: Flavour> {
     tracker: Arc<Tracker<F>>,
     /// Minutes from when the header was written to when it is read.
@@ -85,8 +85,8 @@ struct Torrent {
 }
 
 impl<F: Flavour> Reader<F> {
-    /// Makes a reader of a stream whose header is read `elapsed` minutes after it was written: 0 for a stream that is read
-    /// while it is written.
+    /// Makes a reader of a stream whose header is read `elapsed` minutes after it was written: 0 for a stream that is
+    /// read while it is written.
     pub fn new(tracker: Arc<Tracker<F>>, elapsed: u32) -> Self {
         Self {
             tracker,
@@ -109,8 +109,8 @@ impl<F: Flavour> Reader<F> {
     ///
     /// # Errors
     ///
-    /// The stream is not one that this program can read, or not whole: what came before has been taken over. Whatever is
-    /// read from then on fails in the same way.
+    /// The stream is not one that this program can read, or not whole: what came before has been taken over. Whatever
+    /// is read from then on fails in the same way.
     pub fn read(&mut self, bytes: &[u8], now: Minute) -> Result<(), StreamError> {
         if self.failed.is_none() {
             self.failed = self.read_parts(bytes, now).err();
@@ -268,8 +268,8 @@ impl<F: Flavour> Reader<F> {
         if named { Ok(()) } else { Err(StreamError::FamilyNotNamed) }
     }
 
-    /// Returns how many minutes ago it was what was so many minutes ago when it was written. Nobody comes from the future,
-    /// whatever the clocks say.
+    /// Returns how many minutes ago it was what was so many minutes ago when it was written. Nobody comes from the
+    /// future, whatever the clocks say.
     fn age_now(&self, age: impl Into<u32>, now: Minute) -> u32 {
         let since_begun = now.since(self.began).saturating_add(self.elapsed);
         since_begun.saturating_add(age.into()).saturating_sub(self.minutes)

@@ -88,8 +88,8 @@ fn plain<F: AddressFamilies>() -> Arc<TestTracker<F>> {
     Arc::new(TestTracker::<F>::plain(Capacity::NONE, NOW))
 }
 
-/// Returns a tracker that is to read. Its key is another than that of who wrote, as it is in two processes: in the order
-/// of its own hashes, a large table is filled very slowly.
+/// Returns a tracker that is to read. Its key is another than that of who wrote, as it is in two processes: in the
+/// order of its own hashes, a large table is filled very slowly.
 fn reading<F: AddressFamilies>() -> Arc<TestTracker<F>> {
     let flavour = TestFlavour::with_plugs(Open, Standalone);
     Arc::new(Tracker::new(other_key(), Capacity::NONE, Intervals::default(), NOW, flavour))

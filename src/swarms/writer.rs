@@ -15,8 +15,8 @@ use super::header::Header;
 /// Torrents and peers that a piece is about: it has 64 KiB at most, and no shard is locked for more than some tens of
 /// microseconds.
 const PORTION_LEN: usize = 1024;
-/// Peers are copied from this many minutes before the beginning on, too: a worker may have read its clock a moment before
-/// it stored a peer, and a change that a cluster tells of comes later than the announce that it tells of.
+/// Peers are copied from this many minutes before the beginning on, too: a worker may have read its clock a moment
+/// before it stored a peer, and a change that a cluster tells of comes later than the announce that it tells of.
 const OVERLAP: u32 = 1;
 
 /// Whether there is more to write.
@@ -29,13 +29,14 @@ pub enum Progress {
     Done,
 }
 
-/// Writes all swarms of a tracker, as they are while announces go on, and then what has changed meanwhile. While there is
-/// one, the tracker notes who leaves: 65,536 departures at most, those for other writers included. The changes may be
-/// written while announces go on, too ([`Self::write_changes`]).
+/// Writes all swarms of a tracker, as they are while announces go on, and then what has changed meanwhile. While there
+/// is one, the tracker notes who leaves: 65,536 departures at most, those for other writers included. The changes may
+/// be written while announces go on, too ([`Self::write_changes`]).
 ///
-/// What is written when nobody announces any more is all that the tracker knows, but for two cases: who left when no more
-/// departures could be noted ([`Self::missed_departures`]) is written as if still there; and a download is not counted if
-/// whoever completed it meanwhile was taken to make room, and nobody of its torrent has been heard of since the beginning.
+/// What is written when nobody announces any more is all that the tracker knows, but for two cases: who left when no
+/// more departures could be noted ([`Self::missed_departures`]) is written as if still there; and a download is not
+/// counted if whoever completed it meanwhile was taken to make room, and nobody of its torrent has been heard of since
+/// the beginning.
 pub struct Writer<F: Flavour> {
     tracker: Arc<Tracker<F>>,
     generation: u64,
@@ -117,9 +118,9 @@ impl<F: Flavour> Writer<F> {
         self.progress()
     }
 
-    /// Appends the next piece of all torrents and peers, as [`Self::write`] does, and at last the end mark. To be called
-    /// instead of [`Self::write_changes`] where nobody has announced anything since the beginning. Done after the end
-    /// mark.
+    /// Appends the next piece of all torrents and peers, as [`Self::write`] does, and at last the end mark. To be
+    /// called instead of [`Self::write_changes`] where nobody has announced anything since the beginning. Done after
+    /// the end mark.
     pub fn write_unchanged(&mut self, now: Minute, out: &mut Vec<u8>) -> Progress {
         if let Stage::Written = self.stage {
             self.stage = Stage::End;
@@ -185,8 +186,8 @@ impl<F: Flavour> Writer<F> {
         Minute(self.begun.0.saturating_sub(OVERLAP))
     }
 
-    /// Copies a portion from `cursor` on, shard by shard, and writes it while none is locked: all of it, or who has been
-    /// heard of since a minute.
+    /// Copies a portion from `cursor` on, shard by shard, and writes it while none is locked: all of it, or who has
+    /// been heard of since a minute.
     fn copy(&mut self, cursor: Cursor, since: Option<Minute>, now: Minute, out: &mut Vec<u8>) -> Option<Cursor> {
         let (store, portion) = (self.tracker.store(), &mut self.portion);
         let mut budget = self.portion_len;

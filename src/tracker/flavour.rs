@@ -175,8 +175,8 @@ pub trait Cluster: Send + Sync + 'static {
     }
 
     /// Hears changes that came in, all in one packet. If it was by this very transport, another tracker has published
-    /// what is held of them, so it need not be held any more. Returns the changes without those that tell nothing new for
-    /// that reason; copies them only then. Called where there are several transports.
+    /// what is held of them, so it need not be held any more. Returns the changes without those that tell nothing new
+    /// for that reason; copies them only then. Called where there are several transports.
     fn hear<'a>(&self, changes: Cow<'a, [Change]>) -> Cow<'a, [Change]> {
         changes
     }

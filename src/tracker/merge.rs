@@ -111,11 +111,11 @@ impl<F: Flavour> Tracker<F> {
     /// Takes over a torrent that another tracker knows, and counts what has come of it.
     ///
     /// Of a peer and what is known of it here, the younger one counts; of two of the same minute, the other tracker's.
-    /// But whoever has completed the download here some minutes before at most, of which the other tracker does not know,
-    /// still has everything. Of two numbers of downloads, the larger. A peer's download stays counted. It counts as
-    /// published when it was last heard of, and nothing is published. What would be refused to clients is left out; a peer of an address that
-    /// has as many as it may displaces the oldest of them. A torrent of whose peers none is taken over keeps its
-    /// downloads, for as long as it would if they had just expired.
+    /// But whoever has completed the download here some minutes before at most, of which the other tracker does not
+    /// know, still has everything. Of two numbers of downloads, the larger. A peer's download stays counted. It counts
+    /// as published when it was last heard of, and nothing is published. What would be refused to clients is left out;
+    /// a peer of an address that has as many as it may displaces the oldest of them. A torrent of whose peers none is
+    /// taken over keeps its downloads, for as long as it would if they had just expired.
     ///
     /// Locks one shard, for at most [`MAX_MERGED`] peers at a time.
     pub fn merge(&self, torrent: &KnownTorrent<'_>, now: Minute, counts: &mut MergeCounts) {

@@ -64,9 +64,9 @@ impl Stop {
     /// stopped, or of the stop.
     ///
     /// One of the same minute is none if it came, not late, on a way on which the stop has come: there what comes later
-    /// was announced later, so the client has started again. One that came late is a copy also if it is dated in the next
-    /// minute: what it has waited is known in whole minutes. But a download that was counted is not completed again so
-    /// soon: that is a copy, by a transport that says no ages, which is dated later than the stop.
+    /// was announced later, so the client has started again. One that came late is a copy also if it is dated in the
+    /// next minute: what it has waited is known in whole minutes. But a download that was counted is not completed
+    /// again so soon: that is a copy, by a transport that says no ages, which is dated later than the stop.
     pub fn precedes(&self, seen: Minute, origin: Option<Origin>, completes: bool) -> bool {
         let is_late = matches!(origin, Some(Origin::Late { .. }));
         let in_order = !is_late && self.ways.0 & Ways::of(origin).0 != 0;

@@ -38,7 +38,8 @@ pub(super) enum AddResult {
 }
 
 impl<K> Draft<K> {
-    /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by `due`.
+    /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by
+    /// `due`.
     pub(super) fn finish(&mut self, next: Vec<u8>, since: Instant, due: Instant) -> OutgoingPacket {
         self.due = due;
         OutgoingPacket { bytes: mem::replace(&mut self.bytes, next), records: mem::take(&mut self.records), since }

@@ -22,8 +22,8 @@ const TURN: Duration = Duration::from_millis(250);
 /// How long is searched. A good part of the peers has announced itself by then.
 const MAX_SEARCH: Duration = Duration::from_secs(5 * 60);
 /// Seconds that may lie between the beginnings of two trackers that began together: whole ones, of clocks that are read
-/// one after the other. Once the wait is over both have heard the same, unless one has found a snapshot: what that knows
-/// from there, the other hears as its peers announce themselves.
+/// one after the other. Once the wait is over both have heard the same, unless one has found a snapshot: what that
+/// knows from there, the other hears as its peers announce themselves.
 const SAME_START: u32 = 1;
 /// Most donors that are tried.
 const MAX_DONORS: usize = 5;

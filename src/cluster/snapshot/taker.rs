@@ -55,8 +55,8 @@ impl<F: Flavour> Taker<F> {
         info!("taken a snapshot from {from}: {} bytes in {seconds:.1} s; {report}", self.bytes);
     }
 
-    /// Logs that a snapshot could not be taken as a whole. That a donor is busy is nothing to warn of: it is asked again,
-    /// and if nobody has given one in the end, that is said ([`End::log`](super::End::log)).
+    /// Logs that a snapshot could not be taken as a whole. That a donor is busy is nothing to warn of: it is asked
+    /// again, and if nobody has given one in the end, that is said ([`End::log`](super::End::log)).
     pub fn give_up(&self, from: &dyn Display, error: &SnapshotError) {
         if let SnapshotError::Busy = error {
             return info!("no snapshot from {from} yet: {error}");

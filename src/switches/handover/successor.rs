@@ -114,8 +114,8 @@ impl Predecessor {
         }
     }
 
-    /// Fills the tracker. The predecessor answers until it has sent everything once, and ends when this returns. Returns
-    /// whether everything has come.
+    /// Fills the tracker. The predecessor answers until it has sent everything once, and ends when this returns.
+    /// Returns whether everything has come.
     ///
     /// # Errors
     ///

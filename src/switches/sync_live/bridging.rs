@@ -1,12 +1,13 @@
 //! Bridges: of the trackers of this network that are on another transport too, one forwards. They tell each other by
 //! keep-alives, packets of a type of their own; the original passes them over.
 //!
-//! A bridge that dies may have told a change of its own client by one transport alone. Another bridge, which forwards or
-//! begins to, tells it by the other one: see [`outbox`](crate::cluster::outbox).
+//! A bridge that dies may have told a change of its own client by one transport alone. Another bridge, which forwards
+//! or begins to, tells it by the other one: see [`outbox`](crate::cluster::outbox).
 //!
-//! Packets have no ages: what comes from elsewhere counts here as seen when it is forwarded. It is forwarded however old
-//! it is (no older than a peer's lifetime, as the tracker has taken it over): after a cut the network is to know the
-//! peers of the others. One that has gone meanwhile without a word is known here for one lifetime longer, for each cut.
+//! Packets have no ages: what comes from elsewhere counts here as seen when it is forwarded. It is forwarded however
+//! old it is (no older than a peer's lifetime, as the tracker has taken it over): after a cut the network is to know
+//! the peers of the others. One that has gone meanwhile without a word is known here for one lifetime longer, for each
+//! cut.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

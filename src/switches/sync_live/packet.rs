@@ -213,8 +213,8 @@ impl<'a> SyncPacket<'a> {
     pub(super) fn changes(&self, now: Minute) -> impl Iterator<Item = Option<Change>> + 'a {
         let Self { sender, kind, records } = *self;
         let origin = Origin::Transport { name: NAME, member: sender.number() };
-        // In the last byte the original keeps the peer's age. It sets that to 0 for a peer that comes, and leaves whatever
-        // was there for one that stops.
+        // In the last byte the original keeps the peer's age. It sets that to 0 for a peer that comes, and leaves
+        // whatever was there for one that stops.
         let read = move |bytes| record::read(bytes, kind, origin, |_| now);
         records.chunks_exact(kind.record_len()).map(read)
     }

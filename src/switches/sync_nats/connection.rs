@@ -23,8 +23,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Messages that wait to be written at most. The exchange's are 64 kB at most: 4 MB.
 const CLIENT_CAPACITY: usize = 64;
 /// Messages of one subscription that wait to be read at most: 16 MiB of what trackers send. What comes beyond that is
-/// dropped, and missed. The client has one number for all: there are five, and six while a snapshot is taken, so 96 MiB of
-/// what trackers send, and 1.5 GiB of messages as long as a server permits by default.
+/// dropped, and missed. The client has one number for all: there are five, and six while a snapshot is taken, so 96 MiB
+/// of what trackers send, and 1.5 GiB of messages as long as a server permits by default.
 const SUBSCRIPTION_CAPACITY: usize = 256;
 
 /// How to connect, and to whom.

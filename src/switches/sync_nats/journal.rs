@@ -219,8 +219,8 @@ impl Journal {
         (self.first() + older as u64, older > 0 || self.first() == 1)
     }
 
-    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept any
-    /// more; `None` if all are.
+    /// Returns since when peers are to be published anew to make up for the batches from this one on that are not kept
+    /// any more; `None` if all are.
     pub(super) fn since(&self, from: u64) -> Option<Minute> {
         let known = self.first() - self.forgotten.len() as u64;
         if from >= self.first() {

@@ -40,8 +40,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STEP_PAUSE: Duration = Duration::from_millis(100);
 /// How long there is at least between the beginnings of two walks.
 const WALK_PAUSE: Duration = Duration::from_secs(10);
-/// For so long after the first connection, who is heard for the first time has been there before. What he said until then
-/// is known from a snapshot, if there is one and the tracker began no longer before that connection.
+/// For so long after the first connection, who is heard for the first time has been there before. What he said until
+/// then is known from a snapshot, if there is one and the tracker began no longer before that connection.
 const STARTS: Duration = Duration::from_secs(15);
 /// So many minutes before the tracker began is asked back for what others said: clocks and ages count whole minutes. As
 /// far back goes what a predecessor may not have got out.

@@ -92,10 +92,10 @@ impl Pool {
         }
     }
 
-    /// Returns the server that is to be tried next: of those within reach that have failed least often, any. Every second
-    /// attempt is made with one that is configured, so that no server can lead the tracker away from all of these; of
-    /// those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if no server
-    /// is within reach, which cannot be while one is configured.
+    /// Returns the server that is to be tried next: of those within reach that have failed least often, any. Every
+    /// second attempt is made with one that is configured, so that no server can lead the tracker away from all of
+    /// these; of those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if
+    /// no server is within reach, which cannot be while one is configured.
     pub(super) fn choose(&self, servers: &[Server], now: Instant) -> Option<ReconnectToServer> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = servers.iter().find(|one| attempts.last.is_some_and(|last| address(&one.addr) == Some(last)));

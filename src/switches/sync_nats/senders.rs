@@ -63,8 +63,8 @@ struct Known {
     taken: u64,
     /// Lower ones that have not come, in their order.
     missing: Vec<Range<u64>>,
-    /// The first batch behind those that were sent before it was heard for the first time, of which only recent ones are
-    /// asked for; and how often they still are.
+    /// The first batch behind those that were sent before it was heard for the first time, of which only recent ones
+    /// are asked for; and how often they still are.
     early: u64,
     early_asks: u32,
     heard: Instant,
@@ -145,8 +145,8 @@ impl Senders {
         }
     }
 
-    /// Somebody else has asked. If he will hear what is missing here, there is no need to ask as well. What is recent is
-    /// so for so many minutes.
+    /// Somebody else has asked. If he will hear what is missing here, there is no need to ask as well. What is recent
+    /// is so for so many minutes.
     pub(super) fn heard_ask(&mut self, ask: &Ask, recent: u64, now: Instant) {
         let Some(known) = self.known.get_mut(&ask.sender) else { return };
         let Some(missing) = known.span() else { return };

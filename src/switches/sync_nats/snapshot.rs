@@ -28,8 +28,8 @@ use give::give;
 pub(super) use party::Party;
 use take::take;
 
-/// Starts tasks that give snapshots and, with `joining`, one that takes one if it is needed: see [`give()`] and [`take()`]. They end
-/// with the event loop.
+/// Starts tasks that give snapshots and, with `joining`, one that takes one if it is needed: see [`give()`] and
+/// [`take()`]. They end with the event loop.
 pub(super) fn start<F: Flavour, C: Clock>(party: Party<F, C>, joining: Option<Joining>) {
     let joiner = Arc::new(party);
     let donor = Arc::clone(&joiner);

@@ -134,8 +134,8 @@ impl<F: AddressFamilies> Store<F> {
     }
 
     /// Appends about `budget` departures from `cursor` on, those before the minute `since` left out, and takes as many
-    /// off the budget. They come in the order in which the peers of a torrent left. Locks one shard. Returns where to go
-    /// on; `None` at the end.
+    /// off the budget. They come in the order in which the peers of a torrent left. Locks one shard. Returns where to
+    /// go on; `None` at the end.
     pub fn copy_departures(
         &self,
         cursor: DepartureCursor,

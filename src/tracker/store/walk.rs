@@ -52,8 +52,8 @@ impl<F: AddressFamilies> Store<F> {
 
     /// Calls `visit` with each torrent among about `budget` torrents and peers from `cursor` on, where to begin in it
     /// (0, if nothing of it has been visited), and how many of its peers to visit at about the most; `visit` returns
-    /// where to go on in it, if it has not come to its end. Locks one shard, as [`Self::walk_peers`] does. Returns where
-    /// to go on; `None` at the end.
+    /// where to go on in it, if it has not come to its end. Locks one shard, as [`Self::walk_peers`] does. Returns
+    /// where to go on; `None` at the end.
     pub(super) fn walk_parts(
         &self,
         cursor: Cursor,

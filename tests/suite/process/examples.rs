@@ -33,8 +33,8 @@ fn every_example_for_a_tracker_has_its_test() {
     assert_eq!(names, ["one-network.conf", "three-clouds.conf", "two-sites.conf"]);
 }
 
-/// Checks an example by a build that serves IPv4 and restricts its statistics, as those do that it is for. The files that
-/// it names are there.
+/// Checks an example by a build that serves IPv4 and restricts its statistics, as those do that it is for. The files
+/// that it names are there.
 fn is_valid(text: &str) {
     only_with("restrict-stats");
     if has("v6") && !has("dual-stack") {

@@ -1,5 +1,5 @@
-//! `sync-live` with `metrics`: what a tracker of the cluster says that has gone mad is refused and counted. Nothing that
-//! is true is lost with it, and nothing grows without a bound.
+//! `sync-live` with `metrics`: what a tracker of the cluster says that has gone mad is refused and counted. Nothing
+//! that is true is lost with it, and nothing grows without a bound.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::thread;

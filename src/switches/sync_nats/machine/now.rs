@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::tracker::{Minute, Second};
 
-/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a minute
-/// old only because the next minute has begun meanwhile.
+/// How old a change is at most, in seconds, that is taken from the outbox when it is due, and some more. It is not a
+/// minute old only because the next minute has begun meanwhile.
 pub(in super::super) const FRESH: u64 = 2;
 
 /// The time, on both clocks.
