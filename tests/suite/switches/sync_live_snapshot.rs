@@ -36,9 +36,10 @@ tests![
 const TRACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const NETWORKS: &str = "livesync.cluster.node_ip 127.0.0.0/8\n";
 
-/// A tracker that is about to join a cluster.
+/// A tracker that is about to join a cluster, whose port no client takes: donors need it at other addresses.
 fn joining(config: &str) -> Start {
-    Start::minimal().config(&format!("livesync.cluster.listen {TRACKER}:0\n")).config(config).on_loopback()
+    let listen = format!("livesync.cluster.listen {TRACKER}:{}\n", unused_port());
+    Start::minimal().config(&listen).config(config).on_loopback()
 }
 
 /// Starts a tracker that looks for a snapshot, and waits until it has asked.
