@@ -85,21 +85,21 @@ fn to_nobody(asked: Udp) -> Udp {
 
 #[library_benchmark]
 #[bench::known(args = (), setup = known, config = costs(3_296))]
-#[bench::told(args = (), setup = told, config = costs(3_512))]
+#[bench::told(args = (), setup = told, config = costs(3_518))]
 fn by_live_sync(asked: Udp<LiveSync>) -> Udp<LiveSync> {
     answer(asked)
 }
 
 #[library_benchmark]
 #[bench::known(args = (), setup = known, config = costs(3_300))]
-#[bench::told(args = (), setup = told, config = costs(3_523))]
+#[bench::told(args = (), setup = told, config = costs(3_545))]
 fn over_nats(asked: Udp<Nats>) -> Udp<Nats> {
     answer(asked)
 }
 
 #[library_benchmark]
 #[bench::known(args = (), setup = known, config = costs(3_298))]
-#[bench::told(args = (), setup = told, config = costs(3_714))]
+#[bench::told(args = (), setup = told, config = costs(3_741))]
 fn by_both(asked: Udp<Both>) -> Udp<Both> {
     answer(asked)
 }
