@@ -440,9 +440,9 @@ impl Exit {
 /// A port below those that the system hands out, and another one for each process of these tests and for each call.
 pub(crate) fn unused_port() -> u16 {
     /// More than there are calls.
-    const EACH: u32 = 64;
+    const EACH: u32 = 128;
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     assert!(call < EACH, "another process may use the next port");
-    u16::try_from(10_000 + process::id() % 350 * EACH + call).unwrap()
+    u16::try_from(10_000 + process::id() % 175 * EACH + call).unwrap()
 }
