@@ -14,7 +14,6 @@ mod held;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::tracker::{Change, Origin};
 
 use super::members::{Members, Told};
+use super::record::RecordKind;
 use draft::{AddResult, Draft};
 use held::Held;
 
@@ -43,26 +43,17 @@ const MAX_SETTLED: usize = 256;
 
 /// How a transport writes packets.
 pub trait Codec: Send + 'static {
-    /// Distinguishes packets that cannot hold the same changes: for instance, by the address family.
-    type Kind: Copy + PartialEq + Debug + Send + 'static;
-
-    /// All kinds. If packets of several kinds are due, the first kind goes first.
-    const KINDS: &'static [Self::Kind];
-
     /// Most full packets that wait to be sent. If the transport cannot keep up, changes that find no room are refused.
     const MAX_WAITING: usize;
 
-    /// Returns the kind of packet that holds this change.
-    fn kind(change: &Change) -> Self::Kind;
-
-    /// Returns a packet of this kind with no record in it.
-    fn begin(&self, kind: Self::Kind) -> Vec<u8>;
+    /// Returns a packet for this kind of records with none in it.
+    fn begin(&self, kind: RecordKind) -> Vec<u8>;
 
     /// Appends a change as a record to a packet of its kind that is not full.
     fn append(&self, packet: &mut Vec<u8>, change: &Change);
 
     /// Returns whether there is no room for one more record.
-    fn is_full(packet: &[u8], kind: Self::Kind) -> bool;
+    fn is_full(packet: &[u8], kind: RecordKind) -> bool;
 }
 
 /// Takes changes from workers, and gives packets of them to the thread that sends.
@@ -183,15 +174,15 @@ impl<C: Codec> Outbox<C> {
     }
 }
 
-/// Gathers changes into packets. Each kind has packets of its own, and its changes leave in the order in which they
+/// Gathers changes into packets. Each kind of records has packets of its own, and its changes leave in the order in which they
 /// came. Time is passed in.
 #[derive(Debug)]
 struct Batcher<C: Codec> {
     codec: C,
     delay: Duration,
-    drafts: Vec<Draft<C::Kind>>,
+    drafts: Vec<Draft>,
     /// Full packets and their kinds, the oldest first; at most [`Codec::MAX_WAITING`].
-    waiting: VecDeque<(C::Kind, OutgoingPacket)>,
+    waiting: VecDeque<(RecordKind, OutgoingPacket)>,
     /// What came in by another transport, and has not been added.
     held: Held,
     /// What came in by another transport from those who are heard on this one, and may not have told it here.
@@ -211,7 +202,7 @@ struct Batcher<C: Codec> {
 impl<C: Codec> Batcher<C> {
     fn new(codec: C, delay: Duration, now: Instant) -> Self {
         let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
-        let drafts = C::KINDS.iter().map(draft).collect();
+        let drafts = RecordKind::ALL.iter().map(draft).collect();
         let (waiting, held, owed) = (VecDeque::new(), Held::default(), Held::default());
         let (members, release_at, is_unsettled) = (None, None, false);
         Self { codec, delay, drafts, waiting, held, owed, members, release_at, is_unsettled, refused: 0, lost: 0 }
@@ -234,7 +225,7 @@ impl<C: Codec> Batcher<C> {
         }
         // Those that came earlier go first.
         if self.release_at.is_some() && self.held.is_full() {
-            return self.refuse(C::kind(change));
+            return self.refuse(RecordKind::of(change));
         }
         self.held.keep(change, now);
         AddResult::Batched
@@ -243,7 +234,7 @@ impl<C: Codec> Batcher<C> {
     /// Adds a change to the packet of its kind.
     #[inline]
     fn batch(&mut self, change: &Change, now: Instant) -> AddResult {
-        let kind = C::kind(change);
+        let kind = RecordKind::of(change);
         let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == kind) else {
             debug_assert!(false, "{kind:?} is none of the kinds");
             return AddResult::Refused;
@@ -264,7 +255,7 @@ impl<C: Codec> Batcher<C> {
 
     /// Counts a change for which there is no room.
     #[cold]
-    fn refuse(&mut self, kind: C::Kind) -> AddResult {
+    fn refuse(&mut self, kind: RecordKind) -> AddResult {
         let fit = self.drafts.iter().find(|draft| draft.kind == kind).map_or(0, |draft| draft.records);
         self.refused += 1;
         if self.refused >= fit {
@@ -276,7 +267,7 @@ impl<C: Codec> Batcher<C> {
 
     /// Adds a change that came in by another transport.
     fn forward(&mut self, change: &Change, now: Instant) -> AddResult {
-        if let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == C::kind(change)) {
+        if let Some(draft) = self.drafts.iter_mut().find(|draft| draft.kind == RecordKind::of(change)) {
             draft.due = draft.due.min(now + MAX_FORWARD_DELAY);
         }
         self.batch(change, now)
@@ -377,7 +368,7 @@ impl<C: Codec> Batcher<C> {
     }
 
     fn has_room(&self, change: &Change) -> bool {
-        let kind = C::kind(change);
+        let kind = RecordKind::of(change);
         self.drafts.iter().any(|draft| draft.kind == kind && !C::is_full(&draft.bytes, kind))
     }
 
@@ -401,7 +392,7 @@ impl<C: Codec> Batcher<C> {
         let full = self.waiting.pop_front().map(|(_, packet)| packet);
         self.queue_full(now);
         full.or_else(|| {
-            let is_due = |draft: &&mut Draft<C::Kind>| now >= draft.due && draft.records > 0;
+            let is_due = |draft: &&mut Draft| now >= draft.due && draft.records > 0;
             let draft = self.drafts.iter_mut().find(is_due)?;
             Some(draft.finish(self.codec.begin(draft.kind), now, now + self.delay))
         })
@@ -410,7 +401,7 @@ impl<C: Codec> Batcher<C> {
     /// Returns a packet that is overdue while only full ones of other kinds wait.
     fn take_overdue(&mut self, now: Instant) -> Option<OutgoingPacket> {
         let Self { waiting, drafts, .. } = self;
-        let is_overdue = |draft: &&mut Draft<C::Kind>| {
+        let is_overdue = |draft: &&mut Draft| {
             now >= draft.due + MAX_OVERDUE && draft.records > 0 && waiting.iter().all(|(kind, _)| *kind != draft.kind)
         };
         let draft = drafts.iter_mut().find(is_overdue)?;

@@ -13,6 +13,7 @@ use crate::cluster::election::Election;
 use crate::cluster::inbox;
 use crate::cluster::members::Members;
 use crate::cluster::outbox::{Codec, MAX_FORWARD_DELAY, Outbox};
+use crate::cluster::record::RecordKind;
 use crate::tracker::store::Cursor;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{
@@ -42,13 +43,9 @@ pub(super) struct Plain;
 const RECORD_LEN: usize = 7;
 
 impl Codec for Plain {
-    type Kind = ();
-    const KINDS: &'static [()] = &[()];
     const MAX_WAITING: usize = 256;
 
-    fn kind(_: &Change) {}
-
-    fn begin(&self, (): ()) -> Vec<u8> {
+    fn begin(&self, _: RecordKind) -> Vec<u8> {
         Vec::new()
     }
 
@@ -58,7 +55,7 @@ impl Codec for Plain {
         packet.extend(change.seen.0.to_be_bytes());
     }
 
-    fn is_full(packet: &[u8], (): ()) -> bool {
+    fn is_full(packet: &[u8], _: RecordKind) -> bool {
         packet.len() >= 50 * RECORD_LEN
     }
 }

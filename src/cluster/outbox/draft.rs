@@ -3,6 +3,8 @@
 use std::mem;
 use std::time::Instant;
 
+use crate::cluster::record::RecordKind;
+
 /// A packet to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutgoingPacket {
@@ -16,8 +18,8 @@ pub struct OutgoingPacket {
 
 /// The packet of one kind that is not finished yet.
 #[derive(Debug)]
-pub(super) struct Draft<K> {
-    pub(super) kind: K,
+pub(super) struct Draft {
+    pub(super) kind: RecordKind,
     pub(super) bytes: Vec<u8>,
     pub(super) records: usize,
     /// When it is taken even if it is not full.
@@ -37,7 +39,7 @@ pub(super) enum AddResult {
     Refused,
 }
 
-impl<K> Draft<K> {
+impl Draft {
     /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by
     /// `due`.
     pub(super) fn finish(&mut self, next: Vec<u8>, since: Instant, due: Instant) -> OutgoingPacket {

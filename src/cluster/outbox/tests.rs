@@ -3,34 +3,30 @@ mod owed;
 use super::*;
 use crate::tracker::{InfoHash, Minute, Origin};
 use proptest::prelude::*;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+const IPV4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 const SECOND: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_secs(15);
 /// Records of a full packet.
 const FULL: usize = 5;
 
-/// Writes ports, after a byte that says which kind they are of: even or odd.
+/// Writes ports, after a byte that says which kind they are of: those of IPv4 are even, those of IPv6 odd.
 struct Ports;
 
 impl Codec for Ports {
-    type Kind = u8;
-    const KINDS: &'static [u8] = &[0, 1];
     const MAX_WAITING: usize = 256;
 
-    fn kind(change: &Change) -> u8 {
-        (change.endpoint.port() % 2) as u8
-    }
-
-    fn begin(&self, kind: u8) -> Vec<u8> {
-        vec![kind]
+    fn begin(&self, kind: RecordKind) -> Vec<u8> {
+        vec![u8::from(kind == RecordKind::Ipv6)]
     }
 
     fn append(&self, packet: &mut Vec<u8>, change: &Change) {
         packet.extend(change.endpoint.port().to_be_bytes());
     }
 
-    fn is_full(packet: &[u8], _: u8) -> bool {
+    fn is_full(packet: &[u8], _: RecordKind) -> bool {
         packet.len() > 2 * FULL
     }
 }
@@ -38,7 +34,7 @@ impl Codec for Ports {
 fn change(port: u16) -> Change {
     Change {
         info_hash: InfoHash([7; 20]),
-        endpoint: SocketAddr::from(([192, 0, 2, 1], port)),
+        endpoint: SocketAddr::new(if port % 2 == 0 { IPV4 } else { IPV6 }, port),
         seeder: false,
         completed: false,
         stopped: false,
@@ -51,7 +47,7 @@ fn change(port: u16) -> Change {
 type Said = (Vec<u8>, usize);
 
 fn packet(ports: &[u16]) -> Said {
-    let mut bytes = Ports.begin((ports[0] % 2) as u8);
+    let mut bytes = Ports.begin(RecordKind::of(&change(ports[0])));
     ports.iter().for_each(|port| Ports.append(&mut bytes, &change(*port)));
     (bytes, ports.len())
 }

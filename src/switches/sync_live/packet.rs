@@ -167,14 +167,8 @@ impl Packet<'_> {
 pub(super) struct SyncCodec(pub(super) TrackerId);
 
 impl Codec for SyncCodec {
-    type Kind = RecordKind;
-    const KINDS: &'static [RecordKind] = RecordKind::ALL;
     /// A third of a megabyte.
     const MAX_WAITING: usize = 256;
-
-    fn kind(change: &Change) -> RecordKind {
-        RecordKind::of(change)
-    }
 
     fn begin(&self, kind: RecordKind) -> Vec<u8> {
         let code: u32 = match kind {
@@ -245,7 +239,7 @@ pub(super) mod tests {
     /// A packet with these changes, which are all of one kind.
     pub(in super::super) fn packet(sender: TrackerId, changes: &[Change]) -> Vec<u8> {
         let codec = SyncCodec(sender);
-        let mut packet = codec.begin(SyncCodec::kind(&changes[0]));
+        let mut packet = codec.begin(RecordKind::of(&changes[0]));
         changes.iter().for_each(|change| codec.append(&mut packet, change));
         packet
     }
@@ -358,7 +352,7 @@ pub(super) mod tests {
     #[test]
     fn as_many_records_fit_a_packet_as_the_original_sends() {
         for (endpoint, most, len) in [("192.0.2.1:1", 52, 1464), ("[::1]:1", 36, 1448)] {
-            let kind = SyncCodec::kind(&change(endpoint));
+            let kind = RecordKind::of(&change(endpoint));
             let mut packet = SyncCodec(SENDER).begin(kind);
             while !SyncCodec::is_full(&packet, kind) {
                 SyncCodec(SENDER).append(&mut packet, &change(endpoint));

@@ -179,14 +179,8 @@ pub(super) struct BatchCodec;
 const DRAFT_HEADER: usize = 5;
 
 impl Codec for BatchCodec {
-    type Kind = RecordKind;
-    const KINDS: &'static [RecordKind] = RecordKind::ALL;
     /// A megabyte: the thread empties it many times a second, whether there is a connection or not.
     const MAX_WAITING: usize = 16;
-
-    fn kind(change: &Change) -> RecordKind {
-        RecordKind::of(change)
-    }
 
     fn begin(&self, kind: RecordKind) -> Vec<u8> {
         let mut draft = Vec::with_capacity(MAX_BATCH);
@@ -281,7 +275,7 @@ pub(super) mod tests {
 
     /// Gathers changes, which are all of one kind, and seals them.
     pub(in super::super) fn sealed(changes: &[Change], now: Minute) -> Sealed {
-        let mut draft = BatchCodec.begin(BatchCodec::kind(&changes[0]));
+        let mut draft = BatchCodec.begin(RecordKind::of(&changes[0]));
         changes.iter().for_each(|change| BatchCodec.append(&mut draft, change));
         Sealed::new(draft, now, Instant::now()).unwrap()
     }
@@ -344,7 +338,7 @@ pub(super) mod tests {
     fn a_full_batch_is_no_longer_than_batches_may_be() {
         let name = "n".repeat(MAX_NAME);
         for (endpoint, most) in [("192.0.2.1:1", 2281), ("[::1]:1", 1597)] {
-            let (change, kind) = (change(endpoint), BatchCodec::kind(&change(endpoint)));
+            let (change, kind) = (change(endpoint), RecordKind::of(&change(endpoint)));
             let mut draft = BatchCodec.begin(kind);
             while !BatchCodec::is_full(&draft, kind) {
                 BatchCodec.append(&mut draft, &change);

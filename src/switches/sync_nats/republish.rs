@@ -61,7 +61,7 @@ impl Walk {
                 let origin = Origin::Client;
                 let change =
                     Change { info_hash: *info_hash, endpoint, seeder, completed, stopped: false, seen, origin };
-                let kind = BatchCodec::kind(&change);
+                let kind = RecordKind::of(&change);
                 for (_, draft) in drafts.iter_mut().filter(|(of, _)| *of == kind) {
                     BatchCodec.append(draft, &change);
                     if BatchCodec::is_full(draft, kind) {
