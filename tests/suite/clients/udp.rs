@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::flavour;
-use crate::wait::{MAX_WAIT, retry_interrupted};
+use crate::wait::{MAX_WAIT, retry_interrupted, wait_until};
 
 pub(crate) const MAGIC: u64 = 0x0417_2710_1980;
 pub(crate) const CONNECT: u32 = 0;
@@ -208,6 +208,17 @@ impl Client {
     pub(crate) fn counts(&self, info_hash: [u8; 20]) -> (u32, u32, u32) {
         let totals = self.scrape(&[info_hash])[0];
         (totals.seeders, totals.completed, totals.leechers)
+    }
+
+    /// Waits until a torrent has so many seeders, downloads and leechers.
+    #[track_caller]
+    pub(crate) fn wait_for_counts(&self, info_hash: [u8; 20], expected: (u32, u32, u32)) {
+        let mut seen = (0, 0, 0);
+        let found = wait_until(|| {
+            seen = self.counts(info_hash);
+            (seen == expected).then_some(())
+        });
+        assert!(found.is_some(), "{seen:?}, not {expected:?}");
     }
 }
 

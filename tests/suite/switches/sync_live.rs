@@ -142,22 +142,11 @@ pub(super) fn cluster() -> (Tracker, Member) {
     (tracker, member)
 }
 
-/// Waits until a torrent has so many seeders, downloads and leechers.
-#[track_caller]
-fn wait_for_counts(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
-    let mut seen = (0, 0, 0);
-    let found = wait_until(|| {
-        seen = client.counts(info_hash(torrent));
-        (seen == expected).then_some(())
-    });
-    assert!(found.is_some(), "{seen:?}, not {expected:?}");
-}
-
 /// Waits until the tracker has received everything that was sent to it before.
 #[track_caller]
 fn wait_until_all_is_received(member: &Member, client: &Client) {
     member.publish(&[Record { info_hash: info_hash(9), ..peer(client.ip(), 1) }]);
-    wait_for_counts(client, 9, (0, 0, 1));
+    client.wait_for_counts(info_hash(9), (0, 0, 1));
 }
 
 fn announces_are_published_byte_for_byte() {
@@ -214,13 +203,13 @@ fn peers_from_the_cluster_are_handed_out_and_not_published_again() {
         let leecher = peer(family, 1);
         let seeder = Record { flags: cluster::SEEDING, ..peer(family, 2) };
         member.publish(&[leecher, seeder]);
-        wait_for_counts(&client, 1, (1, 0, 1));
+        client.wait_for_counts(info_hash(1), (1, 0, 1));
 
         let completed = Record { flags: cluster::SEEDING | cluster::COMPLETED, ..leecher };
         for _ in 0..3 {
             member.publish(&[completed, completed]);
         }
-        wait_for_counts(&client, 1, (2, 1, 0));
+        client.wait_for_counts(info_hash(1), (2, 1, 0));
         let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
         handed_out.sort();
         assert_eq!(handed_out, [leecher.endpoint, seeder.endpoint]);
@@ -230,11 +219,11 @@ fn peers_from_the_cluster_are_handed_out_and_not_published_again() {
         assert_eq!(member.receive_records(kind(family)), [own.bytes()]);
 
         member.publish(&[Record { flags: cluster::STOPPED, ..seeder }]);
-        wait_for_counts(&client, 1, (1, 1, 1));
+        client.wait_for_counts(info_hash(1), (1, 1, 1));
         for _ in 0..3 {
             member.publish(&[Record { flags: cluster::STOPPED | cluster::SEEDING, ..leecher }]);
         }
-        wait_for_counts(&client, 1, (0, 1, 1));
+        client.wait_for_counts(info_hash(1), (0, 1, 1));
         wait_until_all_is_received(&member, &client);
         assert_eq!(client.counts(info_hash(1)), (0, 1, 1));
     }
@@ -264,7 +253,7 @@ fn a_download_is_counted_once_in_the_whole_cluster() {
     let endpoint = client.endpoint(5);
     let flags = cluster::SEEDING | cluster::COMPLETED;
     member.publish(&[Record { info_hash: info_hash(1), endpoint, flags }]);
-    wait_for_counts(&client, 1, (1, 1, 0));
+    client.wait_for_counts(info_hash(1), (1, 1, 0));
     client.announce(&Announce::seeder(info_hash(1), 5).event(udp::COMPLETED));
     assert_eq!(client.counts(info_hash(1)), (1, 1, 0));
 }
@@ -304,7 +293,7 @@ fn forged_packets_change_nothing() {
     wait_until_all_is_received(&member, &client);
     assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
     member.send(&whole);
-    wait_for_counts(&client, 1, (0, 0, 1));
+    client.wait_for_counts(info_hash(1), (0, 0, 1));
 }
 
 fn peers_at_addresses_that_no_host_has_are_refused_and_counted() {
@@ -320,7 +309,7 @@ fn peers_at_addresses_that_no_host_has_are_refused_and_counted() {
         };
         member.publish(&nobody);
         member.publish(&hosts);
-        wait_for_counts(&client, 1, (0, 0, 3));
+        client.wait_for_counts(info_hash(1), (0, 0, 3));
         wait_until_all_is_received(&member, &client);
         let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
         handed_out.sort();

@@ -121,17 +121,6 @@ pub(super) fn connected(start: Start) -> Tracker {
     tracker
 }
 
-/// Waits until a tracker has so many seeders, downloads and leechers.
-#[track_caller]
-fn wait_for_counts(client: &Client, torrent: u8, expected: (u32, u32, u32)) {
-    let mut seen = (0, 0, 0);
-    let found = wait_until(|| {
-        seen = client.counts(info_hash(torrent));
-        (seen == expected).then_some(())
-    });
-    assert!(found.is_some(), "{seen:?}, not {expected:?}");
-}
-
 fn peers_of_one_tracker_are_handed_out_by_the_others() {
     only_with("sync-nats");
     only_with_nats_server();
@@ -144,23 +133,23 @@ fn peers_of_one_tracker_are_handed_out_by_the_others() {
         let leecher = |port| Announce::leecher(info_hash(torrent), port);
         let seeder = |port| Announce::seeder(info_hash(torrent), port);
         one.announce(&leecher(0x1234));
-        others.iter().for_each(|other| wait_for_counts(other, torrent, (0, 0, 1)));
+        others.iter().for_each(|other| other.wait_for_counts(info_hash(torrent), (0, 0, 1)));
         one.announce(&seeder(0x1234).event(udp::COMPLETED));
         for (other, port) in others.iter().zip(1..) {
-            wait_for_counts(other, torrent, (1, 1, u32::from(port) - 1));
+            other.wait_for_counts(info_hash(torrent), (1, 1, u32::from(port) - 1));
             // What they hand out is the peer, as it was announced to the first.
             assert!(other.announce(&leecher(port)).peers.contains(&one.endpoint(0x1234)));
-            clients.iter().for_each(|client| wait_for_counts(client, torrent, (1, 1, port.into())));
+            clients.iter().for_each(|client| client.wait_for_counts(info_hash(torrent), (1, 1, port.into())));
         }
         one.announce(&seeder(0x1234).event(udp::STOPPED));
-        clients.iter().for_each(|client| wait_for_counts(client, torrent, (0, 1, 2)));
+        clients.iter().for_each(|client| client.wait_for_counts(info_hash(torrent), (0, 1, 2)));
     }
     // Another cluster on the same server hears nothing of it.
     let stranger = connected(loopback().config(&(server.config() + "sync.nats.subject = 'others'\n")));
     let (stranger, one) = (Client::new(stranger.udp()), Client::new(trackers[0].udp()));
     stranger.announce(&Announce::leecher(info_hash(9), 9));
     one.announce(&Announce::leecher(info_hash(8), 8));
-    wait_for_counts(&Client::new(trackers[1].udp()), 8, (0, 0, 1));
+    Client::new(trackers[1].udp()).wait_for_counts(info_hash(8), (0, 0, 1));
     assert_eq!(stranger.counts(info_hash(8)), (0, 0, 0));
     assert_eq!(one.counts(info_hash(9)), (0, 0, 0));
 }
@@ -173,12 +162,12 @@ fn a_tracker_that_stops_tells_its_last_changes() {
     let (first, second) = (Client::new(one.udp()), Client::new(other.udp()));
     // The first change goes out at once, others wait for a second.
     first.announce(&Announce::leecher(info_hash(1), 1));
-    wait_for_counts(&second, 1, (0, 0, 1));
+    second.wait_for_counts(info_hash(1), (0, 0, 1));
     first.announce(&Announce::leecher(info_hash(1), 2));
     first.announce(&Announce::seeder(info_hash(1), 3));
     let log = one.stop();
     assert!(!log.contains("WARN the last"), "{log}");
-    wait_for_counts(&second, 1, (1, 0, 2));
+    second.wait_for_counts(info_hash(1), (1, 0, 2));
 }
 
 fn after_a_cut_all_is_told_again() {
@@ -190,8 +179,8 @@ fn after_a_cut_all_is_told_again() {
     // What a tracker has missed that has never been connected, a snapshot has.
     first.announce(&Announce::leecher(info_hash(3), 1));
     second.announce(&Announce::leecher(info_hash(4), 1));
-    wait_for_counts(&second, 3, (0, 0, 1));
-    wait_for_counts(&first, 4, (0, 0, 1));
+    second.wait_for_counts(info_hash(3), (0, 0, 1));
+    first.wait_for_counts(info_hash(4), (0, 0, 1));
     let port = server.kill();
     one.wait_for_log("WARN the connection to NATS at 127.0.0.1:");
     for port in 1..=50 {
@@ -199,8 +188,8 @@ fn after_a_cut_all_is_told_again() {
         second.announce(&Announce::seeder(info_hash(2), port).event(udp::COMPLETED));
     }
     let _server = Server::restart(port, &[]);
-    wait_for_counts(&second, 1, (0, 0, 50));
-    wait_for_counts(&first, 2, (50, 50, 0));
+    second.wait_for_counts(info_hash(1), (0, 0, 50));
+    first.wait_for_counts(info_hash(2), (50, 50, 0));
     let log = one.stop();
     assert_eq!(log.matches("INFO connected to NATS at 127.0.0.1:").count(), 2, "{log}");
 }
