@@ -36,10 +36,10 @@ use super::random::{new_hash_key, random_words};
 use super::readiness::{Readiness, Ready};
 use super::threads::{Threads, new_runtime};
 
-/// How long threads may take to end: a little more than requests in flight may take.
+/// How long the threads that answer may take to end: a little more than requests in flight may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long plugs may take, after that, to finish.
+/// How long the other threads may take to end after that, and then plugs to finish.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
 /// How long it may take, after that, to leave the swarms to the successor: ten million peers take some seconds.
@@ -235,12 +235,12 @@ impl<B: Build> Running<B> {
         mem::forget(Arc::clone(&tracker));
         let deadline = Instant::now() + GRACE;
         let Answering { sockets, clock, threads: answering, .. } = answering;
-        threads.tell();
         answering.tell();
         // Whoever comes while connections are finished is refused, if nobody else has these sockets.
         drop(sockets);
         answering.stop(deadline);
-        threads.stop(deadline);
+        // What the last clients have announced is theirs to tell.
+        threads.stop(Instant::now() + FINISH_TIME);
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
             let handing = Handing { tracker: &tracker, clock, secret, sockets: &[], manager: &manager, memory };

@@ -35,7 +35,7 @@ const TURN: Duration = Duration::from_millis(50);
 const MAX_SAY: Duration = Duration::from_secs(1);
 
 /// How long the last batches may take to reach the server.
-const LAST_WAIT: Duration = Duration::from_millis(1500);
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Tells the cluster what happens here, and takes over what it tells, until `stop` is told; then sends what is left,
 /// and waits until the server has it, for [`LAST_WAIT`] at most.

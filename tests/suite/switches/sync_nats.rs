@@ -2,12 +2,16 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
+
 use super::refuses_key;
+use crate::clients::http;
 use crate::clients::nats::{Certificates, Server, only_with_nats_server, only_with_openssl, secret};
 use crate::clients::udp::{self, Announce, Client};
 use crate::directory::Directory;
 use crate::flavour::{has, info_hash, loopbacks, only_with, only_without};
 use crate::harness::tests;
+use crate::http::announce_target;
 use crate::tracker::{Start, Tracker, is_root, unused_port};
 use crate::wait::wait_until;
 
@@ -19,6 +23,7 @@ tests![
     a_name_without_an_address_keeps_the_tracker_from_starting,
     peers_of_one_tracker_are_handed_out_by_the_others,
     a_tracker_that_stops_tells_its_last_changes,
+    what_is_announced_while_a_tracker_stops_is_told_too,
     after_a_cut_all_is_told_again,
     a_frozen_server_keeps_no_client_waiting,
     an_identity_that_is_right_is_taken_and_a_wrong_one_is_reported,
@@ -168,6 +173,23 @@ fn a_tracker_that_stops_tells_its_last_changes() {
     let log = one.stop();
     assert!(!log.contains("WARN the last"), "{log}");
     second.wait_for_counts(info_hash(1), (1, 0, 2));
+}
+
+fn what_is_announced_while_a_tracker_stops_is_told_too() {
+    only_with("sync-nats");
+    only_with_nats_server();
+    let server = Server::start(&[]);
+    let (mut one, other) = (member(&server), member(&server));
+    let mut connection = http::Connection::open(one.http());
+    let request = http::request(&announce_target(1, "port=1&left=0&event=completed"), "");
+    let (first, rest) = request.split_at(request.len() - 2);
+    connection.send(first);
+    one.signal(Signal::SIGTERM);
+    one.wait_for_log("SIGTERM: stopping");
+    connection.send(rest);
+    assert_eq!(connection.reply().status, 200);
+    assert_eq!(one.end().code, Some(0));
+    Client::new(other.udp()).wait_for_counts(info_hash(1), (1, 1, 0));
 }
 
 fn after_a_cut_all_is_told_again() {
