@@ -255,9 +255,12 @@ impl Problem {
     }
 }
 
-/// Returns an operator's text in quotes: one line, without control characters, of bounded length.
+/// Returns an operator's text in quotes: one line, without control characters, of bounded length. What stands before an
+/// `@` may be a password, and is left out.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", shown(text))
+    let Some((before, host)) = text.rsplit_once('@') else { return format!("\"{}\"", shown(text)) };
+    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    format!("\"{}\"", shown(&format!("{}...@{host}", scheme.unwrap_or_default())))
 }
 
 /// Escapes and shortens an operator's text. Quote marks are escaped too, as quotes may stand around it.

@@ -93,6 +93,17 @@ fn what_is_no_server_is_refused() {
     }
     let said = "sync.nats.servers names nats://nats.example.org:4222 with a user or a token: take that out, and see";
     refuses("sync.nats.servers = ['nats://user:secret@nats.example.org']\n", said);
+    // One that is wrong in another way too is not repeated with what may be a password.
+    for (server, shown) in [
+        ("nats://user:secret@a/", "nats://...@a/"),
+        ("ws://user:secret@a", "ws://...@a"),
+        ("user:secret@", "...@"),
+        ("nats://user:secret@a, nats://user:secret@b/", "nats://...@b/"),
+    ] {
+        let finished = Start::minimal().config(&format!("sync.nats.servers = ['{server}']\n")).on_loopback().finish();
+        assert!(!finished.stderr.contains("secret") && !finished.stdout.contains("secret"), "{finished:?}");
+        finished.refuses(2, &[shown]);
+    }
     refuses("sync.nats.servers = ['a']\nsync.nats.subject = 'a..b'\n", "sync.nats.subject (line 2) takes a subject");
 }
 
