@@ -174,15 +174,15 @@ impl<C: Codec> Outbox<C> {
     }
 }
 
-/// Gathers changes into packets. Each kind of records has packets of its own, and its changes leave in the order in which they
-/// came. Time is passed in.
+/// Gathers changes into packets. Each kind of records has packets of its own, and its changes leave in the order in
+/// which they came. Time is passed in.
 #[derive(Debug)]
 struct Batcher<C: Codec> {
     codec: C,
     delay: Duration,
     drafts: Vec<Draft>,
-    /// Full packets and their kinds, the oldest first; at most [`Codec::MAX_WAITING`].
-    waiting: VecDeque<(RecordKind, OutgoingPacket)>,
+    /// Full packets, the oldest first; at most [`Codec::MAX_WAITING`].
+    waiting: VecDeque<OutgoingPacket>,
     /// What came in by another transport, and has not been added.
     held: Held,
     /// What came in by another transport from those who are heard on this one, and may not have told it here.
@@ -201,7 +201,7 @@ struct Batcher<C: Codec> {
 
 impl<C: Codec> Batcher<C> {
     fn new(codec: C, delay: Duration, now: Instant) -> Self {
-        let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now, full_since: now };
+        let draft = |&kind| Draft { kind, bytes: codec.begin(kind), records: 0, due: now };
         let drafts = RecordKind::ALL.iter().map(draft).collect();
         let (waiting, held, owed) = (VecDeque::new(), Held::default(), Held::default());
         let (members, release_at, is_unsettled) = (None, None, false);
@@ -248,7 +248,6 @@ impl<C: Codec> Batcher<C> {
         if !C::is_full(&draft.bytes, kind) {
             return AddResult::Batched;
         }
-        draft.full_since = now;
         self.queue_full(now);
         AddResult::Completed
     }
@@ -376,9 +375,7 @@ impl<C: Codec> Batcher<C> {
     fn queue_full(&mut self, now: Instant) {
         for draft in &mut self.drafts {
             if self.waiting.len() < C::MAX_WAITING && C::is_full(&draft.bytes, draft.kind) {
-                let since = draft.full_since;
-                let packet = draft.finish(self.codec.begin(draft.kind), since, now + self.delay);
-                self.waiting.push_back((draft.kind, packet));
+                self.waiting.push_back(draft.finish(self.codec.begin(draft.kind), now + self.delay));
             }
         }
     }
@@ -389,12 +386,12 @@ impl<C: Codec> Batcher<C> {
         if let Some(overdue) = self.take_overdue(now) {
             return Some(overdue);
         }
-        let full = self.waiting.pop_front().map(|(_, packet)| packet);
+        let full = self.waiting.pop_front();
         self.queue_full(now);
         full.or_else(|| {
             let is_due = |draft: &&mut Draft| now >= draft.due && draft.records > 0;
             let draft = self.drafts.iter_mut().find(is_due)?;
-            Some(draft.finish(self.codec.begin(draft.kind), now, now + self.delay))
+            Some(draft.finish(self.codec.begin(draft.kind), now + self.delay))
         })
     }
 
@@ -402,11 +399,12 @@ impl<C: Codec> Batcher<C> {
     fn take_overdue(&mut self, now: Instant) -> Option<OutgoingPacket> {
         let Self { waiting, drafts, .. } = self;
         let is_overdue = |draft: &&mut Draft| {
-            now >= draft.due + MAX_OVERDUE && draft.records > 0 && waiting.iter().all(|(kind, _)| *kind != draft.kind)
+            now >= draft.due + MAX_OVERDUE
+                && draft.records > 0
+                && waiting.iter().all(|packet| packet.kind != draft.kind)
         };
         let draft = drafts.iter_mut().find(is_overdue)?;
-        let since = if C::is_full(&draft.bytes, draft.kind) { draft.full_since } else { now };
-        Some(draft.finish(self.codec.begin(draft.kind), since, now + self.delay))
+        Some(draft.finish(self.codec.begin(draft.kind), now + self.delay))
     }
 
     /// Returns the next packet, whether it is full or due or neither.

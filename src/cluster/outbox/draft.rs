@@ -8,12 +8,12 @@ use crate::cluster::record::RecordKind;
 /// A packet to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutgoingPacket {
+    /// Which records it has.
+    pub kind: RecordKind,
     /// As it is written on the wire.
     pub bytes: Vec<u8>,
     /// How many changes it holds.
     pub records: usize,
-    /// When it became full, or was taken although it was not: then its last change was added, or a moment before.
-    pub since: Instant,
 }
 
 /// The packet of one kind that is not finished yet.
@@ -24,8 +24,6 @@ pub(super) struct Draft {
     pub(super) records: usize,
     /// When it is taken even if it is not full.
     pub(super) due: Instant,
-    /// When it became full. Means nothing before.
-    pub(super) full_since: Instant,
 }
 
 /// What has become of a change that was to be added.
@@ -40,10 +38,10 @@ pub(super) enum AddResult {
 }
 
 impl Draft {
-    /// Returns the packet, finished since then, and begins the next one, in which no record is yet, to be taken by
-    /// `due`.
-    pub(super) fn finish(&mut self, next: Vec<u8>, since: Instant, due: Instant) -> OutgoingPacket {
+    /// Returns the packet, and begins the next one, in which no record is yet, to be taken by `due`.
+    pub(super) fn finish(&mut self, next: Vec<u8>, due: Instant) -> OutgoingPacket {
         self.due = due;
-        OutgoingPacket { bytes: mem::replace(&mut self.bytes, next), records: mem::take(&mut self.records), since }
+        let (bytes, records) = (mem::replace(&mut self.bytes, next), mem::take(&mut self.records));
+        OutgoingPacket { kind: self.kind, bytes, records }
     }
 }

@@ -210,20 +210,6 @@ fn a_shorter_delay_is_that_of_the_next_packet_already() {
 }
 
 #[test]
-fn a_packet_says_since_when_it_is_finished() {
-    let start = Instant::now();
-    let mut batcher = Batcher::new(Ports, DELAY, start);
-    // One more than can wait.
-    (0..Ports::MAX_WAITING * FULL).for_each(|_| _ = batcher.add(&change(2), start));
-    (0..FULL).for_each(|_| _ = batcher.add(&change(2), start + SECOND / 4));
-    batcher.add(&change(1), start);
-    let since: Vec<_> = std::iter::from_fn(|| batcher.take(start + SECOND / 3)).map(|packet| packet.since).collect();
-    assert_eq!(since.len(), Ports::MAX_WAITING + 2);
-    assert_eq!(since[0], start);
-    assert_eq!(since[Ports::MAX_WAITING..], [start + SECOND / 4, start + SECOND / 3]);
-}
-
-#[test]
 fn what_is_held_leaves_in_its_order_when_this_tracker_forwards() {
     let now = Instant::now();
     let mut batcher = Batcher::new(Ports, DELAY, now);

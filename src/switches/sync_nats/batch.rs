@@ -171,26 +171,26 @@ impl<'a> Batch<'a> {
 
 /// Gathers changes for batches. What it writes is not sent as it is: [`Sealed`] makes ages of minutes.
 ///
-/// A draft is the kind of its records (1 byte), the minute in which its first change was seen (4), and records that end
-/// with the minute in which their change was seen, modulo 256.
+/// A draft is the minute in which its first change was seen (4 bytes), and records that end with the minute in which
+/// their change was seen, modulo 256.
 #[derive(Debug)]
 pub(super) struct BatchCodec;
 
-const DRAFT_HEADER: usize = 5;
+const DRAFT_HEADER: usize = 4;
 
 impl Codec for BatchCodec {
     /// A megabyte: the thread empties it many times a second, whether there is a connection or not.
     const MAX_WAITING: usize = 16;
 
-    fn begin(&self, kind: RecordKind) -> Vec<u8> {
+    fn begin(&self, _: RecordKind) -> Vec<u8> {
         let mut draft = Vec::with_capacity(MAX_BATCH);
-        draft.extend([if kind == RecordKind::Ipv4 { 4 } else { 6 }, 0, 0, 0, 0]);
+        draft.extend([0; DRAFT_HEADER]);
         draft
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 256, as said above")]
     fn append(&self, draft: &mut Vec<u8>, change: &Change) {
-        if let [_, a, b, c, d] = draft.as_mut_slice() {
+        if let [a, b, c, d] = draft.as_mut_slice() {
             [*a, *b, *c, *d] = change.seen.0.to_be_bytes();
         }
         record::append(draft, change, change.seen.0 as u8);
@@ -216,10 +216,9 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Makes ages of the minutes in a draft; `None` if nobody can use it, as its first change was seen so long ago.
-    pub(super) fn new(mut draft: Vec<u8>, now: Minute, since: Instant) -> Option<Self> {
-        let &[kind, a, b, c, d] = draft.first_chunk()?;
-        let kind = if kind == 4 { RecordKind::Ipv4 } else { RecordKind::Ipv6 };
-        if now.since(Minute(u32::from_be_bytes([a, b, c, d]))) > MAX_WAIT {
+    pub(super) fn new(kind: RecordKind, mut draft: Vec<u8>, now: Minute, since: Instant) -> Option<Self> {
+        let first = Minute(u32::from_be_bytes(*draft.first_chunk()?));
+        if now.since(first) > MAX_WAIT {
             return None;
         }
         draft.drain(..DRAFT_HEADER);
@@ -277,7 +276,7 @@ pub(super) mod tests {
     pub(in super::super) fn sealed(changes: &[Change], now: Minute) -> Sealed {
         let mut draft = BatchCodec.begin(RecordKind::of(&changes[0]));
         changes.iter().for_each(|change| BatchCodec.append(&mut draft, change));
-        Sealed::new(draft, now, Instant::now()).unwrap()
+        Sealed::new(RecordKind::of(&changes[0]), draft, now, Instant::now()).unwrap()
     }
 
     fn batch(records: &[u8], kind: RecordKind) -> Batch<'_> {
@@ -343,7 +342,7 @@ pub(super) mod tests {
             while !BatchCodec::is_full(&draft, kind) {
                 BatchCodec.append(&mut draft, &change);
             }
-            let sealed = Sealed::new(draft, NOW, Instant::now()).unwrap();
+            let sealed = Sealed::new(kind, draft, NOW, Instant::now()).unwrap();
             assert_eq!(sealed.count(), most);
             let bytes = batch(&sealed.records, kind).write(&name);
             assert!(bytes.len() <= MAX_BATCH && bytes.len() + kind.record_len() > MAX_BATCH);
@@ -375,9 +374,10 @@ pub(super) mod tests {
         for (waited, is_used) in [(0, true), (MAX_WAIT, true), (MAX_WAIT + 1, false), (500, false)] {
             let mut draft = BatchCodec.begin(RecordKind::Ipv4);
             BatchCodec.append(&mut draft, &change("192.0.2.1:1"));
-            assert_eq!(Sealed::new(draft, NOW + waited, Instant::now()).is_some(), is_used, "{waited}");
+            let sealed = Sealed::new(RecordKind::Ipv4, draft, NOW + waited, Instant::now());
+            assert_eq!(sealed.is_some(), is_used, "{waited}");
         }
-        assert_eq!(Sealed::new(BatchCodec.begin(RecordKind::Ipv4), NOW, Instant::now()), None);
+        assert_eq!(Sealed::new(RecordKind::Ipv4, BatchCodec.begin(RecordKind::Ipv4), NOW, Instant::now()), None);
     }
 
     proptest! {

@@ -329,7 +329,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
     }
 
     fn note_packet(&mut self, packet: OutgoingPacket, now: Now) {
-        match Sealed::new(packet.bytes, now.fresh, now.instant) {
+        match Sealed::new(packet.kind, packet.bytes, now.fresh, now.instant) {
             Some(sealed) => self.journal.push(sealed, false),
             None => self.member.shared.counters.count(TransportCounter::PacketsLost),
         }

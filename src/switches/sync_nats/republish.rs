@@ -65,7 +65,7 @@ impl Walk {
                 for (_, draft) in drafts.iter_mut().filter(|(of, _)| *of == kind) {
                     BatchCodec.append(draft, &change);
                     if BatchCodec::is_full(draft, kind) {
-                        full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(kind)), now, instant));
+                        full.extend(Sealed::new(kind, mem::replace(draft, BatchCodec.begin(kind)), now, instant));
                     }
                 }
             };
@@ -78,7 +78,7 @@ impl Walk {
         }
         if cursor.is_none() {
             for (kind, draft) in drafts {
-                full.extend(Sealed::new(mem::replace(draft, BatchCodec.begin(*kind)), now, instant));
+                full.extend(Sealed::new(*kind, mem::replace(draft, BatchCodec.begin(*kind)), now, instant));
             }
             full.retain(|sealed| sealed.count() > 0);
         }
