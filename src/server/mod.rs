@@ -49,10 +49,11 @@ pub use needs::Needs;
 pub use notify::{PROBE, ServiceManager, StoreSize};
 pub use plug::{Beginning, Build, Opening, Plug};
 pub(crate) use plug::{opens_nothing, plugs};
+pub use random::{new_hash_key, random_words};
 pub use readiness::{Readiness, Unready};
 pub use running::Running;
 pub use system_calls::{ProcessFlavour, SystemCallFilter, Unfiltered};
-pub use threads::Threads;
+pub use threads::{Threads, new_runtime};
 
 /// Runs a tracker of the build `B` until SIGTERM or SIGINT, which may come while it starts.
 ///

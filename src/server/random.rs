@@ -15,7 +15,7 @@ fn fill_with_random(bytes: &mut [u8]) -> Result<(), StartError> {
 /// # Errors
 ///
 /// The system's.
-pub(super) fn new_hash_key() -> Result<HashKey, StartError> {
+pub fn new_hash_key() -> Result<HashKey, StartError> {
     let mut bytes = [0; 48];
     fill_with_random(&mut bytes)?;
     Ok(HashKey::from_bytes(&bytes))
@@ -35,7 +35,7 @@ pub(super) fn new_rng() -> Result<Rng, StartError> {
 /// # Errors
 ///
 /// The system's.
-pub(super) fn random_words() -> Result<(u64, u64), StartError> {
+pub fn random_words() -> Result<(u64, u64), StartError> {
     let (mut one, mut two) = ([0; 8], [0; 8]);
     fill_with_random(&mut one)?;
     fill_with_random(&mut two)?;

@@ -20,7 +20,11 @@ use super::error::StartError;
 use super::sweeping;
 
 /// Makes an event loop that runs in the thread that drives it.
-pub(super) fn new_runtime() -> Result<Runtime, StartError> {
+///
+/// # Errors
+///
+/// The system's.
+pub fn new_runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
 }
 

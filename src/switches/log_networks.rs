@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use fastrand::Rng;
 
 use crate::config::Settings;
-use crate::server::{Plug, StartError, opens_nothing};
+use crate::server::{Plug, StartError, new_hash_key, opens_nothing};
 use crate::stats::pages::networks::{Prefix, network_of};
 use crate::tracker::keyed_hash::HashKey;
 use crate::tracker::{AddressFamilies, Minute, NetworkLog};
@@ -86,10 +86,7 @@ impl<F: AddressFamilies> Plug for Networks<F> {
     opens_nothing!();
 
     fn plug((): (), _: &Settings) -> Result<Self, StartError> {
-        let mut key = [0; 48];
-        getrandom::fill(&mut key)
-            .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
-        Ok(Self::new(HashKey::from_bytes(&key)))
+        Ok(Self::new(new_hash_key()?))
     }
 }
 

@@ -36,12 +36,11 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{ConfigError, Settings};
-use crate::server::{Beginning, Joining, Opening, Plug, StartError};
+use crate::server::{Beginning, Joining, Opening, Plug, StartError, new_runtime, random_words};
 use crate::tracker::{Change, Cluster, Flavour, Origin, TransportStatus};
 
 use batch::NAME;
@@ -121,7 +120,7 @@ impl Plug for Node {
         servers.ports().for_each(|port| opening.needs.connects_tcp(port));
         authorities.say_needs(opening.needs);
         let reaches_all_ports = !opening.settings.tracker.landlock;
-        Ok(Opened(Some(Connection::new(servers, &login, authorities, reaches_all_ports, random()?)?)))
+        Ok(Opened(Some(Connection::new(servers, &login, authorities, reaches_all_ports, random_words()?.0)?)))
     }
 
     fn plug(Opened(connection): Opened, settings: &Settings) -> Result<Self, StartError> {
@@ -130,7 +129,7 @@ impl Plug for Node {
             return Ok(Self(None));
         };
         connection.check_confined()?;
-        let sender = random()?;
+        let sender = random_words()?.0;
         let cluster = settings.sync.nats.subject.clone();
         let servers = connection.servers();
         info!("in the cluster {cluster} over NATS, by {servers}; names are not looked up again before a restart");
@@ -141,15 +140,15 @@ impl Plug for Node {
     fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
         let Some(Membership { shared, connection }) = &self.0 else { return Ok(()) };
         let Some(connection) = connection.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let runtime = event_loop()?;
+        let runtime = new_runtime()?;
         let (shared, worker_counters) = (Arc::clone(shared), beginning.counters.for_worker());
         let (tracker, clock) = (Arc::clone(beginning.tracker), beginning.clock);
         let snapshots = Arc::clone(beginning.snapshots);
         let mut joining = beginning.joining();
         shared.set_snapshot(matches!(joining, Some(Joining::Now(_))));
-        shared.set_inherits(beginning.inherits.is_some());
+        let inherits = beginning.inherits.is_some();
         beginning.threads.spawn("nats", move |stop| {
-            let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters };
+            let member = Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters, inherits };
             runtime.block_on(async {
                 let mut machine = Machine::new(member);
                 while !stop.is_stopped() {
@@ -159,9 +158,14 @@ impl Plug for Node {
                             let snapshots = Arc::clone(&snapshots);
                             let party = Party::new(client.clone(), shared_too, tracker, clock, snapshots);
                             snapshot::start(party, joining.take());
-                            exchange::run(&client, &shared, &mut machine, clock, &stop).await
+                            exchange::run(&client, &mut machine, clock, &stop).await
                         }
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            // There is nobody to take a snapshot from.
+                            drop(joining.take());
+                            shared.set_snapshot(false);
+                            Err(error)
+                        }
                     };
                     let Err(error) = ended else { return };
                     warn!("the client of NATS has come to its end, and another one begins: {error}");
@@ -170,18 +174,6 @@ impl Plug for Node {
             });
         })
     }
-}
-
-/// Returns a number that nobody can guess.
-fn random() -> Result<u64, StartError> {
-    let number = getrandom::u64();
-    number.map_err(|error| StartError::System { what: "get random numbers", error: error.into() })
-}
-
-/// Makes an event loop that runs in the thread that drives it.
-fn event_loop() -> Result<Runtime, StartError> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| StartError::System { what: "make an event loop", error })
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ pub struct TransportCounts {
     pub snapshots_taken_ms: u64,
 }
 
-/// Stands where `sync-live` is off: nobody else hears of changes.
+/// Stands for each of `sync-live` and `sync-nats` that is off: nobody else hears of changes.
 #[derive(Debug, Default)]
 pub struct Standalone;
 

@@ -34,7 +34,7 @@ use crate::cluster::trust::Trust;
 use crate::cluster::watch::Watch;
 use crate::config::{ConfigError, Settings};
 use crate::log::Complaints;
-use crate::server::{Beginning, Opening, Plug, StartError};
+use crate::server::{Beginning, Opening, Plug, StartError, random_words};
 use crate::stop::StopToken;
 use crate::tracker::{Change, Clock, Cluster, Flavour, Origin, TransportStatus};
 
@@ -140,10 +140,8 @@ impl Plug for Node {
             warn!("{LISTEN} is not configured: this tracker stands alone and is in no cluster");
             return Ok(Self(None));
         };
-        let mut id = [0; 4];
-        getrandom::fill(&mut id)
-            .map_err(|error| StartError::System { what: "get random numbers", error: error.into() })?;
-        let inbox = Inbox { own: TrackerId(id), trust: Trust::new(settings.livesync.node_ip.clone()) };
+        let [a, b, c, d, ..] = random_words()?.0.to_ne_bytes();
+        let inbox = Inbox { own: TrackerId([a, b, c, d]), trust: Trust::new(settings.livesync.node_ip.clone()) };
         let (counters, notices) = (TransportCounters::default(), Notices::default());
         let bridging = Bridging::new(inbox.own, Instant::now());
         let outbox = Outbox::new(SyncCodec(inbox.own), DELAY, Instant::now()).among(Arc::clone(&bridging.members));

@@ -19,14 +19,14 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
 use nix::libc;
-use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::cluster::snapshot::Snapshots;
 use crate::config::Settings;
-use crate::server::{Beginning, Joining, Opening, StartError};
+use crate::server::{Beginning, Joining, Opening, StartError, new_runtime};
 use crate::stop::StopToken;
 use crate::tracker::{Clock, Flavour, Tracker};
 
@@ -70,9 +70,9 @@ pub(super) fn begin<F: Flavour>(shared: &Arc<Shared>, beginning: &mut Beginning<
         return Ok(());
     }
     door.iter().for_each(Door::log);
-    let work = Work { door, joining };
+    let (runtime, work) = (new_runtime()?, Work { door, joining });
     let (shared, tracker, snapshots, clock) = (Arc::clone(shared), Arc::clone(tracker), Arc::clone(snapshots), *clock);
-    threads.spawn("sync-snapshot", move |stop| run(shared, tracker, snapshots, clock, work, &stop))
+    threads.spawn("sync-snapshot", move |stop| run(&runtime, shared, tracker, snapshots, clock, work, &stop))
 }
 
 /// What the thread of snapshots does.
@@ -85,6 +85,7 @@ struct Work {
 
 /// Gives and takes snapshots until `stop` is told.
 fn run<F: Flavour>(
+    runtime: &Runtime,
     shared: Arc<Shared>,
     tracker: Arc<Tracker<F>>,
     snapshots: Arc<Snapshots>,
@@ -92,10 +93,6 @@ fn run<F: Flavour>(
     work: Work,
     stop: &StopToken,
 ) {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return warn!("neither gives nor takes snapshots: cannot make an event loop: {error}"),
-    };
     let desk = Rc::new(Desk { shared, tracker, snapshots, clock });
     let tasks = LocalSet::new();
     runtime.block_on(tasks.run_until(async {

@@ -48,67 +48,60 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The client has come to its end. All that did not surely go out does so by the next one, with the same `machine`.
 pub(super) async fn run<F: Flavour>(
     client: &Client,
-    shared: &Shared,
     machine: &mut Machine<'_, F>,
     clock: impl Clock,
     stop: &StopToken,
 ) -> Result<(), async_nats::Error> {
-    let ended = exchange(client, shared, machine, clock, stop).await;
-    shared.set_connected(false);
-    // Another client counts its connections anew.
-    machine.see_connection(None, Now::new(Instant::now(), clock.second()));
-    ended
-}
-
-async fn exchange<F: Flavour>(
-    client: &Client,
-    shared: &Shared,
-    machine: &mut Machine<'_, F>,
-    clock: impl Clock,
-    stop: &StopToken,
-) -> Result<(), async_nats::Error> {
-    let mut line = Line::open(client, shared).await?;
+    let shared = machine.member.shared;
     let now = || Now::new(Instant::now(), clock.second());
-    let mut out = Vec::new();
-    let mut watch = Watch::new(Instant::now());
-    while !stop.is_stopped() {
-        match line.next(stop).await {
-            Event::Turn => {
-                let connection = line.connection();
-                if connection.is_some() {
-                    machine.set_max_payload(client.max_payload());
+    let ended = async {
+        let mut line = Line::open(client, shared).await?;
+        let mut out = Vec::new();
+        let mut watch = Watch::new(Instant::now());
+        while !stop.is_stopped() {
+            match line.next(stop).await {
+                Event::Turn => {
+                    let connection = line.connection();
+                    if connection.is_some() {
+                        machine.set_max_payload(client.max_payload());
+                    }
+                    machine.turn(connection, now(), &mut out);
                 }
-                machine.turn(connection, now(), &mut out);
+                Event::Heard(topic, message) => {
+                    machine.see_connection(line.connection(), now());
+                    machine.hear(topic, &message.payload, now());
+                }
+                Event::Stopped => break,
+                Event::Closed => return Err("the connection is closed".into()),
             }
-            Event::Heard(topic, message) => {
-                machine.see_connection(line.connection(), now());
+            shared.set_connected(line.connection().is_some());
+            if let Some(summary) = watch.look(Instant::now(), || shared.status(Instant::now())) {
+                warn!("{summary}");
+            }
+            if !line.say(&mut out).await {
+                machine.begin_again(now());
+            }
+        }
+        let deadline = Instant::now() + LAST_WAIT;
+        while machine.finish(line.connection(), now(), &mut out) && Instant::now() < deadline {
+            if !line.say(&mut out).await {
+                machine.begin_again(now());
+            }
+            if let Event::Heard(topic, message) = line.next(&StopToken::default()).await {
                 machine.hear(topic, &message.payload, now());
             }
-            Event::Stopped => break,
-            Event::Closed => return Err("the connection is closed".into()),
         }
-        shared.set_connected(line.connection().is_some());
-        if let Some(summary) = watch.look(Instant::now(), || shared.status(Instant::now())) {
-            warn!("{summary}");
+        match machine.unproven() {
+            0 => {}
+            batches => warn!("the last {batches} batches of changes may not have reached the cluster over NATS"),
         }
-        if !line.say(&mut out).await {
-            machine.begin_again(now());
-        }
+        Ok(())
     }
-    let deadline = Instant::now() + LAST_WAIT;
-    while machine.finish(line.connection(), now(), &mut out) && Instant::now() < deadline {
-        if !line.say(&mut out).await {
-            machine.begin_again(now());
-        }
-        if let Event::Heard(topic, message) = line.next(&StopToken::default()).await {
-            machine.hear(topic, &message.payload, now());
-        }
-    }
-    match machine.unproven() {
-        0 => {}
-        batches => warn!("the last {batches} batches of changes may not have reached the cluster over NATS"),
-    }
-    Ok(())
+    .await;
+    shared.set_connected(false);
+    // Another client counts its connections anew.
+    machine.see_connection(None, now());
+    ended
 }
 
 /// The connection, with what is subscribed to.

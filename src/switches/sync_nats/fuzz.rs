@@ -40,7 +40,7 @@ fn hear(topic: Topic, payload: &[u8]) {
     let tracker = TestTracker::<Ipv4Only, _, _>::with_plugs(Capacity::NONE, NOW, NotThatOne, cluster);
     let start = Instant::now();
     let (shared, stats) = (Shared::new(CLUSTER.into(), OWN, start), Counters::default());
-    let member = Member { shared: &shared, tracker: &tracker, worker_counters: &stats.for_worker() };
+    let member = Member { shared: &shared, tracker: &tracker, worker_counters: &stats.for_worker(), inherits: false };
     let mut machine = Machine::<TestFlavour<Ipv4Only, NotThatOne, Recorder>>::new(member);
     let now = |second: u64| Now { instant: start + Duration::from_secs(second), minute: NOW, fresh: NOW };
     let mut out = Vec::new();

@@ -53,7 +53,7 @@ const GONE_JITTER: Duration = Duration::from_secs(10);
 
 /// The part of one tracker in the exchange.
 pub(super) struct Machine<'a, F: Flavour> {
-    member: Member<'a, F>,
+    pub(super) member: Member<'a, F>,
     journal: Journal,
     senders: Senders,
     walk: Option<Walk>,
@@ -155,7 +155,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
         let Some(connection) = connection else { return };
         if self.since.is_some() {
             self.member.shared.counters.count(TransportCounter::Reconnects);
-        } else if self.member.shared.inherits() {
+        } else if self.member.inherits {
             let since = Minute(now.minute.0.saturating_sub(RECENT));
             self.lose(Some(Lost { from: self.journal.next(), since }));
         }
@@ -191,12 +191,12 @@ impl<'a, F: Flavour> Machine<'a, F> {
         !self.journal.is_proven()
     }
 
-    /// Returns how many changes or batches did not surely go out yet.
+    /// Returns how many batches did not surely go out yet.
     pub(super) fn unproven(&self) -> u64 {
         self.journal.next() - 1 - self.journal.proven()
     }
 
-    /// Hears a message by the connection of this number.
+    /// Hears a message.
     pub(super) fn hear(&mut self, topic: Topic, payload: &[u8], now: Now) {
         let heard = match topic {
             Topic::Changes => self.hear_batch(payload, now),
@@ -213,7 +213,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
     }
 
     fn hear_batch(&mut self, payload: &[u8], now: Now) -> Result<(), ParseError> {
-        let Member { shared, tracker, worker_counters } = self.member;
+        let Member { shared, tracker, worker_counters, .. } = self.member;
         let batch = Batch::parse(payload, &shared.cluster)?;
         if batch.sender == shared.sender {
             // NATS brings to a tracker what it says itself.

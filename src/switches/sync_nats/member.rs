@@ -32,8 +32,6 @@ pub(super) struct Shared {
     connected: AtomicBool,
     /// Whether what others said before the first connection is known from a snapshot, or is about to be.
     snapshot: AtomicBool,
-    /// Whether peers come from a predecessor.
-    inherits: AtomicBool,
     /// When the tracker began.
     pub(super) began: Instant,
     /// Whether a change has found no room since the thread last looked.
@@ -52,7 +50,6 @@ impl Shared {
             counters: TransportCounters::default(),
             connected: AtomicBool::new(false),
             snapshot: AtomicBool::new(false),
-            inherits: AtomicBool::new(false),
             began: now,
             refused: AtomicBool::new(false),
         }
@@ -88,16 +85,6 @@ impl Shared {
         self.snapshot.load(Ordering::Relaxed)
     }
 
-    /// Says whether peers come from a predecessor.
-    pub(super) fn set_inherits(&self, inherits: bool) {
-        self.inherits.store(inherits, Ordering::Relaxed);
-    }
-
-    /// Returns what was last [set](Self::set_inherits); at first false.
-    pub(super) fn inherits(&self) -> bool {
-        self.inherits.load(Ordering::Relaxed)
-    }
-
     /// Says whether there is a connection.
     pub(super) fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
@@ -114,4 +101,6 @@ pub(super) struct Member<'a, F: Flavour> {
     pub(super) shared: &'a Shared,
     pub(super) tracker: &'a Tracker<F>,
     pub(super) worker_counters: &'a WorkerCounters,
+    /// Whether peers come from a predecessor.
+    pub(super) inherits: bool,
 }

@@ -106,13 +106,18 @@ impl Drop for StopAtEnd<'_> {
 /// Takes part in the exchange until `stop` is told.
 fn take_part(node: &Node, port: u16, stop: &StopToken) {
     let counters = Counters::default();
-    let member = Member { shared: &node.shared, tracker: &node.tracker, worker_counters: &counters.for_worker() };
+    let member = Member {
+        shared: &node.shared,
+        tracker: &node.tracker,
+        worker_counters: &counters.for_worker(),
+        inherits: false,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let options = ConnectOptions::new().retry_on_initial_connect().max_reconnects(None);
         let options = options.reconnect_delay_callback(|_| Duration::from_millis(50));
         let client = options.connect(format!("127.0.0.1:{port}")).await.unwrap();
-        run(&client, &node.shared, &mut Machine::new(member), node.clock, stop).await.unwrap();
+        run(&client, &mut Machine::new(member), node.clock, stop).await.unwrap();
     });
 }
 
@@ -177,7 +182,7 @@ fn what_is_told_after_a_client_has_come_to_its_end_goes_out_by_the_next_one() {
     let (stop, port, counters) = (StopToken::default(), server.port(), Counters::default());
     let worker_counters = counters.for_worker();
     let Node { shared, tracker, clock } = &nodes[1];
-    let mut machine = Machine::new(Member { shared, tracker, worker_counters: &worker_counters });
+    let mut machine = Machine::new(Member { shared, tracker, worker_counters: &worker_counters, inherits: false });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     thread::scope(|scope| {
         let _ends = StopAtEnd(&stop);
@@ -192,11 +197,11 @@ fn what_is_told_after_a_client_has_come_to_its_end_goes_out_by_the_next_one() {
                 }
                 drained.drain().await.unwrap();
             });
-            let ended = timeout(PATIENCE, run(&client, shared, &mut machine, *clock, &stop)).await.unwrap();
+            let ended = timeout(PATIENCE, run(&client, &mut machine, *clock, &stop)).await.unwrap();
             assert!(ended.is_err() && !shared.is_connected());
             nodes[1].announce(7, Happens::Update);
             let client = server.connect().await;
-            let next = run(&client, shared, &mut machine, *clock, &stop);
+            let next = run(&client, &mut machine, *clock, &stop);
             let seen = async {
                 while nodes[0].knows().0.is_empty() {
                     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -32,7 +32,10 @@ fn alone(
         .collect();
     tracker.absorb_group(&changes, NOW, |_, outcome| _ = outcome.unwrap());
     let worker_counters = counters.for_worker();
-    live(Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters }), start);
+    live(
+        Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters, inherits: false }),
+        start,
+    );
 }
 
 #[test]
@@ -125,7 +128,8 @@ fn who_sends_again_what_is_old_is_not_heard_by_that() {
     let bridge = (Recorder::named("nats"), Recorder::named("sync"));
     let tracker = TestTracker::<Ipv4Only, Open, _>::with_plugs(Capacity::NONE, NOW, Open, bridge);
     let worker_counters = counters.for_worker();
-    let mut machine = Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters });
+    let mut machine =
+        Machine::new(Member { shared: &shared, tracker: &tracker, worker_counters: &worker_counters, inherits: false });
     let Sealed { kind, records, .. } = sealed(&[change("192.0.2.1:1")], NOW);
     let member = 7_u32.to_be_bytes();
     let mut hear = |sequence, records: &[u8], second| {
@@ -272,7 +276,7 @@ fn trackers_that_begin_without_a_server_or_a_snapshot_learn_what_the_others_said
 #[test]
 fn who_inherits_walks_over_the_peers_of_the_last_minutes_once() {
     alone(10, |mut machine, start| {
-        machine.member.shared.set_inherits(true);
+        machine.member.inherits = true;
         let mut out = Vec::new();
         for turn in 0..1000 {
             let now = Now { instant: start + Duration::from_millis(50 * turn), minute: NOW, fresh: NOW };

@@ -307,7 +307,7 @@ impl World<'_> {
 impl<'a> Place<'a> {
     fn new(site: &'a Site) -> Self {
         let Site { shared, tracker, counters, .. } = site;
-        let machine = Machine::new(Member { shared, tracker, worker_counters: counters });
+        let machine = Machine::new(Member { shared, tracker, worker_counters: counters, inherits: false });
         let mut place = Self {
             site,
             machine,
