@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use crate::flavour::BINARY;
 use crate::harness::tests;
+use crate::programs::output;
 
 tests![
     features_md_cargo_toml_and_switches_name_the_same_features,
@@ -108,7 +111,7 @@ fn features_md_has_the_flavours_that_ci_builds() {
 
 fn the_keys_and_options_of_a_switch_are_in_the_sample_and_in_the_help() {
     let sample = read("opentracker.conf.sample");
-    let help = std::process::Command::new(&*crate::flavour::BINARY).arg("--help").output().expect("help");
+    let help = output(Command::new(&*BINARY).arg("--help")).expect("help");
     let help = String::from_utf8(help.stdout).expect("text");
     let mut seen = 0;
     for row in table(&read("FEATURES.md"), "The switches") {

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use crate::documents::cargo_features;
 use crate::harness::{skip, tests};
+use crate::programs::output;
 
 tests![the_version_names_the_features_of_the_build];
 
@@ -25,7 +26,7 @@ pub(crate) static BINARY: LazyLock<String> =
 
 /// The features that the program under test says it has.
 pub(crate) static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let version = Command::new(&*BINARY).arg("--version").output().expect("--version").stdout;
+    let version = output(Command::new(&*BINARY).arg("--version")).expect("--version").stdout;
     let version = String::from_utf8(version).unwrap();
     let features = version.lines().find_map(|line| line.strip_prefix("features: ")).expect("features: ...");
     features.split(' ').filter(|feature| *feature != "none").map(Into::into).collect()

@@ -10,6 +10,7 @@
 //!
 //! - [`harness`]: runs the tests and reports the results.
 //! - [`tracker`], [`directory`]: starts the binary in a directory of its own, and ends it.
+//! - [`programs`]: starts other programs.
 //! - [`flavour`]: what this build needs and serves.
 //! - [`service_manager`]: keeps descriptors of trackers, as systemd does.
 //! - [`wait`]: waits for a condition or a socket.
@@ -36,6 +37,7 @@ mod flavour;
 mod harness;
 mod http;
 mod process;
+mod programs;
 mod service_manager;
 mod sources;
 mod stats;

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use crate::directory::Directory;
+use crate::programs::none_starts;
 use crate::tracker::{Exit, Start, Tracker};
 use crate::wait::wait_until;
 
@@ -154,7 +155,10 @@ impl State {
                 let room = self.max.saturating_sub(self.store.len());
                 self.store.extend(descriptors.into_iter().take(room).map(|one| (name.to_owned(), one)));
             }
-            Some("FDSTOREREMOVE=1") => self.store.retain(|(known, _)| known != name),
+            Some("FDSTOREREMOVE=1") => {
+                let _no_child_has_it = none_starts();
+                self.store.retain(|(known, _)| known != name);
+            }
             // It is told that all before has been done by the end of this descriptor.
             Some("BARRIER=1") => assert_eq!((message, descriptors.len()), ("BARRIER=1", 1)),
             _ => self.heard.push_back(message.into()),

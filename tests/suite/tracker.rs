@@ -3,14 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -20,6 +19,7 @@ use nix::unistd::{Pid, User, close, geteuid};
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
 use crate::harness::{note, skip};
+use crate::programs::{none_starts, output};
 use crate::wait::wait_until;
 
 /// Only root can give up rights, change its root directory, or make a network of its own.
@@ -47,9 +47,6 @@ pub(crate) struct Start {
     /// What it is started with, beside the standard streams.
     passed: Vec<OwnedFd>,
 }
-
-/// While a process is started, what is passed to it is open to others that would be started.
-static SPAWNING: Mutex<()> = Mutex::new(());
 
 /// Descriptors that are passed to a tracker have numbers from here on, until its shell gives them those from 3 on.
 const FIRST_PASSED: RawFd = 200;
@@ -125,8 +122,8 @@ impl Start {
         let copy = self.path("opentracker");
         // By another process: were the copy written here, a child that another test starts meanwhile would hold it
         // open, and what is open for writing cannot be run.
-        let copied = Command::new("install").args(["-m", "755", BINARY.as_str()]).arg(&copy).status().unwrap();
-        assert!(copied.success());
+        let copied = output(Command::new("install").args(["-m", "755", BINARY.as_str()]).arg(&copy)).unwrap();
+        assert!(copied.status.success());
         self.command[0] = copy.into();
         self
     }
@@ -209,7 +206,7 @@ impl Start {
         let file = |name: &str| File::create(self.path(name)).unwrap();
         let log = file("log");
         let (program, args) = self.command.split_first().unwrap();
-        let _one = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _no_other = none_starts();
         let passed: Vec<_> =
             self.passed.iter().map(|one| fcntl(one, FcntlArg::F_DUPFD(FIRST_PASSED)).unwrap()).collect();
         let child = Command::new(program)
@@ -437,12 +434,23 @@ impl Exit {
     }
 }
 
-/// A port below those that the system hands out, and another one for each process of these tests and for each call.
+/// A port below those that the system hands out, which nobody has, and another one for each process of these tests and
+/// for each call.
 pub(crate) fn unused_port() -> u16 {
     /// More than there are calls.
-    const EACH: u32 = 128;
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    assert!(call < EACH, "another process may use the next port");
-    u16::try_from(10_000 + process::id() % 175 * EACH + call).unwrap()
+    const EACH: u32 = 160;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        assert!(tried < EACH, "another process may use the next port");
+        let port = u16::try_from(10_000 + process::id() % 140 * EACH + tried).unwrap();
+        let _in_no_child = none_starts();
+        let taken = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(|ip| {
+            let errors = (UdpSocket::bind((ip, port)).err(), TcpListener::bind((ip, port)).err());
+            [errors.0, errors.1].into_iter().flatten().any(|error| error.kind() == ErrorKind::AddrInUse)
+        });
+        if taken == [false; 2] {
+            return port;
+        }
+    }
 }

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use crate::clients::http::get_closing;
 use crate::directory::Directory;
 use crate::harness::{note, skip};
+use crate::programs::{output, start};
 use crate::tracker::unused_port;
 use crate::wait::wait_until;
 
@@ -19,7 +20,7 @@ const PROGRAM: &str = "nats-server";
 
 /// The test needs Debian's `nats-server`.
 pub(crate) fn only_with_nats_server() {
-    if Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).status().is_err() {
+    if output(Command::new(PROGRAM).arg("--version")).is_err() {
         skip("nats-server is not installed");
     }
 }
@@ -52,15 +53,10 @@ impl Server {
     /// Port -1 is any free one.
     fn start_on(port: i32, options: &[&str]) -> Self {
         let directory = Directory::new();
-        let mut child = Command::new(PROGRAM)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", "-1", "-l"])
-            .arg(directory.0.join("log"))
-            .arg("--ports_file_dir")
-            .arg(&directory.0)
-            .args(options)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut program = Command::new(PROGRAM);
+        program.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", "-1", "-l"]);
+        program.arg(directory.0.join("log")).arg("--ports_file_dir").arg(&directory.0).args(options);
+        let mut child = start(program.stderr(Stdio::null())).unwrap();
         let ports = directory.0.join(format!("{PROGRAM}_{}.ports", child.id()));
         let found = wait_until(|| {
             let text = fs::read_to_string(&ports).ok()?;
@@ -154,7 +150,7 @@ impl Certificates {
     }
 
     fn openssl(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(&self.directory.0).output().unwrap();
+        let output = output(Command::new("openssl").args(arguments).current_dir(&self.directory.0)).unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -181,7 +177,7 @@ impl Certificates {
 
 /// Whether there is `openssl`, which makes certificates.
 pub(crate) fn only_with_openssl() {
-    if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+    if output(Command::new("openssl").arg("version")).is_err() {
         skip("openssl is not installed");
     }
 }

@@ -11,6 +11,7 @@ use crate::clients::http;
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{BINARY, info_hash};
 use crate::harness::{skip, tests};
+use crate::programs::output;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
 
@@ -35,8 +36,8 @@ impl Clocks {
         let [source, library, offsets] = ["clocks.c", "clocks.so", "offsets"].map(|name| start.path(name));
         fs::write(&source, LIBRARY).unwrap();
         let flags = ["-shared", "-fPIC", "-O1", "-o"];
-        match Command::new("cc").args(flags).args([&library, &source]).status() {
-            Ok(status) => assert!(status.success(), "the library does not compile"),
+        match output(Command::new("cc").args(flags).args([&library, &source])) {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
             Err(error) => skip(&format!("there is no C compiler: {error}")),
         }
         let clocks = Self(File::create(&offsets).unwrap());

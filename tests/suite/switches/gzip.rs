@@ -8,6 +8,7 @@ use crate::clients::http::{Reply, ask, get, get_with};
 use crate::flavour::{has, only_with, only_without};
 use crate::harness::tests;
 use crate::http::{announce_target, scrape_target};
+use crate::programs::output;
 use crate::tracker::Tracker;
 
 tests![
@@ -47,7 +48,7 @@ fn unzipped(reply: &Reply, tracker: &Tracker) -> Vec<u8> {
     assert_eq!(reply.header("content-encoding"), Some("gzip"));
     let file = tracker.root().join("page.gz");
     fs::write(&file, reply.content()).unwrap();
-    let output = Command::new("gzip").args(["-d", "-c"]).arg(&file).output().expect("the program gzip");
+    let output = output(Command::new("gzip").args(["-d", "-c"]).arg(&file)).expect("the program gzip");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
