@@ -191,6 +191,7 @@ mod tests {
     const NOW: Minute = Minute(29_000_191);
     const ONE: Option<Origin> = Some(Origin::Transport { name: "sync", member: 0 });
     const OTHER: Option<Origin> = Some(Origin::Transport { name: "nats", member: 0 });
+    const ONE_BY_ANOTHER: Option<Origin> = Some(Origin::Transport { name: "sync", member: 1 });
     const LATE: Option<Origin> = Some(Origin::Late { name: "sync", member: 0 });
 
     #[test]
@@ -200,6 +201,7 @@ mod tests {
             (Minute(NOW.0 - 1), ONE, true),
             (Minute(NOW.0 - 1), OTHER, true),
             (NOW, ONE, false),
+            (NOW, ONE_BY_ANOTHER, false),
             (NOW, OTHER, true),
             (NOW, LATE, true),
             (NOW, Some(Origin::Client), true),

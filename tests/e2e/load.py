@@ -24,7 +24,8 @@ RECEIVE_BYTES = 4 << 20
 RENEW_SECONDS = 60
 # Announces in one go, at most, where the thread comes late.
 BURST = 100
-# A download and the end of its peer are so far apart that no cut can hide both.
+# A download and the end of its peer are so far apart that no cut can hide both, and so are what a peer tells a tracker
+# that is not its own and that end: told to two trackers at once, they would reach the others in any order.
 SETTLED_SECONDS = 30
 
 
@@ -235,6 +236,7 @@ class Load:
                 self._repeats.append((peer, member))
                 return
             self.repeated += 1
+            peer.told_elsewhere = now
             event = STOPPED if peer.gone else COMPLETED if peer.completed else UPDATE
             self._announce(link, peer, event, now)
             return
@@ -267,6 +269,7 @@ class Load:
             return STOPPED
         since = max(peer.completed or 0, self._calm)
         settled = not peer.completed or (not self._cut and now - since > SETTLED_SECONDS)
+        settled = settled and now - peer.told_elsewhere > SETTLED_SECONDS
         # It has to be heard of by somebody before.
         if 0.75 < drawn < 0.83 and settled and len(self._alive) > self._most // 2:
             return STOPPED

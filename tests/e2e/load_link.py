@@ -20,6 +20,8 @@ class Peer:
     seeder: bool = False
     # When its download was counted.
     completed: float = None
+    # When it last told a tracker that is not its home.
+    told_elsewhere: float = float("-inf")
     gone: bool = False
     # An announce of it is under way.
     busy: bool = False
