@@ -38,7 +38,7 @@ const MAX_OVERDUE: Duration = Duration::from_millis(500);
 /// arrives meanwhile, and is held no more.
 pub const RELEASE_DELAY: Duration = Duration::from_secs(2);
 
-/// Most changes that are held or owed, and are settled in one go: announces wait meanwhile.
+/// Most changes that are held or owed and are settled, or that are heard, in one go: announces wait meanwhile.
 const MAX_SETTLED: usize = 256;
 
 /// How a transport writes packets.
@@ -113,16 +113,11 @@ impl<C: Codec> Outbox<C> {
         if !changes.first().is_some_and(|change| change.origin.is_by(transport)) {
             return changes;
         }
-        let mut batcher = self.batcher();
-        if !batcher.owed.is_empty() {
-            changes.iter().for_each(|change| batcher.hear_owed(change));
+        let mut copies = Vec::new();
+        for (first, some) in (0..).step_by(MAX_SETTLED).zip(changes.chunks(MAX_SETTLED)) {
+            let mut batcher = self.batcher();
+            copies.extend((first..).zip(some).filter(|(_, change)| batcher.hear(change)).map(|(at, _)| at));
         }
-        if batcher.held.is_empty() {
-            return changes;
-        }
-        let are_copies = (0..).zip(&*changes).filter(|(_, change)| batcher.held.forget_published(change));
-        let copies: Vec<usize> = are_copies.map(|(at, _)| at).collect();
-        drop(batcher);
         if copies.is_empty() {
             return changes;
         }
@@ -299,13 +294,14 @@ impl<C: Codec> Batcher<C> {
         false
     }
 
-    /// Hears a change by this transport: it is owed no more. A late one tells perhaps what was before that.
-    fn hear_owed(&mut self, change: &Change) {
-        if matches!(change.origin, Origin::Late { .. }) {
-            return;
+    /// Hears a change by this transport: it is owed and held no more. Returns whether it was held. A late one tells
+    /// perhaps what was before what is owed.
+    fn hear(&mut self, change: &Change) -> bool {
+        if !self.owed.is_empty() && !matches!(change.origin, Origin::Late { .. }) {
+            self.owed.forget_published(change);
+            self.owed.forget_outdated(change);
         }
-        self.owed.forget_published(change);
-        self.owed.forget_outdated(change);
+        !self.held.is_empty() && self.held.forget_published(change)
     }
 
     fn have_told(&self, origin: Origin, since: Instant, now: Instant) -> Told {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::{Event, ReconnectToServer, Server, ServerAddr, ServerError};
@@ -97,8 +97,8 @@ impl Pool {
     /// these; of those that servers announce the first 64 are looked at. Says what was wrong with the last one. None if
     /// no server is within reach, which cannot be while one is configured.
     pub(super) fn choose(&self, servers: &[Server], now: Instant) -> Option<ReconnectToServer> {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = servers.iter().find(|one| attempts.last.is_some_and(|last| address(&one.addr) == Some(last)));
+        let last = self.attempts().last;
+        let failed = servers.iter().find(|one| last.is_some_and(|last| address(&one.addr) == Some(last)));
         if let Some((server, error)) = failed.and_then(|one| Some((one, one.last_error.as_deref()?))) {
             self.complain(&server.addr, error);
         }
@@ -107,6 +107,7 @@ impl Pool {
             .filter_map(|one| Some((one, self.within_reach(one)?)))
             .partition(|(one, _)| !one.is_discovered);
         let announced = announced.into_iter().take(MAX_ANNOUNCED);
+        let mut attempts = self.attempts();
         let takes_announced = configured.is_empty() || attempts.announced_is_next;
         let within_reach: Vec<_> = if takes_announced && announced.len() > 0 {
             configured.into_iter().chain(announced).collect()
@@ -119,6 +120,10 @@ impl Pool {
         let (server, address) = attempts.rng.choice(best)?;
         let delay = attempts.next(*address, within_reach.len(), now);
         Some(ReconnectToServer { addr: server.addr.clone(), delay: Some(delay) })
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the address of a server that can be connected to. A name cannot be looked up.
@@ -182,7 +187,7 @@ impl Pool {
 
     /// Returns what the server is called that was tried last.
     fn last(&self) -> String {
-        let last = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).last;
+        let last = self.attempts().last;
         last.map_or_else(|| "a server".into(), |address| self.servers.called(address))
     }
 }

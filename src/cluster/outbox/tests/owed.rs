@@ -30,10 +30,10 @@ fn what_somebody_owes_who_falls_silent_is_sent_by_the_one_that_forwards() {
             assert_eq!(if forwards { batcher.add(&owed, now) } else { batcher.hold(&owed, now) }, AddResult::Batched);
         }
         // It has told one itself, of another it has told something else, and two have been elsewhere since.
-        batcher.hear_owed(&Change { origin: Origin::Transport { name: "this", member: 1 }, ..change(2) });
+        batcher.hear(&Change { origin: Origin::Transport { name: "this", member: 1 }, ..change(2) });
         let other = Origin::Transport { name: "this", member: 1 };
-        batcher.hear_owed(&Change { origin: other, stopped: true, ..change(4) });
-        batcher.hear_owed(&Change { origin: THIS, seeder: true, ..change(6) });
+        batcher.hear(&Change { origin: other, stopped: true, ..change(4) });
+        batcher.hear(&Change { origin: THIS, seeder: true, ..change(6) });
         batcher.add(&change(8), now);
         assert_eq!(drain(&mut batcher, now), [packet(&[8])]);
         let silent = now + DEAD_AFTER - Duration::from_millis(1);
@@ -56,11 +56,13 @@ fn what_is_owed_is_not_outdated_by_what_somebody_tells_who_does_not_know_it() {
     let walked = Change { origin: THIS, seen: Minute(8), ..change(2) };
     let late = Origin::Late { name: "this", member: 1 };
     batcher.hold(&owed, now);
-    batcher.hear_owed(&walked);
-    [9, 10].into_iter().for_each(|minute| batcher.hear_owed(&Change { origin: late, seen: Minute(minute), ..owed }));
+    batcher.hear(&walked);
+    for minute in [9, 10] {
+        batcher.hear(&Change { origin: late, seen: Minute(minute), ..owed });
+    }
     batcher.hold(&Change { seen: Minute(8), ..told(2, 2) }, now);
     assert_eq!(batcher.owed.first(), Some((owed, now)));
-    batcher.hear_owed(&Change { seen: Minute(9), ..walked });
+    batcher.hear(&Change { seen: Minute(9), ..walked });
     assert!(batcher.owed.is_empty(), "the peer is back elsewhere");
 }
 
