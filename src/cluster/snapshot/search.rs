@@ -48,6 +48,10 @@ pub struct Search<D> {
     offers: Vec<(Offer, D)>,
     /// When the first of the present offers came.
     first_offer: Instant,
+    /// Whether anybody has made an offer who has not been up for longer.
+    younger: bool,
+    /// Whether a donor has been chosen.
+    chosen: bool,
     /// Those who have been tried in vain.
     tried: Vec<u64>,
     end: Option<End>,
@@ -85,6 +89,8 @@ pub enum End {
     TakenElsewhere,
     /// Nobody is there.
     Alone,
+    /// Nobody is there who has been up for longer.
+    Oldest,
     /// Somebody is there, and nobody has given one.
     InVain,
 }
@@ -95,6 +101,7 @@ impl End {
         match self {
             Self::Taken | Self::TakenElsewhere => {}
             Self::Alone => info!("nobody in the cluster has answered: there is no snapshot to take"),
+            Self::Oldest => info!("nobody in the cluster has been up for longer: there is no snapshot to take"),
             Self::InVain => {
                 warn!("no snapshot has been taken: this tracker knows whom it has heard of since its start")
             }
@@ -113,6 +120,8 @@ impl<D> Search<D> {
             heard: false,
             offers: Vec::new(),
             first_offer: now,
+            younger: false,
+            chosen: false,
             tried: Vec::new(),
             end: None,
         }
@@ -157,8 +166,11 @@ impl<D> Search<D> {
         let own = self.snapshots.uptime_seconds(now);
         let is_late = u64::from(own) > self.snapshots.limits().wait.as_secs();
         let least = if is_late { own.saturating_add(SAME_START) } else { own };
-        let is_new = !self.tried.contains(&offer.id) && offer.uptime_seconds > least;
-        if !is_new {
+        if offer.uptime_seconds <= least {
+            self.younger = true;
+            return;
+        }
+        if self.tried.contains(&offer.id) {
             return;
         }
         if self.offers.is_empty() {
@@ -201,6 +213,7 @@ impl<D> Search<D> {
         let passed = now.saturating_duration_since(self.began);
         let is_over = self.tried.len() >= MAX_DONORS || passed >= MAX_SEARCH;
         match () {
+            () if is_over && self.younger && !self.chosen => Some(End::Oldest),
             () if is_over => Some(End::InVain),
             () if !self.heard && passed >= ALONE.min(self.snapshots.limits().wait) => Some(End::Alone),
             () => None,
@@ -212,6 +225,7 @@ impl<D> Search<D> {
     }
 
     fn take_best(&mut self) -> Option<(Offer, D)> {
+        self.chosen = true;
         let best = self.offers.iter().enumerate().max_by_key(|(_, (offer, _))| *offer).map(|(at, _)| at)?;
         Some(self.offers.swap_remove(best))
     }

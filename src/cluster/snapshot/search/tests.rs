@@ -136,6 +136,30 @@ fn who_hears_nobody_is_alone_after_three_seconds() {
 }
 
 #[test]
+fn where_nobody_has_been_up_for_longer_there_is_nothing_to_take() {
+    let mut run = Run::new();
+    for _ in 0..50 {
+        run.offered(1, 0);
+        assert!(run.next(5 * SECOND).is_none());
+    }
+    run.search.heard();
+    assert_eq!(run.next(600 * SECOND).unwrap().unwrap_err(), End::Oldest);
+}
+
+#[test]
+fn one_that_is_busy_for_as_long_as_is_asked_has_given_nothing() {
+    let mut run = Run::new();
+    run.offered(2, 0);
+    for _ in 0..20 {
+        run.offered(1, 500);
+        let candidate = run.donor();
+        run.search.failed(candidate, &SnapshotError::Busy);
+        assert!(run.next(10 * SECOND).is_none_or(|next| next.unwrap_err() == End::InVain));
+    }
+    assert_eq!(run.next(600 * SECOND).unwrap().unwrap_err(), End::InVain);
+}
+
+#[test]
 fn while_others_are_heard_it_goes_on_asking_for_five_minutes_and_more_seldom_after_the_wait() {
     let mut run = Run::new();
     run.search.heard();
