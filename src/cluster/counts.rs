@@ -25,7 +25,7 @@ pub enum TransportCounter {
     PacketsReceived,
     /// Packets sent.
     PacketsSent,
-    /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
+    /// Packets that changed nothing: from strangers or malformed; over multicast also those of this tracker itself.
     PacketsRefused,
     /// Packets that could not be sent, and as many as would have held the changes that found no room.
     PacketsLost,

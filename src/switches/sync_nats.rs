@@ -6,10 +6,15 @@
 //! - [`connection`]: the connection.
 //! - [`pool`]: which server is tried next, and when; what becomes of the connection is heard there.
 //! - [`causes`]: why there is none, in words.
-//! - [`exchange`]: what goes over it.
+//! - [`exchange`]: what goes over it, which the [`machine`] decides; it knows neither a connection nor a clock.
+//! - [`member`]: what workers and the thread share.
+//! - [`batch`], [`ask`]: messages, as bytes.
+//! - [`journal`]: what was said, until it has surely gone out and for a while longer, in case somebody asks for it.
+//! - [`senders`]: what was heard of whom, and what is missing.
+//! - [`republish`]: tells of all peers again, where that is not enough.
 //! - [`snapshot`]: how a tracker that starts takes over what others know.
 //!
-//! The way out: a worker puts a change into the exchange's queue; the thread `nats` publishes what is full or due. The
+//! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); the thread `nats` publishes what is full or due. The
 //! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
 
 mod ask;

@@ -209,7 +209,7 @@ pub struct TransportCounts {
     pub packets_received: u64,
     /// Packets sent.
     pub packets_sent: u64,
-    /// Packets that changed nothing: from strangers, from this tracker itself, or malformed.
+    /// Packets that changed nothing: from strangers or malformed; over multicast also those of this tracker itself.
     pub packets_refused: u64,
     /// Packets that could not be sent, and as many as would have held the changes that found no room.
     pub packets_lost: u64,

@@ -91,7 +91,7 @@ pub struct LeftOut {
     pub family_not_served: u64,
     /// Without a port, so that nobody could connect.
     pub no_port: u64,
-    /// At an address that no host has: see [`is_host`](super::is_host).
+    /// At an address that no host has: see [`is_host`].
     pub no_host: u64,
     /// Not heard of for longer than peers, or torrents, are kept here.
     pub expired: u64,

@@ -3,6 +3,7 @@
 //! - [`packet`]: bytes to changes and back.
 //! - [`inbox`]: which packets are believed.
 //! - [`link`]: the socket.
+//! - [`shared`]: what workers and the threads share.
 //! - [`bridging`]: which of several bridges forwards.
 //! - [`snapshot`]: how a tracker that starts takes over what another one knows.
 //!
