@@ -2,6 +2,7 @@
 //!
 //! - [`Snapshots`]: what all transports of a tracker share.
 //! - [`Search`]: when the joiner asks, and whom; [`Offer`]: what a donor answers.
+//! - [`ready_by`]: when the joiner is ready.
 //! - [`Giver`], [`Taker`]: the two sides of one snapshot, which is a stream of [`swarms`](crate::swarms).
 //! - [`limits`]: what bounds them.
 //!
@@ -32,6 +33,7 @@ mod error;
 mod giver;
 mod offer;
 mod pace;
+mod ready;
 mod search;
 mod shared;
 mod taker;
@@ -42,6 +44,7 @@ pub use error::SnapshotError;
 pub use giver::{Giver, Piece};
 pub use limits::{Limits, MAX_GIVEN, MAX_PIECE, MAX_TIME, PATIENCE};
 pub use offer::Offer;
+pub use ready::ready_by;
 pub use search::{Candidate, End, Next, Search};
 pub use shared::{Snapshots, Taking, Turn};
 pub use taker::Taker;

@@ -21,10 +21,8 @@ use std::sync::{Arc, PoisonError};
 use nix::libc;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::sleep;
-use tracing::info;
 
-use crate::cluster::snapshot::Snapshots;
+use crate::cluster::snapshot::{Snapshots, ready_by};
 use crate::config::Settings;
 use crate::server::{Beginning, Joining, Opening, StartError, new_runtime};
 use crate::stop::StopToken;
@@ -109,12 +107,5 @@ fn run<F: Flavour>(
 /// Takes a snapshot, if one is needed. The tracker is ready when that is over, or the wait is.
 async fn join<F: Flavour>(desk: Rc<Desk<F, impl Clock + 'static>>, joining: Joining) {
     let Some(unready) = joining.begin().await else { return };
-    let wait = desk.snapshots.limits().wait;
-    let waiting = spawn_local(async move {
-        sleep(wait).await;
-        info!("no snapshot is in after {} s: ready without", wait.as_secs());
-        drop(unready);
-    });
-    take::run(desk).await;
-    waiting.abort();
+    ready_by(desk.snapshots.limits().wait, unready, "TCP", take::run(desk)).await;
 }

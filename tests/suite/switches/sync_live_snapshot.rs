@@ -202,7 +202,7 @@ fn who_answers_and_gives_nothing_is_waited_for_no_longer_than_the_wait() {
     donor.offers(1000);
     let mut stream = donor.accept();
     let mut tracker = tracker.ready();
-    assert!(tracker.log().contains("no snapshot is in after 6 s: ready without"), "{}", tracker.log());
+    assert!(tracker.log().contains("no snapshot is in over TCP after 6 s: ready without"), "{}", tracker.log());
     // It is still wanted.
     stream.write_all(&[&[1][..], &bytes].concat()).unwrap();
     tracker.wait_for_log("taken a snapshot from");

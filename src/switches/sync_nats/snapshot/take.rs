@@ -1,7 +1,6 @@
 //! The side of the joiner.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,10 @@ use async_nats::Subscriber;
 use async_nats::connection::State;
 use futures_util::StreamExt as _;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout, timeout_at};
-use tracing::{info, warn};
+use tokio::time::{sleep, timeout_at};
+use tracing::warn;
 
-use crate::cluster::snapshot::{End, Next, Search, SnapshotError, Taker};
+use crate::cluster::snapshot::{End, Next, Search, SnapshotError, Taker, ready_by};
 use crate::tracker::{Clock, Flavour};
 
 use super::message::{Message, WINDOW};
@@ -39,18 +38,7 @@ pub(super) async fn take<F: Flavour, C: Clock>(party: &Party<F, C>, unready: imp
     if !party.snapshots.asks() {
         return;
     }
-    let wait = party.snapshots.limits().wait;
-    let mut found = {
-        let mut search = pin!(party.search());
-        if let Ok(found) = timeout(wait, &mut search).await {
-            drop(unready);
-            found
-        } else {
-            info!("no snapshot is in over NATS after {} s: ready without", wait.as_secs());
-            drop(unready);
-            search.await
-        }
-    };
+    let mut found = ready_by(party.snapshots.limits().wait, unready, "NATS", party.search()).await;
     let began = Instant::now();
     let mut said = None;
     loop {
