@@ -6,6 +6,11 @@ use super::build::BuildFacts;
 use super::error::{ConfigError, Problem};
 use super::settings::{DEFAULT_PORT, Settings};
 
+/// The longest interval in a cluster, in seconds. Whoever is not told of a peer keeps it for as long as its own
+/// configuration says, which nobody else knows: for 45 minutes at least, and the original never for longer. That is one
+/// and a half times this.
+const MAX_INTERVAL_IN_CLUSTER: u32 = 1800;
+
 impl Settings {
     /// Checks that the build can start with these settings.
     ///
@@ -37,6 +42,21 @@ impl Settings {
             resolved.listen.udp = addresses;
         }
         resolved
+    }
+
+    /// Checks the interval of a tracker that is in a cluster.
+    ///
+    /// # Errors
+    ///
+    /// An interval after which the others may have forgotten a peer before it announces itself here again.
+    pub fn check_interval_in_cluster(&self) -> Result<(), ConfigError> {
+        let (interval, max) = (self.tracker.interval, MAX_INTERVAL_IN_CLUSTER);
+        if interval <= max {
+            return Ok(());
+        }
+        let reason =
+            "in a cluster (livesync.cluster.listen, sync.nats.servers) the others forget a peer after 45 minutes";
+        Err(ConfigError::too_great("tracker.interval", interval.into(), max.into(), reason))
     }
 
     /// Checks the family of `-i` where the default port is opened on it. Addresses of keys were checked when they were

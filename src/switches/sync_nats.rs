@@ -110,7 +110,8 @@ impl Plug for Node {
     type Opened = Opened;
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
-        secrets::check(&settings.sync.nats)
+        secrets::check(&settings.sync.nats)?;
+        if settings.sync.nats.servers.is_empty() { Ok(()) } else { settings.check_interval_in_cluster() }
     }
 
     /// Host names, certificates and secrets are read while the process may read them.
@@ -207,5 +208,20 @@ mod tests {
         assert!(!node.reaches_beyond("sync"));
         assert_eq!(node.transports(), vec![]);
         node.finish(Instant::now());
+    }
+
+    #[test]
+    fn an_interval_after_which_others_have_forgotten_the_peer_is_refused() {
+        let check = |interval, servers: &[&str]| {
+            let mut settings = Settings::default();
+            settings.tracker.interval = interval;
+            settings.sync.nats.servers = servers::tests::servers(servers);
+            Node::check(&settings).map_err(|error| error.to_string())
+        };
+        let said = "tracker.interval is 1801, but may be at most 1800: in a cluster (livesync.cluster.listen, \
+                    sync.nats.servers) the others forget a peer after 45 minutes";
+        assert_eq!(check(1800, &["localhost"]), Ok(()));
+        assert_eq!(check(1801, &["localhost"]), Err(said.into()));
+        assert_eq!(check(3600, &[]), Ok(()), "alone nobody else forgets it");
     }
 }

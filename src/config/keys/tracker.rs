@@ -69,8 +69,8 @@ pub(super) static SECTION: Section = Section {
             example: "3600",
             summary: "Seconds between two announces of a client",
             explanation: "Each is told up to a tenth more or less, at random. Who is silent for one and a half times \
-                          as long is forgotten, but not before 45 minutes. In a cluster (livesync.cluster.listen) it \
-                          is at most 1800: the others forget a peer after 45 minutes.",
+                          as long is forgotten, but not before 45 minutes. In a cluster (livesync.cluster.listen, \
+                          sync.nats.servers) it is at most 1800: the others forget a peer after 45 minutes.",
             reload: Reload::NotRead,
             needs: &[],
         },

@@ -320,6 +320,21 @@ fn the_minimal_interval_is_not_above_the_interval() {
 }
 
 #[test]
+fn an_interval_in_a_cluster_is_at_most_half_an_hour() {
+    for interval in [300, 1800, 1801, 3600] {
+        let settings = read(&format!("tracker.interval {interval}"), DEFAULT_BUILD).unwrap();
+        assert_eq!(settings.check(&BuildFacts::with_features(DEFAULT_BUILD)), Ok(()), "nobody else has to know");
+        let expected = (interval > 1800).then(|| {
+            let reason =
+                "in a cluster (livesync.cluster.listen, sync.nats.servers) the others forget a peer after 45 minutes";
+            let problem = Problem::TooGreat { number: interval, max: 1800, reason };
+            ConfigError { location: Location::Whole, key: Some("tracker.interval".to_owned()), problem }
+        });
+        assert_eq!(settings.check_interval_in_cluster().err(), expected);
+    }
+}
+
+#[test]
 fn an_address_is_opened_once() {
     let check = |text: &str| read(text, DEFAULT_BUILD).unwrap().check(&BuildFacts::with_features(DEFAULT_BUILD));
     let error = check("listen.tcp_udp 0.0.0.0\nlisten.tcp 127.0.0.1\nlisten.udp 0.0.0.0:6969").unwrap_err();

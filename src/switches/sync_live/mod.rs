@@ -49,10 +49,6 @@ use snapshot::{Door, Notices};
 const LISTEN: &str = "livesync.cluster.listen";
 const NODE_IP: &str = "livesync.cluster.node_ip";
 
-/// The longest interval, in seconds. Others forget a peer that they have not been told of for 45 minutes, the original
-/// whatever its configuration: one and a half times this.
-const MAX_INTERVAL: u32 = 1800;
-
 /// A packet that is not full goes out when the one before it is so old.
 const DELAY: Duration = Duration::from_secs(15);
 
@@ -115,7 +111,7 @@ impl Plug for Node {
         match settings.livesync.listen {
             None if !settings.livesync.node_ip.is_empty() => Err(ConfigError::alone(NODE_IP, LISTEN)),
             None => Ok(()),
-            Some(_) => check_interval(settings.tracker.interval),
+            Some(_) => settings.check_interval_in_cluster(),
         }
     }
 
@@ -189,15 +185,6 @@ impl Plug for Node {
             let _ = shared.send_packet(&keep_alive, 0);
         }
     }
-}
-
-/// Refuses an interval after which a peer may have been forgotten elsewhere before it announces itself here again.
-fn check_interval(interval: u32) -> Result<(), ConfigError> {
-    if interval <= MAX_INTERVAL {
-        return Ok(());
-    }
-    let reason = "with the feature sync-live, as the others of a cluster forget a peer after 45 minutes";
-    Err(ConfigError::too_great("tracker.interval", interval.into(), MAX_INTERVAL.into(), reason))
 }
 
 impl Shared {
@@ -327,10 +314,8 @@ mod tests {
             (1800, Ok(())),
             (
                 1801,
-                Err(
-                    "tracker.interval is 1801, but may be at most 1800: with the feature sync-live, as the others of a \
-                     cluster forget a peer after 45 minutes",
-                ),
+                Err("tracker.interval is 1801, but may be at most 1800: in a cluster (livesync.cluster.listen, \
+                     sync.nats.servers) the others forget a peer after 45 minutes"),
             ),
         ] {
             settings.tracker.interval = interval;

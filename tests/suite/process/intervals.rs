@@ -50,18 +50,24 @@ fn a_client_is_told_the_configured_minimum_and_never_an_interval_below_it() {
 }
 
 fn a_cluster_allows_no_interval_after_which_others_have_forgotten_the_peer() {
-    let check = |interval: u32| {
-        let config = format!("tracker.interval = {interval}\n");
-        Start::minimal().args(["--check-config"]).config(&config).finish()
+    let check = |interval: u32, cluster: &str| {
+        let config = format!("tracker.interval = {interval}\n{cluster}");
+        Start::needed().args(["--check-config"]).config(&config).finish()
     };
-    check(1800).succeeds();
-    for interval in [1801, 3600] {
-        if has("sync-live") {
-            let said =
-                format!("tracker.interval is {interval}, but may be at most 1800: with the feature sync-live, as");
-            check(interval).refuses(2, &[&said]);
-        } else {
-            check(interval).succeeds();
+    let clusters = [
+        ("sync-live", "livesync.cluster.listen = '127.0.0.1:9696'\n"),
+        ("sync-nats", "sync.nats.servers = ['nats.example.org']\n"),
+    ];
+    for (_, cluster) in clusters.into_iter().filter(|(feature, _)| has(feature)) {
+        check(1800, cluster).succeeds();
+        for interval in [1801, 3600] {
+            let said = format!(
+                "tracker.interval is {interval}, but may be at most 1800: in a cluster (livesync.cluster.listen, \
+                 sync.nats.servers) the others forget a peer after 45 minutes"
+            );
+            check(interval, cluster).refuses(2, &[&said]);
         }
     }
+    // Alone nobody else forgets it.
+    [1801, 3600].into_iter().for_each(|interval| check(interval, "").succeeds());
 }
