@@ -109,7 +109,8 @@ impl Donor {
     }
 }
 
-/// What a tracker gives that knows so many peers of the first torrent.
+/// What a tracker gives that knows so many peers of the first torrent. To be made before the tracker under test asks,
+/// which waits for no longer than it says.
 fn snapshot(peers: u8) -> Vec<u8> {
     let tracker = donor::start("");
     let client = Client::new(tracker.udp());
@@ -155,14 +156,14 @@ fn a_joiner_takes_all_from_the_one_that_has_been_up_for_longest() {
 
 fn a_donor_that_ends_midway_is_followed_by_the_next() {
     only_with("sync-live");
+    let (part, whole) = (snapshot(7), snapshot(9));
     let (tracker, _) = asks("");
     let [first, second, third] = [1, 3, 4].map(|number| Donor::new(&tracker, number));
     [(&first, 3000), (&second, 2000), (&third, 1000)].iter().for_each(|(donor, uptime)| donor.offers(*uptime));
-    let bytes = snapshot(7);
-    first.gives(&bytes[..bytes.len() - 50]);
+    first.gives(&part[..part.len() - 50]);
     // Nothing but the end of the connection.
     drop(second.accept());
-    third.gives(&snapshot(9));
+    third.gives(&whole);
     let tracker = tracker.ready();
     assert_eq!(seeders(&tracker), 9);
     let log = tracker.stop();
@@ -171,6 +172,7 @@ fn a_donor_that_ends_midway_is_followed_by_the_next() {
 
 fn a_donor_that_is_busy_is_asked_again() {
     only_with("sync-live");
+    let bytes = snapshot(4);
     let (tracker, member) = asks("");
     let donor = Donor::new(&tracker, 1);
     donor.offers_on(0, 0);
@@ -179,7 +181,7 @@ fn a_donor_that_is_busy_is_asked_again() {
     donor.offers(1000);
     donor.accept().write_all(&[0]).unwrap();
     donor.offers(1000);
-    donor.gives(&snapshot(4));
+    donor.gives(&bytes);
     let tracker = tracker.ready();
     assert_eq!(seeders(&tracker), 4);
     let log = tracker.stop();
@@ -211,11 +213,12 @@ fn who_answers_and_gives_nothing_is_waited_for_no_longer_than_the_wait() {
 
 fn a_snapshot_that_is_too_large_is_the_last() {
     only_with("sync-live");
+    let bytes = snapshot(9);
     let (tracker, _) = asks("sync.snapshot_max 60\n");
     let [first, second] = [1, 3].map(|number| Donor::new(&tracker, number));
     first.offers(2000);
     second.offers(1000);
-    first.gives(&snapshot(9));
+    first.gives(&bytes);
     let log = tracker.ready().stop();
     assert!(log.contains("is given up: it has more than 60 bytes (sync.snapshot_max)"), "{log}");
     assert!(second.try_accept().is_none());
@@ -237,13 +240,14 @@ fn nobody_is_asked_where_the_configuration_says_so() {
 
 fn who_is_in_no_named_network_is_not_asked() {
     only_with("sync-live");
+    let bytes = snapshot(3);
     let mut tracker = joining("livesync.cluster.node_ip 127.0.0.1\n").begin();
     tracker.wait_for_log("live sync with group");
     Member::of(&tracker).receive_type(ASK);
     let [stranger, member] = [9, 1].map(|number| Donor::new(&tracker, number));
     stranger.offers(5000);
     member.offers(1000);
-    member.gives(&snapshot(3));
+    member.gives(&bytes);
     let tracker = tracker.ready();
     assert!(stranger.try_accept().is_none());
     assert_eq!(seeders(&tracker), 3);
