@@ -2,7 +2,7 @@
 //! counted. Nothing that is true is lost with it, and nothing grows without a bound.
 
 pub(crate) mod snapshots;
-mod stranger;
+pub(crate) mod stranger;
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -40,7 +40,7 @@ fn ask(member: &Member) {
 }
 
 /// The id that the log of a tracker says it has.
-fn id(tracker: &Tracker) -> [u8; 4] {
+pub(super) fn id(tracker: &Tracker) -> [u8; 4] {
     let log = tracker.log();
     let (_, id) = log.split_once("tracker id ").unwrap();
     u32::from_str_radix(id.split_whitespace().next().unwrap(), 16).unwrap().to_be_bytes()
