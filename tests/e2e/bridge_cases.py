@@ -8,13 +8,14 @@ from member import Member, over_multicast, over_nats
 from nats_cases import agree
 from nats_server import Server
 
-# Live sync waits for 15 s with what clients say, a bridge for 1 s, NATS for 1 s; the rest is for threads and networks.
+# Live sync waits for 15 s with what clients say, a bridge for half a second, NATS for 1 s; the rest is for threads and
+# networks.
 AGREE_SECONDS = 35
 # What a tracker that is killed may not have told yet, and what it has told others who have not told it on: of one that
 # tells by multicast alone, and of one that tells over NATS.
 UNTOLD_SECONDS, UNTOLD_OVER_NATS_SECONDS = 20, 5
-# A new bridge listens for 5 s before it tells the others.
-LISTEN_SECONDS = 8
+# A new bridge listens for 10 s before it forwards instead of another, and for 5 s if there is none.
+LISTEN_SECONDS = 13
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Bridges:
     def _kill(self, stage, server, load, options, member, again, over_nats, by_multicast):
         """Kills a bridge, starts it again, and has clients say again what was lost with it.
 
-        Of the others, some tell over NATS and some by multicast alone. Returns how many downloads of each torrent it may
-        have heard of before its snapshot, and not in that.
+        Of the others, some tell over NATS and some by multicast alone. Returns how many downloads of each torrent it
+        may have heard of before its snapshot, and not in that.
         """
         since = time.monotonic() - UNTOLD_SECONDS
         load.cut(True)

@@ -19,6 +19,8 @@ from sync_cases import torrent
 RECORD, ADDRESS_AND_PORT = 28, 6
 # How long before the records the sender begins, and the numbers of batches behind it; and what is behind those.
 SENDER, NUMBERS, BEHIND_NUMBERS = 38, 30, 6
+# Bytes of an echo, see src/switches/sync_nats/ask.rs.
+ECHO = 16
 # Of each byte: its lowest and its highest, and one between.
 BITS = (1, 16, 128)
 
@@ -106,11 +108,15 @@ class Forged:
         client.announce(info_hash, 1, left=0, event=COMPLETED)
         batch = listener.until_heard(stage, f"{SUBJECT}.changes", info_hash)
         stage.notes.append(f"a batch of one change: {len(batch)} bytes")
+        others_hash = torrent(f"{self.name} at the other")
+        Client(client_host, members[1]).announce(others_hash, 1)
+        batches = [batch, listener.until_heard(stage, f"{SUBJECT}.changes", others_hash)]
+        ends = [end for each in batches for end in subjects(sender_of(each))]
         everywhere(stage, "a peer is known to both", members, info_hash, (1, 0, 1), PATIENCE_SECONDS)
 
         def changes_nothing(what, payloads):
             for payload in payloads:
-                for end in ("changes", "ask", "snapshot", "snapshot.ask", "anything"):
+                for end in ("changes", "ask", "snapshot", "anything", *ends):
                     listener.publish(f"{SUBJECT}.{end}", payload)
             listener.flush()
             # What is said after all of them still arrives.
@@ -122,10 +128,10 @@ class Forged:
         changes_nothing("the same batch again", [batch] * 5)
         changes_nothing("cut at every length", [batch[:length] for length in range(len(batch))])
         changes_nothing("with bytes too many", [batch + bytes(count) for count in (1, 2, 27, 29, 100, 500_000)])
-        same = [bytes([value]) * length for value in (0, 255) for length in (1, 40, 4000)]
+        same = [bytes([value]) * length for value in (0, 255) for length in (1, ECHO, 40, 4000)]
         changes_nothing("nothing but one byte", same)
-        # Whoever may publish is believed to be who he says: one who told the numbers of others as his own could make them
-        # go unheard. All else of a batch that is known changes nothing.
+        # Whoever may publish is believed to be who he says: one who told the numbers of others as his own could make
+        # them go unheard. All else of a batch that is known changes nothing.
         numbers = range(len(batch) - RECORD - NUMBERS, len(batch) - RECORD - BEHIND_NUMBERS)
         flips = [flipped(batch, at, bit) for at in range(len(batch)) if at not in numbers for bit in BITS]
         changes_nothing("with a bit changed", flips)
@@ -154,16 +160,31 @@ class Forged:
     @staticmethod
     def _tell_falsely(stage, listener, batch, members, info_hash):
         """Each bit of a batch is changed, in one of a sender of its own, as a mad tracker would tell it."""
-        sender = len(batch) - RECORD - SENDER
+        sender = at_sender(batch)
         for number, (at, bit) in enumerate((at, bit) for at in range(len(batch)) for bit in BITS):
             own = batch[:sender] + struct.pack(">Q", number + 1) + batch[sender + 8 :]
             listener.publish(f"{SUBJECT}.changes", flipped(own, at, bit))
         listener.flush()
-        # At another address or port somebody else has completed the torrent, but not at port 0. Who is another torrent's
-        # is none of it; unknown flags are refused; and in the same minute nobody loses what he has.
+        # At another address or port somebody else has completed the torrent, but not at port 0. Who is another
+        # torrent's is none of it; unknown flags are refused; and in the same minute nobody loses what he has.
         others = len(BITS) * ADDRESS_AND_PORT - 1
         told = (1 + others, 0, 1 + others)
         everywhere(stage, "whoever is told falsely is told", members, info_hash, told, PATIENCE_SECONDS)
+
+
+def at_sender(batch):
+    """Where in a batch of one change its sender stands."""
+    return len(batch) - RECORD - SENDER
+
+
+def sender_of(batch):
+    """The number of the tracker whose batch this is, as it stands in subjects."""
+    return batch[at_sender(batch) :][:8].hex()
+
+
+def subjects(number):
+    """The ends of those on which the tracker of this number alone listens: all the time, or while it is a joiner."""
+    return f"echo.{number}", f"snapshot.donor.{number}", f"snapshot.joiner.{number}.1"
 
 
 def flipped(data, at, bit):
