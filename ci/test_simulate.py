@@ -137,8 +137,7 @@ class HowChangesAreSent(unittest.TestCase):
         self.tell(world, 1, range(10, 20))
         self.until(world, 80)
         # As `restart` does, but for good.
-        world.nodes[1].up = False
-        world.gone_at.append(world.now)
+        world.die(world.nodes[1])
         self.until(world, 30 + rules.CUT + rules.GONE_AFTER - 1)
         self.assertEqual([len(node.view) for node in world.nodes], [3, 13, 13])
         self.until(world, 30 + rules.CUT + rules.GONE_AFTER + 5)
@@ -151,12 +150,51 @@ class HowChangesAreSent(unittest.TestCase):
         self.assertTrue(all(len(node.view) == 10 for node in world.nodes))
         self.assertEqual(world.line.records, 10, "by one bridge alone")
         # The elected bridge of the first site dies.
-        world.nodes[0].up = False
+        world.die(world.nodes[0])
         self.tell(world, 4, range(10, 20))
+        self.until(world, 20 + rules.SILENCE + rules.RELEASE_DELAY - 0.1)
+        self.assertEqual(len(world.nodes[1].view), 10)
+        self.until(world, 20 + rules.SILENCE + rules.RELEASE_DELAY)
+        self.assertEqual(len(world.nodes[1].view), 20)
         self.until(world, 40)
         self.tell(world, 4, range(20, 30))
         self.until(world, 60)
         self.assertTrue(all(len(node.view) == 30 for node in world.nodes if node.up))
+
+
+    def test_a_new_bridge_listens_for_longer_where_another_forwards(self):
+        world = self.world("sites", nodes=4, sites=2)
+        one, other = world.nodes[0], world.nodes[2]
+        self.assertFalse(world.forwards(one))
+        self.until(world, rules.SILENCE)
+        self.assertTrue(world.forwards(one))
+        self.assertFalse(world.forwards(other))
+        world.die(one)
+        self.until(world, 2 * rules.SILENCE + rules.BRIDGE_SAYS)
+        self.assertTrue(world.forwards(other))
+        world.come_back(one)
+        able = world.now + rules.LONG_LISTENING
+        self.until(world, able - 0.1)
+        self.assertEqual((world.forwards(one), world.forwards(other)), (False, True))
+        self.until(world, able)
+        self.assertEqual((world.forwards(one), world.forwards(other)), (False, False), "it says so first")
+        self.until(world, able + rules.BRIDGE_SAYS)
+        self.assertEqual((world.forwards(one), world.forwards(other)), (True, False))
+        # It says at once that it can no longer.
+        one.line.cut()
+        self.until(world, world.now + rules.BRIDGE_SAYS)
+        self.assertEqual((world.forwards(one), world.forwards(other)), (False, True))
+
+    def test_a_bridge_keeps_so_many_changes_for_so_long(self):
+        held = rules.Held()
+        for peer in range(rules.MAX_HELD + 10):
+            held.changes.append((0.0, Change(peer, 0)))
+        held.keep(Change(-1, 0), 1.0)
+        self.assertEqual((len(held.changes), held.changes[0][1].peer), (rules.MAX_HELD, 11))
+        held.forget([Change(11, 7), Change(12, 0, stopped=True)])
+        self.assertEqual([change.peer for _, change in held.changes[:2]], [12, 13], "told by others, whenever")
+        self.assertEqual([change.peer for change in held.take(rules.HELD)], [-1])
+        self.assertEqual(held.changes, [])
 
 
 class WhatBecomesOfACluster(unittest.TestCase):

@@ -18,7 +18,7 @@ class Line:
     def clear(self):
         """A tracker that starts is another sender."""
         self.world.senders += 1
-        self.sender, self.connected = self.world.senders, True
+        self.sender, self.connected, self.connected_at = self.world.senders, True, self.world.now
         self.draft, self.sent, self.due = [], -math.inf, None
         # Its last number, what went out under each, when, and in which minute the first of its peers was seen.
         self.sequence, self.journal, self.sent_at = 0, {}, {}
@@ -93,9 +93,13 @@ class Line:
             self.highest[sender.sender] = number
         elif missing.pop(number, None) is None:
             return
+        # What a bridge of the same network says it says there too, unless it came from there.
+        is_near = self.node.is_bridge and sender.node.site == self.node.site
+        if is_near:
+            self.node.held["line"].forget(records)
         for change in records:
-            if self.node.take(change) and self.node.radio is not None:
-                self.world.into_network(self.node, change)
+            if self.node.take(change) and self.node.is_bridge and not is_near:
+                self.world.forward(self.node, "radio", change)
 
     def notice(self, sender, number):
         """Hears the sender say what its last number was, if it is the same sender still."""
@@ -189,7 +193,7 @@ class Line:
     def mend(self, own, cut_at):
         if own != self.sender or self.connected:
             return
-        self.connected = True
+        self.connected, self.connected_at = True, self.world.now
         self.send_unsent()
         self.hear_others()
         world = self.world

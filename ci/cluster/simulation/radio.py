@@ -2,7 +2,7 @@
 
 import math
 
-from .rules import PACKET_DELAY, PACKET_HEAD, PACKET_RECORDS, RECORD, UDP_HEAD, Change
+from .rules import BRIDGE_DELAY, PACKET_DELAY, PACKET_HEAD, PACKET_RECORDS, RECORD, UDP_HEAD, Change
 
 
 class Radio:
@@ -11,14 +11,13 @@ class Radio:
     def __init__(self, world, node):
         self.world, self.node, self.draft, self.sent, self.due = world, node, [], -math.inf, None
 
-    def add(self, change, delay=PACKET_DELAY):
+    def add(self, change):
         self.draft.append(change)
         if len(self.draft) == PACKET_RECORDS:
             return self.send()
-        due = max(self.world.now, self.sent + delay)
-        if self.due is None or due < self.due:
-            self.due = due
-            self.world.at(due, self.flush, due)
+        if self.due is None:
+            self.due = max(self.world.now, self.sent + (BRIDGE_DELAY if self.node.is_bridge else PACKET_DELAY))
+            self.world.at(self.due, self.flush, self.due)
 
     def flush(self, due):
         if self.due == due and self.node.up:
@@ -41,11 +40,16 @@ class Radio:
                 continue
             traffic.copies += 1
             traffic.copied_bytes += size
+            other.held["radio"].forget(records)
             for change in records:
                 # A packet carries no ages.
                 arrived = Change(change.peer, world.minute(), change.completed, change.stopped)
-                if other.take(arrived) and other.line is not None:
-                    world.forward(other, arrived)
+                # What a bridge says it says over NATS too, unless it came from there.
+                if other.take(arrived) and other.line is not None and not self.is_heard_over_nats():
+                    world.forward(other, "line", arrived)
+
+    def is_heard_over_nats(self):
+        return self.node.line is not None and self.node.line.connected
 
     def clear(self):
         self.draft, self.due = [], None

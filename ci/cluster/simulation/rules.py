@@ -1,5 +1,6 @@
 """What trackers do, as the simulation has it: the numbers, and what one of them knows."""
 
+import math
 from dataclasses import dataclass
 
 # Seconds between two announces, and by how much they differ.
@@ -8,8 +9,8 @@ INTERVAL, SPREAD = 1800, 0.1
 LIFETIME, TOLD_AGAIN = 45, 10
 # A record of an IPv4 peer; the most of them in a packet of live sync, its header, and those of UDP and IP.
 RECORD, PACKET_RECORDS, PACKET_HEAD, UDP_HEAD = 28, 52, 8, 28
-# When a packet that is not full goes out after the one before; what is forwarded by a bridge waits no longer than this.
-PACKET_DELAY, FORWARD_DELAY = 15, 1
+# When a packet that is not full goes out after the one before, and of a bridge.
+PACKET_DELAY, BRIDGE_DELAY = 15, 0.5
 # A batch over NATS: its greatest length, its header with a cluster's name of 11 bytes, and with the longest one of 64,
 # for which there is room in every batch; what NATS puts before it, and when one that is not full goes out after the one
 # before.
@@ -25,12 +26,14 @@ ASK, ECHO = 64, 48
 JITTER, FIRST_PAUSE, LAST_PAUSE, REPEAT_AFTER, WALK_PAUSE, GONE_AFTER = 1, 4, 60, 2, 10, 20
 # For so long after its start a tracker takes others for those that have been there before.
 STARTS = 15
-# A bridge is taken for dead after this time; one that does not forward keeps changes for so long.
-SILENCE, HELD = 5, 60
+# A bridge is taken for dead after this time. One that is new, or connected anew, listens for as long before it forwards,
+# and a new one for longer if another forwards, which has so long to hear that it need not any more. One that does not
+# forward keeps changes for so long, and at most so many; once it does, they leave after this.
+SILENCE, LONG_LISTENING, BRIDGE_SAYS, HELD, MAX_HELD, RELEASE_DELAY = 5, 10, 1, 60, 32_768, 2
 # A restart takes so long, and a cut.
 DOWN, CUT = 5, 60
-# The bytes of a peer in a snapshot.
-SNAPSHOT_PEER = 17
+# The bytes of a peer in a snapshot, and of a torrent; and how many peers a torrent has in it, as in ci/cluster/sizing.
+SNAPSHOT_PEER, SNAPSHOT_TORRENT, PER_TORRENT = 8, 29, 6.5
 # How long a change may be under way before a member that does not know it is wrong; ages are in whole minutes.
 GRACE, AGE_GRACE = 40, 120
 # The seconds before anything goes wrong; how long the mean client stays; how many of them say that they leave.
@@ -84,19 +87,51 @@ class Scenario:
     seed: int = 1
 
 
+class Held:
+    """What a bridge keeps that another one is to forward by this way."""
+
+    def __init__(self):
+        self.changes = []
+
+    def keep(self, change, now):
+        kept = [held for held in self.changes if now - held[0] < HELD][1 - MAX_HELD :]
+        self.changes = [*kept, (now, change)]
+
+    def forget(self, told):
+        """Others have told these."""
+        if self.changes:
+            names = {named(change) for change in told}
+            self.changes = [held for held in self.changes if named(held[1]) not in names]
+
+    def take(self, now):
+        taken, self.changes = [change for since, change in self.changes if now - since < HELD], []
+        return taken
+
+
+def named(change):
+    return change.peer, change.completed, change.stopped
+
+
 class Node:
     """A member: what it knows, and how it tells others."""
 
     def __init__(self, number, site, remembers):
         self.number, self.site, self.remembers = number, site, remembers
         self.radio, self.line = None, None
+        self.died = -math.inf
         self.begin(0.0)
 
     def begin(self, now):
         """It starts with nothing. Of each peer it knows when it was seen and when the cluster was told: minutes."""
         self.up, self.since = True, now
         self.view, self.done, self.stops = {}, set(), {}
-        self.hold = []
+        # Of a bridge: since when it could forward, and does; and what it keeps while another one does.
+        self.able, self.forwards = None, None
+        self.held = {"line": Held(), "radio": Held()}
+
+    @property
+    def is_bridge(self):
+        return self.radio is not None and self.line is not None
 
     def take(self, change):
         """Takes a change over. Returns whether it is to be told on."""

@@ -8,8 +8,8 @@ from .line import Line
 from .outcome import Outcome
 from .radio import Radio
 from .rules import (
-    AGE_GRACE, CALM, DOWN, FORWARD_DELAY, GRACE, HELD, INTERVAL, LIFETIME, POLITE, ROAMS, SESSION, SILENCE,
-    SNAPSHOT_PEER, SPREAD, Change, Node, Traffic,
+    AGE_GRACE, BRIDGE_SAYS, CALM, DOWN, GRACE, INTERVAL, LIFETIME, LONG_LISTENING, PER_TORRENT, POLITE, RELEASE_DELAY,
+    ROAMS, SESSION, SILENCE, SNAPSHOT_PEER, SNAPSHOT_TORRENT, SPREAD, Change, Node, Traffic,
 )
 
 
@@ -31,8 +31,6 @@ class World:
         # Of each peer: when it first and last announced itself, when it said that it left, and whether it has left and
         # completed.
         self.first, self.last, self.left, self.gone, self.completed = {}, {}, {}, set(), set()
-        # The bridge that forwards at each site, and since when.
-        self.elected = {site: (site, 0.0) for site in range(scenario.sites)}
         self.ends = CALM + 3600 * scenario.hours
         # When members went away.
         self.gone_at = []
@@ -53,29 +51,54 @@ class World:
 
     # Bridges.
 
+    def is_there(self, bridge):
+        """Whether the others take this bridge for one that could forward. One that dies tells nobody."""
+        return bridge.able is not None and (bridge.up or self.now - bridge.died < SILENCE)
+
+    def is_able(self, bridge, others):
+        listens = LONG_LISTENING if any(map(self.is_there, others)) else SILENCE
+        is_connected = bridge.up and bridge.line.connected and self.now - bridge.line.connected_at >= SILENCE
+        return is_connected and self.now - bridge.since >= listens
+
     def forwards(self, node):
-        """Whether this bridge is the one of its site that forwards: the lowest that is connected, after a silence."""
-        able = [other for other in self.nodes if other.site == node.site and other.line is not None and other.up]
-        able = [other for other in able if other.line.connected]
-        number, since = self.elected[node.site]
-        if able and able[0].number != number:
-            self.elected[node.site] = number, since = able[0].number, self.now + SILENCE
-        return number == node.number and self.now >= since
+        """Whether this bridge is the one of its site that forwards: the lowest of those that could."""
+        bridges = [other for other in self.nodes if other.site == node.site and other.is_bridge]
+        for bridge in bridges:
+            others = [other for other in bridges if other is not bridge]
+            if bridge.up and not (bridge.able is not None and bridge.line.connected):
+                bridge.able = self.now if self.is_able(bridge, others) else None
+        there = [bridge for bridge in bridges if self.is_there(bridge)]
+        is_heard = node.able is not None and (len(there) < 2 or self.now - node.able >= BRIDGE_SAYS)
+        if not (node.up and is_heard and there[0] is node):
+            node.forwards = None
+        elif node.forwards is None:
+            node.forwards = self.now
+        return node.forwards is not None
 
-    def forward(self, bridge, change):
-        """From the network into NATS: by the elected one, while the others keep what would be theirs to tell."""
-        if self.forwards(bridge):
-            for held in bridge.hold:
-                if self.now - held[0] < HELD:
-                    bridge.line.add(held[1])
-            bridge.hold = []
-            bridge.line.add(change)
+    def forward(self, bridge, way, change):
+        """From the network into NATS, or back: by the elected one, while the others keep what would be theirs to tell."""
+        held = bridge.held[way]
+        if self.forwards(bridge) and not held.changes:
+            getattr(bridge, way).add(change)
+            return
+        if not held.changes:
+            self.at(self.now + BRIDGE_SAYS, self.release, bridge, bridge.since)
+        held.keep(change, self.now)
+
+    def release(self, bridge, since):
+        """What a bridge keeps leaves when it has forwarded for a while: until then others may still tell it."""
+        if not bridge.up or bridge.since != since or not any(held.changes for held in bridge.held.values()):
+            return
+        if self.forwards(bridge) and self.now - bridge.forwards >= RELEASE_DELAY:
+            for way, held in bridge.held.items():
+                for change in held.take(self.now):
+                    getattr(bridge, way).add(change)
         else:
-            bridge.hold = [held for held in bridge.hold if self.now - held[0] < HELD] + [(self.now, change)]
+            self.at(self.now + BRIDGE_SAYS, self.release, bridge, since)
 
-    def into_network(self, bridge, change):
-        if self.forwards(bridge):
-            bridge.radio.add(change, FORWARD_DELAY)
+    def die(self, node):
+        node.up, node.died = False, self.now
+        self.gone_at.append(self.now)
 
     # Clients.
 
@@ -110,12 +133,8 @@ class World:
         self.announces += 1
         if not node.announced(change):
             return
-        if node.radio is not None:
-            node.radio.add(change)
-        if node.line is not None and (node.radio is None or self.forwards(node)):
-            node.line.add(change)
-        elif node.line is not None:
-            node.hold.append((self.now, change))
+        for way in filter(None, (node.radio, node.line)):
+            way.add(change)
 
     # What goes wrong.
 
@@ -126,8 +145,7 @@ class World:
     def restart(self):
         node = self.random.choice(self.nodes)
         if node.up and sum(other.up for other in self.nodes) > 1:
-            node.up = False
-            self.gone_at.append(self.now)
+            self.die(node)
             self.at(self.now + DOWN, self.come_back, node)
 
     def come_back(self, node):
@@ -146,7 +164,7 @@ class World:
         node.view, node.done, node.stops = dict(donor.view), set(donor.done), dict(donor.stops)
         traffic = self.line if node.line is not None else self.radio
         traffic.snapshots += 1
-        traffic.snapshot_bytes += SNAPSHOT_PEER * len(donor.view)
+        traffic.snapshot_bytes += round((SNAPSHOT_PEER + SNAPSHOT_TORRENT / PER_TORRENT) * len(donor.view))
 
     def cut(self):
         able = [node for node in self.nodes if node.line is not None]
