@@ -72,6 +72,7 @@ class WhatIsCalculated(unittest.TestCase):
         self.assertAlmostEqual(size.udp_cores(10), (200 + 900) / 309_493)
         self.assertEqual(size.nats_bits(10), 8 * 1000 * 28 * 10)
         self.assertAlmostEqual(size.multicast_bits, 8 * 1000 / 52 * 1492)
+        self.assertAlmostEqual(sizing.Size(1e6, 5).snapshot_seconds, (8e6 + 29 * 2e5) / 4e6)
 
     def test_a_million_announces_a_minute(self):
         packets = MILLION_A_MINUTE / 52
@@ -80,6 +81,8 @@ class WhatIsCalculated(unittest.TestCase):
         size = 28 * traffic.BATCH_RECORDS + traffic.BATCH_HEAD + line
         self.assertIn(f"16,667 / {traffic.BATCH_RECORDS:,} batches of {size:,} bytes", CHAPTER)
         self.assertIn(f" | {batches:.1f} | {batches * size:,.0f} | {8 * batches * size / 1e6:.2f} |", CHAPTER)
+        of_ten = (28 * MILLION_A_MINUTE / 10 + traffic.BATCH_HEAD) / 1000
+        self.assertIn(f"10 nodes send 10 a second of {of_ten:.0f} kB each", CHAPTER)
 
     def test_simulation_sizing_and_traffic_mean_the_same_wire(self):
         self.assertEqual(rules.RECORD, sizing.RECORD)
