@@ -7,6 +7,7 @@ They need nats-server and openssl: without, they are not run. ci/test installs b
 
 import contextlib
 import json
+import random
 import re
 import shutil
 import socket
@@ -30,12 +31,18 @@ MISSING = [program for program in ("nats-server", "openssl") if not shutil.which
 
 
 def free_ports(number):
-    """Ports of the loopback address that nobody uses."""
+    """Ports of the loopback address that nobody uses, below those that the system gives to whoever connects somewhere:
+    until a server binds one, nobody takes it by chance."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        ports = []
+        for port in random.sample(range(10_000, 32_768), 22_768):
+            if len(ports) == number:
+                break
+            each = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                each.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
 
 
 class Client:
