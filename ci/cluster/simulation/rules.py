@@ -26,9 +26,9 @@ ASK, ECHO = 64, 48
 JITTER, FIRST_PAUSE, LAST_PAUSE, REPEAT_AFTER, WALK_PAUSE, GONE_AFTER = 1, 4, 60, 2, 10, 20
 # For so long after its start a tracker takes others for those that have been there before.
 STARTS = 15
-# A bridge is taken for dead after this time. One that is new, or connected anew, listens for as long before it forwards,
-# and a new one for longer if another forwards, which has so long to hear that it need not any more. One that does not
-# forward keeps changes for so long, and at most so many; once it does, they leave after this.
+# A bridge is taken for dead after this time. One that is new, or connected anew, listens for as long before it
+# forwards, and a new one for longer if another forwards, which has so long to hear that it need not any more. One that
+# does not forward keeps changes for so long, and at most so many; once it does, they leave after this.
 SILENCE, LONG_LISTENING, BRIDGE_SAYS, HELD, MAX_HELD, RELEASE_DELAY = 5, 10, 1, 60, 32_768, 2
 # A restart takes so long, and a cut.
 DOWN, CUT = 5, 60

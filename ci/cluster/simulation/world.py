@@ -76,7 +76,7 @@ class World:
         return node.forwards is not None
 
     def forward(self, bridge, way, change):
-        """From the network into NATS, or back: by the elected one, while the others keep what would be theirs to tell."""
+        """From the network into NATS, or back: by the elected one; the others keep what would be theirs to tell."""
         held = bridge.held[way]
         if self.forwards(bridge) and not held.changes:
             getattr(bridge, way).add(change)
