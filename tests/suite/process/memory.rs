@@ -54,8 +54,8 @@ fn announce_all(client: &Client, torrents: u32, event: u32) {
     }
 }
 
-/// Returns bytes.
-fn resident(tracker: &Tracker) -> u64 {
+/// Returns how many bytes of memory the process has.
+pub(crate) fn resident(tracker: &Tracker) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", tracker.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()

@@ -17,6 +17,7 @@ use crate::clients::udp::{self, Announce, COMPLETED, Client, ERROR, STARTED, STO
 use crate::flavour::{has, hex, info_hash};
 use crate::harness::{note, skip, tests};
 use crate::http::{announce, announce_target, counts, scraped};
+use crate::process::memory::resident;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
 
@@ -256,7 +257,7 @@ fn lists_are_replaced_while_announces_flow() {
     }
     // Twice the number of replacements that are done, and one more while a list is being replaced.
     let stage = AtomicU32::new(0);
-    let mut resident = Vec::new();
+    let mut memory = Vec::new();
     let (answered, slowest) = thread::scope(|scope| {
         let announce = |server: SocketAddr| {
             let (stage, client) = (&stage, Client::new(server));
@@ -272,16 +273,16 @@ fn lists_are_replaced_while_announces_flow() {
             stage.store(2 * n, Ordering::SeqCst);
             let torrents = LOAD.0 + lists[0].lines().count();
             assert!(said.contains(&format!("{torrents} torrents on the list")), "{said}");
-            resident.push(resident_kilobytes(&tracker));
+            memory.push(resident(&tracker) / 1024);
         }
         stage.store(OVER, Ordering::SeqCst);
         let announcers = announcers.into_iter().map(|announcer| announcer.join().unwrap());
         announcers.fold((0, Duration::ZERO), |(sum, slowest), (answered, took)| (sum + answered, slowest.max(took)))
     });
-    note(&format!("{answered} announces answered, the slowest in {slowest:?}; kilobytes resident: {resident:?}"));
+    note(&format!("{answered} announces answered, the slowest in {slowest:?}; kilobytes resident: {memory:?}"));
     assert!(answered > LOAD.1, "{answered}");
-    let (early, late) = (resident[resident.len() / 10], *resident.last().unwrap());
-    assert!(late < early + 4096, "{resident:?}");
+    let (early, late) = (memory[memory.len() / 10], *memory.last().unwrap());
+    assert!(late < early + 4096, "{memory:?}");
 
     // It has to stop while it reads a list.
     tracker.signal(Signal::SIGHUP);
@@ -322,10 +323,4 @@ fn write_many(list: &str, seed: u64, path: &Path) {
         writeln!(file, "{:032x}{:08x}", rng.u128(..), rng.u32(..)).unwrap();
     }
     file.flush().unwrap();
-}
-
-fn resident_kilobytes(tracker: &Tracker) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", tracker.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

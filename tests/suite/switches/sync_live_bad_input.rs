@@ -6,11 +6,12 @@ use std::thread;
 
 use super::metrics::page;
 use super::sync_live::{cluster, peer};
-use super::sync_nats_bad_input::{BURST, MORE_BYTES, MOST, burst_peer, count, resident, wait_for_counts};
+use super::sync_nats_bad_input::{BURST, MORE_BYTES, MOST, burst_peer, count, wait_for_counts};
 use crate::clients::cluster::{Member, Record, packet};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{has, info_hash, only_with};
 use crate::harness::tests;
+use crate::process::memory::resident;
 use crate::tracker::Start;
 use crate::wait::wait_until;
 

@@ -123,8 +123,13 @@ fn loopback() -> Start {
 
 /// Starts a tracker in the cluster of a server, and waits until it hears what others tell.
 pub(super) fn member(server: &Server) -> Tracker {
+    member_with(server, "")
+}
+
+/// The same with more configuration.
+pub(super) fn member_with(server: &Server, config: &str) -> Tracker {
     let before = server.listeners();
-    let tracker = connected(loopback().config(&server.config()));
+    let tracker = connected(loopback().config(&server.config()).config(config));
     let hears = wait_until(|| (server.listeners() > before).then_some(()));
     assert!(hears.is_some(), "it has subscribed to nothing:\n{}", tracker.log());
     tracker

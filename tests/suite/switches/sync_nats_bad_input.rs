@@ -4,20 +4,20 @@
 pub(crate) mod snapshots;
 pub(crate) mod stranger;
 
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 
 use super::metrics::page;
 use super::sync_live::peer;
-use super::sync_nats::connected;
+use super::sync_nats::{member, member_with};
 use crate::clients::cluster::{COMPLETED, Record, SEEDING, STOPPED};
 use crate::clients::nats::{Server, only_with_nats_server};
 use crate::clients::prometheus::Samples;
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{has, info_hash, loopback, loopbacks, only_with};
 use crate::harness::tests;
-use crate::tracker::{Start, Tracker};
+use crate::process::memory::resident;
+use crate::tracker::Tracker;
 use crate::wait::wait_until;
 use stranger::{Batch, Stranger, aged, number};
 
@@ -39,22 +39,13 @@ pub(super) const MOST: u32 = 20_000;
 /// would take.
 pub(super) const MORE_BYTES: u64 = 8 << 20;
 
-/// A tracker of the server's cluster that looks for no snapshot.
-fn member(server: &Server, config: &str) -> Tracker {
-    let before = server.listeners();
-    let config = format!("{}sync.snapshot_wait = 0\n{config}", server.config());
-    let tracker = connected(Start::loopback().config(&config));
-    assert!(wait_until(|| (server.listeners() > before).then_some(())).is_some(), "{}", tracker.log());
-    tracker
-}
-
 /// A tracker of its own cluster, and who says to it what it likes.
 fn cluster() -> (Server, Tracker, Stranger) {
     only_with("sync-nats");
     only_with("metrics");
     only_with_nats_server();
     let server = Server::start(&[]);
-    let tracker = member(&server, "");
+    let tracker = member(&server);
     let stranger = Stranger::new(&server);
     (server, tracker, stranger)
 }
@@ -79,13 +70,6 @@ pub(super) fn burst_peer(number: u32) -> Record {
     Record { info_hash: info_hash(torrent), ..peer(loopback(), port) }
 }
 
-/// Bytes of memory that the process has.
-pub(super) fn resident(tracker: &Tracker) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", tracker.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-}
-
 fn a_mad_tracker_keeps_no_client_waiting_and_costs_no_more_than_the_limit_allows() {
     only_with("sync-nats");
     only_with("metrics");
@@ -94,7 +78,7 @@ fn a_mad_tracker_keeps_no_client_waiting_and_costs_no_more_than_the_limit_allows
     const EACH: u32 = 1000;
     const THIRD: u32 = BURST / 3;
     let server = Server::start(&[]);
-    let tracker = member(&server, &format!("limits.peers = {MOST}\n"));
+    let tracker = member_with(&server, &format!("limits.peers = {MOST}\n"));
     let client = Client::new(tracker.udp());
     let own = Announce::leecher(info_hash(250), 1);
     client.announce(&own);

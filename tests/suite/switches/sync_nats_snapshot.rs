@@ -45,7 +45,7 @@ fn wait_for_peers(tracker: &Tracker, peers: u32) {
 }
 
 /// Where a tracker answers that has not said yet that it is ready.
-fn answers_at(tracker: &Tracker) -> SocketAddr {
+pub(super) fn answers_at(tracker: &Tracker) -> SocketAddr {
     let address = || {
         let log = tracker.log();
         let (_, address) = log.lines().find_map(|line| line.split_once("listening on udp "))?;

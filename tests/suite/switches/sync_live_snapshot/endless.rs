@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use super::super::sync_nats_bad_input::resident;
 use super::{Donor, asks, seeders, snapshot};
 use crate::clients::udp::Client;
 use crate::flavour::{info_hash, only_with};
 use crate::harness::tests;
+use crate::process::memory::resident;
 
 tests![
     what_a_snapshot_tells_several_times_counts_once,

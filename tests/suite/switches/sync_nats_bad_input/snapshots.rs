@@ -2,12 +2,14 @@
 //! the test.
 
 use super::super::metrics::page;
+use super::super::sync_nats_snapshot::answers_at;
 use super::stranger::{CLUSTER, Stranger, number};
-use super::{count, resident, wait_for_counts};
+use super::{count, wait_for_counts};
 use crate::clients::nats::{Server, only_with_nats_server};
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{has, info_hash, loopback, only_with};
 use crate::harness::tests;
+use crate::process::memory::resident;
 use crate::tracker::{Start, Tracker};
 use crate::wait::wait_until;
 
@@ -224,10 +226,7 @@ fn who_completes_a_download_while_a_snapshot_comes_stays_a_seeder() {
     }
     let mut stranger = Stranger::new(&server);
     let mut tracker = joining(&server, "");
-    tracker.wait_for_log("INFO features: ");
-    let log = tracker.log();
-    let address = log.lines().find_map(|line| line.split_once("listening on udp ")).unwrap().1.parse().unwrap();
-    let client = Client::new(address);
+    let client = Client::new(answers_at(&tracker));
     client.announce(&Announce::seeder(info_hash(1), 1).event(COMPLETED));
     play(&mut stranger, &[Donor::gives(1, &[(0, &earlier)])]);
     tracker.wait_for_log("is given up: it stopped in the middle; kept of it: ");
