@@ -1,10 +1,13 @@
 """Plays cases, some at a time, and reports: one line a case, and the sum at the end."""
 
+import argparse
+import os
 import shutil
 import signal
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 import hosts
 import stage
@@ -13,8 +16,23 @@ NOT_RUN = 77
 TOOLS = (("ip", "iproute2"), ("setpriv", "util-linux"))
 
 
-def missing_tools():
-    return [f"{tool} (Debian package {package})" for tool, package in TOOLS if not shutil.which(tool)]
+def executable(text):
+    """The path that the command line names."""
+    if not os.access(text, os.X_OK) or not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an executable file")
+    return Path(text).resolve()
+
+
+def cannot_run(families, programs=()):
+    """Why this machine cannot play cases with these address families, or None. `programs` of theirs are missing."""
+    tools = [f"{tool} (Debian package {package})" for tool, package in TOOLS if not shutil.which(tool)]
+    if missing := [*tools, *programs]:
+        return f"missing {', '.join(missing)}"
+    try:
+        hosts.probe(families)
+    except hosts.CannotRun as reason:
+        return str(reason)
+    return None
 
 
 def run(cases, play, jobs, seconds=stage.CASE_SECONDS):
