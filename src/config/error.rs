@@ -255,16 +255,31 @@ impl Problem {
     }
 }
 
-/// Returns an operator's text in quotes: one line, without control characters, of bounded length. What stands before an
-/// `@` may be a password, and is left out.
+/// Returns an operator's text in quotes: one line, without control characters, of bounded length, and without what may
+/// be a password.
 pub(super) fn quoted(text: &str) -> String {
-    let Some((before, host)) = text.rsplit_once('@') else { return format!("\"{}\"", shown(text)) };
-    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
-    format!("\"{}\"", shown(&format!("{}...@{host}", scheme.unwrap_or_default())))
+    format!("\"{}\"", shown(text))
 }
 
-/// Escapes and shortens an operator's text. Quote marks are escaped too, as quotes may stand around it.
+/// Leaves out what may be a password: what stands before an `@`, or in a URL behind a colon where a port should stand.
+fn without_password(text: &str) -> Cow<'_, str> {
+    let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let url = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+    if let Some((_, host)) = text.rsplit_once('@') {
+        return url.map_or_else(|| format!("...@{host}"), |(scheme, _)| format!("{scheme}://...@{host}")).into();
+    }
+    let user = url.filter(|(_, rest)| !rest.starts_with('[')).and_then(|(scheme, rest)| {
+        let (user, port) = rest.split_once(':')?;
+        let is_port = port.trim_end_matches('/').bytes().all(|byte| byte.is_ascii_digit());
+        (!is_port).then(|| format!("{scheme}://{user}:..."))
+    });
+    user.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// Escapes and shortens an operator's text, and leaves out what may be a password. Quote marks are escaped too, as
+/// quotes may stand around it.
 fn shown(text: &str) -> String {
+    let text = &*without_password(text);
     let end = text.char_indices().nth(MAX_QUOTE).map_or(text.len(), |(end, _)| end);
     let (head, tail) = text.split_at_checked(end).unwrap_or((text, ""));
     format!("{}{}", head.escape_debug(), if tail.is_empty() { "" } else { "..." })

@@ -99,6 +99,8 @@ fn what_is_no_server_is_refused() {
         ("ws://user:secret@a", "ws://...@a"),
         ("user:secret@", "...@"),
         ("nats://user:secret@a, nats://user:secret@b/", "nats://...@b/"),
+        ("nats://user:secret", "nats://user:..."),
+        ("user:secret://x@a/", "...@a/"),
     ] {
         let finished = Start::minimal().config(&format!("sync.nats.servers = ['{server}']\n")).on_loopback().finish();
         assert!(!finished.stderr.contains("secret") && !finished.stdout.contains("secret"), "{finished:?}");
@@ -199,6 +201,9 @@ fn what_is_announced_while_a_tracker_stops_is_told_too() {
     let mut connection = http::Connection::open(one.http());
     let request = http::request(&announce_target(1, "port=1&left=0&event=completed"), "");
     let (first, rest) = request.split_at(request.len() - 2);
+    // It has been let in, and does not wait for that any more.
+    connection.send(http::request("/stats", "").as_str());
+    connection.reply();
     connection.send(first);
     one.signal(Signal::SIGTERM);
     one.wait_for_log("SIGTERM: stopping");
