@@ -1,3 +1,5 @@
+//! When a tracker that looks for a snapshot is ready.
+
 use std::pin::pin;
 use std::time::Duration;
 

@@ -89,7 +89,7 @@ pub enum End {
     TakenElsewhere,
     /// Nobody is there.
     Alone,
-    /// Nobody is there who has been up for longer.
+    /// Nobody who has been up for longer has offered one.
     Oldest,
     /// Somebody is there, and nobody has given one.
     InVain,
@@ -101,7 +101,7 @@ impl End {
         match self {
             Self::Taken | Self::TakenElsewhere => {}
             Self::Alone => info!("nobody in the cluster has answered: there is no snapshot to take"),
-            Self::Oldest => info!("nobody in the cluster has been up for longer: there is no snapshot to take"),
+            Self::Oldest => info!("nobody in the cluster who has been up for longer has offered a snapshot"),
             Self::InVain => {
                 warn!("no snapshot has been taken: this tracker knows whom it has heard of since its start")
             }
@@ -129,7 +129,8 @@ impl<D> Search<D> {
 
     /// Returns what is to be done now.
     pub fn next(&mut self, now: Instant) -> Next<D> {
-        if let Some(end) = self.end.or_else(|| self.given_up(now)) {
+        let taken_elsewhere = self.snapshots.is_taken().then_some(End::TakenElsewhere);
+        if let Some(end) = self.end.or(taken_elsewhere).or_else(|| self.given_up(now)) {
             self.end = Some(end);
             return Next::Over(end);
         }

@@ -110,6 +110,11 @@ impl Snapshots {
             && now.saturating_duration_since(self.started) < self.limits.wait
     }
 
+    /// Returns whether one has been taken, over whatever transport.
+    pub(super) fn is_taken(&self) -> bool {
+        self.state().taking == Taken::Whole
+    }
+
     /// Takes a seat, if one is free and any are given.
     pub(super) fn sit(self: &Arc<Self>) -> Option<Seat> {
         let mut state = self.state();

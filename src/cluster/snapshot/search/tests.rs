@@ -189,6 +189,13 @@ fn while_another_transport_takes_one_it_waits_and_is_over_when_that_is_in() {
     assert_eq!(run.next(SECOND).unwrap().unwrap_err(), End::TakenElsewhere);
 
     let mut run = Run::new();
+    run.search.heard();
+    let Turn::Yours(taking) = run.snapshots.begin_taking() else { panic!("nobody takes one") };
+    assert!(run.next(5 * SECOND).is_none());
+    taking.finish();
+    assert_eq!(run.next(2 * SECOND).unwrap().unwrap_err(), End::TakenElsewhere, "without an offer too");
+
+    let mut run = Run::new();
     let taking = run.snapshots.begin_taking();
     run.offered(1, 50);
     assert!(run.next(5 * SECOND).is_none());
