@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tracker::{Change, Origin};
@@ -115,6 +116,10 @@ impl<C: Codec> Outbox<C> {
         }
         let mut copies = Vec::new();
         for (first, some) in (0..).step_by(MAX_SETTLED).zip(changes.chunks(MAX_SETTLED)) {
+            if first > 0 {
+                // Who waits for the lock has it now.
+                thread::yield_now();
+            }
             let mut batcher = self.batcher();
             copies.extend((first..).zip(some).filter(|(_, change)| batcher.hear(change)).map(|(at, _)| at));
         }

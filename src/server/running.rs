@@ -39,7 +39,10 @@ use super::threads::{Threads, new_runtime};
 /// How long the threads that answer may take to end: a little more than requests in flight may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long the other threads may take to end after that, and then plugs to finish.
+/// How long the other threads may take to end after that. The last batches take 3 s at most over NATS.
+const END_TIME: Duration = Duration::from_secs(4);
+
+/// How long plugs may take to finish then.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
 /// How long it may take, after that, to leave the swarms to the successor: ten million peers take some seconds.
@@ -240,7 +243,7 @@ impl<B: Build> Running<B> {
         drop(sockets);
         answering.stop(deadline);
         // What the last clients have announced is theirs to tell.
-        threads.stop(Instant::now() + FINISH_TIME);
+        threads.stop(Instant::now() + END_TIME);
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
             let handing = Handing { tracker: &tracker, clock, secret, sockets: &[], manager: &manager, memory };

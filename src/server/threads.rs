@@ -28,7 +28,7 @@ pub fn new_runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::system("make an event loop"))
 }
 
-/// All threads but the first, which waits for signals. One stop token ends them all.
+/// Threads that one stop token ends.
 #[derive(Default)]
 pub struct Threads {
     running: Vec<JoinHandle<()>>,

@@ -14,8 +14,9 @@
 //! - [`republish`]: tells of all peers again, where that is not enough.
 //! - [`snapshot`]: how a tracker that starts takes over what others know.
 //!
-//! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); the thread `nats` publishes what is full or due. The
-//! way in: the same thread receives, and gives what it believes to the tracker. No worker waits for either.
+//! The way out: a worker puts a change into the [outbox](crate::cluster::outbox); the thread `nats` publishes what is
+//! full or due. The way in: the same thread receives, and gives what it believes to the tracker. No worker waits for
+//! either.
 
 mod ask;
 mod batch;
