@@ -1,13 +1,14 @@
 //! An HTTP client that sends exactly the bytes it is given.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
 use super::bencode::Value;
-use crate::wait::{MAX_WAIT, retry_interrupted};
+use crate::wait::{MAX_WAIT, retry_interrupted, wait_until};
 
 /// A parsed reply.
 #[derive(Debug, Clone)]
@@ -111,6 +112,28 @@ impl Connection {
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends something, and waits until the tracker has accepted the connection and read it.
+    #[track_caller]
+    pub(crate) fn send_until_read(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(bytes);
+        let port = |address: io::Result<SocketAddr>| format!(":{:04X}", address.unwrap().port());
+        let ends = [port(self.stream.peer_addr()), port(self.stream.local_addr())];
+        // proc(5): the ends of a socket are words 1 and 2, its queues word 4, and its inode, once accepted, word 9.
+        let is_read = |line: &str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            words[1].ends_with(&ends[0])
+                && words[2].ends_with(&ends[1])
+                && words[4].ends_with(":00000000")
+                && words[9] != "0"
+        };
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+        let found = wait_until(|| {
+            let text = tables.map(|table| fs::read_to_string(table).unwrap_or_default()).concat();
+            text.lines().any(is_read).then_some(())
+        });
+        assert!(found.is_some(), "the tracker does not read");
     }
 
     /// Sends as much as the tracker accepts: it may close before the end.

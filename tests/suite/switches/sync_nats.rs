@@ -201,10 +201,7 @@ fn what_is_announced_while_a_tracker_stops_is_told_too() {
     let mut connection = http::Connection::open(one.http());
     let request = http::request(&announce_target(1, "port=1&left=0&event=completed"), "");
     let (first, rest) = request.split_at(request.len() - 2);
-    // It has been let in, and does not wait for that any more.
-    connection.send(http::request("/stats", "").as_str());
-    connection.reply();
-    connection.send(first);
+    connection.send_until_read(first);
     one.signal(Signal::SIGTERM);
     one.wait_for_log("SIGTERM: stopping");
     connection.send(rest);
