@@ -248,8 +248,9 @@ mod tests {
 
     #[test]
     fn a_flush_does_not_wait_for_ever() {
-        let (log, _read, _reader) = log_to_slow_reader();
-        log.take(b"nobody reads this\n");
+        let (log, read, _reader) = log_to_slow_reader();
+        log.take(b"nobody takes this\n");
+        assert_eq!(read.recv().unwrap(), "nobody takes this\n", "the thread is stuck with it");
         log.flush_within(Duration::from_millis(1));
         assert_eq!(log.queue().writer, WriterState::Busy);
         Log::new().flush_within(Duration::from_secs(3600));
