@@ -117,7 +117,7 @@ impl<C: Codec> Outbox<C> {
         let mut copies = Vec::new();
         for (first, some) in (0..).step_by(MAX_SETTLED).zip(changes.chunks(MAX_SETTLED)) {
             if first > 0 {
-                // Who waits for the lock has it now.
+                // Else this thread would have the lock again before an announce that waits for it wakes up.
                 thread::yield_now();
             }
             let mut batcher = self.batcher();

@@ -10,6 +10,7 @@ tests![
     source_files_are_short,
     no_test_ends_early,
     every_test_is_listed_where_this_harness_looks,
+    programs_are_started_in_one_place,
 ];
 
 const MAX_LINES: usize = 450;
@@ -75,4 +76,17 @@ fn every_test_is_listed_where_this_harness_looks() {
     for (path, text) in files_below("tests/suite") {
         assert!(!text.lines().any(|line| line.trim() == unseen), "{}: {unseen}", path.display());
     }
+}
+
+/// What is closed everywhere must not be open in a child of another test.
+fn programs_are_started_in_one_place() {
+    let starts = |line: &&str| [".spawn()", ".output()", ".status()"].iter().any(|call| line.contains(call));
+    let mut seen = 0;
+    for (path, text) in files_below("tests/suite") {
+        let allowed = ["programs.rs", "tracker.rs", "sources.rs"].iter().any(|file| path.ends_with(file));
+        let found = text.lines().find(starts);
+        seen += usize::from(found.is_some());
+        assert!(allowed || found.is_none(), "{}: {found:?}", path.display());
+    }
+    assert_eq!(seen, 3, "it looks for what is not there any more");
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::metrics::page;
 use super::sync_live::{cluster, peer};
-use super::sync_nats_bad_input::{BURST, MORE_BYTES, MOST, burst_peer, count, wait_for_counts};
+use super::sync_nats_bad_input::{BURST, MORE_BYTES, MOST, burst_peer, count, wait_for_counters};
 use crate::clients::cluster::{Member, Record, packet};
 use crate::clients::udp::{Announce, Client};
 use crate::flavour::{has, info_hash, only_with};
@@ -86,7 +86,7 @@ fn packets_that_are_none_of_the_cluster_are_refused_and_counted() {
     client.announce(&Announce::leecher(info_hash(3), 1));
     let (own, _) = member.receive();
     // On this interface it hears itself.
-    wait_for_counts(&tracker, "sync", &[("packets_refused", 1.0)]);
+    wait_for_counters(&tracker, "sync", &[("packets_refused", 1.0)]);
     let kind = u8::from(client.ip().is_ipv6());
     let whole = member.packet(kind, &[forged]);
     let mut refused: Vec<_> = (0..whole.len()).map(|len| whole[..len].to_vec()).collect();
@@ -98,15 +98,15 @@ fn packets_that_are_none_of_the_cluster_are_refused_and_counted() {
         member.send(packet);
         // The socket has room for so many.
         if sent % 50 == 0 {
-            wait_for_counts(&tracker, "sync", &[("packets_refused", 1.0 + f64::from(sent))]);
+            wait_for_counters(&tracker, "sync", &[("packets_refused", 1.0 + f64::from(sent))]);
         }
     }
     let all = 1.0 + refused.len() as f64;
     let nothing = [("packets_received", 0.0), ("records_received", 0.0), ("records_refused", 0.0)];
-    wait_for_counts(&tracker, "sync", &[&nothing[..], &[("packets_refused", all)]].concat());
+    wait_for_counters(&tracker, "sync", &[&nothing[..], &[("packets_refused", all)]].concat());
     let stranger = Member::of(&tracker).moved_to(Ipv4Addr::new(127, 0, 0, 2));
     stranger.send(&whole);
-    wait_for_counts(&tracker, "sync", &[&nothing[..], &[("packets_refused", all + 1.0)]].concat());
+    wait_for_counters(&tracker, "sync", &[&nothing[..], &[("packets_refused", all + 1.0)]].concat());
     assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
 }
 
@@ -125,11 +125,11 @@ fn packets_of_later_versions_are_passed_over() {
     for (sent, packet) in (1..).zip(&later) {
         member.send(packet);
         if sent % 50 == 0 {
-            wait_for_counts(&tracker, "sync", &[("packets_received", f64::from(sent))]);
+            wait_for_counters(&tracker, "sync", &[("packets_received", f64::from(sent))]);
         }
     }
     let nothing = [("packets_refused", 0.0), ("records_received", 0.0), ("records_refused", 0.0)];
-    wait_for_counts(&tracker, "sync", &[&nothing[..], &[("packets_received", 240.0)]].concat());
+    wait_for_counters(&tracker, "sync", &[&nothing[..], &[("packets_received", 240.0)]].concat());
     assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
 }
 
@@ -151,7 +151,7 @@ fn records_that_no_client_could_be_are_refused_and_counted() {
         expected += 2.0;
     }
     let counts = [("records_refused", expected), ("records_received", refused.len() as f64), ("packets_refused", 0.0)];
-    wait_for_counts(&tracker, "sync", &counts);
+    wait_for_counters(&tracker, "sync", &counts);
     assert_eq!(client.counts(info_hash(1)), (0, 0, 1));
 }
 
@@ -167,9 +167,9 @@ fn the_last_byte_of_a_record_says_nothing() {
         *packet.last_mut().unwrap() = byte;
         member.send(&packet);
         if byte % 50 == 49 {
-            wait_for_counts(&tracker, "sync", &[("records_received", f64::from(byte) + 1.0)]);
+            wait_for_counters(&tracker, "sync", &[("records_received", f64::from(byte) + 1.0)]);
         }
     }
-    wait_for_counts(&tracker, "sync", &[("records_received", 256.0), ("records_refused", 0.0)]);
+    wait_for_counters(&tracker, "sync", &[("records_received", 256.0), ("records_refused", 0.0)]);
     assert_eq!(client.counts(info_hash(1)).2, 256);
 }

@@ -57,7 +57,7 @@ pub(super) fn count(page: &Samples, transport: &str, name: &str) -> f64 {
 
 /// Waits until the counters of a transport have these values.
 #[track_caller]
-pub(super) fn wait_for_counts(tracker: &Tracker, transport: &str, expected: &[(&str, f64)]) {
+pub(super) fn wait_for_counters(tracker: &Tracker, transport: &str, expected: &[(&str, f64)]) {
     let counts = |page: &Samples| -> Vec<_> { expected.iter().map(|(name, _)| count(page, transport, name)).collect() };
     let values: Vec<_> = expected.iter().map(|(_, value)| *value).collect();
     let found = wait_until(|| (counts(&page(tracker)) == values).then_some(()));
@@ -109,7 +109,7 @@ fn a_mad_tracker_keeps_no_client_waiting_and_costs_no_more_than_the_limit_allows
     assert!(last < first + MORE_BYTES, "{last} bytes after all, {first} after a third");
     let batches = f64::from(BURST / EACH);
     let nothing = [("gaps", 0.0), ("packets_lost", 0.0), ("packets_refused", 0.0)];
-    wait_for_counts(&tracker, "nats", &[&[("packets_received", batches)][..], &nothing].concat());
+    wait_for_counters(&tracker, "nats", &[&[("packets_received", batches)][..], &nothing].concat());
     let page = page(&tracker);
     assert!(page["opentracker_peers"] <= f64::from(MOST), "{page:?}");
     assert!(count(&page, "nats", "records_refused") > 0.0, "{page:?}");
@@ -150,7 +150,7 @@ fn whoever_asks_for_all_without_end_gets_it_now_and_then() {
     // What others tell still arrives.
     let told = peer(loopback(), 1);
     stranger.publish("changes", &Batch::first(1, &told).with(&told.bytes()));
-    wait_for_counts(&tracker, "nats", &[("records_received", 1.0), ("packets_refused", 0.0)]);
+    wait_for_counters(&tracker, "nats", &[("records_received", 1.0), ("packets_refused", 0.0)]);
 }
 
 fn messages_that_are_no_batches_of_the_cluster_are_refused_and_counted() {
@@ -184,18 +184,18 @@ fn messages_that_are_no_batches_of_the_cluster_are_refused_and_counted() {
     for (sent, payload) in refused.iter().enumerate() {
         // They do not come faster than they are read.
         if sent % 100 == 0 {
-            wait_for_counts(&tracker, "nats", &[("packets_refused", sent as f64)]);
+            wait_for_counters(&tracker, "nats", &[("packets_refused", sent as f64)]);
         }
         stranger.publish("changes", payload);
     }
     let all = [("packets_refused", refused.len() as f64), ("packets_received", 0.0), ("records_refused", 0.0)];
-    wait_for_counts(&tracker, "nats", &all);
+    wait_for_counters(&tracker, "nats", &all);
     // What it says itself comes back to it, and what bears its number is taken for that.
     let own = own_sender(&mut stranger);
     stranger.publish("changes", &Batch { sender: own, ..right }.with(&told.bytes()));
     assert_eq!(client.counts(info_hash(1)), (0, 0, 0));
     stranger.publish("changes", &whole);
-    wait_for_counts(&tracker, "nats", &[&all[..1], &[("packets_received", 1.0), ("records_received", 1.0)]].concat());
+    wait_for_counters(&tracker, "nats", &[&all[..1], &[("packets_received", 1.0), ("records_received", 1.0)]].concat());
     assert_eq!(client.counts(info_hash(1)), (0, 0, 1));
 }
 
@@ -216,7 +216,7 @@ fn no_age_is_taken_for_more_or_less_than_it_is() {
         taken += u32::from(fresh);
         let refused = u32::try_from(sequence).unwrap() * 256 - taken;
         let counts = [("records_received", f64::from(taken)), ("records_refused", f64::from(refused))];
-        wait_for_counts(&tracker, "nats", &counts);
+        wait_for_counters(&tracker, "nats", &counts);
         for peer in client.announce(&Announce::leecher(info_hash(waited), 6881)).peers {
             assert!(peer.port() <= fresh, "{peer} is handed out, {waited} minutes behind");
         }
@@ -257,7 +257,7 @@ fn peers_that_no_client_could_be_are_refused_and_counted() {
         tell(&hosts);
         received += 4.0;
         let counts = [("records_received", received), ("records_refused", refused), ("packets_refused", 0.0)];
-        wait_for_counts(&tracker, "nats", &counts);
+        wait_for_counters(&tracker, "nats", &counts);
         let mut handed_out = client.announce(&Announce::leecher(info_hash(1), 3)).peers;
         handed_out.retain(|peer| peer.is_ipv4() == family.is_ipv4());
         handed_out.sort();
@@ -279,7 +279,7 @@ fn what_is_told_again_is_taken_once() {
     }
     // It is of another sender.
     stranger.publish("changes", &Batch { sender: 2, ..first }.with(&told[0].bytes()));
-    wait_for_counts(&tracker, "nats", &[("packets_received", 2.0), ("packets_refused", 0.0), ("gaps", 0.0)]);
+    wait_for_counters(&tracker, "nats", &[("packets_received", 2.0), ("packets_refused", 0.0), ("gaps", 0.0)]);
     assert_eq!(client.counts(info_hash(1)), (1, 1, 0));
 }
 
@@ -290,7 +290,7 @@ fn senders_and_gaps_without_number_are_counted_and_bounded() {
     let mut tell = |batches: &[Batch], expected: &dyn Fn(f64) -> [(&'static str, f64); 3]| {
         for (at, chunk) in batches.chunks(100).enumerate() {
             chunk.iter().for_each(|batch| stranger.publish("changes", &batch.with(&told.bytes())));
-            wait_for_counts(&tracker, "nats", &expected((at * 100 + chunk.len()) as f64));
+            wait_for_counters(&tracker, "nats", &expected((at * 100 + chunk.len()) as f64));
         }
     };
     // Of every other batch nothing is heard.

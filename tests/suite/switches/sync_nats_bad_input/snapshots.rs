@@ -4,7 +4,7 @@
 use super::super::metrics::page;
 use super::super::sync_nats_snapshot::answers_at;
 use super::stranger::{CLUSTER, Stranger, number};
-use super::{count, wait_for_counts};
+use super::{count, wait_for_counters};
 use crate::clients::nats::{Server, only_with_nats_server};
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{has, info_hash, loopback, only_with};
@@ -144,7 +144,7 @@ fn has_given_up(tracker: Tracker, said: &[&str]) {
     assert_eq!(Client::new(tracker.udp()).counts(info_hash(1)), (4, 4, 0));
     tracker.wait_for_log("INFO taken a snapshot from the tracker 00000000000000ff");
     if has("metrics") {
-        wait_for_counts(&tracker, "nats", &[("snapshots_taken", 1.0), ("snapshots_given", 0.0)]);
+        wait_for_counters(&tracker, "nats", &[("snapshots_taken", 1.0), ("snapshots_given", 0.0)]);
     }
     let log = tracker.stop();
     for (number, said) in (1..).zip(said) {
@@ -289,7 +289,7 @@ fn messages_about_snapshots_that_make_no_sense_are_refused_and_counted() {
     refused.extend([vec![0xff; 1_000_000], vec![0; 64], message(DEMAND, &[0; 19]), message(DEMAND, &[0; 21])]);
     let before = count(&page(&tracker), "nats", "packets_refused");
     refused.iter().for_each(|payload| stranger.publish("snapshot", payload));
-    wait_for_counts(&tracker, "nats", &[("packets_refused", before + refused.len() as f64)]);
+    wait_for_counters(&tracker, "nats", &[("packets_refused", before + refused.len() as f64)]);
     // Demands of snapshots of which it has begun none, and ends of such.
     for _ in 0..100 {
         stranger.publish("snapshot", &message(DEMAND, &[&[9; 16][..], &[0, 0, 0, 1]].concat()));
@@ -297,6 +297,6 @@ fn messages_about_snapshots_that_make_no_sense_are_refused_and_counted() {
     }
     stranger.flush();
     client.announce(&Announce::leecher(info_hash(1), 2));
-    wait_for_counts(&tracker, "nats", &[("snapshots_given", 0.0)]);
+    wait_for_counters(&tracker, "nats", &[("snapshots_given", 0.0)]);
     assert_eq!(client.counts(info_hash(1)).2, 2);
 }
