@@ -6,7 +6,8 @@
 //! - [`connection`]: the connection.
 //! - [`pool`]: which server is tried next, and when; what becomes of the connection is heard there.
 //! - [`causes`]: why there is none, in words.
-//! - [`exchange`]: what goes over it, which the [`machine`] decides; it knows neither a connection nor a clock.
+//! - [`exchange`]: what goes over it.
+//! - [`machine`]: what is said when, and what comes of what is heard. It knows neither a connection nor a clock.
 //! - [`member`]: what workers and the thread share.
 //! - [`batch`], [`ask`]: messages, as bytes.
 //! - [`journal`]: what was said, until it has surely gone out and for a while longer, in case somebody asks for it.
