@@ -123,6 +123,15 @@ class EveryPackage:
         self.assertEqual(chosen, combinations.Rules(self.package).triples())
         self.assertLess(len(chosen), math.comb(len(self.rules.features), 2), "fewer than there are pairs")
 
+    def test_what_stands_in_others_is_not_covered_again_and_nothing_else_is_left_out(self):
+        others = self.rules.singles()
+        chosen = self.rules.triples(others)
+        self.assertLess(len(chosen), len(self.rules.triples()))
+        self.assertEqual(uncovered(self.package, others + chosen), set())
+        for dropped in range(len(chosen)):
+            left = others + chosen[:dropped] + chosen[dropped + 1 :]
+            self.assertNotEqual(uncovered(self.package, left), set(), chosen[dropped])
+
     def test_what_is_printed_is_legal_and_printed_once(self):
         for chosen in (self.rules.all(), self.rules.singles(), self.rules.triples()):
             self.assertEqual([on for on in chosen if not is_legal(self.package, set(on))], [])
@@ -177,6 +186,11 @@ class SmallPackage(EveryPackage, unittest.TestCase):
         self.assertEqual([set(on) for on in self.rules.flavours(lines)], expected)
         named = [(name, set(on)) for name, on in self.rules.named(lines)]
         self.assertEqual(named, list(zip(["smallest", "better"], expected)))
+
+    def test_the_rest_is_what_singles_and_flavours_leave(self):
+        lines = ["better packed-better,red"]
+        expected = self.rules.triples([*self.rules.singles(), ["red", "plain", "packed", "packed-better"]])
+        self.assertEqual(self.rules.rest(lines), expected)
 
     def test_a_flavour_that_cargo_could_not_build_is_an_error(self):
         for features in ("red,green", "shade", "contrast,red", "purple"):
