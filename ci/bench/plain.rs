@@ -13,7 +13,7 @@ use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
 use opentracker::tracker::{
-    Capacity, Cluster, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged,
+    Capacity, Cluster, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged, WantedUnlogged,
 };
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
@@ -28,6 +28,7 @@ impl<M: RequestTimes, C: Cluster> Flavour for Plain<M, C> {
     type Admission = Open;
     type Cluster = C;
     type NetworkLog = Unlogged;
+    type WantedLog = WantedUnlogged;
 
     fn admission(&self) -> &Open {
         &Open
@@ -39,6 +40,10 @@ impl<M: RequestTimes, C: Cluster> Flavour for Plain<M, C> {
 
     fn network_log(&self) -> &Unlogged {
         &Unlogged
+    }
+
+    fn wanted_log(&self) -> &WantedUnlogged {
+        &WantedUnlogged
     }
 }
 

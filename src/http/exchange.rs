@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::stats::pages::Walk;
 use crate::stats::{Counter, Counters, WorkerCounters};
 use crate::tracker::peer::{Peer as _, PeerV4, PeerV6};
-use crate::tracker::{Flavour, PeerBuffer, Tracker};
+use crate::tracker::{Flavour, PeerBuffer, Tracker, WantedLog};
 
 use super::announce_query::MAX_WANTED;
 use super::method::Method;
@@ -48,21 +48,27 @@ pub struct Exchange<'a, F: Flavour> {
     pub rng: &'a mut Rng,
     /// The reply, to be appended to.
     pub out: &'a mut Vec<u8>,
-    /// Where the peers of the reply are collected.
-    pub(super) peers: &'a mut PeerMemory,
+    /// What this worker keeps for announces.
+    pub(super) own: &'a mut OwnMemory<F>,
 }
 
-/// Where the peers of a reply are collected: kept by the worker, so that no announce has to allocate.
-#[derive(Debug)]
-pub(super) struct PeerMemory {
+/// What a worker keeps for announces: where the peers of a reply are collected, so that none has to allocate, and its
+/// part of the counts of how many are asked for.
+pub(super) struct OwnMemory<F: Flavour> {
     pub(super) ipv4: Box<[u8]>,
     pub(super) ipv6: Box<[u8]>,
+    pub(super) wanted: <F::WantedLog as WantedLog>::OfWorker,
 }
 
-impl Default for PeerMemory {
-    fn default() -> Self {
+impl<F: Flavour> OwnMemory<F> {
+    /// Makes that of one more worker.
+    pub(super) fn of_worker(flavour: &F) -> Self {
         let for_peers = |len: usize| vec![0; MAX_WANTED * len + PeerBuffer::SPARE].into_boxed_slice();
-        Self { ipv4: for_peers(PeerV4::COMPACT), ipv6: for_peers(PeerV6::COMPACT) }
+        Self {
+            ipv4: for_peers(PeerV4::COMPACT),
+            ipv6: for_peers(PeerV6::COMPACT),
+            wanted: flavour.wanted_log().for_worker(),
+        }
     }
 }
 

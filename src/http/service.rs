@@ -14,7 +14,7 @@ use fastrand::Rng;
 
 use crate::stats::{Counter, WorkerCounters};
 
-use super::exchange::{Answer, Exchange, Next, PeerMemory, Shared};
+use super::exchange::{Answer, Exchange, Next, OwnMemory, Shared};
 use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
 use super::method::Method;
 use super::query::Query;
@@ -26,7 +26,7 @@ pub struct Service<F: HttpFlavour> {
     shared: Arc<Shared<F>>,
     counters: Arc<WorkerCounters>,
     rng: Rng,
-    peers: PeerMemory,
+    own: OwnMemory<F>,
     /// Every reply is the last one over its connection.
     is_stopping: bool,
 }
@@ -34,7 +34,8 @@ pub struct Service<F: HttpFlavour> {
 impl<F: HttpFlavour> Service<F> {
     /// Makes the part of a worker. `counters` are that worker's own.
     pub fn new(shared: Arc<Shared<F>>, counters: Arc<WorkerCounters>, rng: Rng) -> Self {
-        Self { shared, counters, rng, peers: PeerMemory::default(), is_stopping: false }
+        let own = OwnMemory::of_worker(shared.tracker.flavour());
+        Self { shared, counters, rng, own, is_stopping: false }
     }
 
     /// Returns what all workers share.
@@ -78,7 +79,7 @@ impl<F: HttpFlavour> Service<F> {
             counters: &self.counters,
             rng: &mut self.rng,
             out,
-            peers: &mut self.peers,
+            own: &mut self.own,
         };
         route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error))
     }

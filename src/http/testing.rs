@@ -16,8 +16,8 @@ use crate::stats::{Counter, Counters};
 use crate::tracker::store::Store;
 use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
-    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Minute, Open, PeerRequest,
-    Second, Standalone, Tracker,
+    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Ipv4Only, Minute, Open,
+    PeerRequest, Second, Standalone, Tracker, Unlogged, WantedLog,
 };
 
 use super::address::{BadAddress, address};
@@ -71,6 +71,7 @@ where
     type Admission = T::Admission;
     type Cluster = T::Cluster;
     type NetworkLog = T::NetworkLog;
+    type WantedLog = T::WantedLog;
 
     fn admission(&self) -> &T::Admission {
         self.tracker.admission()
@@ -82,6 +83,10 @@ where
 
     fn network_log(&self) -> &T::NetworkLog {
         self.tracker.network_log()
+    }
+
+    fn wanted_log(&self) -> &T::WantedLog {
+        self.tracker.wanted_log()
     }
 }
 
@@ -130,8 +135,11 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
     }
 }
 
-/// Every switch is off but for routes and wrappers.
-pub(super) type TestWith<R, W> = TestHttp<TestFlavour, Connected, Everyone, R, NoCoding, Unlimited, Untimed, W>;
+/// Every switch is off but for routes and wrappers, and what stands in the tracker.
+pub(super) type TestWith<R, W, T = TestFlavour> = TestHttp<T, Connected, Everyone, R, NoCoding, Unlimited, Untimed, W>;
+
+/// Every switch is off, but for what counts how many peers are asked for.
+type Counting<W> = TestFlavour<Ipv4Only, Open, Standalone, Unlogged, W>;
 
 /// Every switch is off.
 pub(super) type Plain = TestHttp;
@@ -303,8 +311,18 @@ pub(super) fn plain() -> Service<Plain> {
 
 /// A service in which every switch is off but for these routes and wrappers.
 pub(super) fn with<R: Routes, W: Wrappers>(routes: R, wrappers: W) -> Service<TestWith<R, W>> {
+    over(TestFlavour::with_plugs(Open, Standalone), routes, wrappers)
+}
+
+/// A service in which every switch is off, but for what counts how many peers are asked for.
+pub(super) fn counting<W: WantedLog>(wanted_log: W) -> Service<TestHttp<Counting<W>>> {
+    over(TestFlavour::with_logs(Open, Standalone, Unlogged, wanted_log), NoRoute, NoWrapper)
+}
+
+/// A service over such a tracker, with these routes and wrappers.
+fn over<T: Flavour, R: Routes, W: Wrappers>(tracker: T, routes: R, wrappers: W) -> Service<TestWith<R, W, T>> {
     let flavour = TestHttp {
-        tracker: TestFlavour::with_plugs(Open, Standalone),
+        tracker,
         client_address: Connected,
         stats_access: Everyone,
         routes,

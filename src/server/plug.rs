@@ -10,7 +10,7 @@ use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited, Untimed};
 use crate::http::wrapper::NoWrapper;
 use crate::stats::Counters;
-use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged};
+use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged, WantedUnlogged};
 use crate::udp::UdpFlavour;
 
 use super::clock::MonotonicClock;
@@ -237,7 +237,19 @@ macro_rules! off_twins {
     )*};
 }
 
-off_twins!(Open, Standalone, Unlogged, Connected, Everyone, NoRoute, NoCoding, Unlimited, Untimed, NoWrapper);
+off_twins!(
+    Open,
+    Standalone,
+    Unlogged,
+    WantedUnlogged,
+    Connected,
+    Everyone,
+    NoRoute,
+    NoCoding,
+    Unlimited,
+    Untimed,
+    NoWrapper
+);
 
 #[cfg(test)]
 mod tests {

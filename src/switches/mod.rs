@@ -21,7 +21,7 @@ use crate::{
     http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
     http::wrapper::NoWrapper,
     server::{NoHandover, Unfiltered},
-    tracker::{Ipv4Only, Open, Standalone, Unlogged},
+    tracker::{Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
 };
 
 // The files.
@@ -92,6 +92,9 @@ choose! { type NatsSync = if "sync-nats" { sync_nats::Node } else { Standalone }
 
 // Who counts the networks that ask: any number.
 choose! { type NetworkLog = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
+
+// Who counts how many peers clients ask for. No switch does yet.
+type WantedLog = WantedUnlogged;
 
 // Whose announce it is: the query's word goes before the proxy's, and that before the connection's.
 choose! { type ClientAddress = if "ip-from-query" { ip_from_query::FromQuery<ConnectionClient> } else { ConnectionClient } }

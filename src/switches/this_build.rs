@@ -7,7 +7,7 @@ use crate::udp::UdpFlavour;
 
 use super::{
     ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, NetworkLog, RequestTimes,
-    Routes, ScrapeLimit, StatsAccess, SystemCallFilter, Wrappers,
+    Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
 };
 
 plugs! {
@@ -16,6 +16,7 @@ plugs! {
         admission: Admission,
         cluster: Cluster,
         network_log: NetworkLog,
+        wanted_log: WantedLog,
         client_address: ClientAddress,
         stats_access: StatsAccess,
         routes: Routes,
@@ -31,6 +32,7 @@ impl Flavour for ThisBuild {
     type Admission = Admission;
     type Cluster = Cluster;
     type NetworkLog = NetworkLog;
+    type WantedLog = WantedLog;
 
     const FEATURES: &'static [&'static str] = FEATURES;
 
@@ -44,6 +46,10 @@ impl Flavour for ThisBuild {
 
     fn network_log(&self) -> &NetworkLog {
         &self.network_log
+    }
+
+    fn wanted_log(&self) -> &WantedLog {
+        &self.wanted_log
     }
 }
 

@@ -26,6 +26,8 @@ pub trait Flavour: Send + Sync + 'static {
     type Cluster: Cluster;
     /// Who counts the networks that ask.
     type NetworkLog: NetworkLog;
+    /// Who counts how many peers clients ask for.
+    type WantedLog: WantedLog;
 
     /// The names of the Cargo features that it has.
     const FEATURES: &'static [&'static str] = &[];
@@ -36,6 +38,8 @@ pub trait Flavour: Send + Sync + 'static {
     fn cluster(&self) -> &Self::Cluster;
     /// Returns the plug that counts networks.
     fn network_log(&self) -> &Self::NetworkLog;
+    /// Returns the plug that counts how many peers clients ask for.
+    fn wanted_log(&self) -> &Self::WantedLog;
 }
 
 /// Decides which torrents are served. Asked for every announce and scrape, by many threads.
@@ -279,4 +283,44 @@ impl NetworkLog for Unlogged {
     fn busy(&self, _: Minute) -> Option<String> {
         None
     }
+}
+
+/// Counts how many peers clients ask for.
+pub trait WantedLog: Send + Sync + 'static {
+    /// The part of one worker, to which it alone adds.
+    type OfWorker: WorkerWanted;
+
+    /// Returns the part of one more worker.
+    fn for_worker(&self) -> Self::OfWorker;
+
+    /// Returns the page that says how many announces asked for how many peers; `None` where nobody counts them.
+    fn page(&self) -> Option<String>;
+}
+
+/// Counts how many peers the clients of one worker ask for.
+pub trait WorkerWanted: Send + 'static {
+    /// Counts an announce that asks for so many peers, whatever becomes of it. One that asks for as many as there are
+    /// asks for `usize::MAX`.
+    fn count(&self, wanted: usize);
+}
+
+/// Stands where `log-numwant` is off: nobody counts what is asked for.
+#[derive(Debug, Default)]
+pub struct WantedUnlogged;
+
+impl WantedLog for WantedUnlogged {
+    type OfWorker = Self;
+
+    fn for_worker(&self) -> Self {
+        Self
+    }
+
+    fn page(&self) -> Option<String> {
+        None
+    }
+}
+
+impl WorkerWanted for WantedUnlogged {
+    #[inline]
+    fn count(&self, _: usize) {}
 }

@@ -67,6 +67,7 @@ pub use error::AnnounceError;
 pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};
 pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
+pub use flavour::{WantedLog, WantedUnlogged, WorkerWanted};
 pub use holder::Holder;
 pub use hosts::is_host;
 pub use info_hash::InfoHash;

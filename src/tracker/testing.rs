@@ -2,31 +2,33 @@
 //! through.
 
 use std::marker::PhantomData;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::families::AddressFamilies;
 use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
-use super::flavour::{TransportCounts, TransportStatus};
+use super::flavour::{TransportCounts, TransportStatus, WantedLog, WantedUnlogged, WorkerWanted};
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
 use super::{Capacity, InfoHash, Intervals, Ipv4Only, Minute, RefusalTerms, Tracker};
 
 /// A flavour with the plugs that its parameters name; without parameters, every switch is off.
-pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged> {
+pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged, W = WantedUnlogged> {
     admission: A,
     cluster: C,
     network_log: N,
+    wanted_log: W,
     families: PhantomData<F>,
 }
 
-impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog> Flavour for TestFlavour<F, A, C, N> {
+impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog, W: WantedLog> Flavour for TestFlavour<F, A, C, N, W> {
     type Families = F;
     type Admission = A;
     type Cluster = C;
     type NetworkLog = N;
+    type WantedLog = W;
 
     fn admission(&self) -> &A {
         &self.admission
@@ -39,12 +41,23 @@ impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog> Flavour for Te
     fn network_log(&self) -> &N {
         &self.network_log
     }
+
+    fn wanted_log(&self) -> &W {
+        &self.wanted_log
+    }
 }
 
 impl<F, A, C> TestFlavour<F, A, C> {
-    /// Makes a flavour with these plugs, in which nobody counts networks.
+    /// Makes a flavour with these plugs, in which nobody counts anything.
     pub(crate) fn with_plugs(admission: A, cluster: C) -> Self {
-        Self { admission, cluster, network_log: Unlogged, families: PhantomData }
+        Self::with_logs(admission, cluster, Unlogged, WantedUnlogged)
+    }
+}
+
+impl<F, A, C, N, W> TestFlavour<F, A, C, N, W> {
+    /// Makes a flavour with these plugs.
+    pub(crate) fn with_logs(admission: A, cluster: C, network_log: N, wanted_log: W) -> Self {
+        Self { admission, cluster, network_log, wanted_log, families: PhantomData }
     }
 }
 
@@ -139,6 +152,35 @@ impl Admission for RefusesWith {
 
     fn refusal_terms(&self) -> Option<RefusalTerms> {
         Some(self.0)
+    }
+}
+
+/// Remembers how many peers were asked for.
+#[derive(Clone, Default)]
+pub(crate) struct Asked(Arc<Mutex<Vec<usize>>>);
+
+impl Asked {
+    /// Returns what was asked for since the last call.
+    pub(crate) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl WantedLog for Asked {
+    type OfWorker = Self;
+
+    fn for_worker(&self) -> Self {
+        self.clone()
+    }
+
+    fn page(&self) -> Option<String> {
+        Some(format!("{:?}", self.take()))
+    }
+}
+
+impl WorkerWanted for Asked {
+    fn count(&self, wanted: usize) {
+        self.0.lock().unwrap().push(wanted);
     }
 }
 

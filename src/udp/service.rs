@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::{
     AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
-    PendingScrape, RefusalTerms, ScrapeCounts, Second, Tracker,
+    PendingScrape, RefusalTerms, ScrapeCounts, Second, Tracker, WantedLog, WorkerWanted as _,
 };
 
 use super::connection_id::{ConnectionIds, Slot};
@@ -65,13 +65,15 @@ pub struct Service<F: Flavour> {
     /// Of the errors to those who have not proved themselves; `None`: there is no limit.
     error_limit: Option<Arc<ErrorLimit>>,
     worker_counters: Arc<WorkerCounters>,
+    wanted: <F::WantedLog as WantedLog>::OfWorker,
     rng: Rng,
 }
 
 impl<F: Flavour> Service<F> {
     /// Makes the service of one worker, which alone writes `worker_counters`.
     pub fn new(tracker: Arc<Tracker<F>>, ids: ConnectionIds, worker_counters: Arc<WorkerCounters>, rng: Rng) -> Self {
-        Self { tracker, ids, error_limit: None, worker_counters, rng }
+        let wanted = tracker.flavour().wanted_log().for_worker();
+        Self { tracker, ids, error_limit: None, worker_counters, wanted, rng }
     }
 
     /// Limits the errors to those who have not proved themselves, as all workers that have the same limit send them.
@@ -140,6 +142,8 @@ impl<F: Flavour> Service<F> {
         } else {
             match action {
                 Action::Announce(body) => {
+                    // A negative number is no number, but a wish for as many as there are (BEP 15).
+                    self.wanted.count(usize::try_from(body.num_want).unwrap_or(usize::MAX));
                     return Some((prepare_announce(&body, *from, transaction_id, reply), reply_len));
                 }
                 Action::Scrape(hashes) => self.scrape(hashes, client, second.minute(), transaction_id, reply),

@@ -2,12 +2,12 @@
 
 use crate::http::announce_query::AnnounceQuery;
 use crate::http::announce_reply::AnnounceReply;
-use crate::http::exchange::{Answer, Exchange, Next, PeerMemory};
+use crate::http::exchange::{Answer, Exchange, Next, OwnMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
 use crate::http::query::Query;
 use crate::http::reply::{self, Error};
 use crate::stats::{Counter, Protocol};
-use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest};
+use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest, WorkerWanted as _};
 
 /// Carries out an announce, and replies with the peers that the client is handed. Who wants only the header has not
 /// announced anything.
@@ -32,7 +32,8 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         uploaded: announce_query.uploaded,
         event: announce_query.event,
     };
-    let PeerMemory { ipv4, ipv6 } = &mut *exchange.peers;
+    let OwnMemory { ipv4, ipv6, wanted } = &mut *exchange.own;
+    wanted.count(announce_query.wanted);
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
     let mut peers = PeerRequest { wanted: announce_query.wanted, into };
     let outcome =

@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::testing::{NOW, add_peer, fancy, plain};
+use crate::http::testing::{NOW, add_peer, counting, fancy, plain};
 use crate::stats::{AddressFamily, Protocol};
-use crate::tracker::testing::THAT_ONE;
+use crate::tracker::testing::{Asked, THAT_ONE};
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
 
 const HASH: InfoHash = InfoHash([b'h'; 20]);
@@ -98,6 +98,24 @@ fn a_peer_comes_completes_and_leaves() {
     assert_eq!(count(&service, Counter::TcpAnnounced), 4);
     assert_eq!(count(&service, Counter::Completed), 1);
     assert_eq!(service.shared().counters.renewals(0), 2, "the second and the third");
+}
+
+#[test]
+fn what_an_announce_asks_for_is_counted_whatever_becomes_of_it() {
+    let asked = Asked::default();
+    let mut service = counting(asked.clone());
+    for (rest, expected) in [("", 50), ("&numwant=-1", 50), ("&numwant=0&event=stopped", 0), ("&numwant=1000", 200)] {
+        get(&mut service, CLIENT, &format!("/announce?{IS_HASH}&port=9{rest}"));
+        assert_eq!(asked.take(), [expected], "{rest}");
+    }
+    // The family of this client is not served.
+    get(&mut service, "::1", &format!("/announce?{IS_HASH}&port=9&numwant=7"));
+    assert_eq!(asked.take(), [7]);
+    ask(&mut service, CLIENT, &format!("HEAD /announce?{IS_HASH}&port=9 HTTP/1.1\r\n\r\n"));
+    get(&mut service, CLIENT, &format!("/scrape?{IS_HASH}"));
+    get(&mut service, CLIENT, "/announce?port=9");
+    assert_eq!(asked.take(), []);
+    assert_eq!(get(&mut service, CLIENT, "/stats?mode=numwants").1, "[]");
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod top;
 use std::time::Duration;
 
 use crate::tracker::store::{Cursor, Store};
-use crate::tracker::{AddressFamilies, Cluster as _, Flavour, Minute, NetworkLog as _, Tracker};
+use crate::tracker::{AddressFamilies, Cluster as _, Flavour, Minute, NetworkLog as _, Tracker, WantedLog as _};
 
 use super::counters::{Counter, Counters, RENEWAL_ROWS};
 
@@ -111,6 +111,7 @@ impl<F: Flavour> Report<'_, F> {
             "renew" => self.renewals(),
             "version" => version(),
             "busy" => self.tracker.flavour().network_log().busy(self.now).ok_or(NoPage::Needs("log-networks"))?,
+            "numwants" => self.tracker.flavour().wanted_log().page().ok_or(NoPage::Needs("log-numwant"))?,
             _ => return Err(NoPage::Unknown),
         })
     }

@@ -3,8 +3,8 @@ mod unproved;
 use super::*;
 use crate::stats::{AddressFamily, Counters};
 use crate::tracker::flavour::Standalone;
-use crate::tracker::testing::{NotThatOne, RefusesWith, THAT_ONE, TestFlavour, TestTracker};
-use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Ipv4Only, Retry};
+use crate::tracker::testing::{Asked, NotThatOne, RefusesWith, THAT_ONE, TestFlavour, TestTracker, key};
+use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Intervals, Ipv4Only, Retry, Unlogged};
 use crate::udp::packet::tests::{announce_body, request};
 use crate::udp::packet::{ANNOUNCE_LEN, PROTOCOL_ID};
 use fastrand::Rng;
@@ -244,4 +244,23 @@ proptest! {
         let datagram = request(ids().slot(NOW.into()).issue(client(1).ip()), action, 1, &body);
         prop_assert!(ask(&mut service(), &datagram, client(1)).len() <= MAX_REPLY);
     }
+}
+
+#[test]
+fn what_an_announce_asks_for_is_counted_whatever_becomes_of_it() {
+    let asked = Asked::default();
+    let flavour = TestFlavour::<Ipv4Only, _, _, _, _>::with_logs(NotThatOne, Standalone, Unlogged, asked.clone());
+    let tracker = Tracker::new(key(), Capacity::NONE, Intervals::default(), NOW, flavour);
+    let mut service = Service::new(Arc::new(tracker), ids(), Arc::default(), Rng::with_seed(1));
+    for num_want in [-1, 0, 7, i32::MAX, i32::MIN] {
+        ask(&mut service, &announcing(client(1), AnnounceBody { num_want, ..leecher() }, 0), client(1));
+    }
+    assert_eq!(asked.take(), [usize::MAX, 0, 7, i32::MAX as usize, usize::MAX]);
+    let refused = AnnounceBody { info_hash: THAT_ONE, num_want: 5, ..leecher() };
+    ask(&mut service, &announcing(client(1), refused, 3), client(1));
+    assert_eq!(asked.take(), [5]);
+    // Neither who has not proved itself nor who announces nothing asks for peers.
+    ask(&mut service, &request(1, 1, 77, &announce_body(&leecher(), 0)), client(1));
+    ask(&mut service, &request(ids().slot(NOW.into()).issue(client(1).ip()), 2, 78, &THAT_ONE.0), client(1));
+    assert_eq!(asked.take(), []);
 }
