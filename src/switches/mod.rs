@@ -48,6 +48,8 @@ mod ip_from_proxy;
 mod ip_from_query;
 #[cfg(feature = "log-networks")]
 mod log_networks;
+#[cfg(feature = "log-numwant")]
+mod log_numwant;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "restrict-stats")]
@@ -93,8 +95,8 @@ choose! { type NatsSync = if "sync-nats" { sync_nats::Node } else { Standalone }
 // Who counts the networks that ask: any number.
 choose! { type NetworkLog = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
 
-// Who counts how many peers clients ask for. No switch does yet.
-type WantedLog = WantedUnlogged;
+// Who counts how many peers clients ask for.
+choose! { type WantedLog = if "log-numwant" { log_numwant::Numwants } else { WantedUnlogged } }
 
 // Whose announce it is: the query's word goes before the proxy's, and that before the connection's.
 choose! { type ClientAddress = if "ip-from-query" { ip_from_query::FromQuery<ConnectionClient> } else { ConnectionClient } }
@@ -178,6 +180,8 @@ pub const FEATURES: &[&str] = &[
     "handover",
     #[cfg(feature = "sync-nats")]
     "sync-nats",
+    #[cfg(feature = "log-numwant")]
+    "log-numwant",
 ];
 
 // What fuzzers run.

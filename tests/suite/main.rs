@@ -102,6 +102,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::ip_from_proxy::TESTS,
     switches::ip_from_query::TESTS,
     switches::log_networks::TESTS,
+    switches::log_numwant::TESTS,
     switches::metrics::TESTS,
     switches::proxy_protocol::TESTS,
     switches::TESTS,

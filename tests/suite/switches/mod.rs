@@ -15,6 +15,7 @@ pub(crate) mod handover_store;
 pub(crate) mod ip_from_proxy;
 pub(crate) mod ip_from_query;
 pub(crate) mod log_networks;
+pub(crate) mod log_numwant;
 pub(crate) mod metrics;
 pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
