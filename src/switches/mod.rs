@@ -52,6 +52,8 @@ mod log_networks;
 mod log_numwant;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "log-networks")]
+mod network_counts;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
 #[cfg(feature = "seccomp")]
