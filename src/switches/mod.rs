@@ -52,12 +52,14 @@ mod log_networks;
 mod log_numwant;
 #[cfg(feature = "metrics")]
 mod metrics;
-#[cfg(feature = "log-networks")]
+#[cfg(any(feature = "log-networks", feature = "spot-woodpecker"))]
 mod network_counts;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
 #[cfg(feature = "seccomp")]
 mod seccomp;
+#[cfg(feature = "spot-woodpecker")]
+mod spot_woodpecker;
 #[cfg(feature = "sync-live")]
 mod sync_live;
 #[cfg(feature = "sync-nats")]
@@ -94,8 +96,10 @@ type Cluster = (LiveSync, NatsSync);
 choose! { type LiveSync = if "sync-live" { sync_live::Node } else { Standalone } }
 choose! { type NatsSync = if "sync-nats" { sync_nats::Node } else { Standalone } }
 
-// Who counts the networks that ask: any number.
-choose! { type NetworkLog = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
+// Who counts the networks that ask, or whose peers come back: any number.
+type NetworkLog = (Busy, Woodpeckers);
+choose! { type Busy = if "log-networks" { log_networks::Networks<Families> } else { Unlogged } }
+choose! { type Woodpeckers = if "spot-woodpecker" { spot_woodpecker::Woodpeckers<Families> } else { Unlogged } }
 
 // Who counts how many peers clients ask for.
 choose! { type WantedLog = if "log-numwant" { log_numwant::Numwants } else { WantedUnlogged } }
@@ -182,6 +186,8 @@ pub const FEATURES: &[&str] = &[
     "handover",
     #[cfg(feature = "sync-nats")]
     "sync-nats",
+    #[cfg(feature = "spot-woodpecker")]
+    "spot-woodpecker",
     #[cfg(feature = "log-numwant")]
     "log-numwant",
 ];

@@ -134,6 +134,7 @@ impl<F: Flavour> Tracker<F> {
         locked.prefetch(announce.endpoint, announce.preference(), &plan, peers.wanted);
         let (outcome, publish) = run::<F>(announce, &mut locked, now, &plan, peers)?;
         drop(locked);
+        self.hear_return(announce, outcome, now, rng);
         if publish {
             self.publish(&change(announce, outcome.counted_download, now), now);
         }
@@ -163,6 +164,9 @@ impl<F: Flavour> Tracker<F> {
                 rest = rest.get_mut(done..).unwrap_or_default();
             }
             for pending in group {
+                if let Some(Ok(outcome)) = pending.outcome {
+                    self.hear_return(&pending.announce, outcome, now, rng);
+                }
                 if let (true, Some(Ok(outcome))) = (pending.publish, pending.outcome) {
                     self.publish(&change(&pending.announce, outcome.counted_download, now), now);
                 }
@@ -194,6 +198,16 @@ impl<F: Flavour> Tracker<F> {
             *slot = None;
         }
         many.max(1)
+    }
+
+    /// Tells who counts networks of a peer that has come back.
+    #[inline]
+    fn hear_return(&self, announce: &AnnounceRequest, outcome: AnnounceOutcome, now: Minute, rng: &mut Rng) {
+        if F::NetworkLog::HEARS_RETURNS {
+            if let Some(after) = outcome.back_after {
+                self.flavour().network_log().came_back(announce.endpoint.ip(), after, now, rng);
+            }
+        }
     }
 
     /// Refuses what no state of the store would allow.

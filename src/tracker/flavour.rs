@@ -263,15 +263,27 @@ impl Cluster for Standalone {
 pub trait NetworkLog: Send + Sync + 'static {
     /// True where an operator has asked to hear of networks: then the log names one that holds too much.
     const COUNTS: bool;
+    /// True where [`Self::came_back`] does something: else it is not called.
+    const HEARS_RETURNS: bool = false;
 
     /// Records that a client at `address` announced or scraped. Called for every request, by many threads.
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng);
 
+    /// Records that a peer at `address` announced itself so many minutes after its previous announce. Called for every
+    /// such announce, by many threads, while no shard is locked.
+    fn came_back(&self, _address: IpAddr, _after: u32, _now: Minute, _rng: &mut Rng) {}
+
     /// Returns the page that lists the busiest networks; `None` where nobody counts them.
     fn busy(&self, now: Minute) -> Option<String>;
+
+    /// Returns the page that lists the networks whose peers come back too soon most often; `None` where nobody counts
+    /// them.
+    fn woodpeckers(&self, _now: Minute) -> Option<String> {
+        None
+    }
 }
 
-/// Stands where `log-networks` is off: nobody counts networks.
+/// Stands for each of `log-networks` and `spot-woodpecker` that is off: nobody counts networks.
 #[derive(Debug, Default)]
 pub struct Unlogged;
 

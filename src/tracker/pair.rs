@@ -69,6 +69,7 @@ fn publish(cluster: &impl Cluster, change: &Change) -> bool {
 /// Records every client with both.
 impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
     const COUNTS: bool = A::COUNTS || B::COUNTS;
+    const HEARS_RETURNS: bool = A::HEARS_RETURNS || B::HEARS_RETURNS;
 
     #[inline]
     fn record(&self, address: IpAddr, now: Minute, rng: &mut Rng) {
@@ -76,9 +77,19 @@ impl<A: NetworkLog, B: NetworkLog> NetworkLog for (A, B) {
         self.1.record(address, now, rng);
     }
 
+    #[inline]
+    fn came_back(&self, address: IpAddr, after: u32, now: Minute, rng: &mut Rng) {
+        self.0.came_back(address, after, now, rng);
+        self.1.came_back(address, after, now, rng);
+    }
+
     /// Returns that of the first that has one: there is one page.
     fn busy(&self, now: Minute) -> Option<String> {
         self.0.busy(now).or_else(|| self.1.busy(now))
+    }
+
+    fn woodpeckers(&self, now: Minute) -> Option<String> {
+        self.0.woodpeckers(now).or_else(|| self.1.woodpeckers(now))
     }
 }
 
@@ -237,35 +248,50 @@ mod tests {
         assert_eq!((Counted(one), (Standalone, Counted(two))).transports(), [one, two]);
     }
 
-    /// Remembers the clients that it records.
+    /// Remembers the clients that it records, and those that come back. Has pages of this text.
     #[derive(Default)]
     struct Log(Mutex<Vec<IpAddr>>, Option<&'static str>);
 
     impl NetworkLog for Log {
         const COUNTS: bool = true;
+        const HEARS_RETURNS: bool = true;
 
         fn record(&self, address: IpAddr, _: Minute, _: &mut Rng) {
+            self.0.lock().unwrap().push(address);
+        }
+
+        fn came_back(&self, address: IpAddr, _: u32, _: Minute, _: &mut Rng) {
             self.0.lock().unwrap().push(address);
         }
 
         fn busy(&self, _: Minute) -> Option<String> {
             self.1.map(str::to_owned)
         }
+
+        fn woodpeckers(&self, now: Minute) -> Option<String> {
+            self.busy(now)
+        }
     }
 
     #[test]
     fn two_network_logs_hear_of_every_client_and_the_first_page_is_shown() {
-        let page = |first, second| (Log(Mutex::default(), first), Log(Mutex::default(), second)).busy(NOW);
-        assert_eq!(page(Some("1"), Some("2")).as_deref(), Some("1"));
-        assert_eq!(page(None, Some("2")).as_deref(), Some("2"));
-        assert_eq!((page(None, None), (Unlogged, Unlogged).busy(NOW)), (None, None));
+        for (first, second, shown) in
+            [(Some("1"), Some("2"), Some("1")), (None, Some("2"), Some("2")), (None, None, None)]
+        {
+            let pair = (Log(Mutex::default(), first), Log(Mutex::default(), second));
+            assert_eq!([pair.busy(NOW).as_deref(), pair.woodpeckers(NOW).as_deref()], [shown; 2]);
+        }
+        assert_eq!([(Unlogged, Unlogged).busy(NOW), (Unlogged, Unlogged).woodpeckers(NOW)], [None, None]);
         const {
             assert!(<(Log, Unlogged)>::COUNTS && <(Unlogged, Log)>::COUNTS && !<(Unlogged, Unlogged)>::COUNTS);
+            assert!(<(Log, Unlogged)>::HEARS_RETURNS && <(Unlogged, Log)>::HEARS_RETURNS && !Unlogged::HEARS_RETURNS);
         }
         let log = (Log::default(), (Unlogged, Log::default()));
         let address = IpAddr::from([10, 0, 0, 1]);
+        let other = IpAddr::from([10, 0, 0, 2]);
         log.record(address, NOW, &mut Rng::with_seed(1));
+        log.came_back(other, 7, NOW, &mut Rng::with_seed(1));
         let (one, (_, two)) = log;
-        assert_eq!([one, two].map(|log| log.0.into_inner().unwrap()), [[address], [address]]);
+        assert_eq!([one, two].map(|log| log.0.into_inner().unwrap()), [[address, other], [address, other]]);
     }
 }

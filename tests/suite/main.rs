@@ -108,6 +108,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::TESTS,
     switches::restrict_stats::TESTS,
     switches::seccomp::TESTS,
+    switches::spot_woodpecker::TESTS,
     switches::sync_live::TESTS,
     switches::sync_live_bad_input::TESTS,
     switches::sync_live_snapshot::TESTS,

@@ -111,6 +111,10 @@ impl<F: Flavour> Report<'_, F> {
             "renew" => self.renewals(),
             "version" => version(),
             "busy" => self.tracker.flavour().network_log().busy(self.now).ok_or(NoPage::Needs("log-networks"))?,
+            "woodpeckers" => {
+                let page = self.tracker.flavour().network_log().woodpeckers(self.now);
+                page.ok_or(NoPage::Needs("spot-woodpecker"))?
+            }
             "numwants" => self.tracker.flavour().wanted_log().page().ok_or(NoPage::Needs("log-numwant"))?,
             _ => return Err(NoPage::Unknown),
         })

@@ -346,7 +346,7 @@ fn modes_that_are_not_there_are_unknown_or_need_a_feature() {
     for mode in ["", "nonsense", "top", "top1000", "Everything", "herr ", "s24", "tpbs", "statedump"] {
         assert_eq!(fixture.report(START).page(mode).err(), Some(NoPage::Unknown), "{mode}");
     }
-    for (mode, feature) in [("busy", "log-networks"), ("numwants", "log-numwant")] {
+    for (mode, feature) in [("busy", "log-networks"), ("woodpeckers", "spot-woodpecker"), ("numwants", "log-numwant")] {
         assert_eq!(fixture.report(START).page(mode).err(), Some(NoPage::Needs(feature)), "{mode}");
     }
 }

@@ -1,9 +1,12 @@
 use super::*;
 use crate::tracker::model::config;
-use crate::tracker::testing::TestTracker;
-use crate::tracker::{Capacity, InfoHash, Ipv4Only, PeerBuffer, PeerBuffers};
+use crate::tracker::testing::{TestFlavour, TestTracker, key};
+use crate::tracker::{
+    Capacity, InfoHash, Intervals, Ipv4Only, Open, PeerBuffer, PeerBuffers, Standalone, WantedUnlogged,
+};
 use fastrand::Rng;
 use proptest::prelude::*;
+use std::sync::Mutex;
 use std::thread;
 
 const NOW: Minute = Minute(29_000_191);
@@ -113,4 +116,45 @@ fn workers_that_lock_the_same_shards_in_any_order_all_come_to_an_end() {
     });
     let census = tracker.store().census();
     assert_eq!((census.torrents, census.peers.leechers), (24, 24 * 32));
+}
+
+/// Remembers who comes back, and after how many minutes.
+#[derive(Default)]
+struct Returns(Mutex<Vec<(IpAddr, u32)>>);
+
+impl NetworkLog for Returns {
+    const COUNTS: bool = false;
+    const HEARS_RETURNS: bool = true;
+
+    fn record(&self, _: IpAddr, _: Minute, _: &mut Rng) {}
+
+    fn came_back(&self, address: IpAddr, after: u32, _: Minute, _: &mut Rng) {
+        self.0.lock().unwrap().push((address, after));
+    }
+
+    fn busy(&self, _: Minute) -> Option<String> {
+        None
+    }
+}
+
+#[test]
+fn who_counts_networks_hears_of_each_peer_that_comes_back() {
+    let flavour = TestFlavour::<Ipv4Only, _, _, _, _>::with_logs(Open, Standalone, Returns::default(), WantedUnlogged);
+    let tracker = Tracker::new(key(), Capacity::NONE, Intervals::default(), NOW, flavour);
+    let mut rng = Rng::with_seed(1);
+    let heard = || std::mem::take(&mut *tracker.flavour().network_log().0.lock().unwrap());
+    let address = |peer| IpAddr::from([10, 0, 0, peer]);
+    let mut one = |peer, event, now| {
+        tracker.announce(&announce(1, peer, false, event), now, &mut rng, &mut PeerRequest::none()).unwrap();
+    };
+    one(1, Event::Update, NOW);
+    assert_eq!(heard(), [], "it was not known");
+    one(1, Event::Update, NOW + 7);
+    one(1, Event::Stopped, NOW + 8);
+    one(1, Event::Update, NOW + 9);
+    assert_eq!(heard(), [(address(1), 7)], "who leaves does not come back, nor does who had left");
+    let peers = [1, 2, 1].map(|peer| announce(1, peer, false, Event::Update));
+    let mut group = peers.map(|announce| PendingAnnounce::new(announce, PeerRequest::none()));
+    tracker.announce_group(&mut group, NOW + 12, &mut Rng::with_seed(1));
+    assert_eq!(heard(), [(address(1), 3), (address(1), 0)]);
 }

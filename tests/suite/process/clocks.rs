@@ -64,6 +64,13 @@ impl Clocks {
     }
 }
 
+/// Begins with a clock that has just begun a minute: what a test does at first, it does within one.
+pub(crate) fn at_the_beginning_of_a_minute(start: Start) -> (Clocks, Start) {
+    let (clocks, start) = Clocks::of(start);
+    clocks.set_wall_clock(-(wall_clock() % 60));
+    (clocks, start)
+}
+
 /// The right time, in seconds since the Unix epoch.
 fn wall_clock() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
 pub(crate) mod seccomp;
+pub(crate) mod spot_woodpecker;
 pub(crate) mod sync_live;
 pub(crate) mod sync_live_bad_input;
 pub(crate) mod sync_live_snapshot;
