@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use opentracker::http::coding::NoCoding;
-use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, Unlimited, Untimed};
+use opentracker::http::flavour::{Connected, Everyone, NoRoute, RequestTimes, RequestsUnlogged, Unlimited, Untimed};
 use opentracker::http::wrapper::NoWrapper;
 use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
@@ -54,6 +54,7 @@ impl<M: RequestTimes, C: Cluster> HttpFlavour for Plain<M, C> {
     type Codings = NoCoding;
     type ScrapeLimit = Unlimited;
     type RequestTimes = M;
+    type RequestLog = RequestsUnlogged;
     type Wrappers = NoWrapper;
 
     fn client_address(&self) -> &Connected {
@@ -78,6 +79,10 @@ impl<M: RequestTimes, C: Cluster> HttpFlavour for Plain<M, C> {
 
     fn request_times(&self) -> &M {
         &self.request_times
+    }
+
+    fn request_log(&self) -> &RequestsUnlogged {
+        &RequestsUnlogged
     }
 
     fn wrappers(&self) -> &NoWrapper {

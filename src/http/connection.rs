@@ -244,6 +244,7 @@ pub(super) fn answer<F: HttpFlavour, C: Clock>(
     let mut slots = Request::slots();
     match Request::parse(input, &mut slots) {
         Ok(Some((request, len))) => {
+            worker.log(&request, input.get(..len).unwrap_or_default(), from);
             let next = worker.answer(&request, from, output);
             let client = if next.is_whole() { None } else { Some(client(from, worker, &request)) };
             Some((Reply { next, unread: request.has_body(), client }, len))

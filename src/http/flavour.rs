@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::tracker::{AddressFamilies, Flavour};
+use crate::tracker::{AddressFamilies, Flavour, Second};
 
 use super::address::BadAddress;
 use super::coding::Codings;
@@ -30,6 +30,8 @@ pub trait HttpFlavour: Flavour {
     type ScrapeLimit: ScrapeLimit;
     /// Measures how long requests took.
     type RequestTimes: RequestTimes;
+    /// Keeps whole requests.
+    type RequestLog: RequestLog;
     /// What connections pass through before HTTP.
     type Wrappers: Wrappers;
 
@@ -48,6 +50,8 @@ pub trait HttpFlavour: Flavour {
     fn scrape_limit(&self) -> &Self::ScrapeLimit;
     /// Returns the plug that measures how long requests took.
     fn request_times(&self) -> &Self::RequestTimes;
+    /// Returns the plug that keeps whole requests.
+    fn request_log(&self) -> &Self::RequestLog;
     /// Returns what connections pass through.
     fn wrappers(&self) -> &Self::Wrappers;
 }
@@ -313,5 +317,38 @@ impl<A: WorkerTimes, B: WorkerTimes> WorkerTimes for (A, B) {
     fn add(&self, time: Duration) {
         self.0.add(time);
         self.1.add(time);
+    }
+}
+
+/// Keeps whole requests of some clients, for who may read the statistics.
+pub trait RequestLog: Send + Sync + 'static {
+    /// False where nothing is ever kept: then nothing else is called.
+    const LISTENS: bool;
+
+    /// Returns whether requests of the client at this address are kept.
+    fn keeps(&self, client: IpAddr) -> bool;
+
+    /// Keeps a request of such a client: its head, as it came.
+    fn keep(&self, client: IpAddr, now: Second, head: &[u8]);
+
+    /// Returns the page of all that has been kept, and keeps none of it any longer.
+    fn take(&self) -> String;
+}
+
+/// Stands where `fulllog-networks` is off: no request is kept.
+#[derive(Debug, Default)]
+pub struct RequestsUnlogged;
+
+impl RequestLog for RequestsUnlogged {
+    const LISTENS: bool = false;
+
+    fn keeps(&self, _: IpAddr) -> bool {
+        false
+    }
+
+    fn keep(&self, _: IpAddr, _: Second, _: &[u8]) {}
+
+    fn take(&self) -> String {
+        String::new()
     }
 }

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::stats::{Counter, WorkerCounters};
+use crate::tracker::Second;
 
 use super::exchange::{Answer, Exchange, Next, OwnMemory, Shared};
-use super::flavour::{ClientAddress as _, HttpFlavour, RouteTarget};
+use super::flavour::{ClientAddress as _, HttpFlavour, RequestLog as _, RouteTarget};
 use super::method::Method;
 use super::query::Query;
 use super::reply::{self, Error};
@@ -82,6 +83,16 @@ impl<F: HttpFlavour> Service<F> {
             own: &mut self.own,
         };
         route(&mut exchange).unwrap_or_else(|error| exchange.refuse(error))
+    }
+
+    /// Has a request kept whose head is `head`, if it is one of a client whose requests are kept; but not that by which
+    /// somebody reads what is kept.
+    pub(super) fn log(&self, request: &Request<'_>, head: &[u8], from: IpAddr, now: Second) {
+        let flavour = self.shared.tracker.flavour();
+        let client = flavour.client_address().of_page(from, request).unwrap_or(from);
+        if flavour.request_log().keeps(client) && !stats::takes_log(request, client, &self.shared) {
+            flavour.request_log().keep(client, now, head);
+        }
     }
 
     /// Appends the reply that says what is wrong with what came from `from`, and counts it. The connection is closed.

@@ -1,43 +1,40 @@
 //! Flavours for the tests of this room.
 
+mod plugs;
+
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use fastrand::Rng;
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use crate::stats::{Counter, Counters};
-use crate::tracker::store::Store;
+use crate::stats::Counters;
 use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
 use crate::tracker::{
-    AddressFamilies, AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Ipv4Only, Minute, Open,
-    PeerRequest, Second, Standalone, Tracker, Unlogged, WantedLog,
+    AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Ipv4Only, Minute, Open, PeerRequest, Second,
+    Standalone, Tracker, Unlogged, WantedLog,
 };
 
-use super::address::{BadAddress, address};
-use super::coding::{Coding, Codings, Encoder, NoCoding};
+use super::coding::{Codings, NoCoding};
 use super::connection_limit::ConnectionLimit;
-use super::exchange::{Answer, Exchange, Shared};
+use super::exchange::Shared;
 use super::flavour::{
-    AbsentRoute, Access, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestTimes, Route, RouteTarget,
-    Routes, ScrapeLimit, StatsAccess, TimesSum, Unlimited, Untimed, WorkerTimes,
+    AbsentRoute, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestLog, RequestTimes, RequestsUnlogged,
+    RouteTarget, Routes, ScrapeLimit, StatsAccess, Unlimited, Untimed,
 };
 use super::incoming::Incoming;
-use super::listing::Listing;
 use super::places::Turn;
-use super::query::Query;
-use super::reply::Refusal;
-use super::request::{Request, RequestTime};
 use super::service::Service;
-use super::stream::{Lease, Stream};
 use super::worker::{ConnectionPermit, Worker};
 use super::wrapper::{NoWrapper, Wrappers};
+
+use plugs::{Counted, Kept, Loopback, Named, NotNine, Pieces, Unchanged};
+pub(super) use plugs::{Numbers, PROXY};
 
 /// The minute of all these tests.
 pub(super) const NOW: Minute = Minute(29_000_000);
@@ -52,6 +49,7 @@ pub(crate) struct TestHttp<
     L = Unlimited,
     M = Untimed,
     W = NoWrapper,
+    Q = RequestsUnlogged,
 > {
     pub(crate) tracker: T,
     pub(crate) client_address: A,
@@ -61,9 +59,10 @@ pub(crate) struct TestHttp<
     pub(crate) scrape_limit: L,
     pub(crate) request_times: M,
     pub(crate) wrappers: W,
+    pub(crate) request_log: Q,
 }
 
-impl<T: Flavour, A, S, R, C, L, M, W> Flavour for TestHttp<T, A, S, R, C, L, M, W>
+impl<T: Flavour, A, S, R, C, L, M, W, Q> Flavour for TestHttp<T, A, S, R, C, L, M, W, Q>
 where
     Self: Send + Sync + 'static,
 {
@@ -90,8 +89,17 @@ where
     }
 }
 
-impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: ScrapeLimit, M: RequestTimes, W: Wrappers>
-    HttpFlavour for TestHttp<T, A, S, R, C, L, M, W>
+impl<
+    T: Flavour,
+    A: ClientAddress,
+    S: StatsAccess,
+    R: Routes,
+    C: Codings,
+    L: ScrapeLimit,
+    M: RequestTimes,
+    W: Wrappers,
+    Q: RequestLog,
+> HttpFlavour for TestHttp<T, A, S, R, C, L, M, W, Q>
 {
     type ClientAddress = A;
     type StatsAccess = S;
@@ -99,6 +107,7 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
     type Codings = C;
     type ScrapeLimit = L;
     type RequestTimes = M;
+    type RequestLog = Q;
     type Wrappers = W;
 
     const ABSENT: &'static [AbsentRoute] = &[
@@ -130,6 +139,10 @@ impl<T: Flavour, A: ClientAddress, S: StatsAccess, R: Routes, C: Codings, L: Scr
         &self.request_times
     }
 
+    fn request_log(&self) -> &Q {
+        &self.request_log
+    }
+
     fn wrappers(&self) -> &W {
         &self.wrappers
     }
@@ -145,164 +158,17 @@ type Counting<W> = TestFlavour<Ipv4Only, Open, Standalone, Unlogged, W>;
 pub(super) type Plain = TestHttp;
 
 /// Something stands at every plug point of the HTTP side but that of wrappers, for IPv6.
-pub(super) type Fancy =
-    TestHttp<TestFlavour<Ipv6Only, NotThatOne>, Named, Loopback, (Pieces, Numbers), Unchanged, NotNine, Counted>;
-
-/// The address of a proxy.
-pub(super) const PROXY: IpAddr = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 8));
-
-/// The address is the one in `ip=`, or in the header `X-Client`, or that of the connection. [`PROXY`] is one of a
-/// proxy.
-pub(super) struct Named;
-
-impl ClientAddress for Named {
-    const ASKS_QUERY: bool = true;
-
-    fn of_announce<F: AddressFamilies>(
-        &self,
-        connection: IpAddr,
-        port: u16,
-        request: &Request<'_>,
-        query: &Query<'_>,
-    ) -> Result<SocketAddr, BadAddress> {
-        let ip = match query.last("ip") {
-            Some(value) => address(value.decode(&mut [0; 45]).ok().flatten().ok_or(BadAddress)?)?,
-            None => self.of_page(connection, request)?,
-        };
-        Ok(SocketAddr::new(ip, port))
-    }
-
-    fn of_page(&self, connection: IpAddr, request: &Request<'_>) -> Result<IpAddr, BadAddress> {
-        request.header("x-client").next_back().map_or(Ok(connection), address)
-    }
-
-    fn is_proxy(&self, connection: IpAddr) -> bool {
-        connection == PROXY
-    }
-}
-
-/// Statistics are for clients at a loopback address.
-pub(super) struct Loopback;
-
-impl StatsAccess for Loopback {
-    fn allows(&self, client: IpAddr) -> bool {
-        client.is_loopback()
-    }
-}
-
-/// Full scrapes that consist of these pieces, and end with their name; and the lease of the last one.
-#[derive(Clone, Default)]
-pub(super) struct Pieces(pub(super) Vec<Vec<u8>>, pub(super) Arc<Mutex<Option<Lease>>>);
-
-impl Route for Pieces {
-    type Page = Listing;
-
-    const ACCESS: Access = Access::Everyone;
-
-    fn find(target: RouteTarget<'_>) -> Option<Listing> {
-        if let RouteTarget::Listing(listing) = target { Some(listing) } else { None }
-    }
-
-    fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
-        exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
-        if exchange.wants_header_only() {
-            return Ok(exchange.respond_stream_header());
-        }
-        let mut stream = self.clone();
-        stream.0.push(format!("{listing:?}").into());
-        let (lease, lease_end) = Lease::new();
-        *self.1.lock().unwrap() = Some(lease);
-        Ok(exchange.stream(stream, lease_end, Counter::FullScraped, Counter::FullScrapeBytes))
-    }
-}
-
-impl<F: AddressFamilies> Stream<F> for Pieces {
-    fn next(&mut self, _: &Store<F>, _: RequestTime, out: &mut Vec<u8>) -> bool {
-        out.append(&mut self.0.remove(0));
-        !self.0.is_empty()
-    }
-}
-
-/// A coding called `same` that changes nothing.
-pub(super) struct Unchanged;
-
-impl Coding for Unchanged {
-    fn names(&self) -> &'static [&'static str] {
-        &["same"]
-    }
-
-    fn encoder(&self) -> Option<Box<dyn Encoder>> {
-        Some(Box::new(Self))
-    }
-}
-
-impl Encoder for Unchanged {
-    fn encode(&mut self, piece: &[u8], _: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(piece);
-    }
-}
-
-/// Gives no full scrape to `::9`.
-pub(super) struct NotNine;
-
-impl ScrapeLimit for NotNine {
-    type Permit = ();
-
-    fn admit(&self, client: IpAddr, now: RequestTime) -> Result<(), Refusal> {
-        assert_eq!(now.minute, NOW);
-        let refusal = Refusal {
-            status: "402 Payment Required",
-            reason: "nine pays",
-            retry_after: Some(60),
-            counter: Some(Counter::Http402),
-        };
-        if client == IpAddr::from([0, 0, 0, 0, 0, 0, 0, 9]) { Err(refusal) } else { Ok(()) }
-    }
-}
-
-/// A page that says how many requests were measured, for those who may read the statistics.
-pub(super) struct Numbers;
-
-impl Route for Numbers {
-    type Page = ();
-
-    const ACCESS: Access = Access::Statistics;
-
-    fn find(target: RouteTarget<'_>) -> Option<()> {
-        target.is_path("numbers").then_some(())
-    }
-
-    fn answer<F: HttpFlavour>(&self, (): (), exchange: &mut Exchange<'_, F>) -> Answer<F> {
-        let measured = exchange.flavour().request_times().sum().unwrap_or_default().seconds;
-        let accepted = exchange.shared.counters.total(Counter::TcpAccepted);
-        Ok(exchange.respond("text/numbers", format!("{measured} {accepted}\n").as_bytes()))
-    }
-}
-
-/// Counts a second for each request.
-#[derive(Clone, Default)]
-pub(super) struct Counted(Arc<AtomicUsize>);
-
-impl RequestTimes for Counted {
-    type OfWorker = Self;
-
-    const LISTENS: bool = true;
-
-    fn for_worker(&self) -> Self {
-        self.clone()
-    }
-
-    fn sum(&self) -> Option<TimesSum> {
-        Some(TimesSum { seconds: self.0.load(Ordering::Relaxed) as f64, buckets: Vec::new() })
-    }
-}
-
-impl WorkerTimes for Counted {
-    fn add(&self, time: Duration) {
-        assert!(time < Duration::from_secs(60));
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
+pub(super) type Fancy = TestHttp<
+    TestFlavour<Ipv6Only, NotThatOne>,
+    Named,
+    Loopback,
+    (Pieces, Numbers),
+    Unchanged,
+    NotNine,
+    Counted,
+    NoWrapper,
+    Kept,
+>;
 
 /// A service in which every switch is off.
 pub(super) fn plain() -> Service<Plain> {
@@ -330,6 +196,7 @@ fn over<T: Flavour, R: Routes, W: Wrappers>(tracker: T, routes: R, wrappers: W) 
         scrape_limit: Unlimited,
         request_times: Untimed,
         wrappers,
+        request_log: RequestsUnlogged,
     };
     service(flavour, "stats", None)
 }
@@ -345,6 +212,7 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
         scrape_limit: NotNine,
         request_times: Counted::default(),
         wrappers: NoWrapper,
+        request_log: Kept::default(),
     };
     service(flavour, "secret/numbers", Some("https://a.example/"))
 }

@@ -15,7 +15,7 @@ use crate::tracker::{Clock, Holder};
 
 use super::connection_limit::{ConnectionLimit, Newcomer, Place};
 use super::exchange::Next;
-use super::flavour::{ClientAddress as _, HttpFlavour, RequestTimes, WorkerTimes as _};
+use super::flavour::{ClientAddress as _, HttpFlavour, RequestLog as _, RequestTimes, WorkerTimes as _};
 use super::page_cache::PageCache;
 use super::places::{NoRoom, Turn};
 use super::request::{Request, RequestTime};
@@ -66,6 +66,14 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
             self.times.add(self.started.elapsed().saturating_sub(now.uptime));
         }
         next
+    }
+
+    /// Tells who keeps whole requests of one whose head is `head`.
+    #[inline]
+    pub(super) fn log(&self, request: &Request<'_>, head: &[u8], from: IpAddr) {
+        if F::RequestLog::LISTENS {
+            self.service.borrow().log(request, head, from, self.clock.second());
+        }
     }
 
     /// Gives a connection from `from` a place, on which it is the turn of `turn` and `said` bytes of a request have

@@ -7,7 +7,7 @@ use crate::cluster::snapshot::Snapshots;
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
 use crate::http::coding::NoCoding;
-use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited, Untimed};
+use crate::http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, Unlimited, Untimed};
 use crate::http::wrapper::NoWrapper;
 use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged, WantedUnlogged};
@@ -248,7 +248,8 @@ off_twins!(
     NoCoding,
     Unlimited,
     Untimed,
-    NoWrapper
+    NoWrapper,
+    RequestsUnlogged
 );
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bendy::decoding::{Decoder, Object};
 use fastrand::Rng;
 
-use super::{ClientAddress, Codings, Families, RequestTimes, Routes, ScrapeLimit, StatsAccess, Wrappers};
+use super::{ClientAddress, Codings, Families, RequestLog, RequestTimes, Routes, ScrapeLimit, StatsAccess, Wrappers};
 use crate::config::Settings;
 use crate::fuzz::Choices;
 use crate::http::fuzz::converse;
@@ -31,6 +31,7 @@ type Everything = TestHttp<
     ScrapeLimit,
     RequestTimes,
     Wrappers,
+    RequestLog,
 >;
 
 /// Sends the bytes to a tracker with some torrents. The first bytes say from where, and where the stream is split; what
@@ -92,6 +93,7 @@ fn service(settings: &Settings) -> Service<Everything> {
         scrape_limit: plugged(settings),
         request_times: plugged(settings),
         wrappers: plugged(settings),
+        request_log: plugged(settings),
     };
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();

@@ -11,7 +11,7 @@ mod this_build;
 
 pub use this_build::ThisBuild;
 
-use crate::http::flavour::{AbsentRoute, Unlimited};
+use crate::http::flavour::{AbsentRoute, RequestsUnlogged, Unlimited};
 use crate::udp;
 
 /// The off twins. A build that has every switch of a kind has no use for the twin.
@@ -137,6 +137,9 @@ type ScrapeLimit = Unlimited;
 
 // Who hears how long requests took.
 choose! { type RequestTimes = if "metrics" { metrics::Times } else { Untimed } }
+
+// Who keeps whole requests. No switch does yet.
+type RequestLog = RequestsUnlogged;
 
 // What connections pass through before HTTP, the stage next to the socket first: any number.
 choose! { type Wrappers = if "ip-from-proxy" { ip_from_proxy::ProxyProtocol } else { NoWrapper } }

@@ -6,8 +6,8 @@ use crate::tracker::Flavour;
 use crate::udp::UdpFlavour;
 
 use super::{
-    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, NetworkLog, RequestTimes,
-    Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
+    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, NetworkLog, RequestLog,
+    RequestTimes, Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
 };
 
 plugs! {
@@ -23,6 +23,7 @@ plugs! {
         codings: Codings,
         scrape_limit: ScrapeLimit,
         request_times: RequestTimes,
+        request_log: RequestLog,
         wrappers: Wrappers,
     }
 }
@@ -69,6 +70,7 @@ impl HttpFlavour for ThisBuild {
     type Codings = Codings;
     type ScrapeLimit = ScrapeLimit;
     type RequestTimes = RequestTimes;
+    type RequestLog = RequestLog;
     type Wrappers = Wrappers;
 
     const ABSENT: &'static [AbsentRoute] = ABSENT;
@@ -95,6 +97,10 @@ impl HttpFlavour for ThisBuild {
 
     fn request_times(&self) -> &RequestTimes {
         &self.request_times
+    }
+
+    fn request_log(&self) -> &RequestLog {
+        &self.request_log
     }
 
     fn wrappers(&self) -> &Wrappers {

@@ -133,6 +133,44 @@ fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn requests_are_kept_as_they_came_for_who_may_read_them_and_his_own_is_not() {
+    const READ: &str = "GET /secret/numbers?mode=fulllog HTTP/1.1\r\n\r\n";
+    /// The page, if one came.
+    fn page(reply: &str) -> Option<&str> {
+        reply.strip_prefix("HTTP/1.1 200 OK\r\n")?.split_once("\r\n\r\n").map(|(_, page)| page)
+    }
+    run(true, async {
+        let worker = worker(fancy(Vec::new()), &ConnectionLimit::new(9, usize::MAX));
+        let ask = async |from: &str, text: &str| {
+            let (mut client, server) = duplex(10_000);
+            let permit = permit(&worker, from.parse().unwrap()).await;
+            client.write_all(text.as_bytes()).await.unwrap();
+            drive(server, from.parse().unwrap(), &permit, OpenConnection::new()).await;
+            let mut replies = String::new();
+            client.read_to_string(&mut replies).await.unwrap();
+            replies
+        };
+        let unread = "HEAD /secret/numbers?mode=fulllog HTTP/1.1\r\n\r\n";
+        // Two over one connection, one of another client, one that no page is for, one that is none.
+        ask("::7", &format!("\r\n{SCRAPE}{KEEP}{READ}")).await;
+        ask("::8", &format!("{SCRAPE}\r\n")).await;
+        ask("::8", &format!("{SCRAPE}X-Client: ::7\r\n\r\n")).await;
+        ask("::1", "GET /1 HTTP/1.0\n\nbody").await;
+        ask("::1", "GET nonsense\r\n\r\n").await;
+        assert!(ask("::7", READ).await.starts_with("HTTP/1.1 403"), "who may not read it does not empty it");
+        assert_eq!(page(&ask("::1", unread).await), Some(""), "nor who wants the header alone");
+        let (scrape, read) = (SCRAPE.escape_default(), READ.escape_default());
+        let expected = format!(
+            "::7 \\r\\n{scrape}{}\n::7 {read}\n::7 {scrape}X-Client: ::7\\r\\n\\r\\n\n\
+             ::1 GET /1 HTTP/1.0\\n\\n\n::7 {read}\n",
+            KEEP.escape_default()
+        );
+        assert_eq!(page(&ask("::1", READ).await), Some(&*expected));
+        assert_eq!(page(&ask("::1", READ).await), Some(""));
+    });
+}
+
+#[test]
 fn a_proxys_connection_stays_open_until_one_side_closes_it_or_it_is_idle_for_30_s() {
     run(true, async {
         for (last, connection) in [

@@ -1,13 +1,19 @@
 //! Answers requests for the statistics.
 
-use crate::http::exchange::{Answer, Exchange, Next};
-use crate::http::flavour::{Access, HttpFlavour};
+use std::net::IpAddr;
+
+use crate::http::exchange::{Answer, Exchange, Next, Shared};
+use crate::http::flavour::{Access, HttpFlavour, RequestLog, StatsAccess as _};
 use crate::http::listing::Listing;
 use crate::http::query::{MAX_WORD, Query};
 use crate::http::reply::{self, Error};
-use crate::stats::pages::{Page, Report};
+use crate::http::request::Request;
+use crate::stats::pages::{NoPage, Page, Report};
 
 use super::elsewhere;
+
+/// The mode of the page of whole requests.
+const FULL_LOG: &str = "fulllog";
 
 /// Replies with a page of the statistics, or begins one that takes longer. Two modes are full scrapes. Who names a
 /// torrent wants to announce or to scrape, and is told that this is not the place.
@@ -22,6 +28,9 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     if let Some(listing) = Listing::of_mode(mode, query)? {
         return elsewhere::answer_listing(listing, exchange);
     }
+    if mode == FULL_LOG {
+        return answer_log(exchange);
+    }
     let (shared, now) = (exchange.shared, exchange.now);
     let report = Report { tracker: &shared.tracker, counters: &shared.counters, now: now.minute, uptime: now.uptime };
     match report.page(mode)? {
@@ -29,4 +38,26 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         Page::Walk(_) if exchange.wants_header_only() => Ok(exchange.respond_header(reply::TEXT)),
         Page::Walk(walk) => Ok(Next::Walk(walk)),
     }
+}
+
+/// Replies with the requests that have been kept, which are not kept any longer. Who wants only the header has not read
+/// them.
+fn answer_log<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
+    if !F::RequestLog::LISTENS {
+        return Err(NoPage::Needs("fulllog-networks").into());
+    }
+    if exchange.wants_header_only() {
+        return Ok(exchange.respond_header(reply::TEXT));
+    }
+    let page = exchange.flavour().request_log().take();
+    Ok(exchange.respond(reply::TEXT, page.as_bytes()))
+}
+
+/// Returns whether a request is one by which `client` reads the requests that have been kept.
+pub(super) fn takes_log<F: HttpFlavour>(request: &Request<'_>, client: IpAddr, shared: &Shared<F>) -> bool {
+    let query = request.query().unwrap_or(Query::EMPTY);
+    request.path_is(&shared.stats_path)
+        && query.word("mode", "", &mut [0; MAX_WORD]) == Some(FULL_LOG)
+        && query.last("info_hash").is_none()
+        && shared.tracker.flavour().stats_access().allows(client)
 }

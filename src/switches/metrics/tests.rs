@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, TRANSPORT_BYTES, TRANSPORT_SECONDS, UDP_ERRORS};
 use super::*;
 use crate::http::coding::NoCoding;
-use crate::http::flavour::{Connected, Everyone, NoRoute, Unlimited};
+use crate::http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, Unlimited};
 use crate::http::testing::TestHttp;
 use crate::http::wrapper::NoWrapper;
 use crate::stats::counters::COUNTS;
@@ -46,6 +46,7 @@ fn tracker<A: Admission, C: Cluster>(admission: A, cluster: C) -> Timed<A, C> {
         scrape_limit: Unlimited,
         request_times: Times::default(),
         wrappers: NoWrapper,
+        request_log: RequestsUnlogged,
     };
     Tracker::new(key(), Capacity::NONE, Intervals::default(), Minute(1), flavour)
 }

@@ -16,12 +16,13 @@ fn what_is_not_there_is_404_and_a_missing_feature_is_named() {
         ("//absent?x", "no such page"),
         ("/stats?mode=busy", "this build does not have the feature log-networks"),
         ("/stats?mode=woodpeckers", "this build does not have the feature spot-woodpecker"),
+        ("/stats?mode=fulllog", "this build does not have the feature fulllog-networks"),
         ("/stats?mode=numwants", "this build does not have the feature log-numwant"),
     ] {
         let page = page(&format!("404 Not Found: {reason}"));
         assert_eq!(get(&mut service, CLIENT, target), (not_found.0.clone(), page), "{target}");
     }
-    assert_eq!(count(&service, Counter::Http404), 16);
+    assert_eq!(count(&service, Counter::Http404), 17);
     assert_eq!(count(&service, Counter::FullScraped), 0);
 }
 
