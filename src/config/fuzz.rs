@@ -16,6 +16,7 @@ const FEATURES: &[&str] = &[
     "ip-from-proxy",
     "seccomp",
     "handover",
+    "fulllog-networks",
 ];
 
 /// Reads the bytes as a file. A file in the original's syntax means what its lines mean one after the other.

@@ -81,6 +81,8 @@ pub struct AccessSettings {
     pub stats: Vec<IpNet>,
     /// The path of the statistics, without its leading slash.
     pub stats_path: String,
+    /// Networks whose whole requests are kept (`fulllog-networks`).
+    pub log_networks: Vec<IpNet>,
     /// Proxies that are believed when they name a client's address (`ip-from-proxy`).
     pub proxy: Vec<IpNet>,
     /// The header in which a proxy names the client's address (`ip-from-proxy`).
@@ -98,6 +100,7 @@ impl Default for AccessSettings {
             refusal_over_udp: RefusalOverUdp::Error,
             stats: Vec::new(),
             stats_path: "stats".into(),
+            log_networks: Vec::new(),
             proxy: Vec::new(),
             proxy_header: "X-Forwarded-For".into(),
             proxy_protocol: false,
@@ -243,6 +246,8 @@ pub struct LimitSettings {
     pub connections_per_address: u64,
     /// Errors a second to an address that has not proved itself over UDP; 0 is no limit.
     pub udp_errors_per_address: u32,
+    /// Bytes that whole requests take at most that are kept (`fulllog-networks`).
+    pub full_log: u64,
 }
 
 impl Default for LimitSettings {
@@ -254,6 +259,7 @@ impl Default for LimitSettings {
             connections: 0,
             connections_per_address: 0,
             udp_errors_per_address: 1000,
+            full_log: 1 << 20,
         }
     }
 }

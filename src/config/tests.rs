@@ -26,6 +26,7 @@ const ALL: &[&str] = &[
     "seccomp",
     "handover",
     "sync-nats",
+    "fulllog-networks",
 ];
 
 const DEFAULT_BUILD: &[&str] = &["fullscrape", "handover"];

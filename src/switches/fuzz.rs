@@ -74,6 +74,7 @@ fn settings(proxy_protocol: bool) -> Settings {
     let networks = |texts: [&str; 2]| texts.iter().map(|text| text.parse().expect("a network")).collect();
     settings.access.proxy = networks(["10.0.0.0/8", "2001:db8:ff::/48"]);
     settings.access.stats = networks(["198.51.100.0/24", "2001:db8::/48"]);
+    settings.access.log_networks = networks(["198.51.100.0/24", "2001:db8::/32"]);
     settings.access.proxy_protocol = proxy_protocol;
     settings.tracker.redirect_url = Some("https://a.example/".to_owned());
     settings

@@ -11,14 +11,14 @@ mod this_build;
 
 pub use this_build::ThisBuild;
 
-use crate::http::flavour::{AbsentRoute, RequestsUnlogged, Unlimited};
+use crate::http::flavour::{AbsentRoute, Unlimited};
 use crate::udp;
 
 /// The off twins. A build that has every switch of a kind has no use for the twin.
 #[allow(unused_imports, reason = "which ones are used is for the features to say")]
 use crate::{
     http::coding::NoCoding,
-    http::flavour::{Connected, Everyone, NoRoute, RouteTarget, Untimed},
+    http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, RouteTarget, Untimed},
     http::wrapper::NoWrapper,
     server::{NoHandover, Unfiltered},
     tracker::{Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
@@ -34,6 +34,8 @@ mod accesslist_black;
 mod accesslist_white;
 #[cfg(feature = "dual-stack")]
 mod dual_stack;
+#[cfg(feature = "fulllog-networks")]
+mod fulllog_networks;
 #[cfg(feature = "fullscrape")]
 mod fullscrape;
 #[cfg(any(test, fuzzing))]
@@ -138,8 +140,8 @@ type ScrapeLimit = Unlimited;
 // Who hears how long requests took.
 choose! { type RequestTimes = if "metrics" { metrics::Times } else { Untimed } }
 
-// Who keeps whole requests. No switch does yet.
-type RequestLog = RequestsUnlogged;
+// Who keeps whole requests.
+choose! { type RequestLog = if "fulllog-networks" { fulllog_networks::FullLog } else { RequestsUnlogged } }
 
 // What connections pass through before HTTP, the stage next to the socket first: any number.
 choose! { type Wrappers = if "ip-from-proxy" { ip_from_proxy::ProxyProtocol } else { NoWrapper } }
@@ -193,6 +195,8 @@ pub const FEATURES: &[&str] = &[
     "spot-woodpecker",
     #[cfg(feature = "log-numwant")]
     "log-numwant",
+    #[cfg(feature = "fulllog-networks")]
+    "fulllog-networks",
 ];
 
 // What fuzzers run.

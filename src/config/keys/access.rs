@@ -102,6 +102,17 @@ pub(super) static SECTION: Section = Section {
             needs: &[],
         },
         KeySpec {
+            name: "access.log_networks",
+            original: None,
+            takes: ValueType::Networks(|s| &mut s.access.log_networks),
+            default: DefaultValue::Absent("none; nothing is kept"),
+            example: "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
+            summary: "Networks whose whole requests over HTTP are kept, for mode=fulllog",
+            explanation: "It stores what people do. The page gives them out once, to who may read the statistics.",
+            reload: Reload::NotRead,
+            needs: &["fulllog-networks"],
+        },
+        KeySpec {
             name: "access.proxy",
             original: None,
             takes: ValueType::Networks(|s| &mut s.access.proxy),

@@ -126,5 +126,23 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &[],
         },
+        KeySpec {
+            name: "limits.full_log",
+            original: None,
+            takes: ValueType::Number {
+                min: 65_536,
+                max: 1 << 30,
+                set: |s, number| {
+                    s.limits.full_log = number;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("1_048_576", None),
+            example: "16_777_216",
+            summary: "Bytes that the requests take at most which access.log_networks has kept",
+            explanation: "The oldest make room. While they are read, they take up to three times as much.",
+            reload: Reload::NotRead,
+            needs: &["fulllog-networks"],
+        },
     ],
 };

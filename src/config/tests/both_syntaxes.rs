@@ -107,10 +107,12 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
             .prop_map(quoted)
             .boxed()
         }
-        "access.stats" | "access.proxy" | "livesync.cluster.node_ip" => (any::<std::net::IpAddr>(), 0..=32_u8)
-            .prop_map(|(ip, bits)| format!("{ip}/{bits}"))
-            .prop_map(quoted)
-            .boxed(),
+        "access.stats" | "access.log_networks" | "access.proxy" | "livesync.cluster.node_ip" => {
+            (any::<std::net::IpAddr>(), 0..=32_u8)
+                .prop_map(|(ip, bits)| format!("{ip}/{bits}"))
+                .prop_map(quoted)
+                .boxed()
+        }
         "livesync.cluster.listen" => any::<std::net::Ipv4Addr>().prop_map(move |ip| quoted(ip.to_string())).boxed(),
         "listen.udp_workers" | "listen.tcp_workers" => number(0..=1024),
         "listen.udp_connection_id_minutes" => number(1..=1440),
@@ -125,6 +127,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "limits.torrents" | "limits.peers" | "limits.connections" | "limits.connections_per_address" => {
             number(0..=i64::MAX.unsigned_abs())
         }
+        "limits.full_log" => number(65_536..=1 << 30),
         "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
         "access.proxy_protocol" | "tracker.landlock" => {
             any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed()

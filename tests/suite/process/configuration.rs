@@ -120,6 +120,7 @@ fn config_of_its_kind(root: &Path) -> String {
     with("sync-live", "livesync.cluster.node_ip 127.0.0.1");
     with("restrict-stats", "access.stats 127.0.0.1");
     with("ip-from-proxy", "access.proxy 192.0.2.1");
+    with("fulllog-networks", "access.log_networks 192.0.2.0/24");
     with("fullscrape", "tracker.statefile dump");
     with("handover", &format!("tracker.handover {}", root.join("handover.sock").display()));
     config

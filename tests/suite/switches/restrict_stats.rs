@@ -22,7 +22,7 @@ tests![
 
 /// Every mode, and one that does not exist.
 const MODES: &str = "peer conn scrp udp4 tcp4 busy torr fscr s24s tpbs herr completed top10 top100 renew syncs version \
-                     everything statedump woodpeckers numwants nonsense";
+                     everything statedump woodpeckers numwants fulllog nonsense";
 
 fn without_it_its_key_is_refused() {
     only_without("restrict-stats");

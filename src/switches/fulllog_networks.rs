@@ -1,0 +1,264 @@
+//! `fulllog-networks` (`WANT_FULLLOG_NETWORKS`): keeps whole requests over HTTP from the networks in
+//! `access.log_networks`, for `/stats?mode=fulllog`, which gives them out once.
+//!
+//! It stores what people do. So there are no networks unless somebody configures them, nothing that comes over the
+//! network changes that, and only who may read the statistics reads it: the feature implies `restrict-stats`.
+//!
+//! What is kept takes `limits.full_log` bytes at most, however much comes: the oldest requests make room. While it is
+//! given out, the page takes as much once more, and so does the reply.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use tracing::warn;
+
+use crate::config::Settings;
+use crate::http::flavour::RequestLog;
+use crate::server::{Plug, StartError, opens_nothing};
+use crate::tracker::Second;
+
+/// What an entry takes beside its text: its place among the others, and what an allocator adds.
+const ENTRY_OVERHEAD: usize = size_of::<Box<str>>() + 16;
+
+/// The requests that have been kept since somebody read them.
+#[derive(Debug)]
+pub struct FullLog {
+    networks: Vec<IpNet>,
+    /// Locked to append an entry or to take all of them, not while one is written.
+    entries: Mutex<Entries>,
+}
+
+/// Entries, the oldest first.
+#[derive(Debug)]
+struct Entries {
+    all: VecDeque<Box<str>>,
+    /// What they take.
+    bytes: usize,
+    /// What they may take.
+    max_bytes: usize,
+}
+
+impl Plug for FullLog {
+    opens_nothing!();
+
+    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
+        let networks = settings.access.log_networks.clone();
+        if !networks.is_empty() {
+            warn!("whole requests from the networks in access.log_networks are kept, for mode=fulllog");
+        }
+        let max_bytes = usize::try_from(settings.limits.full_log).unwrap_or(usize::MAX);
+        Ok(Self { networks, entries: Mutex::new(Entries { all: VecDeque::new(), bytes: 0, max_bytes }) })
+    }
+}
+
+impl RequestLog for FullLog {
+    const LISTENS: bool = true;
+
+    fn keeps(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.networks.iter().any(|network| network.contains(&client))
+    }
+
+    fn keep(&self, client: IpAddr, now: Second, head: &[u8]) {
+        self.entries().append(entry(client.to_canonical(), now, head).into_boxed_str());
+    }
+
+    fn take(&self) -> String {
+        let taken = self.entries().take();
+        let mut page = String::with_capacity(taken.iter().map(|entry| entry.len()).sum());
+        // Each is freed once it is on the page.
+        taken.into_iter().for_each(|entry| page.push_str(&entry));
+        page
+    }
+}
+
+impl FullLog {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Appends an entry. The oldest make room for it; one for which there can be no room is left out.
+    fn append(&mut self, entry: Box<str>) {
+        let taken = |entry: &str| entry.len() + ENTRY_OVERHEAD;
+        let wanted = taken(&entry);
+        if wanted > self.max_bytes {
+            return;
+        }
+        while self.bytes + wanted > self.max_bytes {
+            let Some(oldest) = self.all.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(taken(&oldest));
+        }
+        self.bytes += wanted;
+        self.all.push_back(entry);
+    }
+
+    /// Removes all entries.
+    fn take(&mut self) -> VecDeque<Box<str>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.all)
+    }
+}
+
+/// Returns an entry in the original's form: seconds since the Unix epoch and the address, the request, a star, and an
+/// empty line. The request is one line here, whatever is in it: what is not printable ASCII is escaped, and so is a
+/// backslash, so that nobody can write an entry of somebody else.
+fn entry(client: IpAddr, now: Second, head: &[u8]) -> String {
+    let mut entry = String::with_capacity(head.len() + 64);
+    // Writing to a string does not fail.
+    let _ = writeln!(entry, "{:08}: {client}", now.0);
+    for &byte in head {
+        match byte {
+            b'\'' | b'"' => entry.push(char::from(byte)),
+            _ => entry.extend(byte.escape_ascii().map(char::from)),
+        }
+    }
+    entry.push_str("\n*\n\n");
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Second = Second(1_740_000_000);
+
+    fn log(networks: &[&str], max_bytes: u64) -> FullLog {
+        let mut settings = Settings::default();
+        settings.access.log_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+        settings.limits.full_log = max_bytes;
+        FullLog::plug((), &settings).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// The request that an entry's line of it stands for.
+    fn unescaped(line: &str) -> Vec<u8> {
+        let mut bytes = line.bytes();
+        let mut head = Vec::new();
+        while let Some(byte) = bytes.next() {
+            head.push(match byte {
+                b'\\' => match bytes.next().unwrap() {
+                    b'r' => b'\r',
+                    b'n' => b'\n',
+                    b't' => b'\t',
+                    b'\\' => b'\\',
+                    b'x' => {
+                        let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                        u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                    }
+                    other => panic!("{other} in {line}"),
+                },
+                byte => byte,
+            });
+        }
+        head
+    }
+
+    #[test]
+    fn requests_of_the_configured_networks_alone_are_kept() {
+        let networks = ["192.0.2.0/25", "2001:db8:1::/48"];
+        for (client, kept) in [
+            ("192.0.2.0", true),
+            ("192.0.2.127", true),
+            ("::ffff:192.0.2.1", true),
+            ("2001:db8:1::9", true),
+            ("192.0.2.128", false),
+            ("::192.0.2.1", false),
+            ("2001:db8:2::9", false),
+        ] {
+            assert_eq!(log(&networks, 1000).keeps(ip(client)), kept, "{client}");
+            assert!(!log(&[], 1000).keeps(ip(client)), "nobody is kept without networks");
+        }
+    }
+
+    #[test]
+    fn a_page_has_what_came_since_the_last_one() {
+        let log = log(&["0.0.0.0/0"], 1_000_000);
+        assert_eq!(log.take(), "");
+        log.keep(ip("192.0.2.1"), NOW, b"GET /scrape?info_hash=%01\x02\xff\\n HTTP/1.1\r\nA: \"b'\r\n\r\n");
+        log.keep(ip("::ffff:192.0.2.2"), Second(7), b"GET / HTTP/1.0\n\n");
+        log.keep(ip("2001:db8::1"), Second(100_000_000_000), b"");
+        let expected = "1740000000: 192.0.2.1\nGET /scrape?info_hash=%01\\x02\\xff\\\\n HTTP/1.1\\r\\nA: \"b'\\r\\n\\r\\n\n*\n\n\
+                        00000007: 192.0.2.2\nGET / HTTP/1.0\\n\\n\n*\n\n\
+                        100000000000: 2001:db8::1\n\n*\n\n";
+        assert_eq!(log.take(), expected);
+        assert_eq!(log.take(), "");
+    }
+
+    #[test]
+    fn when_there_is_no_room_the_oldest_go() {
+        let text = |n: u64| format!("GET /{n:03} HTTP/1.1\r\n\r\n");
+        let one = entry(ip("192.0.2.1"), NOW, text(0).as_bytes()).len() + ENTRY_OVERHEAD;
+        let log = log(&["0.0.0.0/0"], (10 * one + one / 2) as u64);
+        let keep = |n| log.keep(ip("192.0.2.1"), NOW, text(n).as_bytes());
+        let kept = |page: &str| page.matches("GET /").count();
+        (0..10).for_each(keep);
+        assert_eq!(kept(&log.take()), 10);
+        (0..1000).for_each(keep);
+        let page = log.take();
+        assert_eq!(kept(&page), 10);
+        assert!(page.contains("GET /990 ") && page.contains("GET /999 "), "{page}");
+        // One that takes the room of two; and one that there will never be room for.
+        (0..10).for_each(keep);
+        log.keep(ip("192.0.2.1"), NOW, &vec![b'a'; one + one / 2]);
+        log.keep(ip("192.0.2.1"), NOW, &vec![b'\0'; 11 * one]);
+        let page = log.take();
+        assert_eq!(
+            (kept(&page), page.contains("GET /002 "), page.contains("aaa"), page.contains("x00")),
+            (8, true, true, false)
+        );
+    }
+
+    #[test]
+    fn threads_append_side_by_side_while_somebody_reads() {
+        let log = log(&["0.0.0.0/0"], 1_000_000);
+        let pages = thread::scope(|scope| {
+            for n in 0..4 {
+                let log = &log;
+                scope.spawn(move || {
+                    (0..500).for_each(|_| log.keep([192, 0, 2, n].into(), NOW, b"GET / HTTP/1.1\r\n\r\n"))
+                });
+            }
+            (0..50).map(|_| log.take()).collect::<String>()
+        }) + &log.take();
+        assert_eq!(pages.matches("\n*\n\n").count(), 2000);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_bounded_and_the_newest_can_be_read_back(
+            heads in prop::collection::vec((any::<IpAddr>(), prop::collection::vec(any::<u8>(), 0..300)), 1..60),
+            max_bytes in 1500_u64..9000,
+        ) {
+            let log = log(&["0.0.0.0/0"], max_bytes);
+            for (client, head) in &heads {
+                log.keep(*client, NOW, head);
+                let entries = log.entries();
+                let taken: usize = entries.all.iter().map(|entry| entry.len() + ENTRY_OVERHEAD).sum();
+                prop_assert_eq!(taken, entries.bytes);
+                prop_assert!(taken as u64 <= max_bytes);
+            }
+            let page = log.take();
+            let lines: Vec<_> = page.split('\n').collect();
+            let kept = lines.len() / 4;
+            prop_assert_eq!(lines.len(), 4 * kept + 1, "{}", page);
+            prop_assert!(kept > 0 && kept <= heads.len());
+            for (entry, (client, head)) in lines.chunks(4).zip(&heads[heads.len() - kept..]) {
+                prop_assert_eq!(entry[0], format!("{:08}: {}", NOW.0, client.to_canonical()));
+                prop_assert_eq!(&unescaped(entry[1]), head);
+                prop_assert_eq!(&entry[2..], ["*", ""]);
+            }
+        }
+    }
+}
