@@ -10,9 +10,12 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use tracing::Level;
 
 use crate::config::{BuildFacts, ConfigError, Problem, Settings, Step, Steps};
+
+mod log_levels;
+
+pub use log_levels::LogLevels;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +25,14 @@ pub enum Invocation {
         /// Read and checked.
         settings: Settings,
         /// `--log`
-        log: Option<Level>,
+        log: Option<LogLevels>,
     },
     /// Say that the configuration is valid, and stop: it was read and checked.
     CheckConfig {
         /// What would have been run.
         settings: Settings,
         /// `--log`
-        log: Option<Level>,
+        log: Option<LogLevels>,
     },
     /// Make this file, with a new key that several trackers can share, and stop.
     NewKey(PathBuf),
@@ -81,7 +84,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
     for (flag, value) in in_order(&matches) {
         match flag.action {
             FlagAction::Step(step) => steps.take(&flag.name(), step, value)?,
-            FlagAction::SetLog => log = Some(level(value).map_err(|problem| flag.error(problem))?),
+            FlagAction::SetLog => log = Some(LogLevels::read(value).map_err(|problem| flag.error(problem))?),
         }
     }
     let settings = steps.finish()?;
@@ -136,14 +139,14 @@ const PROCESS: &[Flag] = &[
     key_flag('u', "user", "USER", "tracker.user"),
     key_flag('r', "redirect-url", "URL", "tracker.redirect_url"),
     key_flag('l', "statefile", "FILE", "tracker.statefile"),
-    Flag { short: None, long: "log", value: "LEVEL", action: FlagAction::SetLog, help: Some(LOG_HELP) },
+    Flag { short: None, long: "log", value: "LEVELS", action: FlagAction::SetLog, help: Some(LOG_HELP) },
 ];
 /// The headings of the help, with the options under each.
 const GROUPS: [(&str, &[Flag]); 3] = [("Listening", LISTENING), ("Access", ACCESS), ("Process", PROCESS)];
 
 const BLESS: Step = Step::Bless(&["access.stats", "livesync.cluster.node_ip"]);
 const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
-const LOG_HELP: &str = "error, warn, info, debug or trace [default: RUST_LOG, else info]";
+const LOG_HELP: &str = "error, warn, info, debug, trace; or warn,completed=info [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
 const NEW_KEY: &str = "new-key";
 
@@ -245,19 +248,6 @@ impl Flag {
     fn error(&self, problem: Problem) -> ConfigError {
         ConfigError::of_option(&self.name(), None, problem)
     }
-}
-
-/// Reads how much is logged.
-fn level(value: &OsStr) -> Result<Level, Problem> {
-    const LEVELS: [(&str, Level); 5] = [
-        ("error", Level::ERROR),
-        ("warn", Level::WARN),
-        ("info", Level::INFO),
-        ("debug", Level::DEBUG),
-        ("trace", Level::TRACE),
-    ];
-    let found = LEVELS.iter().find(|(name, _)| value == *name);
-    found.map(|&(_, level)| level).ok_or_else(|| Problem::unexpected("error, warn, info, debug or trace", value))
 }
 
 #[cfg(test)]

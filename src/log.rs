@@ -10,13 +10,16 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 mod complaints;
+mod completed;
 mod delivery;
 
 pub use complaints::Complaints;
+pub use completed::{COMPLETED, completed};
 
 use delivery::Delivery;
 
@@ -157,10 +160,11 @@ impl Write for &Log {
 /// Returns the format of an event's text. Strangers may choose some of it, and so may who names files: whatever would
 /// begin another line, or move a terminal's cursor, is escaped here, for every event.
 pub fn text_format() -> impl for<'writer> FormatFields<'writer> + Clone + Send + Sync {
-    debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+    let text = debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
         let mut escaping = Escaping(writer);
-        if field.name() == "message" { write!(escaping, "{value:?}") } else { write!(escaping, " {field}={value:?}") }
-    })
+        if field.name() == "message" { write!(escaping, "{value:?}") } else { write!(escaping, "{field}={value:?}") }
+    });
+    text.delimited(" ")
 }
 
 /// Passes text on, with control characters and what else changes how the rest is shown escaped as in Rust.

@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use opentracker::cli::{self, Invocation};
+use opentracker::cli::{self, Invocation, LogLevels};
 use opentracker::log::{self, Log};
 use opentracker::sandbox::descriptors;
 use opentracker::server::{self, Build as _, Interruptible, key_file};
 use opentracker::switches;
-use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -89,24 +88,27 @@ fn version() -> String {
     )
 }
 
-/// Leaves out what libraries log, unless `RUST_LOG` names them: what it means for the tracker, the tracker says.
-fn without_libraries(filter: Targets) -> Targets {
-    const LIBRARY: &str = "async_nats";
-    let is_named = filter.iter().any(|(target, _)| target.starts_with(LIBRARY));
-    if is_named { filter } else { filter.with_target(LIBRARY, LevelFilter::OFF) }
+/// Leaves out what has to be asked for by its name: completed downloads, which everybody who comes may add to, and what
+/// libraries log, since what it means for the tracker, the tracker says.
+fn without_unnamed(filter: Targets) -> Targets {
+    const SILENT: [&str; 2] = [log::COMPLETED, "async_nats"];
+    let is_named = |name: &str| filter.iter().any(|(target, _)| target.starts_with(name));
+    let unnamed: Vec<_> = SILENT.into_iter().filter(|name| !is_named(name)).collect();
+    filter.with_targets(unnamed.into_iter().map(|name| (name, LevelFilter::OFF)))
 }
 
-/// Starts the log, which goes to stderr. `level` is that of `--log`; without it `RUST_LOG` chooses, and without that
+/// Starts the log, which goes to stderr. `levels` are those of `--log`; without it `RUST_LOG` chooses, and without that
 /// the level is info.
-fn start_log(level: Option<Level>) {
-    let chosen = match (level, env::var("RUST_LOG")) {
-        (Some(level), _) => Ok(Targets::new().with_default(level)),
+fn start_log(levels: Option<LogLevels>) {
+    let of = |levels: LogLevels| Targets::new().with_default(levels.level).with_targets(levels.targets);
+    let chosen = match (levels, env::var("RUST_LOG")) {
+        (Some(levels), _) => Ok(of(levels)),
         (None, Ok(text)) if !text.is_empty() => text.parse(),
         (None, _) => Ok(Targets::new().with_default(LevelFilter::INFO)),
     };
     let (filter, mistake) = match chosen {
-        Ok(filter) => (without_libraries(filter), None),
-        Err(error) => (without_libraries(Targets::new().with_default(LevelFilter::INFO)), Some(error)),
+        Ok(filter) => (without_unnamed(filter), None),
+        Err(error) => (without_unnamed(Targets::new().with_default(LevelFilter::INFO)), Some(error)),
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| &LOG)

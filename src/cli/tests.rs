@@ -134,7 +134,12 @@ fn mistakes_are_told_with_the_option() {
         ("-p 65536", "-p takes a port from 0 to 65535, not \"65536\"".into()),
         ("-P http", "-P takes a port from 0 to 65535, not \"http\"".into()),
         ("-i here", "-i takes an address such as 192.0.2.1 or 2001:db8::1, not \"here\"".into()),
-        ("--log all", "--log takes error, warn, info, debug or trace, not \"all\"".into()),
+        (
+            "--log all",
+            "--log takes a level (error, warn, info, debug or trace), TARGET=LEVEL for completed or a module such as \
+             opentracker::udp, or several of these with commas, not \"all\""
+                .into(),
+        ),
         ("--user=", "-u: tracker.user takes the name of a user, not \"\"".into()),
         ("-f /nowhere/x", "/nowhere/x cannot be read: No such file or directory (os error 2)".into()),
         ("-p 80 -p 80", "listen.tcp names 0.0.0.0:80 twice".into()),
@@ -168,7 +173,8 @@ fn only_paths_may_be_other_than_unicode() {
 fn version_help_and_check_are_asked_for_instead_of_running() {
     assert_eq!(run("-p 80 -v", DEFAULT), Ok(Invocation::Version));
     assert_eq!(run("--version", DEFAULT), Ok(Invocation::Version));
-    let check = Invocation::CheckConfig { settings: Settings::default(), log: Some(Level::DEBUG) };
+    let log = LogLevels { level: tracing::Level::DEBUG, targets: Vec::new() };
+    let check = Invocation::CheckConfig { settings: Settings::default(), log: Some(log) };
     assert_eq!(run("--check-config --log debug --check-config", DEFAULT), Ok(check));
     assert!(run("--check-config -u", DEFAULT).is_err());
     assert_eq!(run("", DEFAULT), Ok(Invocation::Run { settings: Settings::default(), log: None }));

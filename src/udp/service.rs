@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use crate::log;
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::{
     AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
@@ -186,6 +187,9 @@ impl<F: Flavour> Service<F> {
                 let interval = self.tracker.intervals().draw(&mut self.rng);
                 packet::end_announce(buffer.bytes(), interval, outcome.counts);
                 self.worker_counters.count_announce(Counter::UdpAnnounced, client, &outcome);
+                if outcome.counted_download {
+                    log::completed(pending.announce.info_hash, pending.announce.endpoint);
+                }
                 buffer.written().len()
             }
             Some(Err(reason)) => {

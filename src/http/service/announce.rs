@@ -6,6 +6,7 @@ use crate::http::exchange::{Answer, Exchange, Next, OwnMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
 use crate::http::query::Query;
 use crate::http::reply::{self, Error};
+use crate::log;
 use crate::stats::{Counter, Protocol};
 use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest, WorkerWanted as _};
 
@@ -67,5 +68,8 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     };
     reply.write(exchange.keep_alive, exchange.out);
     counters.count_announce(Counter::TcpAnnounced, client, &outcome);
+    if outcome.counted_download {
+        log::completed(announce.info_hash, announce.endpoint);
+    }
     Ok(Next::request(exchange.keep_alive))
 }

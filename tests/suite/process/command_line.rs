@@ -28,7 +28,7 @@ const OPTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("-u", "--user", "daemon", &[]),
     ("-r", "--redirect-url", "https://tracker.example/?a=b", &[]),
     ("-l", "--statefile", "dump", &["fullscrape"]),
-    ("", "--log", "warn", &[]),
+    ("", "--log", "warn,completed=info", &[]),
 ];
 
 fn every_option_has_a_short_and_a_long_name() {
@@ -107,7 +107,13 @@ fn wrong_options_are_reported() {
         ("-u", "", "-u: tracker.user takes the name of a user, not \"\""),
         ("-d", "", "-d: tracker.rootdir takes the path of a directory, not \"\""),
         ("-r", "tracker.example", "-r: tracker.redirect_url takes a URL"),
-        ("--log", "loud", "--log takes error, warn, info, debug or trace, not \"loud\""),
+        ("--log", "loud", "or several of these with commas, not \"loud\""),
+        (
+            "--log",
+            "completed",
+            "--log takes a level (error, warn, info, debug or trace), TARGET=LEVEL for completed or",
+        ),
+        ("--log", "warn,complete=info", "not \"warn,complete=info\""),
         ("-f", "/nowhere/opentracker.conf", "/nowhere/opentracker.conf cannot be read: No such file"),
     ] {
         for extra in [&[][..], &["--check-config"]] {

@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::pipe2;
 
 use crate::clients::http::{Connection, request};
-use crate::clients::udp::{Announce, Client};
-use crate::flavour::{info_hash, loopback};
+use crate::clients::udp::{Announce, COMPLETED, Client};
+use crate::flavour::{info_hash, loopback, upper_hex};
 use crate::harness::tests;
-use crate::http::{announce_target, counts};
+use crate::http::{announce, announce_target, counts};
 use crate::switches::access_list::{is_served, list, only_with_an_access_list};
 use crate::tracker::{Start, Tracker, unused_port};
 use crate::wait::wait_until;
@@ -26,6 +26,8 @@ tests![
     what_a_reader_who_stalled_has_missed_is_counted,
     a_log_that_cannot_be_written_is_no_error,
     nothing_that_is_logged_begins_a_line_or_moves_the_cursor,
+    completed_downloads_are_logged_one_by_one_where_that_is_asked_for,
+    levels_of_targets_hold_for_these_alone,
 ];
 
 /// A tracker whose log goes to a pipe.
@@ -190,4 +192,58 @@ fn nothing_that_is_logged_begins_a_line_or_moves_the_cursor() {
         "{log}"
     );
     assert!(!log.lines().any(|line| line.contains(char::is_control) || line.starts_with("2026-01-01T00:00:00Z")));
+}
+
+/// Has clients of every family complete downloads over both protocols, of which each is counted once. Returns the lines
+/// that say so, without their times.
+fn complete_downloads(tracker: &Tracker) -> Vec<String> {
+    let mut expected = Vec::new();
+    for (udp, http) in tracker.udps().iter().zip(tracker.https()) {
+        let client = Client::new(*udp);
+        let seeder = Announce::seeder(info_hash(1), 81);
+        client.announce(&seeder);
+        client.announce(&seeder.event(COMPLETED));
+        client.announce(&seeder.event(COMPLETED));
+        client.announce(&Announce::leecher(info_hash(1), 82).event(COMPLETED));
+        for parameters in ["port=83&left=1&event=started", "port=83&left=0&event=completed", "port=84&left=0"] {
+            announce(*http, 2, parameters);
+        }
+        for (n, port) in [(1, 81), (2, 83)] {
+            let hash = upper_hex(info_hash(n));
+            expected.push(format!(" INFO event=completed info_hash={hash} ip={} port={port}", client.ip()));
+        }
+    }
+    expected
+}
+
+/// The lines of a log with this text, without their times.
+fn lines_with(log: &str, text: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains(text));
+    lines.map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+fn completed_downloads_are_logged_one_by_one_where_that_is_asked_for() {
+    let completed = "event=completed";
+    let asking = |levels: &str| Start::loopback().args(["--log", levels]);
+    for start in [Start::loopback(), asking("trace"), Start::loopback().env("RUST_LOG", "trace")] {
+        let tracker = start.run();
+        complete_downloads(&tracker);
+        assert_eq!(lines_with(&tracker.stop(), completed), [""; 0]);
+    }
+    for start in
+        [asking("completed=info"), asking("debug,completed=trace"), Start::loopback().env("RUST_LOG", "info,completed")]
+    {
+        let tracker = start.run();
+        let expected = complete_downloads(&tracker);
+        assert_eq!(lines_with(&tracker.stop(), completed), expected);
+    }
+}
+
+fn levels_of_targets_hold_for_these_alone() {
+    let log = |levels: &str| Start::loopback().args(["--log", levels]).run().stop();
+    assert_eq!(log("error,completed=info"), "");
+    let confined = log("error,opentracker::server::confined=info");
+    assert!(!confined.is_empty() && confined.lines().all(|line| line.contains("confined by ")), "{confined}");
+    let others = log("opentracker::server::confined=error");
+    assert!(others.contains("features: ") && !others.contains("confined by "), "{others}");
 }
