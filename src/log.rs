@@ -1,4 +1,5 @@
-//! The log: lines to standard error, by a thread of its own, so that nobody waits for whoever reads them.
+//! The log: lines to standard error, or to another destination, by a thread of its own, so that nobody waits for
+//! whoever reads them.
 //!
 //! What is logged waits in memory for the thread. What does not fit is dropped and counted, and the log says so where
 //! the lines are missing. Before the thread is started, and nothing is answered yet, lines are written at once.
@@ -17,11 +18,12 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 mod complaints;
 mod completed;
 mod delivery;
+mod destination;
 
 pub use complaints::Complaints;
 pub use completed::{COMPLETED, completed};
-
-use delivery::Delivery;
+pub use delivery::{Delivery, line};
+pub use destination::{Describe, Described, Destination};
 
 /// Bytes of lines that may wait; as many again may be with the thread, which writes them.
 const MAX_WAITING: usize = 256 << 10;
@@ -29,7 +31,7 @@ const MAX_WAITING: usize = 256 << 10;
 /// How long the ends of the start and of the process wait for whoever reads.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// Lines on their way to standard error. `&Log` takes whole lines, and takes them without fail.
+/// Lines on their way to their destination. `&Log` takes whole lines, and takes them without fail.
 #[derive(Debug)]
 pub struct Log {
     queue: Mutex<Queue>,
@@ -44,6 +46,8 @@ struct Queue {
     /// Lines that did not fit, behind those that wait: until these are with the thread, all others are dropped too, so
     /// that all that are missing are missing in one place.
     dropped: u64,
+    /// Where lines go, until the thread takes it with it. `None`: to standard error.
+    destination: Option<Box<dyn Destination>>,
 }
 
 /// What the thread does.
@@ -61,8 +65,13 @@ impl Log {
     /// Returns the log of a process, in which no line waits.
     #[expect(clippy::new_without_default, reason = "a process has one log, which is made as a constant")]
     pub const fn new() -> Self {
-        let queue = Queue { writer: WriterState::NotStarted, lines: Vec::new(), dropped: 0 };
+        let queue = Queue { writer: WriterState::NotStarted, lines: Vec::new(), dropped: 0, destination: None };
         Self { queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
+    /// Has lines go there from now on, and not to standard error. To be called before the thread is started.
+    pub fn send_to(&self, destination: Box<dyn Destination>) {
+        self.queue().destination = Some(destination);
     }
 
     /// Has a thread write what comes from now on. Does nothing the second time.
@@ -75,7 +84,8 @@ impl Log {
     pub fn start_thread(&'static self) -> io::Result<()> {
         let mut queue = self.queue();
         if queue.writer == WriterState::NotStarted {
-            thread::Builder::new().name("log".into()).spawn(|| self.write_all_to(io::stderr()))?;
+            // It takes the destination when this lock is given back, so that one without a thread keeps it.
+            thread::Builder::new().name("log".into()).spawn(|| self.write_all_to(self.take_destination()))?;
             queue.writer = WriterState::Busy;
         }
         Ok(())
@@ -96,12 +106,19 @@ impl Log {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
+    fn take_destination(&self) -> Box<dyn Destination> {
+        self.queue().destination.take().unwrap_or_else(|| Box::new(io::stderr()))
+    }
+
     /// Takes one line, which ends with a line break.
     fn take(&self, line: &[u8]) {
         let mut queue = self.queue();
         if queue.writer == WriterState::NotStarted {
             // Locked for as long, so that lines are not mixed.
-            return Delivery::to(io::stderr()).write(line);
+            return match &mut queue.destination {
+                Some(destination) => Delivery::to(destination).write(line),
+                None => Delivery::to(io::stderr()).write(line),
+            };
         }
         if queue.dropped > 0 || queue.lines.len() + line.len() > MAX_WAITING {
             queue.dropped += 1;
@@ -112,9 +129,9 @@ impl Log {
         self.changed.notify_all();
     }
 
-    /// Writes to `sink` what waits and what will come.
-    fn write_all_to(&self, sink: impl Write) -> ! {
-        let mut delivery = Delivery::to(sink);
+    /// Writes to `destination` what waits and what will come.
+    fn write_all_to(&self, destination: impl Write) -> ! {
+        let mut delivery = Delivery::to(destination);
         loop {
             let (lines, dropped) = self.next();
             delivery.write(&lines);
@@ -168,7 +185,8 @@ pub fn text_format() -> impl for<'writer> FormatFields<'writer> + Clone + Send +
 }
 
 /// Passes text on, with control characters and what else changes how the rest is shown escaped as in Rust.
-struct Escaping<W>(W);
+#[derive(Debug)]
+pub struct Escaping<W>(pub W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation, LogLevels};
-use opentracker::log::{self, Log};
+use opentracker::config::Settings;
+use opentracker::log::{self, Described, Log};
 use opentracker::sandbox::descriptors;
-use opentracker::server::{self, Build as _, Interruptible, key_file};
+use opentracker::server::{self, Build as _, Interruptible, LogDestination as _, ProcessFlavour, key_file};
 use opentracker::switches;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Invocation::Run { settings, log } => {
             // Now that the configuration is read, which may come by one of them.
             descriptors::close_inherited();
-            start_log(log);
+            start_log(log, &settings);
             let code = match server::run::<switches::ThisBuild>(settings, interruptible, &LOG) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
@@ -97,9 +98,9 @@ fn without_unnamed(filter: Targets) -> Targets {
     filter.with_targets(unnamed.into_iter().map(|name| (name, LevelFilter::OFF)))
 }
 
-/// Starts the log, which goes to stderr. `levels` are those of `--log`; without it `RUST_LOG` chooses, and without that
+/// Starts the log, which goes to stderr unless the build and the settings say otherwise. `levels` are those of `--log`; without it `RUST_LOG` chooses, and without that
 /// the level is info.
-fn start_log(levels: Option<LogLevels>) {
+fn start_log(levels: Option<LogLevels>, settings: &Settings) {
     let of = |levels: LogLevels| Targets::new().with_default(levels.level).with_targets(levels.targets);
     let chosen = match (levels, env::var("RUST_LOG")) {
         (Some(levels), _) => Ok(of(levels)),
@@ -110,11 +111,17 @@ fn start_log(levels: Option<LogLevels>) {
         Ok(filter) => (without_unnamed(filter), None),
         Err(error) => (without_unnamed(Targets::new().with_default(LevelFilter::INFO)), Some(error)),
     };
+    let opened = <switches::ThisBuild as ProcessFlavour>::LogDestination::open(settings);
+    let describe = opened.as_ref().map(|opened| opened.describe);
+    if let Some(opened) = opened {
+        LOG.send_to(opened.destination);
+    }
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| &LOG)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(describe.is_none() && io::stderr().is_terminal())
         .fmt_fields(log::text_format())
         .with_target(false)
+        .map_event_format(|line| Described::new(line, describe))
         .with_filter(filter);
     tracing_subscriber::registry().with(lines).init();
     if let Some(error) = mistake {

@@ -14,7 +14,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Writes lines. A reader who is gone, a full disk and the like are no errors: the lines are missing, and as soon as
 /// something arrives again a line says how many.
 #[derive(Debug)]
-pub(super) struct Delivery<W> {
+pub struct Delivery<W> {
     sink: W,
     /// Lines that nobody has been told are missing.
     missing: u64,
@@ -23,12 +23,13 @@ pub(super) struct Delivery<W> {
 }
 
 impl<W: Write> Delivery<W> {
-    pub(super) fn to(sink: W) -> Self {
+    /// Writes to `sink`, where no line is missing yet.
+    pub fn to(sink: W) -> Self {
         Self { sink, missing: 0, cut: false }
     }
 
     /// Writes whole lines, and before them what there is to say of missing ones.
-    pub(super) fn write(&mut self, lines: &[u8]) {
+    pub fn write(&mut self, lines: &[u8]) {
         self.say_missing();
         self.missing += self.write_counted(lines);
     }
@@ -82,11 +83,16 @@ fn count(lines: &[u8]) -> u64 {
 
 /// Returns the line that says how many are missing.
 fn notice(missing: u64) -> String {
+    let (lines, were) = if missing == 1 { ("line", "was") } else { ("lines", "were") };
+    format!("{}\n", line("WARN", &format!("{missing} {lines} of the log {were} dropped")))
+}
+
+/// Returns a line of the log, without its end, that says what cannot be logged.
+pub fn line(level: &str, said: &str) -> String {
     let mut line = String::new();
     // Neither fails: they write to memory.
     let _ = SystemTime.format_time(&mut Writer::new(&mut line));
-    let (lines, were) = if missing == 1 { ("line", "was") } else { ("lines", "were") };
-    let _ = writeln!(line, "  WARN {missing} {lines} of the log {were} dropped");
+    let _ = write!(line, " {level:>5} {said}");
     line
 }
 

@@ -19,6 +19,7 @@ mod jailed;
 pub mod key_file;
 mod limits;
 mod listening;
+mod log_destination;
 mod memory;
 mod needs;
 mod notify;
@@ -45,6 +46,7 @@ pub use handover::{
 pub use inheriting::{Inheriting, Joining};
 pub use interruptible::Interruptible;
 pub use jailed::Jailed;
+pub use log_destination::{LogDestination, OpenedLog, StandardError};
 pub use needs::Needs;
 pub use notify::{PROBE, ServiceManager, StoreSize};
 pub use plug::{Beginning, Build, Opening, Plug};

@@ -3,6 +3,7 @@
 use crate::config::SystemCallRule;
 
 use super::handover::Handover;
+use super::log_destination::LogDestination;
 use super::needs::Needs;
 
 /// The plug points of the process itself.
@@ -11,6 +12,8 @@ pub trait ProcessFlavour {
     type SystemCallFilter: SystemCallFilter;
     /// What takes over from the predecessor, and hands over to the successor.
     type Handover: Handover;
+    /// What chooses where the log goes.
+    type LogDestination: LogDestination;
 }
 
 /// Limits which system calls the process can make.

@@ -20,7 +20,7 @@ use crate::{
     http::coding::NoCoding,
     http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, RouteTarget, Untimed},
     http::wrapper::NoWrapper,
-    server::{NoHandover, Unfiltered},
+    server::{NoHandover, StandardError, Unfiltered},
     tracker::{Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
 };
 
@@ -154,6 +154,9 @@ choose! { type SystemCallFilter = if "seccomp" { seccomp::Seccomp } else { Unfil
 
 // Who takes over from the predecessor, and hands over to the successor.
 choose! { type Handover = if "handover" { handover::Succession } else { NoHandover } }
+
+// Where the log goes. No switch says so yet.
+type LogDestination = StandardError;
 
 // The names.
 

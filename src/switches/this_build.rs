@@ -6,8 +6,8 @@ use crate::tracker::Flavour;
 use crate::udp::UdpFlavour;
 
 use super::{
-    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, NetworkLog, RequestLog,
-    RequestTimes, Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
+    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, LogDestination,
+    NetworkLog, RequestLog, RequestTimes, Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
 };
 
 plugs! {
@@ -61,6 +61,7 @@ impl UdpFlavour for ThisBuild {
 impl ProcessFlavour for ThisBuild {
     type SystemCallFilter = SystemCallFilter;
     type Handover = Handover;
+    type LogDestination = LogDestination;
 }
 
 impl HttpFlavour for ThisBuild {
