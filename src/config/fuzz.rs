@@ -17,6 +17,7 @@ const FEATURES: &[&str] = &[
     "seccomp",
     "handover",
     "fulllog-networks",
+    "syslog",
 ];
 
 /// Reads the bytes as a file. A file in the original's syntax means what its lines mean one after the other.

@@ -40,7 +40,7 @@ pub use nats_server::{NatsHost, NatsServer};
 pub use sample::sample;
 pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
-    NatsSettings, RefusalOverUdp, Settings, SyncSettings, SystemCallRule,
+    NatsSettings, RefusalOverUdp, Settings, SyncSettings, SyslogSocket, SystemCallRule,
 };
 
 pub(crate) use steps::{Step, Steps};

@@ -201,6 +201,8 @@ pub struct GeneralSettings {
     pub seccomp: SystemCallRule,
     /// The socket over which the tracker takes over from one that runs, and hands over to the next (`handover`).
     pub handover: Option<PathBuf>,
+    /// Whom the log goes to, if not to standard error (`syslog`).
+    pub syslog: SyslogSocket,
 }
 
 impl Default for GeneralSettings {
@@ -215,8 +217,20 @@ impl Default for GeneralSettings {
             landlock: true,
             seccomp: SystemCallRule::Refuse,
             handover: None,
+            syslog: SyslogSocket::Unused,
         }
     }
+}
+
+/// The socket that the log is sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyslogSocket {
+    /// None: the log goes to standard error.
+    Unused,
+    /// The journal's if that is there, else that of syslog.
+    Found,
+    /// This one.
+    At(PathBuf),
 }
 
 /// What becomes of system calls that the tracker does not need.

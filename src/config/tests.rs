@@ -27,6 +27,7 @@ const ALL: &[&str] = &[
     "handover",
     "sync-nats",
     "fulllog-networks",
+    "syslog",
 ];
 
 const DEFAULT_BUILD: &[&str] = &["fullscrape", "handover"];

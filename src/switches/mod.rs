@@ -66,6 +66,8 @@ mod spot_woodpecker;
 mod sync_live;
 #[cfg(feature = "sync-nats")]
 mod sync_nats;
+#[cfg(feature = "syslog")]
+mod syslog;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 mod v6;
 #[cfg(feature = "zstd")]
@@ -155,8 +157,8 @@ choose! { type SystemCallFilter = if "seccomp" { seccomp::Seccomp } else { Unfil
 // Who takes over from the predecessor, and hands over to the successor.
 choose! { type Handover = if "handover" { handover::Succession } else { NoHandover } }
 
-// Where the log goes. No switch says so yet.
-type LogDestination = StandardError;
+// Where the log goes.
+choose! { type LogDestination = if "syslog" { syslog::Syslog } else { StandardError } }
 
 // The names.
 
@@ -200,6 +202,8 @@ pub const FEATURES: &[&str] = &[
     "log-numwant",
     #[cfg(feature = "fulllog-networks")]
     "fulllog-networks",
+    #[cfg(feature = "syslog")]
+    "syslog",
 ];
 
 // What fuzzers run.

@@ -121,6 +121,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::sync_nats_bad_input::snapshots::TESTS,
     switches::sync_nats_metrics::TESTS,
     switches::sync_nats_snapshot::TESTS,
+    switches::syslog::TESTS,
     switches::v6::TESTS,
     switches::zstd::TESTS,
     udp::exchange::TESTS,

@@ -1,6 +1,6 @@
 //! `[tracker]`: the process and its answers.
 
-use super::super::settings::SystemCallRule;
+use super::super::settings::{SyslogSocket, SystemCallRule};
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -159,6 +159,22 @@ pub(super) static SECTION: Section = Section {
                           socket that nobody answers at is replaced; anything else that has this name is an error.",
             reload: Reload::NotRead,
             needs: &["handover"],
+        },
+        KeySpec {
+            name: "tracker.syslog",
+            original: None,
+            takes: ValueType::FlagOrSocket {
+                flag: |s, flag| s.tracker.syslog = if flag { SyslogSocket::Found } else { SyslogSocket::Unused },
+                socket: |s, path| s.tracker.syslog = SyslogSocket::At(path),
+            },
+            default: DefaultValue::Value("false", None),
+            example: "true",
+            summary: "Send the log to the journal or to syslog, and not to standard error",
+            explanation: "To the journal if it is there (/run/systemd/journal/socket), else to syslog (/dev/log); or \
+                          to the socket that is named, which is spoken to as to the journal if it is called \
+                          \"socket\". What cannot be sent goes to standard error.",
+            reload: Reload::NotRead,
+            needs: &["syslog"],
         },
     ],
 };

@@ -18,7 +18,8 @@ pub(crate) enum ValueType {
     Interface(fn(&mut Settings) -> &mut Option<SocketAddr>),
     /// A list of networks.
     Networks(fn(&mut Settings) -> &mut Vec<IpNet>),
-    /// A path. Only such a key can read one, so that none can be forgotten where paths are rewritten.
+    /// A path. Of those that are seen from inside the root directory only such a key can read one, so that none can be
+    /// forgotten where they are rewritten.
     Path { kind: PathKind, seen: SeenFrom, field: fn(&mut Settings) -> &mut Option<PathBuf> },
     /// A whole number within bounds, both included. The maximum [`u64::MAX`] stands for none.
     Number { min: u64, max: u64, set: fn(&mut Settings, u64) -> Result<(), TryFromIntError> },
@@ -35,6 +36,8 @@ pub(crate) enum ValueType {
     Flag(fn(&mut Settings) -> &mut bool),
     /// The same, or a word, for which `set` gets `None`.
     FlagOrWord { word: &'static str, set: fn(&mut Settings, Option<bool>) },
+    /// True or false, or the path of a Unix socket from the system's root, as it is seen where the process is started.
+    FlagOrSocket { flag: fn(&mut Settings, bool), socket: fn(&mut Settings, PathBuf) },
     /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are.
     Texts { expects: &'static str, accepts: fn(&str) -> bool, add: fn(&mut Settings, &str) },
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
@@ -89,6 +92,7 @@ impl ValueType {
             }
             Self::Flag(_) => "true or false".into(),
             Self::FlagOrWord { word, .. } => format!("true, false or \"{word}\"").into(),
+            Self::FlagOrSocket { .. } => "true, false or the path of a Unix socket that begins with /".into(),
             Self::Text { expects, .. } | Self::Texts { expects, .. } => expects.into(),
         }
     }
@@ -135,6 +139,14 @@ impl ValueType {
                 let is_word = reader.word().is_ok_and(|found| found == word);
                 set(settings, if is_word { None } else { Some(reader.flag()?) });
             }
+            Self::FlagOrSocket { flag, socket } => match reader.flag() {
+                Ok(value) => flag(settings, value),
+                // Any word is a path, and so is a mistyped one, unless it has to begin somewhere.
+                Err(_) => socket(
+                    settings,
+                    Some(reader.path()?).filter(|path| path.is_absolute()).ok_or(ValueError::Malformed)?,
+                ),
+            },
             Self::Text { accepts, set, .. } => set(settings, reader.text(accepts)?),
             Self::Texts { accepts, add, .. } => {
                 let word = reader.word()?;

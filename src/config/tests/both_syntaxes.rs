@@ -136,6 +136,10 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
             let flag = |flag: &str| (flag.to_owned(), flag.to_owned());
             prop::sample::select(vec![flag("true"), flag("false"), quoted("log".into())]).boxed()
         }
+        "tracker.syslog" => {
+            let flag = |flag: bool| (flag.to_string(), flag.to_string());
+            prop_oneof![any::<bool>().prop_map(flag), "/[/a-z #=.é]{0,20}[/a-z.]".prop_map(quoted)].boxed()
+        }
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
         "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" | "tracker.handover" => {
             // What begins with `=` is TOML, and what begins with `#` a comment.

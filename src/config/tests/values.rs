@@ -1,6 +1,6 @@
 //! Values: addresses, networks, numbers and texts; the checks on the whole, and what depends on the build.
 
-use super::super::{ConfigError, Location, Problem, RefusalOverUdp, SystemCallRule};
+use super::super::{ConfigError, Location, Problem, RefusalOverUdp, SyslogSocket, SystemCallRule};
 use super::*;
 
 const V6_ONLY: &[&str] = &["v6"];
@@ -181,6 +181,34 @@ fn a_flag_may_be_a_word() {
     let error = read("tracker.seccomp maybe", ALL).unwrap_err();
     assert!(error.contains("takes true, false or \"log\", not \"maybe\""), "{error}");
     assert_eq!(Settings::default().tracker.seccomp, SystemCallRule::Refuse);
+}
+
+#[test]
+fn a_flag_may_be_the_path_of_a_socket_that_cannot_be_a_mistyped_word() {
+    let at = |path: &str| Some(SyslogSocket::At(path.into()));
+    for (text, expected) in [
+        ("tracker.syslog true", Some(SyslogSocket::Found)),
+        ("tracker.syslog = true", Some(SyslogSocket::Found)),
+        ("tracker.syslog false # for now", Some(SyslogSocket::Unused)),
+        ("tracker.syslog = false", Some(SyslogSocket::Unused)),
+        ("tracker.syslog /dev/log", at("/dev/log")),
+        ("tracker.syslog = '/run/systemd/journal/socket'", at("/run/systemd/journal/socket")),
+        ("tracker.syslog yes", None),
+        ("tracker.syslog = 'true'", None),
+        ("tracker.syslog = 'dev/log'", None),
+        ("tracker.syslog = ''", None),
+        ("tracker.syslog = 1", None),
+        ("tracker.syslog =", None),
+    ] {
+        let found = read(text, ALL).ok().map(|settings| settings.tracker.syslog);
+        assert_eq!(found, expected, "{text}");
+    }
+    let error = read("tracker.syslog ture", ALL).unwrap_err();
+    assert!(
+        error.contains("takes true, false or the path of a Unix socket that begins with /, not \"ture\""),
+        "{error}"
+    );
+    assert_eq!(Settings::default().tracker.syslog, SyslogSocket::Unused);
 }
 
 #[test]

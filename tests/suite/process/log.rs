@@ -13,7 +13,7 @@ use nix::unistd::pipe2;
 
 use crate::clients::http::{Connection, request};
 use crate::clients::udp::{Announce, COMPLETED, Client};
-use crate::flavour::{info_hash, loopback, upper_hex};
+use crate::flavour::{info_hash, loopback, loopbacks, upper_hex};
 use crate::harness::tests;
 use crate::http::{announce, announce_target, counts};
 use crate::switches::access_list::{is_served, list, only_with_an_access_list};
@@ -194,11 +194,11 @@ fn nothing_that_is_logged_begins_a_line_or_moves_the_cursor() {
     assert!(!log.lines().any(|line| line.contains(char::is_control) || line.starts_with("2026-01-01T00:00:00Z")));
 }
 
-/// Has clients of every family complete downloads over both protocols, of which each is counted once. Returns the lines
-/// that say so, without their times.
-fn complete_downloads(tracker: &Tracker) -> Vec<String> {
+/// Has clients complete downloads at each pair of addresses for UDP and HTTP, of which each is counted once. Returns
+/// what is said of them.
+pub(crate) fn complete_downloads(udps: &[SocketAddr], https: &[SocketAddr]) -> Vec<String> {
     let mut expected = Vec::new();
-    for (udp, http) in tracker.udps().iter().zip(tracker.https()) {
+    for (udp, http) in udps.iter().zip(https) {
         let client = Client::new(*udp);
         let seeder = Announce::seeder(info_hash(1), 81);
         client.announce(&seeder);
@@ -210,7 +210,7 @@ fn complete_downloads(tracker: &Tracker) -> Vec<String> {
         }
         for (n, port) in [(1, 81), (2, 83)] {
             let hash = upper_hex(info_hash(n));
-            expected.push(format!(" INFO event=completed info_hash={hash} ip={} port={port}", client.ip()));
+            expected.push(format!("event=completed info_hash={hash} ip={} port={port}", client.ip()));
         }
     }
     expected
@@ -227,14 +227,16 @@ fn completed_downloads_are_logged_one_by_one_where_that_is_asked_for() {
     let asking = |levels: &str| Start::loopback().args(["--log", levels]);
     for start in [Start::loopback(), asking("trace"), Start::loopback().env("RUST_LOG", "trace")] {
         let tracker = start.run();
-        complete_downloads(&tracker);
+        complete_downloads(tracker.udps(), tracker.https());
         assert_eq!(lines_with(&tracker.stop(), completed), [""; 0]);
     }
     for start in
         [asking("completed=info"), asking("debug,completed=trace"), Start::loopback().env("RUST_LOG", "info,completed")]
     {
         let tracker = start.run();
-        let expected = complete_downloads(&tracker);
+        let expected = complete_downloads(tracker.udps(), tracker.https());
+        assert_eq!(expected.len(), 2 * loopbacks().len());
+        let expected: Vec<_> = expected.iter().map(|said| format!(" INFO {said}")).collect();
         assert_eq!(lines_with(&tracker.stop(), completed), expected);
     }
 }

@@ -29,6 +29,7 @@ pub(crate) mod sync_nats;
 pub(crate) mod sync_nats_bad_input;
 pub(crate) mod sync_nats_metrics;
 pub(crate) mod sync_nats_snapshot;
+pub(crate) mod syslog;
 pub(crate) mod v6;
 pub(crate) mod zstd;
 

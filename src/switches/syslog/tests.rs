@@ -1,0 +1,168 @@
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tracing::info;
+use tracing_subscriber::prelude::*;
+
+use super::*;
+use crate::log::{Described, text_format};
+
+/// A directory for sockets.
+struct Room(PathBuf);
+
+impl Room {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ot-syslog-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Has somebody listen.
+    fn listen(&self, name: &str) -> UnixDatagram {
+        let _ = fs::remove_file(self.path(name));
+        let socket = UnixDatagram::bind(self.path(name)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Returns all that has come.
+fn received(socket: &UnixDatagram) -> Vec<String> {
+    let mut buffer = [0; 4096];
+    std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| String::from_utf8_lossy(&buffer[..len]).into()))
+        .collect()
+}
+
+#[derive(Clone, Default)]
+struct Fallback(Rc<RefCell<Vec<u8>>>);
+
+impl Fallback {
+    /// Returns what came since it was last looked at, times left out.
+    fn take(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.take()).unwrap();
+        text.lines().map(|line| line.split_once("Z ").map_or(line, |(_, rest)| rest).to_owned()).collect()
+    }
+}
+
+impl Write for Fallback {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn said(text: &str) -> String {
+    format!("<30>opentracker[{}]: {text}", std::process::id())
+}
+
+fn warned(text: &str) -> String {
+    format!("<28>opentracker[{}]: {text}", std::process::id())
+}
+
+#[test]
+fn what_nobody_takes_goes_to_standard_error_and_both_are_told() {
+    let room = Room::new();
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
+    log("one\n2026-11-27T07:00:00Z  INFO two");
+    let [why, one, two] = &fallback.take()[..] else { panic!() };
+    assert!(why.starts_with(" WARN the log goes to standard error: ") && why.contains("/log: No such file"), "{why}");
+    assert_eq!((one.as_str(), two.as_str()), (" INFO one", " INFO two"));
+
+    // Somebody comes, goes, and comes again with another socket.
+    let first = room.listen("log");
+    log("three");
+    log("four");
+    assert_eq!(received(&first), [warned("2 lines of the log went to standard error"), said("three"), said("four")]);
+    assert_eq!(fallback.take(), [""; 0]);
+    drop(first);
+    log("five");
+    assert_eq!(fallback.take().len(), 2);
+    let second = room.listen("log");
+    log("six");
+    assert_eq!(received(&second), [warned("1 line of the log went to standard error"), said("six")]);
+    assert_eq!(fallback.take(), [""; 0]);
+}
+
+#[test]
+fn a_connection_lasts_for_as_long_as_somebody_holds_its_other_end() {
+    let room = Room::new();
+    let daemon = room.listen("log");
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    // As it is seen from inside a root directory.
+    fs::remove_file(room.path("log")).unwrap();
+    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
+    log("one");
+    assert_eq!(received(&daemon), [said("one")]);
+    drop(daemon);
+    log("two");
+    assert_eq!(fallback.take().len(), 2);
+}
+
+#[test]
+fn what_the_process_ends_with_goes_both_ways() {
+    let room = Room::new();
+    let daemon = room.listen("log");
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    reader.write_all(b"opentracker: no\n").unwrap();
+    assert_eq!(received(&daemon), [format!("<27>opentracker[{}]: opentracker: no", std::process::id())]);
+    assert_eq!(fallback.take(), ["opentracker: no"]);
+}
+
+#[test]
+fn the_first_that_somebody_listens_at_is_chosen() {
+    let room = Room::new();
+    let [journal, log] = [room.path("socket"), room.path("log")];
+    let chosen = || find(&journal, &log).unwrap().path().to_owned();
+    assert_eq!(chosen(), log, "somebody may come there");
+    let _log = room.listen("log");
+    assert_eq!(chosen(), log);
+    let _journal = room.listen("socket");
+    assert_eq!(chosen(), journal);
+}
+
+#[test]
+fn an_event_arrives_with_its_fields_and_no_value_makes_another() {
+    let room = Room::new();
+    let journal = room.listen("socket");
+    let reader = Reader::new(Daemon::open(&room.path("socket")).unwrap());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::sync::Mutex::new(reader))
+        .with_ansi(false)
+        .fmt_fields(text_format())
+        .with_target(false)
+        .map_event_format(|line| Described::new(line, Some(describe)));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        info!(target: "completed", event = %"completed", port = 7, _odd.name = "a\nPRIORITY=0\u{1f}b", "it is\nso");
+    });
+    let [datagram] = &received(&journal)[..] else { panic!() };
+    assert_eq!(
+        datagram,
+        "MESSAGE=it is\\nso event=completed port=7 _odd.name=\"a\\nPRIORITY=0\\u{1f}b\"\nPRIORITY=6\n\
+         SYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=opentracker\nTARGET=completed\nEVENT=completed\nPORT=7\n\
+         ODD_NAME=a\\nPRIORITY=0\\u{1f}b\n"
+    );
+}
