@@ -278,6 +278,36 @@ mod tests {
         Log::new().flush_within(Duration::from_secs(3600));
     }
 
+    /// A destination that the test reads.
+    #[derive(Debug)]
+    struct Elsewhere(Sender<String>);
+
+    impl Write for Elsewhere {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8(bytes.into()).unwrap()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn another_destination_gets_every_line_before_and_after_the_thread_starts() {
+        let log: &'static Log = Box::leak(Box::new(Log::new()));
+        let (pieces, read) = channel();
+        log.send_to(Box::new(Elsewhere(pieces)));
+        log.take(b"before\n");
+        assert_eq!(read.try_recv().unwrap(), "before\n", "it is written at once");
+        log.start_thread().unwrap();
+        log.take(b"after\n");
+        assert_eq!(read.recv().unwrap(), "after\n");
+        log.start_thread().unwrap();
+        log.flush_within(Duration::from_secs(3600));
+        assert_eq!(log.queue().writer, WriterState::Idle);
+    }
+
     fn escaped(text: &str) -> String {
         let mut out = String::new();
         Escaping(&mut out).write_str(text).unwrap();
