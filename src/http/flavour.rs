@@ -214,15 +214,33 @@ pub struct AbsentRoute {
 
 /// Says who gets a full scrape, and when. Asked when the page is known and nothing of it is sent yet.
 pub trait ScrapeLimit: Send + Sync + 'static {
-    /// What a full scrape holds until its end, such as one of a bounded number of permits.
-    type Permit: 'static;
+    /// What a full scrape holds until its end.
+    type Permit: ScrapePermit;
 
-    /// Lets the client have a full scrape.
+    /// Checks whether the client could have a full scrape, for one that asks for its header alone.
+    ///
+    /// # Errors
+    ///
+    /// The client gets none now, for the reason that is returned.
+    fn check(&self, client: IpAddr, now: RequestTime) -> Result<(), Refusal>;
+
+    /// Lets the client have a full scrape. One whose permit is dropped before it is begun counts for nothing: there was
+    /// no seat for it, or no place for the connection.
     ///
     /// # Errors
     ///
     /// The client gets none now, for the reason that is returned.
     fn admit(&self, client: IpAddr, now: RequestTime) -> Result<Self::Permit, Refusal>;
+}
+
+/// What a full scrape holds until its end, such as one of a bounded number.
+pub trait ScrapePermit: 'static {
+    /// Hears that the page is being made: told before each piece.
+    fn begin(&mut self);
+}
+
+impl ScrapePermit for () {
+    fn begin(&mut self) {}
 }
 
 /// Stands where nobody limits full scrapes.
@@ -231,6 +249,10 @@ pub struct Unlimited;
 
 impl ScrapeLimit for Unlimited {
     type Permit = ();
+
+    fn check(&self, _: IpAddr, _: RequestTime) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     fn admit(&self, _: IpAddr, _: RequestTime) -> Result<(), Refusal> {
         Ok(())

@@ -58,11 +58,11 @@ pub enum Error {
 
 /// Why a switch refuses a page, and how the client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{status}: {reason}")]
+#[error("{status}{}{}", if reason.is_empty() { "" } else { ": " }, reason)]
 pub struct Refusal {
     /// The status, with its phrase: `429 Too Many Requests`.
     pub status: &'static str,
-    /// The reason, for whoever reads the page.
+    /// The reason, for whoever reads the page; empty where the status is all that is said.
     pub reason: &'static str,
     /// Seconds after which the client may ask again (RFC 9110, section 10.2.3).
     pub retry_after: Option<u32>,

@@ -69,10 +69,12 @@ impl Route for Pages {
 
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         let client = exchange.client()?;
-        let permit = exchange.flavour().scrape_limit().admit(client, exchange.now)?;
+        let limit = exchange.flavour().scrape_limit();
         if exchange.wants_header_only() {
+            limit.check(client, exchange.now)?;
             return Ok(exchange.respond_stream_header());
         }
+        let permit = limit.admit(client, exchange.now)?;
         let is_sorted = is_sorted(listing);
         let (seat, lease_end) = self.seats.take(is_sorted, client.into(), exchange.now.uptime)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);

@@ -123,6 +123,10 @@ pub(in crate::http) struct NotNine;
 impl ScrapeLimit for NotNine {
     type Permit = ();
 
+    fn check(&self, client: IpAddr, now: RequestTime) -> Result<(), Refusal> {
+        self.admit(client, now)
+    }
+
     fn admit(&self, client: IpAddr, now: RequestTime) -> Result<(), Refusal> {
         assert_eq!(now.minute, NOW);
         let refusal = Refusal {

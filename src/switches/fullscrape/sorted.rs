@@ -4,6 +4,7 @@
 //! torrents, as large as there is room for. The ranges meet: a torrent that is there from the first piece to the last
 //! is named once. Its numbers are those of the moment in which the walk passed it.
 
+use crate::http::flavour::ScrapePermit;
 use crate::http::request::RequestTime;
 use crate::http::stream::Stream;
 use crate::tracker::store::Store;
@@ -33,21 +34,13 @@ pub(super) struct SortedPage<P = ()> {
     /// Most torrents of the next range: fewer each time that a range is lost before anything of it was named, so that
     /// others cannot keep the page from its end.
     max_torrents: usize,
-    _permit: P,
+    permit: P,
 }
 
 impl<P> SortedPage<P> {
     /// Returns a page of which nothing has been made. It keeps `seat` and `permit` until its end.
     pub(super) fn new(seat: Seat, permit: P) -> Self {
-        Self {
-            seat,
-            after: None,
-            is_begun: false,
-            left: None,
-            estimates: true,
-            max_torrents: usize::MAX,
-            _permit: permit,
-        }
+        Self { seat, after: None, is_begun: false, left: None, estimates: true, max_torrents: usize::MAX, permit }
     }
 
     /// Begins the range behind what is done.
@@ -84,8 +77,9 @@ impl<P> SortedPage<P> {
     }
 }
 
-impl<F: AddressFamilies, P> Stream<F> for SortedPage<P> {
+impl<F: AddressFamilies, P: ScrapePermit> Stream<F> for SortedPage<P> {
     fn next(&mut self, store: &Store<F>, now: RequestTime, out: &mut Vec<u8>) -> bool {
+        self.permit.begin();
         let mut range = self.seat.step(now.uptime).unwrap_or_else(|| self.begin(store, now));
         if !range.is_gathered() {
             range.gather(store);

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bendy::decoding::Decoder;
@@ -6,6 +7,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::flavour::ScrapePermit;
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
 use crate::switches::fullscrape::row::{Row, TORRENTS_PER_PIECE};
@@ -85,6 +87,33 @@ pub(super) fn page(listing: Listing, seats: &Arc<Seats>, now: RequestTime) -> (P
         (Box::new(SortedPage::new(seat, ())), lease_end)
     } else {
         (Box::new(UnsortedPage::new(listing, seat, ())), lease_end)
+    }
+}
+
+/// A permit that counts what it hears.
+struct Heard(Arc<AtomicUsize>);
+
+impl ScrapePermit for Heard {
+    fn begin(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_permit_hears_of_the_first_piece_before_anything_is_made_and_of_nothing_before() {
+    let tracker = tracker();
+    for listing in LISTINGS {
+        let heard = Arc::<AtomicUsize>::default();
+        let (seats, permit) = (Arc::<Seats>::default(), Heard(Arc::clone(&heard)));
+        let (seat, _lease_end) = seats.take(is_sorted(listing), holder(1), Duration::ZERO).unwrap();
+        let mut page: Page = if is_sorted(listing) {
+            Box::new(SortedPage::new(seat, permit))
+        } else {
+            Box::new(UnsortedPage::new(listing, seat, permit))
+        };
+        assert_eq!(heard.load(Ordering::Relaxed), 0, "{listing:?}");
+        page.next(tracker.store(), after(0), &mut Vec::new());
+        assert_eq!(heard.load(Ordering::Relaxed), 1, "{listing:?}");
     }
 }
 

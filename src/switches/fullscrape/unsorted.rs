@@ -3,6 +3,7 @@
 //! One that is moved in its shard between two pieces, because another was forgotten, can be named twice; none that is
 //! there from the first piece to the last is left out.
 
+use crate::http::flavour::ScrapePermit;
 use crate::http::listing::Listing;
 use crate::http::request::RequestTime;
 use crate::http::stream::Stream;
@@ -19,18 +20,19 @@ pub(super) struct UnsortedPage<P = ()> {
     /// Where to go on; `None` at the end.
     cursor: Option<Cursor>,
     seat: Seat,
-    _permit: P,
+    permit: P,
 }
 
 impl<P> UnsortedPage<P> {
     /// Returns a page of which nothing has been made. It keeps `seat` and `permit` until its end.
     pub(super) fn new(listing: Listing, seat: Seat, permit: P) -> Self {
-        Self { listing, cursor: Some(Cursor::default()), seat, _permit: permit }
+        Self { listing, cursor: Some(Cursor::default()), seat, permit }
     }
 }
 
-impl<F: AddressFamilies, P> Stream<F> for UnsortedPage<P> {
+impl<F: AddressFamilies, P: ScrapePermit> Stream<F> for UnsortedPage<P> {
     fn next(&mut self, store: &Store<F>, now: RequestTime, out: &mut Vec<u8>) -> bool {
+        self.permit.begin();
         self.seat.step(now.uptime);
         let mut rows = Vec::with_capacity(TORRENTS_PER_PIECE);
         // Most shards of a small tracker are empty: a piece goes over several. They are locked one by one.
