@@ -51,7 +51,7 @@ pub enum Counter {
     Http400Compact,
     /// Always 0.
     Http400NotModest,
-    /// Always 0.
+    /// A full scrape that comes too soon after the last one of the same address.
     Http402,
     /// Statistics asked for from where they are not allowed.
     Http403,

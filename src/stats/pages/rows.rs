@@ -18,6 +18,8 @@ impl<F: Flavour> Report<'_, F> {
             ("403 IP ", Counter::Http403),
             ("404 INV", Counter::Http404),
             ("500 SRV", Counter::Http500),
+            // Here the original's page ends.
+            ("402 PAY", Counter::Http402),
         ];
         let mut page = String::new();
         for (label, counter) in rows {

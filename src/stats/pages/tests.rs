@@ -101,6 +101,7 @@ fn counted() -> Fixture {
         Counter::Http403,
         Counter::Http404,
         Counter::Http500,
+        Counter::Http402,
     ];
     for (counter, n) in counters.into_iter().zip(1..) {
         fixture.worker_counters.add(counter, n * 10_000);
@@ -130,7 +131,7 @@ fn blocks_are_four_lines_without_a_last_line_end() {
 fn errors_and_renewals_have_a_line_each() {
     let fixture = counted();
     let errors = "302 RED 120000\n400 ... 130000\n400 PAR 140000\n400 COM 0\n403 IP  150000\n404 INV 160000\n\
-                  500 SRV 170000\n";
+                  500 SRV 170000\n402 PAY 180000\n";
     assert_eq!(fixture.page("herr"), errors);
     for (minutes, times) in [(0, 2), (7, 1), (44, 1), (45, 1)] {
         for peer in 0..times {
@@ -204,7 +205,7 @@ opentracker {}
       <count code="400 Invalid Parameter">140000</count>
       <count code="400 Invalid Parameter (compact=0)">0</count>
       <count code="400 Not Modest">0</count>
-      <count code="402 Payment Required">0</count>
+      <count code="402 Payment Required">180000</count>
       <count code="403 Access Denied">150000</count>
       <count code="404 Not found">160000</count>
       <count code="500 Internal Server Error">170000</count>

@@ -37,13 +37,14 @@ pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 7] = [
 type ErrorKind = (&'static str, &'static [Counter]);
 
 /// What went wrong over HTTP.
-pub(super) const HTTP_ERRORS: [ErrorKind; 7] = [
+pub(super) const HTTP_ERRORS: [ErrorKind; 8] = [
     ("malformed", &[Counter::Http400Parse, Counter::HttpMethod]),
     ("invalid_parameter", &[Counter::Http400Parameter]),
     ("access_denied", &[Counter::Http403]),
     ("not_found", &[Counter::Http404]),
     ("internal", &[Counter::Http500]),
     ("busy", &[Counter::Http503]),
+    ("not_modest", &[Counter::Http402]),
     ("no_info_hash", &[Counter::TcpNoInfoHash]),
 ];
 

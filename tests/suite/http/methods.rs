@@ -186,7 +186,7 @@ fn methods_that_are_refused_have_no_row_of_their_own() {
     let tracker = Tracker::start(&[]);
     refused(tracker.http());
     let herr = get(tracker.http(), "/stats?mode=herr").text();
-    assert_eq!(herr, "302 RED 0\n400 ... 0\n400 PAR 0\n400 COM 0\n403 IP  0\n404 INV 0\n500 SRV 0\n");
+    assert_eq!(herr, "302 RED 0\n400 ... 0\n400 PAR 0\n400 COM 0\n403 IP  0\n404 INV 0\n500 SRV 0\n402 PAY 0\n");
     let everything = get(tracker.http(), "/stats?mode=everything").text();
     assert!(everything.contains("code=\"400 Parse Error\">0<"), "{everything}");
 }

@@ -106,7 +106,7 @@ fn every_counter_is_right_after_requests_over_both_protocols_and_all_families() 
 
     let n = |number: u64| number * families;
     let errors = format!(
-        "302 RED {}\n400 ... {}\n400 PAR {}\n400 COM 0\n403 IP  0\n404 INV {}\n500 SRV 0\n",
+        "302 RED {}\n400 ... {}\n400 PAR {}\n400 COM 0\n403 IP  0\n404 INV {}\n500 SRV 0\n402 PAY 0\n",
         n(1),
         n(1),
         n(3),
