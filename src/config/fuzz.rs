@@ -16,6 +16,7 @@ const FEATURES: &[&str] = &[
     "ip-from-proxy",
     "seccomp",
     "handover",
+    "modest-fullscrapes",
     "fulllog-networks",
     "syslog",
 ];

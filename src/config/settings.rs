@@ -260,6 +260,8 @@ pub struct LimitSettings {
     pub connections_per_address: u64,
     /// Errors a second to an address that has not proved itself over UDP; 0 is no limit.
     pub udp_errors_per_address: u32,
+    /// Seconds after which an address gets another full scrape; 0 is no limit.
+    pub full_scrape_interval: u32,
     /// Bytes that whole requests take at most that are kept (`fulllog-networks`).
     pub full_log: u64,
 }
@@ -273,6 +275,7 @@ impl Default for LimitSettings {
             connections: 0,
             connections_per_address: 0,
             udp_errors_per_address: 1000,
+            full_scrape_interval: 300,
             full_log: 1 << 20,
         }
     }

@@ -26,6 +26,7 @@ const ALL: &[&str] = &[
     "seccomp",
     "handover",
     "sync-nats",
+    "modest-fullscrapes",
     "fulllog-networks",
     "syslog",
 ];

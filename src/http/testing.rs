@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio::io::DuplexStream;
@@ -22,13 +22,14 @@ use crate::tracker::{
 
 use super::coding::{Codings, NoCoding};
 use super::connection_limit::ConnectionLimit;
-use super::exchange::Shared;
+use super::exchange::{Next, Shared};
 use super::flavour::{
     AbsentRoute, ClientAddress, Connected, Everyone, HttpFlavour, NoRoute, RequestLog, RequestTimes, RequestsUnlogged,
     RouteTarget, Routes, ScrapeLimit, StatsAccess, Unlimited, Untimed,
 };
 use super::incoming::Incoming;
 use super::places::Turn;
+use super::request::{Request, RequestTime};
 use super::service::Service;
 use super::worker::{ConnectionPermit, Worker};
 use super::wrapper::{NoWrapper, Wrappers};
@@ -217,13 +218,25 @@ pub(super) fn fancy(pieces: Vec<Vec<u8>>) -> Service<Fancy> {
     service(flavour, "secret/numbers", Some("https://a.example/"))
 }
 
-fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&str>) -> Service<F> {
+/// A service with this flavour.
+pub(crate) fn service<F: HttpFlavour>(flavour: F, stats_path: &str, redirect_url: Option<&str>) -> Service<F> {
     let counters = Arc::<Counters>::default();
     let worker_counters = counters.for_worker();
     let tracker = Arc::new(Tracker::new(key(), Capacity::NONE, Intervals::default(), NOW, flavour));
     let shared =
         Shared { tracker, counters, stats_path: stats_path.into(), redirect_url: redirect_url.map(str::to_owned) };
     Service::new(Arc::new(shared), worker_counters, Rng::with_seed(1))
+}
+
+/// The reply to a head, and what is to be done then.
+pub(crate) fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<F>) {
+    let mut slots = Request::slots();
+    let (request, _) = Request::parse(head.as_bytes(), &mut slots).unwrap().expect("a whole head");
+    let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
+    let mut out = Vec::new();
+    let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
+    // Peers are no text; what is not ASCII is not looked at.
+    (out.iter().map(|&byte| char::from(byte)).collect(), next)
 }
 
 /// A peer that the tracker knows already.

@@ -11,14 +11,14 @@ mod this_build;
 
 pub use this_build::ThisBuild;
 
-use crate::http::flavour::{AbsentRoute, Unlimited};
+use crate::http::flavour::AbsentRoute;
 use crate::udp;
 
 /// The off twins. A build that has every switch of a kind has no use for the twin.
 #[allow(unused_imports, reason = "which ones are used is for the features to say")]
 use crate::{
     http::coding::NoCoding,
-    http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, RouteTarget, Untimed},
+    http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, RouteTarget, Unlimited, Untimed},
     http::wrapper::NoWrapper,
     server::{NoHandover, StandardError, Unfiltered},
     tracker::{Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
@@ -54,6 +54,8 @@ mod log_networks;
 mod log_numwant;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "modest-fullscrapes")]
+mod modest_fullscrapes;
 #[cfg(any(feature = "log-networks", feature = "spot-woodpecker"))]
 mod network_counts;
 #[cfg(feature = "restrict-stats")]
@@ -136,8 +138,8 @@ type Codings = (Zstd, Gzip);
 choose! { type Zstd = if "zstd" { zstd::Zstd } else { NoCoding } }
 choose! { type Gzip = if "gzip" { gzip::Gzip } else { NoCoding } }
 
-// Who gets a full scrape, and when. No switch says so yet.
-type ScrapeLimit = Unlimited;
+// Who gets a full scrape, and when.
+choose! { type ScrapeLimit = if "modest-fullscrapes" { modest_fullscrapes::Modest } else { Unlimited } }
 
 // Who hears how long requests took.
 choose! { type RequestTimes = if "metrics" { metrics::Times } else { Untimed } }
@@ -196,6 +198,8 @@ pub const FEATURES: &[&str] = &[
     "handover",
     #[cfg(feature = "sync-nats")]
     "sync-nats",
+    #[cfg(feature = "modest-fullscrapes")]
+    "modest-fullscrapes",
     #[cfg(feature = "spot-woodpecker")]
     "spot-woodpecker",
     #[cfg(feature = "log-numwant")]

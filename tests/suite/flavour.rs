@@ -133,11 +133,14 @@ pub(crate) fn needed_config(root: &Path) -> String {
 }
 
 /// [`needed_config`], and what opens `/stats` to the tests, makes the tracker one of a cluster, and lets the many peers
-/// of a test come from one address.
+/// and full scrapes of a test come from one address.
 pub(crate) fn minimal_config(root: &Path) -> String {
     let mut config = needed_config(root) + "limits.peers_per_address 0\n";
     if has("sync-live") {
         config += "livesync.cluster.listen 127.0.0.1:0\n";
+    }
+    if has("modest-fullscrapes") {
+        config += "limits.full_scrape_interval 0\n";
     }
     if has("restrict-stats") {
         config += "access.stats 127.0.0.0/8\naccess.stats ::1\n";

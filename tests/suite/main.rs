@@ -105,6 +105,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::log_networks::TESTS,
     switches::log_numwant::TESTS,
     switches::metrics::TESTS,
+    switches::modest_fullscrapes::TESTS,
     switches::proxy_protocol::TESTS,
     switches::TESTS,
     switches::restrict_stats::TESTS,

@@ -144,5 +144,24 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &["fulllog-networks"],
         },
+        KeySpec {
+            name: "limits.full_scrape_interval",
+            original: None,
+            takes: ValueType::Number {
+                min: 0,
+                max: 86_400,
+                set: |s, number| {
+                    s.limits.full_scrape_interval = number.try_into()?;
+                    Ok(())
+                },
+            },
+            default: DefaultValue::Value("300", None),
+            example: "3600",
+            summary: "Seconds after which an IPv4 address or IPv6 /64 gets another full scrape",
+            explanation: "Who comes before is answered 402, and told when to come again. mode=tpbs and mode=statedump \
+                          count too. 0 is no limit.",
+            reload: Reload::NotRead,
+            needs: &["modest-fullscrapes"],
+        },
     ],
 };

@@ -129,6 +129,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         }
         "limits.full_log" => number(65_536..=1 << 30),
         "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
+        "limits.full_scrape_interval" => number(0..=86_400),
         "access.proxy_protocol" | "tracker.landlock" => {
             any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed()
         }

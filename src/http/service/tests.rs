@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::testing::{NOW, add_peer, counting, fancy, plain};
+use crate::http::testing::{NOW, add_peer, ask, counting, fancy, plain};
 use crate::stats::{AddressFamily, Protocol};
 use crate::tracker::testing::{Asked, THAT_ONE};
 use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
@@ -15,17 +15,6 @@ const IS_HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
 const CLIENT: &str = "10.0.0.1";
 const SEEDER: &str = "10.0.0.2:258";
 const BAD_PARAMETER: &str = "400 Invalid Parameter";
-
-/// The reply to a head, and what is to be done then.
-fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &str) -> (String, Next<F>) {
-    let mut slots = Request::slots();
-    let (request, _) = Request::parse(head.as_bytes(), &mut slots).unwrap().expect("a whole head");
-    let now = RequestTime { minute: NOW, uptime: Duration::from_secs(7200) };
-    let mut out = Vec::new();
-    let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
-    // Peers are no text; what is not ASCII is not looked at.
-    (out.iter().map(|&byte| char::from(byte)).collect(), next)
-}
 
 /// The status and the body of the reply to `GET target`.
 fn get<F: HttpFlavour>(service: &mut Service<F>, from: &str, target: &str) -> (String, String) {

@@ -122,6 +122,7 @@ fn config_of_its_kind(root: &Path) -> String {
     with("ip-from-proxy", "access.proxy 192.0.2.1");
     with("fulllog-networks", "access.log_networks 192.0.2.0/24");
     with("fullscrape", "tracker.statefile dump");
+    with("modest-fullscrapes", "limits.full_scrape_interval 60");
     with("handover", &format!("tracker.handover {}", root.join("handover.sock").display()));
     config
 }

@@ -18,6 +18,7 @@ pub(crate) mod ip_from_query;
 pub(crate) mod log_networks;
 pub(crate) mod log_numwant;
 pub(crate) mod metrics;
+pub(crate) mod modest_fullscrapes;
 pub(crate) mod proxy_protocol;
 pub(crate) mod restrict_stats;
 pub(crate) mod seccomp;
@@ -84,7 +85,9 @@ fn every_feature_has_its_file_here() {
 }
 
 fn features_include_those_they_imply() {
-    for (feature, brings) in [("dual-stack", "v6"), ("gzip", "fullscrape"), ("zstd", "fullscrape")] {
+    for (feature, brings) in
+        [("dual-stack", "v6"), ("gzip", "fullscrape"), ("zstd", "fullscrape"), ("modest-fullscrapes", "fullscrape")]
+    {
         assert!(!has(feature) || has(brings), "{feature} brings {brings}");
     }
 }
