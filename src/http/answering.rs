@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::stats::Counter;
 
 use super::address::BadAddress;
-use super::coding::{Codings, Encoder, negotiate};
-use super::exchange::{Exchange, Next, StreamedBody};
+use super::coding::{Codings, Encoder, choose};
+use super::exchange::{Answer, Exchange, Next, StreamedBody};
 use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
 use super::reply::{self, Error};
 use super::request::Version;
@@ -36,37 +36,45 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         if is_allowed { Ok(()) } else { Err(Error::StatsDenied) }
     }
 
-    /// Begins a reply that is made while it is sent, in the content coding that suits the client best, and counts it as
-    /// `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`.
+    /// Begins a reply that is made while it is sent, in the content coding that suits the client best or that the build
+    /// sends always, and counts it as `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// It would have to be coded, and there are too many that are. Nothing has been written then.
     pub fn stream(
         &mut self,
         page: impl Stream<F::Families> + 'static,
         lease_end: LeaseEnd,
         begun: Counter,
         bytes: Counter,
-    ) -> Next<F> {
-        let StreamHead { encoder, chunked, keep_alive } = self.write_stream_head();
+    ) -> Answer<F> {
+        let StreamHead { encoder, chunked, keep_alive } = self.write_stream_head()?;
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
         if let Some(encoder) = encoder {
             stream = Box::new(Coded::new(stream, encoder));
         }
         self.counters.count(begun);
-        Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes })
+        Ok(Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes }))
     }
 
     /// Replies with the header alone of a reply that would be made while it is sent.
-    pub fn respond_stream_header(&mut self) -> Next<F> {
-        Next::request(self.write_stream_head().keep_alive)
+    ///
+    /// # Errors
+    ///
+    /// As of [`stream`](Self::stream).
+    pub fn respond_stream_header(&mut self) -> Answer<F> {
+        Ok(Next::request(self.write_stream_head()?.keep_alive))
     }
 
     /// Writes the head of a reply that is made while it is sent. Returns what it says.
-    fn write_stream_head(&mut self) -> StreamHead {
-        let coding = negotiate(self.flavour().codings(), self.request.header("accept-encoding"));
+    fn write_stream_head(&mut self) -> Result<StreamHead, Error> {
+        let coding = choose(self.flavour().codings(), self.request.header("accept-encoding"))?;
         let (encoding, encoder) = coding.unzip();
         let chunked = self.request.version() >= Version::Http11;
         let keep_alive = self.keep_alive && chunked;
         reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
-        StreamHead { encoder, chunked, keep_alive }
+        Ok(StreamHead { encoder, chunked, keep_alive })
     }
 }
 

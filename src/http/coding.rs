@@ -1,4 +1,4 @@
-//! Content codings: those of a build, and which of them a client gets.
+//! Content codings: those of a build, and which of them a page is sent in.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -24,8 +24,13 @@ pub trait Encoder {
 
 /// The codings of a build, best first: one coding, none, or a pair of such lists.
 pub trait Codings: Send + Sync + 'static {
-    /// True where there is a coding: then what is sent depends on what the client accepts.
+    /// True where there is a coding, and the client has a say: then what is sent depends on what it accepts.
     const NEGOTIATES: bool;
+
+    /// `None` where a page can be sent unchanged. Else every page is sent in the first coding of the list, whatever the
+    /// client accepts, and this is how many pages there may be at a time. There are more encoders than that, since the
+    /// one of a page that is cut off is freed a moment later.
+    const ALWAYS: Option<usize> = None;
 
     /// Appends all codings to `list`, the one that the server likes best first.
     fn list<'a>(&'a self, list: &mut Vec<&'a dyn Coding>);
@@ -80,19 +85,43 @@ impl EncoderLimit {
 #[derive(Debug)]
 pub struct EncoderPermit(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
+/// Every page has to be coded, and there is no encoder left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoEncoder;
+
+/// A coding for one page: its name, and an encoder.
+pub(super) type Chosen = (&'static str, Box<dyn Encoder>);
+
 /// Returns an encoder, and the name of its coding, that suits a client with these `Accept-Encoding` fields best (RFC
-/// 9110, section 12.5.3); `None` if the page is to be sent unchanged.
+/// 9110, section 12.5.3), or the one that every page gets; `None` if the page is to be sent unchanged.
+///
+/// # Errors
+///
+/// The page would have to be sent unchanged, and the build sends none so.
+pub(super) fn choose<'f, C: Codings>(
+    codings: &C,
+    accept_encoding: impl Iterator<Item = &'f [u8]>,
+) -> Result<Option<Chosen>, NoEncoder> {
+    let mut list = Vec::new();
+    codings.list(&mut list);
+    match C::ALWAYS {
+        None => Ok(negotiate(&list, accept_encoding)),
+        Some(_) => list.first().and_then(|coding| begin(*coding)).map(Some).ok_or(NoEncoder),
+    }
+}
+
+/// Returns the encoder that suits a client best.
 ///
 /// The coding with the greatest weight is the best, and of two with the same weight the one that the server lists
 /// first. A page is sent unchanged only when no coding weighs as much, or none has a free permit: then even a client
 /// that refuses unchanged pages is sent one. Malformed members of the fields do not count.
-pub(super) fn negotiate<'f>(
-    codings: &impl Codings,
-    accept_encoding: impl Iterator<Item = &'f [u8]>,
-) -> Option<(&'static str, Box<dyn Encoder>)> {
-    let mut list = Vec::new();
-    codings.list(&mut list);
-    ranked(&list, accept_encoding).into_iter().find_map(|coding| Some((*coding.names().first()?, coding.encoder()?)))
+fn negotiate<'f>(list: &[&dyn Coding], accept_encoding: impl Iterator<Item = &'f [u8]>) -> Option<Chosen> {
+    ranked(list, accept_encoding).into_iter().find_map(begin)
+}
+
+/// Begins a page in a coding, and names it; `None` while as many are being coded as may be.
+fn begin(coding: &dyn Coding) -> Option<Chosen> {
+    Some((*coding.names().first()?, coding.encoder()?))
 }
 
 /// Returns the codings of `list` that a client likes at least as much as an unchanged page, best first.

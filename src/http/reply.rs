@@ -11,6 +11,7 @@ use crate::stats::{Counter, WorkerCounters};
 use crate::tracker::{AnnounceError, Retry};
 
 use super::address::BadAddress;
+use super::coding::NoEncoder;
 use super::decimal::Decimal;
 use super::method::BadHead;
 use super::query::BadEscape;
@@ -68,6 +69,16 @@ pub struct Refusal {
     pub retry_after: Option<u32>,
     /// The counter of such refusals, if they are counted.
     pub counter: Option<Counter>,
+}
+
+impl Refusal {
+    /// What a client is told who asks for a full scrape while there are too many.
+    pub const NO_SEAT: Self = Self {
+        status: "503 Service Unavailable",
+        reason: "too many full scrapes are under way, please try again later",
+        retry_after: Some(30),
+        counter: Some(Counter::Http503),
+    };
 }
 
 impl Error {
@@ -149,6 +160,12 @@ impl From<BadHead> for Error {
             BadHead::MethodNotAllowed => Self::MethodNotAllowed,
             BadHead::UnknownMethod => Self::UnknownMethod,
         }
+    }
+}
+
+impl From<NoEncoder> for Error {
+    fn from(_: NoEncoder) -> Self {
+        Self::Refused(Refusal::NO_SEAT)
     }
 }
 

@@ -11,9 +11,11 @@ mod sorted;
 mod statefile;
 mod unsorted;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::config::Settings;
+use crate::http::coding::Codings;
 use crate::http::exchange::{Answer, Exchange};
 use crate::http::flavour::{Access, HttpFlavour, Route, RouteTarget, ScrapeLimit as _};
 use crate::http::listing::{Listing, TpbsFormat};
@@ -21,19 +23,27 @@ use crate::server::{Beginning, Opening, Plug, StartError};
 use crate::stats::Counter;
 use crate::tracker::{Clock as _, Flavour};
 
-use seats::Seats;
+use seats::{LIMITS, Limits, Seats};
 use sorted::SortedPage;
 #[cfg(any(test, fuzzing))]
 pub(super) use statefile::fuzz;
 use unsorted::UnsortedPage;
 
-/// The route of these pages, and what reads the state file.
-#[derive(Debug, Default)]
-pub struct Pages {
+/// The route of these pages, in the codings `C`, and what reads the state file.
+#[derive(Debug)]
+pub struct Pages<C> {
     seats: Arc<Seats>,
+    codings: PhantomData<C>,
 }
 
-impl Plug for Pages {
+impl<C: Codings> Default for Pages<C> {
+    fn default() -> Self {
+        let limits = Limits { pages: C::ALWAYS.unwrap_or(LIMITS.pages), ..LIMITS };
+        Self { seats: Arc::new(Seats::new(limits)), codings: PhantomData }
+    }
+}
+
+impl<C: Codings> Plug for Pages<C> {
     type Opened = ();
 
     fn open(opening: &mut Opening<'_>) -> Result<(), StartError> {
@@ -53,7 +63,7 @@ impl Plug for Pages {
     }
 }
 
-impl Route for Pages {
+impl<C: Codings> Route for Pages<C> {
     type Page = Listing;
 
     /// For `GET /scrape`. Pages that are modes of the statistics are for those who may read these, which is checked
@@ -72,17 +82,17 @@ impl Route for Pages {
         let limit = exchange.flavour().scrape_limit();
         if exchange.wants_header_only() {
             limit.check(client, exchange.now)?;
-            return Ok(exchange.respond_stream_header());
+            return exchange.respond_stream_header();
         }
         let permit = limit.admit(client, exchange.now)?;
         let is_sorted = is_sorted(listing);
         let (seat, lease_end) = self.seats.take(is_sorted, client.into(), exchange.now.uptime)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);
-        Ok(if is_sorted {
+        if is_sorted {
             exchange.stream(SortedPage::new(seat, permit), lease_end, begun, bytes)
         } else {
             exchange.stream(UnsortedPage::new(listing, seat, permit), lease_end, begun, bytes)
-        })
+        }
     }
 }
 

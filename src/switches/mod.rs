@@ -119,7 +119,7 @@ choose! { type StatsAccess = if "restrict-stats" { restrict_stats::Blessed } els
 
 // The pages of switches, in the order in which they are looked for: any number.
 type Routes = (FullScrapes, MetricsPage);
-choose! { type FullScrapes = if "fullscrape" { fullscrape::Pages } else { NoRoute } }
+choose! { type FullScrapes = if "fullscrape" { fullscrape::Pages<Codings> } else { NoRoute } }
 choose! { type MetricsPage = if "metrics" { metrics::Exporter } else { NoRoute } }
 
 /// The pages of the switches that are off: whoever asks for one is told which feature it needs.

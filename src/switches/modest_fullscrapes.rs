@@ -157,7 +157,7 @@ mod tests {
             tracker: TestFlavour::<Ipv4Only>::with_plugs(Open, Standalone),
             client_address: Connected,
             stats_access: Everyone,
-            routes: Pages::default(),
+            routes: Pages::<NoCoding>::default(),
             codings: NoCoding,
             scrape_limit: modest(300),
             request_times: Untimed,

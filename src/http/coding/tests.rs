@@ -44,9 +44,21 @@ fn zstd() -> Named {
     Named::new(&["zstd"])
 }
 
+/// The first coding of these, for everybody.
+struct Always<C>(C);
+
+impl<C: Codings> Codings for Always<C> {
+    const NEGOTIATES: bool = false;
+    const ALWAYS: Option<usize> = Some(Named::limit());
+
+    fn list<'a>(&'a self, list: &mut Vec<&'a dyn Coding>) {
+        self.0.list(list);
+    }
+}
+
 /// The coding that is answered with, and the encoder, which holds its permit.
 fn negotiated(codings: &impl Codings, fields: &[&str]) -> Option<(&'static str, Box<dyn Encoder>)> {
-    negotiate(codings, fields.iter().map(|field| field.as_bytes()))
+    choose(codings, fields.iter().map(|field| field.as_bytes())).unwrap()
 }
 
 /// The coding that a client with one field gets.
@@ -139,6 +151,18 @@ fn when_the_permits_of_a_coding_are_taken_the_next_one_serves_and_then_none() {
     assert_eq!(begin("gzip, zstd;q=0.1").unwrap().0, "zstd");
 }
 
+#[test]
+fn where_every_page_is_coded_none_is_sent_unchanged_or_in_the_next_best_coding() {
+    let codings = Always((gzip(), zstd()));
+    let begin = |field: &'static str| choose(&codings, [field.as_bytes()].into_iter());
+    let mut held: Vec<_> = ["identity", "gzip;q=0, zstd"].map(|field| begin(field).unwrap().unwrap()).into();
+    assert!(held.iter().all(|(name, _)| *name == "gzip"));
+    assert_eq!(begin("zstd").err(), Some(NoEncoder));
+    held.pop();
+    assert!(begin("*;q=0").is_ok());
+    assert_eq!(choose(&Always(NoCoding), [].into_iter()).err(), Some(NoEncoder));
+}
+
 /// What a field says of one coding: which, how it is written, and its weight in thousandths.
 #[derive(Debug, Clone)]
 struct Said {
@@ -201,12 +225,19 @@ proptest! {
         prop_assert_eq!(name(negotiated(&(zstd(), gzip()), &text)), naive(&said, &["zstd", "gzip"]), "{:?}", text);
         prop_assert_eq!(name(negotiated(&(gzip(), zstd()), &text)), naive(&said, &["gzip", "zstd"]), "{:?}", text);
         prop_assert_eq!(name(negotiated(&NoCoding, &text)), "identity");
+        prop_assert_eq!(name(negotiated(&Always((zstd(), gzip())), &text)), "zstd", "{:?}", text);
         // Of one coding alone, the other's name says nothing.
         prop_assert_eq!(name(negotiated(&(NoCoding, gzip()), &text)), naive(&said, &["gzip"]), "{:?}", text);
     }
 
     #[test]
     fn no_field_is_too_strange(bytes: Vec<u8>, text in "([a-z*]{0,3}|gzip)( ?;q=[0-9.]{0,6})?(,gzip;q=0)?") {
-        negotiate(&(zstd(), gzip()), [&bytes[..], text.as_bytes()].into_iter());
+        let fields = [&bytes[..], text.as_bytes()];
+        prop_assert!(choose(&(zstd(), gzip()), fields.into_iter()).is_ok());
+        // Where the client has no say, every field leads to the same.
+        for fields in [&fields[..], &fields[..1], &[]] {
+            let chosen = choose(&Always((gzip(), zstd())), fields.iter().copied());
+            prop_assert_eq!(chosen.ok().flatten().map(|(name, _)| name), Some("gzip"));
+        }
     }
 }

@@ -81,13 +81,13 @@ impl Route for Pieces {
     fn answer<F: HttpFlavour>(&self, listing: Listing, exchange: &mut Exchange<'_, F>) -> Answer<F> {
         exchange.flavour().scrape_limit().admit(exchange.client()?, exchange.now)?;
         if exchange.wants_header_only() {
-            return Ok(exchange.respond_stream_header());
+            return exchange.respond_stream_header();
         }
         let mut stream = self.clone();
         stream.0.push(format!("{listing:?}").into());
         let (lease, lease_end) = Lease::new();
         *self.1.lock().unwrap() = Some(lease);
-        Ok(exchange.stream(stream, lease_end, Counter::FullScraped, Counter::FullScrapeBytes))
+        exchange.stream(stream, lease_end, Counter::FullScraped, Counter::FullScrapeBytes)
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use crate::http::reply::Refusal;
 use crate::http::stream::{Lease, LeaseEnd};
-use crate::stats::Counter;
 use crate::tracker::Holder;
 
 use super::range::{Range, Room, Run};
@@ -34,20 +33,13 @@ pub(super) struct Limits {
 }
 
 /// 7.3 MB, and 460 KB of that for each page. Of the pages 32 at most are compressed; others take less than a tenth of
-/// that. All together, with what the heap does not give back, take 13 MB, measured with 16 pages in each coding.
-const LIMITS: Limits =
+/// that. All together, with what the heap does not give back, take 13 MB, measured with 16 pages in each coding. Where
+/// every page is compressed there are fewer: see [`Codings::ALWAYS`](crate::http::coding::Codings::ALWAYS).
+pub(super) const LIMITS: Limits =
     Limits { pages: 64, sorted_pages: 8, torrents: 224 << 10, torrents_per_page: 14 << 10, min_torrents: 64 << 10 };
 
 /// A client that has not taken its last piece for so long keeps us waiting.
 const STALL_TIME: Duration = Duration::from_secs(1);
-
-/// What a client is told who gets no seat.
-const NO_SEAT: Refusal = Refusal {
-    status: "503 Service Unavailable",
-    reason: "too many full scrapes are under way, please try again later",
-    retry_after: Some(30),
-    counter: Some(Counter::Http503),
-};
 
 /// All seats.
 #[derive(Debug)]
@@ -90,6 +82,7 @@ impl TakenSeat {
     }
 }
 
+#[cfg(test)]
 impl Default for Seats {
     fn default() -> Self {
         Self::new(LIMITS)
@@ -118,7 +111,7 @@ impl Seats {
         let sorted = state.taken.iter().filter(|seat| seat.is_sorted).count();
         let too_many_sorted = is_sorted && sorted >= self.limits.sorted_pages;
         if too_many_sorted || state.taken.len() >= self.limits.pages {
-            let lost = state.worst(too_many_sorted, holder, now).ok_or(NO_SEAT)?;
+            let lost = state.worst(too_many_sorted, holder, now).ok_or(Refusal::NO_SEAT)?;
             let lost = state.taken.swap_remove(lost);
             state.take_back(lost.range);
         }

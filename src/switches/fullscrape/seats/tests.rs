@@ -38,13 +38,13 @@ fn whoever_keeps_us_waiting_for_longest_gives_way() {
     let at = |millis| START + Duration::from_millis(millis);
     let (first, mut first_end) = seats.take(true, holder(1), START).unwrap();
     let (second, mut second_end) = seats.take(false, holder(1), START).unwrap();
-    assert_eq!(seats.take(true, holder(1), at(999)).unwrap_err(), NO_SEAT);
+    assert_eq!(seats.take(true, holder(1), at(999)).unwrap_err(), Refusal::NO_SEAT);
     first.step(at(500));
     let (third, mut third_end) = seats.take(true, holder(1), at(1000)).unwrap();
     assert_eq!((first_end.has_come(), second_end.has_come(), third_end.has_come()), (false, true, false));
     // Its end frees no seat: that is taken.
     drop(second);
-    assert_eq!(seats.take(true, holder(1), at(1001)).unwrap_err(), NO_SEAT);
+    assert_eq!(seats.take(true, holder(1), at(1001)).unwrap_err(), Refusal::NO_SEAT);
     first.step(at(2500));
     third.step(at(2400));
     let (_fourth, mut fourth_end) = seats.take(true, holder(1), at(3600)).unwrap();
@@ -60,7 +60,11 @@ fn pages_that_are_sorted_have_fewer_seats_and_leave_the_others_theirs() {
     let at = |millis| START + Duration::from_millis(millis);
     let (unsorted, mut unsorted_end) = seats.take(false, holder(1), START).unwrap();
     let (sorted, mut sorted_end) = seats.take(true, holder(1), at(100)).unwrap();
-    assert_eq!(seats.take(true, holder(1), at(1050)).unwrap_err(), NO_SEAT, "who stalls for longer is not sorted");
+    assert_eq!(
+        seats.take(true, holder(1), at(1050)).unwrap_err(),
+        Refusal::NO_SEAT,
+        "who stalls for longer is not sorted"
+    );
     let (_second, _) = seats.take(false, holder(1), at(1050)).unwrap();
     assert!(!unsorted_end.has_come() && !sorted_end.has_come());
     let (third, _) = seats.take(true, holder(1), at(1100)).unwrap();
@@ -74,14 +78,14 @@ fn the_address_that_has_most_gives_way_even_if_it_does_not_stall() {
     let seats = seats(4);
     let later = START + STALL_TIME;
     let mut of_one: Vec<_> = (0..4).map(|_| seats.take(true, holder(1), later).unwrap()).collect();
-    assert_eq!(seats.take(true, holder(1), later).unwrap_err(), NO_SEAT, "not for another of its own");
+    assert_eq!(seats.take(true, holder(1), later).unwrap_err(), Refusal::NO_SEAT, "not for another of its own");
     let ends =
         |seats: &mut Vec<(Seat, LeaseEnd)>| -> Vec<_> { seats.iter_mut().map(|(_, end)| end.has_come()).collect() };
     let (_first, mut first_end) = seats.take(true, holder(2), later).unwrap();
     assert_eq!(ends(&mut of_one), [false, false, false, true], "the one that came last");
     let (_second, mut second_end) = seats.take(false, holder(2), later).unwrap();
     assert_eq!(ends(&mut of_one), [false, false, true, true]);
-    assert_eq!(seats.take(true, holder(2), later).unwrap_err(), NO_SEAT, "it would have more than the other");
+    assert_eq!(seats.take(true, holder(2), later).unwrap_err(), Refusal::NO_SEAT, "it would have more than the other");
     // Of those who stall too, the address that has most goes first, and of that one who stalls for longest.
     of_one[0].0.step(later + Duration::from_millis(1));
     of_one[1].0.step(later + Duration::from_millis(2));
@@ -186,7 +190,7 @@ proptest! {
             match action {
                 Action::Take(is_sorted) => match seats.take(is_sorted, holder(1), now) {
                     Ok((seat, end)) => pages.push((seat, end, is_sorted)),
-                    Err(refusal) => prop_assert_eq!(refusal, NO_SEAT),
+                    Err(refusal) => prop_assert_eq!(refusal, Refusal::NO_SEAT),
                 },
                 Action::Leave(n) if !pages.is_empty() => drop(pages.swap_remove(n % len)),
                 Action::Gather(n) => if let Some((seat, _, true)) = page(n) {
