@@ -26,6 +26,11 @@ compile_error!(
      the listed ones or the listed ones only; choose one"
 );
 
+#[cfg(all(feature = "gzip-always", feature = "zstd-always"))]
+compile_error!(
+    "the features gzip-always and zstd-always exclude each other: a full scrape is sent in one coding; choose one"
+);
+
 pub mod cli;
 pub mod cluster;
 pub mod config;

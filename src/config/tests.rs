@@ -27,6 +27,8 @@ const ALL: &[&str] = &[
     "handover",
     "sync-nats",
     "modest-fullscrapes",
+    "gzip-always",
+    "zstd-always",
     "fulllog-networks",
     "syslog",
 ];

@@ -15,17 +15,23 @@ use crate::server::{Plug, StartError, opens_nothing};
 const LEVEL: Compression = Compression::fast();
 
 /// Pages that may be compressed at the same time. Each takes some 400 KB.
-const MAX_PAGES: usize = 16;
+pub(super) const MAX_PAGES: usize = 16;
 
 /// The content coding, and how many use it.
 #[derive(Debug)]
+#[allow(unreachable_pub, reason = "in a build with gzip-always it belongs to that alone")]
 pub struct Gzip {
     limit: EncoderLimit,
 }
 
 impl Gzip {
     fn new() -> Self {
-        Self { limit: EncoderLimit::new(MAX_PAGES) }
+        Self::with_max_pages(MAX_PAGES)
+    }
+
+    /// Compresses so many pages at the same time.
+    pub(super) fn with_max_pages(max: usize) -> Self {
+        Self { limit: EncoderLimit::new(max) }
     }
 }
 

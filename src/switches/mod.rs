@@ -40,8 +40,10 @@ mod fulllog_networks;
 mod fullscrape;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
-#[cfg(feature = "gzip")]
+#[cfg(all(feature = "gzip", not(feature = "zstd-always")))]
 mod gzip;
+#[cfg(all(feature = "gzip-always", not(feature = "zstd-always")))]
+mod gzip_always;
 #[cfg(feature = "handover")]
 mod handover;
 #[cfg(feature = "ip-from-proxy")]
@@ -72,8 +74,10 @@ mod sync_nats;
 mod syslog;
 #[cfg(all(feature = "v6", not(feature = "dual-stack")))]
 mod v6;
-#[cfg(feature = "zstd")]
+#[cfg(all(feature = "zstd", any(feature = "zstd-always", not(feature = "gzip-always"))))]
 mod zstd;
+#[cfg(feature = "zstd-always")]
+mod zstd_always;
 
 // The plug points.
 
@@ -133,9 +137,16 @@ const ABSENT: &[AbsentRoute] = &[
     AbsentRoute { covers: |target| target.is_path("metrics"), reason: "this build does not have the feature metrics" },
 ];
 
-// The content codings of full scrapes, the one that the server likes best first: any number.
-type Codings = (Zstd, Gzip);
+// The content codings of full scrapes: one for everybody, or those that clients accept, the one that the server likes
+// best first: any number.
+choose! { type Codings = if "zstd-always" { zstd_always::ZstdAlways } else { GzipOrAccepted } }
+#[cfg(not(feature = "zstd-always"))]
+choose! { type GzipOrAccepted = if "gzip-always" { gzip_always::GzipAlways } else { Accepted } }
+#[cfg(not(any(feature = "gzip-always", feature = "zstd-always")))]
+type Accepted = (Zstd, Gzip);
+#[cfg(not(any(feature = "gzip-always", feature = "zstd-always")))]
 choose! { type Zstd = if "zstd" { zstd::Zstd } else { NoCoding } }
+#[cfg(not(any(feature = "gzip-always", feature = "zstd-always")))]
 choose! { type Gzip = if "gzip" { gzip::Gzip } else { NoCoding } }
 
 // Who gets a full scrape, and when.
@@ -200,6 +211,10 @@ pub const FEATURES: &[&str] = &[
     "sync-nats",
     #[cfg(feature = "modest-fullscrapes")]
     "modest-fullscrapes",
+    #[cfg(feature = "gzip-always")]
+    "gzip-always",
+    #[cfg(feature = "zstd-always")]
+    "zstd-always",
     #[cfg(feature = "spot-woodpecker")]
     "spot-woodpecker",
     #[cfg(feature = "log-numwant")]

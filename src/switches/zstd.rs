@@ -16,17 +16,23 @@ const LEVEL: i32 = -1;
 const WINDOW_LOG: u32 = 14;
 
 /// Pages that may be compressed at the same time. Each takes some 170 KB, from its beginning to its end.
-const MAX_PAGES: usize = 16;
+pub(super) const MAX_PAGES: usize = 16;
 
 /// The content coding, and how many use it.
 #[derive(Debug)]
+#[allow(unreachable_pub, reason = "in a build with zstd-always it belongs to that alone")]
 pub struct Zstd {
     limit: EncoderLimit,
 }
 
 impl Zstd {
     fn new() -> Self {
-        Self { limit: EncoderLimit::new(MAX_PAGES) }
+        Self::with_max_pages(MAX_PAGES)
+    }
+
+    /// Compresses so many pages at the same time.
+    pub(super) fn with_max_pages(max: usize) -> Self {
+        Self { limit: EncoderLimit::new(max) }
     }
 
     /// Begins a page; `None` if there are too many, or no memory for one more.

@@ -64,6 +64,18 @@ pub(crate) fn only_without(feature: &str) {
     }
 }
 
+/// The content coding of every full scrape, in builds where clients have no say.
+pub(crate) fn coding_for_all() -> Option<&'static str> {
+    ["gzip", "zstd"].into_iter().find(|coding| has(&format!("{coding}-always")))
+}
+
+/// The test is for builds in which clients say how full scrapes are coded.
+pub(crate) fn only_where_clients_choose() {
+    if let Some(coding) = coding_for_all() {
+        skip(&format!("this build has the feature {coding}-always"));
+    }
+}
+
 /// The features as the tracker's messages name them.
 pub(crate) fn in_words() -> String {
     if FEATURES.is_empty() { "none".into() } else { FEATURES.join(", ") }

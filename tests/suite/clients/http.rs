@@ -8,6 +8,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use super::bencode::Value;
+use super::coding::decoded;
 use crate::wait::{MAX_WAIT, retry_interrupted, wait_until};
 
 /// A parsed reply.
@@ -278,9 +279,19 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body, taken out of its chunks (RFC 9112, section 7.1) if it came in chunks.
+    /// The page: the body, taken out of its chunks and out of its content coding if it has one.
     #[track_caller]
     pub(crate) fn content(&self) -> Vec<u8> {
+        let sent = self.sent();
+        match self.header("content-encoding") {
+            Some(coding) => decoded(coding, &sent),
+            None => sent,
+        }
+    }
+
+    /// The body, taken out of its chunks (RFC 9112, section 7.1) if it came in chunks.
+    #[track_caller]
+    pub(crate) fn sent(&self) -> Vec<u8> {
         if self.header("transfer-encoding").is_none() {
             return self.body.clone();
         }

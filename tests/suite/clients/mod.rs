@@ -2,6 +2,7 @@
 
 pub(crate) mod bencode;
 pub(crate) mod cluster;
+pub(crate) mod coding;
 pub(crate) mod handover;
 pub(crate) mod http;
 pub(crate) mod nats;

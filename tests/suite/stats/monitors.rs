@@ -195,7 +195,7 @@ fn monitors_match_regular_expressions() {
     only_with("fullscrape");
     let tracker = tracker();
     let reply = ask(tracker.http(), b"GET /stats?mode=tpbs&format=txt HTTP/1.0\r\nHost: a\r\n\r\n");
-    let text = reply.text();
+    let text = String::from_utf8(reply.content()).unwrap();
     let mut found = matches(&text);
     found.sort_unstable();
     let row = |n: u8, numbers: &str| format!("{}:{numbers}", upper_hex(info_hash(n)));

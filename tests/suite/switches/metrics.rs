@@ -202,7 +202,7 @@ fn full_scrapes_and_their_bytes_are_counted() {
     only_with("metrics");
     let tracker = Tracker::start(&[]);
     announce(tracker.http(), 0, "port=1");
-    let bytes = get(tracker.http(), "/scrape").content().len();
+    let bytes = get(tracker.http(), "/scrape").sent().len();
     let expected = if has("fullscrape") { (1.0, bytes as f64) } else { (0.0, 0.0) };
     let seen = || {
         let page = page(&tracker);

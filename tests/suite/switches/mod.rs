@@ -10,6 +10,7 @@ pub(crate) mod dual_stack;
 pub(crate) mod fulllog_networks;
 pub(crate) mod fullscrape;
 pub(crate) mod gzip;
+pub(crate) mod gzip_always;
 pub(crate) mod handover;
 pub(crate) mod handover_socket;
 pub(crate) mod handover_store;
@@ -33,12 +34,18 @@ pub(crate) mod sync_nats_snapshot;
 pub(crate) mod syslog;
 pub(crate) mod v6;
 pub(crate) mod zstd;
+pub(crate) mod zstd_always;
 
 use crate::flavour::{self, FEATURES, has};
 use crate::harness::tests;
 use crate::tracker::Start;
 
-tests![no_build_has_both_lists, every_feature_has_its_file_here, features_include_those_they_imply];
+tests![
+    no_build_has_both_lists,
+    no_build_sends_every_full_scrape_in_two_codings,
+    every_feature_has_its_file_here,
+    features_include_those_they_imply
+];
 
 /// What the tracker says of a key or an option that needs one of these features.
 fn needs_a_build_with(features: &str) -> String {
@@ -77,6 +84,10 @@ fn no_build_has_both_lists() {
     assert!(!(has("accesslist-black") && has("accesslist-white")));
 }
 
+fn no_build_sends_every_full_scrape_in_two_codings() {
+    assert!(!(has("gzip-always") && has("zstd-always")));
+}
+
 fn every_feature_has_its_file_here() {
     for feature in &*FEATURES {
         let file = format!("{}/tests/suite/switches/{}.rs", env!("CARGO_MANIFEST_DIR"), feature.replace('-', "_"));
@@ -85,9 +96,14 @@ fn every_feature_has_its_file_here() {
 }
 
 fn features_include_those_they_imply() {
-    for (feature, brings) in
-        [("dual-stack", "v6"), ("gzip", "fullscrape"), ("zstd", "fullscrape"), ("modest-fullscrapes", "fullscrape")]
-    {
+    for (feature, brings) in [
+        ("dual-stack", "v6"),
+        ("gzip", "fullscrape"),
+        ("zstd", "fullscrape"),
+        ("modest-fullscrapes", "fullscrape"),
+        ("gzip-always", "gzip"),
+        ("zstd-always", "zstd"),
+    ] {
         assert!(!has(feature) || has(brings), "{feature} brings {brings}");
     }
 }

@@ -1,12 +1,8 @@
 //! `zstd`: full scrapes are compressed for clients that accept it, with `gzip` or without.
 
-use std::io::Read as _;
-
-use ruzstd::decoding::StreamingDecoder;
-
 use super::fullscrape::fill;
-use crate::clients::http::{Reply, ask, get, get_with};
-use crate::flavour::{has, only_with, only_without};
+use crate::clients::http::{ask, get, get_with};
+use crate::flavour::{has, only_where_clients_choose, only_with, only_without};
 use crate::harness::tests;
 use crate::http::{announce_target, scrape_target};
 use crate::tracker::Tracker;
@@ -32,6 +28,7 @@ fn small_answers_are_sent_as_they_are() {
 
 fn without_it_nothing_is_compressed_with_it() {
     only_without("zstd");
+    only_without("gzip-always");
     only_with("fullscrape");
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 3);
@@ -42,20 +39,9 @@ fn without_it_nothing_is_compressed_with_it() {
     }
 }
 
-/// The reply, decompressed: one frame, and nothing behind it.
-#[track_caller]
-fn decompressed(reply: &Reply) -> Vec<u8> {
-    assert_eq!(reply.header("content-encoding"), Some("zstd"));
-    let content = reply.content();
-    let (mut rest, mut plain) = (&content[..], Vec::new());
-    let mut decoder = StreamingDecoder::new(&mut rest).expect("a frame");
-    decoder.read_to_end(&mut plain).expect("a whole frame");
-    assert!(rest.is_empty(), "{} bytes behind the frame", rest.len());
-    plain
-}
-
 fn with_it_full_scrapes_are_compressed_for_those_who_accept_it() {
     only_with("zstd");
+    only_where_clients_choose();
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 200);
     for target in PAGES {
@@ -65,8 +51,9 @@ fn with_it_full_scrapes_are_compressed_for_those_who_accept_it() {
             let reply = get_with(tracker.http(), target, &format!("Accept-Encoding: {accepted}\r\n"));
             assert_eq!(reply.header("vary"), Some("Accept-Encoding"));
             assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
-            assert!(reply.content().len() < plain.content().len() * 3 / 4, "{target}");
-            assert_eq!(decompressed(&reply), plain.content(), "{target} {accepted}");
+            assert_eq!(reply.header("content-encoding"), Some("zstd"));
+            assert!(reply.sent().len() < plain.content().len() * 3 / 4, "{target}");
+            assert_eq!(reply.content(), plain.content(), "{target} {accepted}");
         }
         for refused in ["", "identity", "zstd;q=0", "*;q=0", "zstd;q=0.5, identity", "zstd;q=1.5", "zstd2"] {
             let reply = get_with(tracker.http(), target, &format!("Accept-Encoding: {refused}\r\n"));
@@ -74,13 +61,14 @@ fn with_it_full_scrapes_are_compressed_for_those_who_accept_it() {
         }
         let head = format!("GET {target} HTTP/1.0\r\nAccept-Encoding: zstd\r\n\r\n");
         let reply = ask(tracker.http(), head.as_bytes());
-        assert_eq!(reply.header("transfer-encoding"), None);
-        assert_eq!(decompressed(&reply), plain.content());
+        assert_eq!((reply.header("transfer-encoding"), reply.header("content-encoding")), (None, Some("zstd")));
+        assert_eq!(reply.content(), plain.content());
     }
 }
 
 fn with_it_and_gzip_the_heavier_one_wins_and_zstd_among_equals() {
     only_with("zstd");
+    only_where_clients_choose();
     let tracker = Tracker::start(&[]);
     fill(tracker.http(), 3);
     let gzip = has("gzip").then_some("gzip");
