@@ -47,7 +47,7 @@ pub(super) fn any_connection(bytes: &[u8]) {
         (_, _) => "[2001:db8:ff::1]:4000",
     };
     let from = from.parse().expect("an endpoint");
-    let settings = settings(how & 4 != 0);
+    let settings = settings(how & 4 != 0, how & 16 != 0);
     let whole = converse(service(&settings), from, &[choices.0], usize::MAX);
     let asks_for_heads = choices.0.windows(4).any(|part| part == b"HEAD");
     check(&whole, asks_for_heads);
@@ -62,15 +62,20 @@ pub(super) fn any_connection(bytes: &[u8]) {
     pieces.push(rest);
     let in_pieces = converse(service(&settings), from, &pieces, if how & 8 == 0 { usize::MAX } else { a });
     check(&in_pieces, asks_for_heads);
-    // Some pages say how long the process runs, and how long requests took.
-    let is_timed = |replies: &[u8]| replies.windows(9).any(|part| part == b"# HELP op" || part == b"<uptime>0");
+    // Some replies say how long the process runs, how long requests took, or how long to wait.
+    let is_timed = |replies: &[u8]| {
+        replies.windows(9).any(|part| [b"# HELP op", b"<uptime>0", b"Retry-Aft"].iter().any(|mark| part == *mark))
+    };
     if !is_timed(&whole) && !is_timed(&in_pieces) {
         assert_eq!(whole.escape_ascii().to_string(), in_pieces.escape_ascii().to_string());
     }
 }
 
-fn settings(proxy_protocol: bool) -> Settings {
+fn settings(proxy_protocol: bool, limits_full_scrapes: bool) -> Settings {
     let mut settings = Settings::default();
+    if !limits_full_scrapes {
+        settings.limits.full_scrape_interval = 0;
+    }
     let networks = |texts: [&str; 2]| texts.iter().map(|text| text.parse().expect("a network")).collect();
     settings.access.proxy = networks(["10.0.0.0/8", "2001:db8:ff::/48"]);
     settings.access.stats = networks(["198.51.100.0/24", "2001:db8::/48"]);

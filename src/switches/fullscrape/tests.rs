@@ -7,6 +7,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::coding::{Coding, NoCoding};
 use crate::http::flavour::ScrapePermit;
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
@@ -115,6 +116,26 @@ fn a_permit_hears_of_the_first_piece_before_anything_is_made_and_of_nothing_befo
         page.next(tracker.store(), after(0), &mut Vec::new());
         assert_eq!(heard.load(Ordering::Relaxed), 1, "{listing:?}");
     }
+}
+
+/// Every page is coded; three may be at a time.
+struct ThreeAtATime;
+
+impl Codings for ThreeAtATime {
+    const NEGOTIATES: bool = false;
+    const ALWAYS: Option<usize> = Some(3);
+
+    fn list<'a>(&'a self, _: &mut Vec<&'a dyn Coding>) {}
+}
+
+#[test]
+fn where_every_page_is_coded_there_are_as_many_seats_as_pages_that_can_be() {
+    let seats_of = |seats: &Arc<Seats>| {
+        let taken: Vec<_> = (0..100).map_while(|n| seats.take(false, holder(n), Duration::ZERO).ok()).collect();
+        taken.len()
+    };
+    assert_eq!(seats_of(&Pages::<ThreeAtATime>::default().seats), 3);
+    assert_eq!(seats_of(&Pages::<NoCoding>::default().seats), LIMITS.pages);
 }
 
 /// The pieces of a page, but for empty ones.
