@@ -245,7 +245,7 @@ fn levels_of_targets_hold_for_these_alone() {
     let log = |levels: &str| Start::loopback().args(["--log", levels]).run().stop();
     assert_eq!(log("error,completed=info"), "");
     let confined = log("error,opentracker::server::confined=info");
-    assert!(!confined.is_empty() && confined.lines().all(|line| line.contains("confined by ")), "{confined}");
+    assert!(!confined.is_empty() && confined.lines().all(|line| line.contains("confined by Landlock")), "{confined}");
     let others = log("opentracker::server::confined=error");
-    assert!(others.contains("features: ") && !others.contains("confined by "), "{others}");
+    assert!(others.contains("features: ") && !others.contains("confined by Landlock"), "{others}");
 }
