@@ -24,7 +24,7 @@ tests![
     a_full_packet_is_published_at_once,
     peers_from_the_cluster_are_handed_out_and_not_published_again,
     records_from_the_cluster_are_counted_in_the_statistics,
-    a_download_is_counted_once_in_the_whole_cluster,
+    a_download_is_counted_once_in_the_whole_cluster_and_logged_where_it_was_announced,
     forged_packets_change_nothing,
     peers_at_addresses_that_no_host_has_are_refused_and_counted,
     a_keep_alive_of_a_bridge_changes_nothing_and_is_no_mistake,
@@ -137,7 +137,7 @@ pub(super) fn peer(family: IpAddr, port: u16) -> Record {
 pub(super) fn cluster() -> (Tracker, Member) {
     // It looks for no snapshot: nobody has one.
     let config = "livesync.cluster.node_ip 127.0.0.1\nsync.snapshot_wait 0\n";
-    let tracker = Start::loopback().config(config).run();
+    let tracker = Start::loopback().config(config).args(["--log", "info,completed=info"]).run();
     let member = Member::of(&tracker);
     (tracker, member)
 }
@@ -246,7 +246,7 @@ fn records_from_the_cluster_are_counted_in_the_statistics() {
     assert!(page("peer").starts_with("3\n1\n"), "{}", page("peer"));
 }
 
-fn a_download_is_counted_once_in_the_whole_cluster() {
+fn a_download_is_counted_once_in_the_whole_cluster_and_logged_where_it_was_announced() {
     only_with("sync-live");
     let (tracker, member) = cluster();
     let client = Client::new(tracker.udp());
@@ -256,6 +256,10 @@ fn a_download_is_counted_once_in_the_whole_cluster() {
     client.wait_for_counts(info_hash(1), (1, 1, 0));
     client.announce(&Announce::seeder(info_hash(1), 5).event(udp::COMPLETED));
     assert_eq!(client.counts(info_hash(1)), (1, 1, 0));
+    client.announce(&Announce::seeder(info_hash(1), 6).event(udp::COMPLETED));
+    let log = tracker.stop();
+    let completed: Vec<_> = log.lines().filter(|line| line.contains("event=completed")).collect();
+    assert!(completed.len() == 1 && completed[0].ends_with(" port=6"), "{log}");
 }
 
 fn forged_packets_change_nothing() {
