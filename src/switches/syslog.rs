@@ -17,12 +17,12 @@ mod reader;
 use std::fmt::{self, Debug, Write as _};
 use std::path::Path;
 
+use tracing::Event;
 use tracing::field::{Field, Visit};
-use tracing::{Event, warn};
 use tracing_subscriber::fmt::format::Writer;
 
 use crate::config::{Settings, SyslogSocket};
-use crate::log::Escaping;
+use crate::log::{Escaping, line};
 use crate::server::{LogDestination, OpenedLog};
 
 use daemon::Daemon;
@@ -48,7 +48,9 @@ impl LogDestination for Syslog {
         match daemon {
             Ok(daemon) => Some(OpenedLog { destination: Box::new(Reader::new(daemon)), describe }),
             Err(error) => {
-                warn!("the log goes to standard error: no socket can be made: {error}");
+                // Said by hand: there is no log yet.
+                let said = line("WARN", &format!("the log goes to standard error: no socket can be made: {error}"));
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}\n").as_bytes());
                 None
             }
         }

@@ -188,9 +188,10 @@ fn a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end() {
     let start = Start::loopback();
     let syslog = Daemon::listen(start.path("syslog"));
     let (tracker, said) = started(start, &syslog);
-    let other = UnixDatagram::unbound().unwrap();
-    other.set_nonblocking(true).unwrap();
     let full = loop {
+        // A new one each time: it is the daemon's queue that is to be full, and not that of who sends.
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
         if let Err(error) = other.send_to(b"x", &syslog.path) {
             break error;
         }
