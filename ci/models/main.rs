@@ -94,11 +94,12 @@ mod stats {
     }
 }
 
-/// The files of the access list stand here by links, so that each finds the others; what is private to switches is seen
+/// The files of the access list, and one that it uses, stand here by links, so that each finds the others; what is private to switches is seen
 /// here.
 mod switches {
     pub mod access_list;
     pub mod lists;
+    mod refusals;
 }
 
 mod groups;

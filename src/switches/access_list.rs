@@ -17,11 +17,13 @@ use arc_swap::ArcSwap;
 use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
-use crate::config::{AccessSettings, RefusalOverUdp, Settings};
+use crate::config::Settings;
 use crate::input::InputError;
 use crate::server::{StartError, Threads};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{InfoHash, RefusalTerms, Retry};
+use crate::tracker::{InfoHash, RefusalTerms};
+
+use super::refusals::terms;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use file::fuzz;
@@ -119,13 +121,6 @@ impl AccessList {
             Ok(()) => *reader = Reader::Reading,
             Err(error) => error!("{}: {error}; the list in force stays", self.0.key),
         }
-    }
-}
-
-fn terms(settings: &AccessSettings) -> RefusalTerms {
-    RefusalTerms {
-        retry: settings.refusal_minutes.map_or(Retry::Never, Retry::InMinutes),
-        as_empty: settings.refusal_over_udp == RefusalOverUdp::Empty,
     }
 }
 

@@ -60,6 +60,8 @@ mod metrics;
 mod modest_fullscrapes;
 #[cfg(any(feature = "log-networks", feature = "spot-woodpecker"))]
 mod network_counts;
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+mod refusals;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
 #[cfg(feature = "seccomp")]

@@ -1,8 +1,7 @@
 use super::*;
-use crate::config::AccessSettings;
 use crate::tracker::testing::TestTracker;
 use crate::tracker::{
-    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Ipv4Only, Minute, PeerRequest, Standalone,
+    Admission, AnnounceError, AnnounceRequest, Capacity, Event, Ipv4Only, Minute, PeerRequest, Retry, Standalone,
 };
 use fastrand::Rng;
 use std::fs;
@@ -155,14 +154,8 @@ impl Admission for Arc<Listed> {
 
 #[test]
 fn the_settings_say_how_clients_are_refused() {
-    let terms = |refusal_minutes, refusal_over_udp| {
-        terms(&AccessSettings { refusal_minutes, refusal_over_udp, ..AccessSettings::default() })
-    };
-    let an_hour = NonZeroU16::new(60).unwrap();
-    let expected = RefusalTerms { retry: Retry::InMinutes(an_hour), as_empty: false };
+    let expected = RefusalTerms { retry: Retry::InMinutes(NonZeroU16::new(60).unwrap()), as_empty: false };
     assert_eq!(Listed::new(&[]).list.refusal_terms(), expected, "by default");
-    assert_eq!(terms(Some(an_hour), RefusalOverUdp::Error), expected);
-    assert_eq!(terms(None, RefusalOverUdp::Empty), RefusalTerms { retry: Retry::Never, as_empty: true });
 }
 
 #[test]

@@ -1,0 +1,1 @@
+../../../src/switches/refusals.rs
