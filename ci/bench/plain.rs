@@ -13,7 +13,8 @@ use opentracker::http::{self, HttpFlavour};
 use opentracker::stats::Counters;
 use opentracker::tracker::keyed_hash::HashKey;
 use opentracker::tracker::{
-    Capacity, Cluster, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged, WantedUnlogged,
+    AnyClient, Capacity, Cluster, Flavour, Intervals, Ipv4Only, Minute, Open, Standalone, Tracker, Unlogged,
+    WantedUnlogged,
 };
 
 pub(crate) const NOW: Minute = Minute(29_000_000);
@@ -26,12 +27,17 @@ pub(crate) struct Plain<M = Untimed, C = Standalone> {
 impl<M: RequestTimes, C: Cluster> Flavour for Plain<M, C> {
     type Families = Ipv4Only;
     type Admission = Open;
+    type Clients = AnyClient;
     type Cluster = C;
     type NetworkLog = Unlogged;
     type WantedLog = WantedUnlogged;
 
     fn admission(&self) -> &Open {
         &Open
+    }
+
+    fn clients(&self) -> &AnyClient {
+        &AnyClient
     }
 
     fn cluster(&self) -> &C {

@@ -1,6 +1,6 @@
 //! What the query of an announce asks for.
 
-use crate::tracker::{Event, InfoHash};
+use crate::tracker::{Event, InfoHash, PEER_ID_LEN};
 
 use super::query::{Encoded, Number, Query};
 use super::reply::Error;
@@ -14,8 +14,8 @@ pub(super) const MAX_WANTED: usize = 200;
 /// Length, in bytes, of the longest keys and values that matter as text: `info_hash` and `completed`.
 const MAX_TEXT: usize = 9;
 
-/// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `downloaded`, `peer_id`, ...) are
-/// skipped, and so is `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress).
+/// The parameters of an announce (BEP 3). Those that change nothing here (`key`, `downloaded`, ...) are skipped, and so
+/// are `ip`, which is the matter of [`ClientAddress`](super::flavour::ClientAddress), and `peer_id`: see [`peer_id`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AnnounceQuery {
     pub(super) info_hash: InfoHash,
@@ -71,6 +71,12 @@ impl AnnounceQuery {
         let uploaded = seeder && uploaded.is_some_and(has_uploaded);
         Ok(Self { info_hash, port, seeder, uploaded, event, wanted })
     }
+}
+
+/// Returns the peer id in the query of an announce: the last one, and of one that is too long the beginning, lest a
+/// byte more hide whose it is. Empty if there is none, or one with a bad escape.
+pub(super) fn peer_id<'r>(query: Query<'_>, buffer: &'r mut [u8; PEER_ID_LEN]) -> &'r [u8] {
+    query.last("peer_id").and_then(|value| value.beginning(buffer).ok()).unwrap_or_default()
 }
 
 fn read_event(value: Encoded<'_>) -> Result<Event, Error> {
@@ -190,6 +196,17 @@ mod tests {
             assert_eq!(event(value), Event::Update, "{value}");
         }
         assert_eq!(announce("event=%zz"), Err(Error::Parameter));
+    }
+
+    #[test]
+    fn a_peer_id_is_what_there_is_of_it() {
+        let id = |query: &str| peer_id(Query::new(query.as_bytes()), &mut [0; PEER_ID_LEN]).to_vec();
+        assert_eq!(id("port=1&peer_id=-TR4%30%30&left=0"), b"-TR400");
+        assert_eq!(id("peer_id=a&p%65er_id=b"), b"b", "the last one counts");
+        assert_eq!(id(&format!("peer_id={}", "x".repeat(30))), [b'x'; 20]);
+        for none in ["", "port=1", "peer_id", "peer_id=", "peer_id=ab%z", "peer_ids=a"] {
+            assert_eq!(id(none), b"", "{none}");
+        }
     }
 
     #[test]

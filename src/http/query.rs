@@ -125,6 +125,20 @@ impl<'a> Encoded<'a> {
         Ok(buffer.get(..len))
     }
 
+    /// Decodes the text into `buffer`, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// There is a bad escape in what would be decoded.
+    pub fn beginning(self, buffer: &mut [u8]) -> Result<&[u8], BadEscape> {
+        let mut len = 0;
+        for (place, byte) in buffer.iter_mut().zip(self.bytes()) {
+            *place = byte?;
+            len += 1;
+        }
+        Ok(buffer.get(..len).unwrap_or_default())
+    }
+
     /// Decodes an info hash. Returns `None` if the text is not [`InfoHash::LEN`] bytes long.
     ///
     /// # Errors
@@ -299,6 +313,15 @@ mod tests {
         assert_eq!(Encoded::new(b"%41bc").decode(&mut [0; 3]), Ok(Some(&b"Abc"[..])));
         assert_eq!(Encoded::new(b"%41bcd").decode(&mut [0; 3]), Ok(None));
         assert_eq!(Encoded::new(b"").decode(&mut []), Ok(Some(&b""[..])));
+    }
+
+    #[test]
+    fn the_beginning_of_a_text_is_as_much_as_there_is_room_for() {
+        for (text, beginning) in [("%41bc", "Abc"), ("%41bcd", "Abc"), ("+%2b", " +"), ("abc%zz", "abc"), ("", "")] {
+            assert_eq!(Encoded::new(text.as_bytes()).beginning(&mut [0; 3]), Ok(beginning.as_bytes()), "{text}");
+        }
+        assert_eq!(Encoded::new(b"ab%zz").beginning(&mut [0; 3]), Err(BadEscape));
+        assert_eq!(Encoded::new(b"a").beginning(&mut []), Ok(&b""[..]));
     }
 
     #[test]

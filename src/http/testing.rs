@@ -14,10 +14,10 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 use crate::stats::Counters;
-use crate::tracker::testing::{Ipv6Only, NotThatOne, TestFlavour, key};
+use crate::tracker::testing::{Ipv6Only, NotThatOne, NotXx, TestFlavour, key};
 use crate::tracker::{
-    AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Ipv4Only, Minute, Open, PeerRequest, Second,
-    Standalone, Tracker, Unlogged, WantedLog,
+    AnnounceRequest, Capacity, Clock, Event, Flavour, InfoHash, Intervals, Ipv4Only, Minute, Open, PeerRequest,
+    RefusalTerms, Second, Standalone, Tracker, Unlogged, WantedLog, WantedUnlogged,
 };
 
 use super::coding::{Codings, NoCoding};
@@ -69,12 +69,17 @@ where
 {
     type Families = T::Families;
     type Admission = T::Admission;
+    type Clients = T::Clients;
     type Cluster = T::Cluster;
     type NetworkLog = T::NetworkLog;
     type WantedLog = T::WantedLog;
 
     fn admission(&self) -> &T::Admission {
         self.tracker.admission()
+    }
+
+    fn clients(&self) -> &T::Clients {
+        self.tracker.clients()
     }
 
     fn cluster(&self) -> &T::Cluster {
@@ -171,6 +176,9 @@ pub(super) type Fancy = TestHttp<
     Kept,
 >;
 
+/// Every switch is off, but that some clients are not served.
+type Choosy = TestFlavour<Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged, NotXx>;
+
 /// A service in which every switch is off.
 pub(super) fn plain() -> Service<Plain> {
     with(NoRoute, NoWrapper)
@@ -237,6 +245,11 @@ pub(crate) fn ask<F: HttpFlavour>(service: &mut Service<F>, from: &str, head: &s
     let next = service.answer(&request, from.parse().unwrap(), now, &mut out);
     // Peers are no text; what is not ASCII is not looked at.
     (out.iter().map(|&byte| char::from(byte)).collect(), next)
+}
+
+/// A service that serves only some clients: see [`NotXx`].
+pub(super) fn choosy(terms: Option<RefusalTerms>) -> Service<TestHttp<Choosy>> {
+    over(TestFlavour::with_plugs(Open, Standalone).with_clients(NotXx(terms)), NoRoute, NoWrapper)
 }
 
 /// A peer that the tracker knows already.

@@ -10,7 +10,7 @@ use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, Unlimited, Untimed};
 use crate::http::wrapper::NoWrapper;
 use crate::stats::Counters;
-use crate::tracker::{AddressFamilies as _, Flavour, Open, Standalone, Tracker, Unlogged, WantedUnlogged};
+use crate::tracker::{AddressFamilies as _, AnyClient, Flavour, Open, Standalone, Tracker, Unlogged, WantedUnlogged};
 use crate::udp::UdpFlavour;
 
 use super::clock::MonotonicClock;
@@ -237,20 +237,8 @@ macro_rules! off_twins {
     )*};
 }
 
-off_twins!(
-    Open,
-    Standalone,
-    Unlogged,
-    WantedUnlogged,
-    Connected,
-    Everyone,
-    NoRoute,
-    NoCoding,
-    Unlimited,
-    Untimed,
-    NoWrapper,
-    RequestsUnlogged
-);
+off_twins!(Open, AnyClient, Standalone, Unlogged, WantedUnlogged);
+off_twins!(Connected, Everyone, NoRoute, NoCoding, Unlimited, Untimed, NoWrapper, RequestsUnlogged);
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ use crate::{
     http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, RouteTarget, Unlimited, Untimed},
     http::wrapper::NoWrapper,
     server::{NoHandover, StandardError, Unfiltered},
-    tracker::{Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
+    tracker::{AnyClient, Ipv4Only, Open, Standalone, Unlogged, WantedUnlogged},
 };
 
 // The files.
@@ -102,6 +102,9 @@ choose! { type OneFamily = if "v6" { v6::Ipv6Only } else { Ipv4Only } }
 choose! { type Admission = if "accesslist-white" { accesslist_white::White } else { AllButBlack } }
 #[cfg(not(feature = "accesslist-white"))]
 choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black } else { Open } }
+
+// Which clients are served. No switch says so yet.
+type Clients = AnyClient;
 
 // Who else hears of changes: any number of transports.
 type Cluster = (LiveSync, NatsSync);

@@ -6,7 +6,7 @@ use crate::tracker::Flavour;
 use crate::udp::UdpFlavour;
 
 use super::{
-    ABSENT, Admission, ClientAddress, Cluster, Codings, Driver, FEATURES, Families, Handover, LogDestination,
+    ABSENT, Admission, ClientAddress, Clients, Cluster, Codings, Driver, FEATURES, Families, Handover, LogDestination,
     NetworkLog, RequestLog, RequestTimes, Routes, ScrapeLimit, StatsAccess, SystemCallFilter, WantedLog, Wrappers,
 };
 
@@ -14,6 +14,7 @@ plugs! {
     /// What Cargo's features make of the tracker: every plug, listed once. Start, reload and stop walk this list.
     pub struct ThisBuild {
         admission: Admission,
+        clients: Clients,
         cluster: Cluster,
         network_log: NetworkLog,
         wanted_log: WantedLog,
@@ -31,6 +32,7 @@ plugs! {
 impl Flavour for ThisBuild {
     type Families = Families;
     type Admission = Admission;
+    type Clients = Clients;
     type Cluster = Cluster;
     type NetworkLog = NetworkLog;
     type WantedLog = WantedLog;
@@ -39,6 +41,10 @@ impl Flavour for ThisBuild {
 
     fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     fn cluster(&self) -> &Cluster {

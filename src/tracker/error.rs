@@ -15,11 +15,14 @@ pub enum AnnounceError {
     /// There is no room for another torrent or peer: see [`Capacity`](super::Capacity).
     #[error("This tracker is full. Please try again later.")]
     Full,
+    /// The client is not served: see [`Clients`](super::Clients).
+    #[error("This tracker does not serve the BitTorrent client that you use. Please choose another one.")]
+    ClientNotServed,
 }
 
 impl AnnounceError {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 3] = [Self::NotAdmitted, Self::FamilyNotServed, Self::Full];
+    pub const ALL: [Self; 4] = [Self::NotAdmitted, Self::FamilyNotServed, Self::Full, Self::ClientNotServed];
 }
 
 const _: () = {

@@ -22,6 +22,8 @@ pub trait Flavour: Send + Sync + 'static {
     type Families: AddressFamilies;
     /// Which torrents are served.
     type Admission: Admission;
+    /// Which clients are served.
+    type Clients: Clients;
     /// Who else hears of a change.
     type Cluster: Cluster;
     /// Who counts the networks that ask.
@@ -34,6 +36,8 @@ pub trait Flavour: Send + Sync + 'static {
 
     /// Returns the plug that decides which torrents are served.
     fn admission(&self) -> &Self::Admission;
+    /// Returns the plug that decides which clients are served.
+    fn clients(&self) -> &Self::Clients;
     /// Returns the plug that publishes changes.
     fn cluster(&self) -> &Self::Cluster;
     /// Returns the plug that counts networks.
@@ -80,6 +84,38 @@ impl Admission for Open {
     const RESTRICTS: bool = false;
 
     fn admits(&self, _: &InfoHash) -> bool {
+        true
+    }
+}
+
+/// Decides which clients are served, by their peer ids. The front ends ask it for every announce but that of a client
+/// that leaves, many threads at a time. Whoever tells of peers without their ids, such as a cluster, is not asked for
+/// any.
+pub trait Clients: Send + Sync + 'static {
+    /// False in a tracker that serves every client: then no peer id is read.
+    const RESTRICTS: bool;
+
+    /// Returns whether this tracker serves a client with this peer id: no more than [`PEER_ID_LEN`] bytes, and none if
+    /// it has not said any.
+    fn serves(&self, peer_id: &[u8]) -> bool;
+
+    /// Returns how clients are refused that are not served; `None`: with the reason alone.
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        None
+    }
+}
+
+/// Bytes of a peer id (BEP 3).
+pub const PEER_ID_LEN: usize = 20;
+
+/// Every client is served.
+#[derive(Debug, Default)]
+pub struct AnyClient;
+
+impl Clients for AnyClient {
+    const RESTRICTS: bool = false;
+
+    fn serves(&self, _: &[u8]) -> bool {
         true
     }
 }

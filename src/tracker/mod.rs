@@ -65,7 +65,8 @@ pub use counts::{ScrapeCounts, SwarmCounts};
 pub use departures::Departure;
 pub use error::AnnounceError;
 pub use families::{AddressFamilies, Ipv4Only, PeerBuffer, PeerBuffers, PeerRequest, TorrentPeers};
-pub use flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
+pub use flavour::{Admission, AnyClient, Change, Clients, Cluster, Flavour, NetworkLog, Open, Origin, PEER_ID_LEN};
+pub use flavour::{Standalone, Unlogged};
 pub use flavour::{TransportCounts, TransportStatus};
 pub use flavour::{WantedLog, WantedUnlogged, WorkerWanted};
 pub use holder::Holder;
@@ -135,6 +136,7 @@ impl<F: Flavour> Tracker<F> {
     pub fn refusal_terms(&self, reason: AnnounceError) -> Option<RefusalTerms> {
         match reason {
             AnnounceError::NotAdmitted => self.flavour.admission().refusal_terms(),
+            AnnounceError::ClientNotServed => self.flavour.clients().refusal_terms(),
             _ => None,
         }
     }

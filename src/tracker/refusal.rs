@@ -1,9 +1,9 @@
-//! What a client is told besides the reason, whose torrent is not served.
+//! What a client is told besides the reason that it, or its torrent, is not served.
 
 use std::num::NonZeroU16;
 
-/// How a client is refused a torrent that is not served: see [`Admission`](super::Admission). Many clients come back at
-/// once from a mere error.
+/// How a client is refused that is not served, or whose torrent is not: see [`Clients`](super::Clients) and
+/// [`Admission`](super::Admission). Many clients come back at once from a mere error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusalTerms {
     /// When it may ask again.
@@ -13,7 +13,7 @@ pub struct RefusalTerms {
     pub as_empty: bool,
 }
 
-/// When a client may ask again for a torrent that it was refused (BEP 31).
+/// When a client may ask again that was refused (BEP 31).
 ///
 /// Without a spread, as intervals have one: who is refused has come at a time of his own, and comes back at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,31 +7,39 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::families::AddressFamilies;
-use super::flavour::{Admission, Change, Cluster, Flavour, NetworkLog, Open, Origin, Standalone, Unlogged};
-use super::flavour::{TransportCounts, TransportStatus, WantedLog, WantedUnlogged, WorkerWanted};
+use super::flavour::{Admission, AnyClient, Change, Clients, Cluster, Flavour, NetworkLog, Open, Origin, Standalone};
+use super::flavour::{TransportCounts, TransportStatus, Unlogged, WantedLog, WantedUnlogged, WorkerWanted};
 use super::keyed_hash::HashKey;
 use super::peer::PeerV6;
 use super::swarm::Swarm;
 use super::{Capacity, InfoHash, Intervals, Ipv4Only, Minute, RefusalTerms, Tracker};
 
 /// A flavour with the plugs that its parameters name; without parameters, every switch is off.
-pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged, W = WantedUnlogged> {
+pub(crate) struct TestFlavour<F = Ipv4Only, A = Open, C = Standalone, N = Unlogged, W = WantedUnlogged, I = AnyClient> {
     admission: A,
+    clients: I,
     cluster: C,
     network_log: N,
     wanted_log: W,
     families: PhantomData<F>,
 }
 
-impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog, W: WantedLog> Flavour for TestFlavour<F, A, C, N, W> {
+impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog, W: WantedLog, I: Clients> Flavour
+    for TestFlavour<F, A, C, N, W, I>
+{
     type Families = F;
     type Admission = A;
+    type Clients = I;
     type Cluster = C;
     type NetworkLog = N;
     type WantedLog = W;
 
     fn admission(&self) -> &A {
         &self.admission
+    }
+
+    fn clients(&self) -> &I {
+        &self.clients
     }
 
     fn cluster(&self) -> &C {
@@ -48,16 +56,22 @@ impl<F: AddressFamilies, A: Admission, C: Cluster, N: NetworkLog, W: WantedLog> 
 }
 
 impl<F, A, C> TestFlavour<F, A, C> {
-    /// Makes a flavour with these plugs, in which nobody counts anything.
+    /// Makes a flavour with these plugs, which serves every client and counts nothing.
     pub(crate) fn with_plugs(admission: A, cluster: C) -> Self {
         Self::with_logs(admission, cluster, Unlogged, WantedUnlogged)
     }
 }
 
 impl<F, A, C, N, W> TestFlavour<F, A, C, N, W> {
-    /// Makes a flavour with these plugs.
+    /// Makes a flavour with these plugs, which serves every client.
     pub(crate) fn with_logs(admission: A, cluster: C, network_log: N, wanted_log: W) -> Self {
-        Self { admission, cluster, network_log, wanted_log, families: PhantomData }
+        Self { admission, clients: AnyClient, cluster, network_log, wanted_log, families: PhantomData }
+    }
+
+    /// Changes which clients it serves.
+    pub(crate) fn with_clients<I>(self, clients: I) -> TestFlavour<F, A, C, N, W, I> {
+        let Self { admission, cluster, network_log, wanted_log, families, clients: AnyClient } = self;
+        TestFlavour { admission, clients, cluster, network_log, wanted_log, families }
     }
 }
 
@@ -181,6 +195,21 @@ impl WantedLog for Asked {
 impl WorkerWanted for Asked {
     fn count(&self, wanted: usize) {
         self.0.lock().unwrap().push(wanted);
+    }
+}
+
+/// Serves every client but those whose peer ids begin with `-XX`, and those that have none.
+pub(crate) struct NotXx(pub(crate) Option<RefusalTerms>);
+
+impl Clients for NotXx {
+    const RESTRICTS: bool = true;
+
+    fn serves(&self, peer_id: &[u8]) -> bool {
+        !peer_id.is_empty() && !peer_id.starts_with(b"-XX")
+    }
+
+    fn refusal_terms(&self) -> Option<RefusalTerms> {
+        self.0
     }
 }
 

@@ -1,6 +1,6 @@
 //! The wire format of BEP 15: reads requests from bytes, and writes replies to bytes. All numbers are big-endian.
 
-use crate::tracker::{Event, InfoHash, ScrapeCounts};
+use crate::tracker::{Event, InfoHash, PEER_ID_LEN, ScrapeCounts};
 
 /// What a connect has where other requests have a connection id (BEP 15, "Connect").
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
@@ -61,7 +61,7 @@ impl Hashes<'_> {
 }
 
 /// The fields of an announce that are used. Ignored are the address (the datagram's sender is believed instead), the
-/// peer id, the key, the amount downloaded, and the options of BEP 41.
+/// key, the amount downloaded, and the options of BEP 41. The peer id stays where it is: see [`peer_id`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnounceBody {
     /// The torrent.
@@ -95,7 +95,7 @@ pub fn parse(datagram: &[u8]) -> Option<UdpRequest<'_>> {
 fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     let mut body = body.get(..ANNOUNCE_LEN - HEADER_LEN)?;
     let info_hash = InfoHash(take(&mut body)?);
-    let _peer_id: [u8; 20] = take(&mut body)?;
+    let _peer_id: [u8; PEER_ID_LEN] = take(&mut body)?;
     let _downloaded: [u8; 8] = take(&mut body)?;
     let left = u64::from_be_bytes(take(&mut body)?);
     let uploaded = u64::from_be_bytes(take(&mut body)?);
@@ -109,6 +109,12 @@ fn parse_announce(body: &[u8]) -> Option<AnnounceBody> {
     let num_want = i32::from_be_bytes(take(&mut body)?);
     let port = u16::from_be_bytes(take(&mut body)?);
     Some(AnnounceBody { info_hash, left, uploaded, event, num_want, port })
+}
+
+/// Returns the peer id in the datagram of an announce.
+pub fn peer_id(announce: &[u8]) -> &[u8] {
+    const BEFORE: usize = HEADER_LEN + InfoHash::LEN;
+    announce.get(BEFORE..BEFORE + PEER_ID_LEN).unwrap_or_default()
 }
 
 /// Takes the first `N` bytes off. Returns `None` if there are fewer.
@@ -263,6 +269,7 @@ pub(super) mod tests {
             let mut datagram = request(42, 1, 5, &announce_body(&body, number));
             let expected = UdpRequest { connection_id: 42, transaction_id: 5, action: Action::Announce(body) };
             assert_eq!(parse(&datagram), Some(expected));
+            assert_eq!(peer_id(&datagram), [0xaa; 20]);
             datagram.extend(*b"\x02\x04/abc"); // BEP 41
             assert_eq!(parse(&datagram), Some(expected));
         }

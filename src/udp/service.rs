@@ -8,8 +8,9 @@ use fastrand::Rng;
 use crate::log;
 use crate::stats::{Counter, Protocol, WorkerCounters};
 use crate::tracker::{
-    AnnounceRequest, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer, PeerBuffers, PeerRequest, PendingAnnounce,
-    PendingScrape, RefusalTerms, ScrapeCounts, Second, Tracker, WantedLog, WorkerWanted as _,
+    AnnounceError, AnnounceRequest, Clients as _, Event, Flavour, GROUP, Minute, NetworkLog as _, PeerBuffer,
+    PeerBuffers, PeerRequest, PendingAnnounce, PendingScrape, RefusalTerms, ScrapeCounts, Second, Tracker, WantedLog,
+    WorkerWanted as _,
 };
 
 use super::connection_id::{ConnectionIds, Slot};
@@ -142,6 +143,9 @@ impl<F: Flavour> Service<F> {
             self.refuse_unproved(datagram.len(), client, second, transaction_id, reply)
         } else {
             match action {
+                Action::Announce(body) if !self.serves_client(body.event, datagram) => {
+                    self.refuse_client(client, second.minute(), transaction_id, reply)
+                }
                 Action::Announce(body) => {
                     // A negative number is no number, but a wish for as many as there are (BEP 15).
                     self.wanted.count(usize::try_from(body.num_want).unwrap_or(usize::MAX));
@@ -149,7 +153,7 @@ impl<F: Flavour> Service<F> {
                 }
                 Action::Scrape(hashes) => self.scrape(hashes, client, second.minute(), transaction_id, reply),
                 Action::Truncated | Action::Connect => {
-                    worker_counters.count_from(Counter::UdpTruncated, client);
+                    self.worker_counters.count_from(Counter::UdpTruncated, client);
                     packet::write_error(reply, transaction_id, TRUNCATED)
                 }
             }
@@ -177,6 +181,23 @@ impl<F: Flavour> Service<F> {
         packet::write_error(reply, transaction_id, MISMATCH.get(..room).unwrap_or(MISMATCH))
     }
 
+    /// Returns whether the client is served that sent this announce. One that leaves is heard in any case.
+    #[inline(always)] // Gone where every client is served.
+    fn serves_client(&self, event: Event, announce: &[u8]) -> bool {
+        !F::Clients::RESTRICTS
+            || event == Event::Stopped
+            || self.tracker.flavour().clients().serves(packet::peer_id(announce))
+    }
+
+    /// Refuses the announce of a client that is not served. Returns the length of the reply.
+    #[cold]
+    fn refuse_client(&mut self, client: IpAddr, now: Minute, transaction_id: u32, reply: &mut [u8]) -> usize {
+        self.tracker.flavour().network_log().record(client, now, &mut self.rng);
+        packet::begin_announce(reply, transaction_id);
+        let mut buffer = PeerBuffer::behind(reply, ANNOUNCE_REPLY_LEN);
+        self.refuse(AnnounceError::ClientNotServed, client, &mut buffer)
+    }
+
     /// Completes the reply to an announce that has been run. Returns its length.
     #[inline]
     fn write_outcome(&mut self, pending: &mut PendingAnnounce<'_>) -> usize {
@@ -192,20 +213,23 @@ impl<F: Flavour> Service<F> {
                 }
                 buffer.written().len()
             }
-            Some(Err(reason)) => {
-                self.worker_counters.count_refusal(Protocol::Udp, reason, client);
-                match self.tracker.refusal_terms(reason) {
-                    Some(RefusalTerms { retry, as_empty: true }) => {
-                        packet::end_announce(buffer.bytes(), retry.interval(), ScrapeCounts::default());
-                        buffer.written().len()
-                    }
-                    _ => packet::refuse_announce(buffer.bytes(), &reason.to_string()),
-                }
-            }
+            Some(Err(reason)) => self.refuse(reason, client, buffer),
             None => {
                 debug_assert!(false, "every announce of a group is run");
                 0
             }
+        }
+    }
+
+    /// Completes the reply to an announce that is refused, which has been begun in `buffer`. Returns its length.
+    fn refuse(&self, reason: AnnounceError, client: IpAddr, buffer: &mut PeerBuffer<'_>) -> usize {
+        self.worker_counters.count_refusal(Protocol::Udp, reason, client);
+        match self.tracker.refusal_terms(reason) {
+            Some(RefusalTerms { retry, as_empty: true }) => {
+                packet::end_announce(buffer.bytes(), retry.interval(), ScrapeCounts::default());
+                buffer.written().len()
+            }
+            _ => packet::refuse_announce(buffer.bytes(), &reason.to_string()),
         }
     }
 

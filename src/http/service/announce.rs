@@ -1,6 +1,6 @@
 //! Answers announces (BEP 3, 7, 23, 24).
 
-use crate::http::announce_query::AnnounceQuery;
+use crate::http::announce_query::{self, AnnounceQuery};
 use crate::http::announce_reply::AnnounceReply;
 use crate::http::exchange::{Answer, Exchange, Next, OwnMemory};
 use crate::http::flavour::{ClientAddress, HttpFlavour};
@@ -8,7 +8,10 @@ use crate::http::query::Query;
 use crate::http::reply::{self, Error};
 use crate::log;
 use crate::stats::{Counter, Protocol};
-use crate::tracker::{AddressFamilies, AnnounceRequest, PeerBuffer, PeerBuffers, PeerRequest, WorkerWanted as _};
+use crate::tracker::{
+    AddressFamilies, AnnounceError, AnnounceRequest, Clients as _, Event, NetworkLog as _, PEER_ID_LEN, PeerBuffer,
+    PeerBuffers, PeerRequest, WorkerWanted as _,
+};
 
 /// Carries out an announce, and replies with the peers that the client is handed. Who wants only the header has not
 /// announced anything.
@@ -26,6 +29,14 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     if exchange.wants_header_only() {
         return Ok(exchange.respond_header(reply::TEXT));
     }
+    let refuse = |reason| {
+        counters.count_refusal(Protocol::Http, reason, client);
+        Error::Announce(reason, shared.tracker.refusal_terms(reason).map(|terms| terms.retry))
+    };
+    if !serves_client::<F>(shared.tracker.flavour(), announce_query.event, query) {
+        shared.tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
+        return Err(refuse(AnnounceError::ClientNotServed));
+    }
     let announce = AnnounceRequest {
         info_hash: announce_query.info_hash,
         endpoint,
@@ -37,11 +48,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     wanted.count(announce_query.wanted);
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
     let mut peers = PeerRequest { wanted: announce_query.wanted, into };
-    let outcome =
-        shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).map_err(|reason| {
-            counters.count_refusal(Protocol::Http, reason, client);
-            Error::Announce(reason, shared.tracker.refusal_terms(reason).map(|terms| terms.retry))
-        })?;
+    let outcome = shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).map_err(refuse)?;
     let [ipv4, ipv6] = peers.into.written();
     // What the query says of the client's address is nothing that the tracker has seen.
     let seen = if F::ClientAddress::ASKS_QUERY {
@@ -72,4 +79,12 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         log::completed(announce.info_hash, announce.endpoint);
     }
     Ok(Next::request(exchange.keep_alive))
+}
+
+/// Returns whether the client is served that sent this announce. One that leaves is heard in any case.
+#[inline(always)] // Gone where every client is served.
+fn serves_client<F: HttpFlavour>(flavour: &F, event: Event, query: Query<'_>) -> bool {
+    !F::Clients::RESTRICTS
+        || event == Event::Stopped
+        || flavour.clients().serves(announce_query::peer_id(query, &mut [0; PEER_ID_LEN]))
 }

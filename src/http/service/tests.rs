@@ -5,10 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::testing::{NOW, add_peer, ask, counting, fancy, plain};
+use crate::http::testing::{NOW, add_peer, ask, choosy, counting, fancy, plain};
 use crate::stats::{AddressFamily, Protocol};
 use crate::tracker::testing::{Asked, THAT_ONE};
-use crate::tracker::{AnnounceError, InfoHash, ScrapeCounts};
+use crate::tracker::{AnnounceError, InfoHash, RefusalTerms, Retry, ScrapeCounts};
 
 const HASH: InfoHash = InfoHash([b'h'; 20]);
 const IS_HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
@@ -383,8 +383,44 @@ fn what_is_refused_is_counted_for_the_family_of_the_client() {
         let of = |family| counters.of(counter, family);
         assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{counter:?}");
     }
-    for (reason, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (1, 0), (0, 0)]) {
+    for (reason, expected) in AnnounceError::ALL.into_iter().zip([(0, 1), (1, 0), (0, 0), (0, 0)]) {
         let of = |family| counters.refusals(Protocol::Http, reason, family);
         assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{reason}");
+    }
+}
+
+#[test]
+fn a_client_that_is_not_served_is_told_so_and_may_leave() {
+    let text = "This tracker does not serve the BitTorrent client that you use. Please choose another one.";
+    for (terms, expected) in [
+        (None, format!("d14:failure reason{}:{text}e", text.len())),
+        (
+            Some(RefusalTerms { retry: Retry::Never, as_empty: true }),
+            format!("d14:failure reason{}:{text}8:intervali86400e8:retry in5:nevere", text.len()),
+        ),
+    ] {
+        let mut service = choosy(terms);
+        let target = |rest: &str| format!("/announce?{IS_HASH}&port=9&{rest}");
+        let refused = [
+            "peer_id=-XX0012-abcdefghijkl",
+            "peer_id=%2dXX&event=started",
+            "peer_id=-XX0012-abcdefghijklm&event=completed",
+            "peer_id=-YY&peer_id=-XX",
+            "left=1",
+            "peer_id=",
+            "peer_id=-YY%zz",
+        ];
+        for rest in refused {
+            assert_eq!(get(&mut service, CLIENT, &target(rest)), ("200 OK".into(), expected.clone()), "{rest}");
+        }
+        assert_eq!(service.shared().tracker.store().census().torrents, 0);
+        for (rest, incomplete) in [("peer_id=-YY0012-XXX", 1), ("peer_id=-XX&event=stopped", 0)] {
+            let (_, body) = get(&mut service, CLIENT, &target(rest));
+            assert!(body.contains(&format!("10:incompletei{incomplete}e")), "{rest}: {body}");
+        }
+        assert_eq!(count(&service, Counter::TcpAnnounced), 2);
+        let counters = &service.shared().counters;
+        let counted = counters.refusals(Protocol::Http, AnnounceError::ClientNotServed, AddressFamily::Ipv4);
+        assert_eq!(counted, refused.len() as u64);
     }
 }

@@ -61,6 +61,7 @@ fn refusal_label(refusal: AnnounceError) -> &'static str {
         AnnounceError::NotAdmitted => "not_admitted",
         AnnounceError::FamilyNotServed => "family_not_served",
         AnnounceError::Full => "full",
+        AnnounceError::ClientNotServed => "client_not_served",
     }
 }
 

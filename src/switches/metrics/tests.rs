@@ -113,8 +113,8 @@ fn every_counter_is_on_the_page_under_its_own_name() {
         let found = samples.iter().filter(|(name, found)| name.contains("_total") && **found == value).count();
         assert_eq!(found, 1, "{count:?}");
     }
-    for (protocol, first) in [("http", 1), ("udp", 4)] {
-        for (kind, value) in ["not_admitted", "family_not_served", "full"].iter().zip(first..) {
+    for (protocol, first) in [("http", 1), ("udp", 5)] {
+        for (kind, value) in ["not_admitted", "family_not_served", "full", "client_not_served"].iter().zip(first..) {
             let labels = format!("protocol=\"{protocol}\",kind=\"{kind}\",family=\"ipv4\"");
             assert_eq!(samples[&*format!("opentracker_errors_total{{{labels}}}")], value.to_string());
         }

@@ -3,7 +3,7 @@ mod unproved;
 use super::*;
 use crate::stats::{AddressFamily, Counters};
 use crate::tracker::flavour::Standalone;
-use crate::tracker::testing::{Asked, NotThatOne, RefusesWith, THAT_ONE, TestFlavour, TestTracker, key};
+use crate::tracker::testing::{Asked, NotThatOne, NotXx, RefusesWith, THAT_ONE, TestFlavour, TestTracker, key};
 use crate::tracker::{AnnounceError, Capacity, Event, InfoHash, Intervals, Ipv4Only, Retry, Unlogged};
 use crate::udp::packet::tests::{announce_body, request};
 use crate::udp::packet::{ANNOUNCE_LEN, PROTOCOL_ID};
@@ -193,6 +193,52 @@ fn a_torrent_that_is_not_served_is_refused_as_the_terms_say_and_counted_in_any_c
 }
 
 #[test]
+fn a_client_that_is_not_served_is_refused_as_the_terms_say_and_may_leave() {
+    let error = b"This tracker does not serve the BitTorrent client that you use. Please choose another one.";
+    let error = [&[0, 0, 0, 3, 0, 0, 0, 77][..], error].concat();
+    let hour = Retry::InMinutes(NonZeroU16::new(60).unwrap());
+    let empty = [[0, 0, 0, 1], [0, 0, 0, 77], 3600_u32.to_be_bytes(), [0; 4], [0; 4]].concat();
+    for (terms, expected) in [
+        (None, &error),
+        (Some(RefusalTerms { retry: hour, as_empty: false }), &error),
+        (Some(RefusalTerms { retry: hour, as_empty: true }), &empty),
+    ] {
+        let counters = Counters::default();
+        let flavour = TestFlavour::<Ipv4Only, _, _>::with_plugs(NotThatOne, Standalone).with_clients(NotXx(terms));
+        let tracker = Arc::new(Tracker::new(key(), Capacity::NONE, Intervals::default(), NOW, flavour));
+        let mut service = Service::new(Arc::clone(&tracker), ids(), counters.for_worker(), Rng::with_seed(1));
+        let announcing = |peer_id: &[u8; 20], event| {
+            let mut datagram = announcing(client(1), leecher(), event);
+            datagram[36..56].copy_from_slice(peer_id);
+            datagram
+        };
+        let (denied, served) = (b"-XX0012-abcdefghijkl", b"-YY0012--XXghijklmno");
+        for event in [0, 1, 2] {
+            assert_eq!(ask(&mut service, &announcing(denied, event), client(1)), *expected);
+        }
+        assert_eq!(tracker.store().census().torrents, 0);
+        assert_eq!(ask(&mut service, &announcing(served, 2), client(1))[..4], [0, 0, 0, 1]);
+        assert_eq!(tracker.store().census().peers.peers(), 1);
+        // Of many in one batch each is answered by itself.
+        let datagrams = [announcing(denied, 0), announcing(served, 0), announcing(denied, 0)];
+        let mut replies = [[0; REPLY_BUFFER_LEN]; 3];
+        let mut questions: Vec<_> = datagrams
+            .iter()
+            .zip(&mut replies)
+            .map(|(datagram, reply)| Question::new(datagram, client(1), reply))
+            .collect();
+        service.answer(&mut questions, NOW.into());
+        assert_eq!((questions[0].answer(), questions[2].answer()), (&**expected, &**expected));
+        assert_eq!(questions[1].answer()[12..20], [0, 0, 0, 1, 0, 0, 0, 0]);
+
+        assert_eq!(ask(&mut service, &announcing(denied, 3), client(1))[..4], [0, 0, 0, 1]);
+        assert_eq!(tracker.store().census().peers.peers(), 0, "it has left");
+        let refused = counters.refusals(Protocol::Udp, AnnounceError::ClientNotServed, AddressFamily::Ipv4);
+        assert_eq!((refused, counters.total(Counter::UdpAnnounced)), (5, 3));
+    }
+}
+
+#[test]
 fn a_scrape_tells_nothing_of_what_is_not_served() {
     let mut service = service();
     let datagram = request(ids().slot(NOW.into()).issue(client(1).ip()), 2, 78, &THAT_ONE.0);
@@ -231,7 +277,7 @@ fn what_is_not_served_is_counted_by_its_reason() {
             "{count:?}"
         );
     }
-    for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(1, 0), (0, 1), (0, 0)]) {
+    for (refusal, expected) in AnnounceError::ALL.into_iter().zip([(1, 0), (0, 1), (0, 0), (0, 0)]) {
         let of = |family| counters.refusals(Protocol::Udp, refusal, family);
         assert_eq!((of(AddressFamily::Ipv4), of(AddressFamily::Ipv6)), expected, "{refusal}");
     }
