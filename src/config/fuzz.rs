@@ -19,6 +19,7 @@ const FEATURES: &[&str] = &[
     "modest-fullscrapes",
     "fulllog-networks",
     "syslog",
+    "client-ids",
 ];
 
 /// Reads the bytes as a file. A file in the original's syntax means what its lines mean one after the other.

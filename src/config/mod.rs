@@ -17,6 +17,7 @@
 mod build;
 mod check;
 mod classic;
+mod client_id;
 mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -34,6 +35,7 @@ mod value;
 mod tests;
 
 pub use build::BuildFacts;
+pub use client_id::ClientId;
 pub use error::{ConfigError, Location, More, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use nats_server::{NatsHost, NatsServer};

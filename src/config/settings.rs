@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::client_id::ClientId;
 use super::nats_server::NatsServer;
 
 /// The port of both protocols where none is named.
@@ -73,7 +74,7 @@ pub struct AccessSettings {
     pub whitelist: Option<PathBuf>,
     /// The file that lists torrents that are not served (`accesslist-black`).
     pub blacklist: Option<PathBuf>,
-    /// Minutes after which a client may ask again for a torrent that a list refuses; `None`: never.
+    /// Minutes after which a client may ask again that a list refuses; `None`: never.
     pub refusal_minutes: Option<NonZeroU16>,
     /// How such a refusal goes out over UDP.
     pub refusal_over_udp: RefusalOverUdp,
@@ -89,6 +90,14 @@ pub struct AccessSettings {
     pub proxy_header: String,
     /// Connections from proxies begin with a header of the PROXY protocol (`ip-from-proxy`).
     pub proxy_protocol: bool,
+    /// Clients that are not served (`client-ids`).
+    pub client_ids_denied: Vec<ClientId>,
+    /// The file that lists more of them (`client-ids`).
+    pub client_ids_denied_file: Option<PathBuf>,
+    /// The only clients that are served, if there are any here or in the file (`client-ids`).
+    pub client_ids_allowed: Vec<ClientId>,
+    /// The file that lists more of them (`client-ids`).
+    pub client_ids_allowed_file: Option<PathBuf>,
 }
 
 impl Default for AccessSettings {
@@ -104,12 +113,16 @@ impl Default for AccessSettings {
             proxy: Vec::new(),
             proxy_header: "X-Forwarded-For".into(),
             proxy_protocol: false,
+            client_ids_denied: Vec::new(),
+            client_ids_denied_file: None,
+            client_ids_allowed: Vec::new(),
+            client_ids_allowed_file: None,
         }
     }
 }
 
-/// How a torrent is refused over UDP, where an error cannot say when the client may ask again (`accesslist-white`,
-/// `accesslist-black`).
+/// How a torrent or a client is refused over UDP, where an error cannot say when the client may ask again
+/// (`accesslist-white`, `accesslist-black`, `client-ids`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalOverUdp {
     /// By an error with the reason.

@@ -31,6 +31,7 @@ const ALL: &[&str] = &[
     "zstd-always",
     "fulllog-networks",
     "syslog",
+    "client-ids",
 ];
 
 const DEFAULT_BUILD: &[&str] = &["fullscrape", "handover"];

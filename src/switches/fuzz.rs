@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bendy::decoding::{Decoder, Object};
 use fastrand::Rng;
 
-use super::{ClientAddress, Codings, Families, RequestLog, RequestTimes, Routes, ScrapeLimit, StatsAccess, Wrappers};
-use crate::config::Settings;
+use super::{
+    ClientAddress, Clients, Codings, Families, RequestLog, RequestTimes, Routes, ScrapeLimit, StatsAccess, Wrappers,
+};
+use crate::config::{ClientId, Settings};
 use crate::fuzz::Choices;
 use crate::http::fuzz::converse;
 use crate::http::testing::TestHttp;
@@ -17,13 +19,13 @@ use crate::stats::Counters;
 use crate::tracker::testing::{NotThatOne, TestFlavour, key};
 use crate::tracker::{
     AddressFamilies as _, AnnounceRequest, Capacity, Event, InfoHash, Intervals, Minute, PeerRequest, Standalone,
-    Tracker,
+    Tracker, Unlogged, WantedUnlogged,
 };
 
 const NOW: Minute = Minute(29_000_000);
 
 type Everything = TestHttp<
-    TestFlavour<Families, NotThatOne>,
+    TestFlavour<Families, NotThatOne, Standalone, Unlogged, WantedUnlogged, Clients>,
     ClientAddress,
     StatsAccess,
     Routes,
@@ -81,6 +83,7 @@ fn settings(proxy_protocol: bool, limits_full_scrapes: bool) -> Settings {
     settings.access.stats = networks(["198.51.100.0/24", "2001:db8::/48"]);
     settings.access.log_networks = networks(["198.51.100.0/24", "2001:db8::/32"]);
     settings.access.proxy_protocol = proxy_protocol;
+    settings.access.client_ids_denied.extend(ClientId::parse("-XX"));
     settings.tracker.redirect_url = Some("https://a.example/".to_owned());
     settings
 }
@@ -91,7 +94,7 @@ fn plugged<P: Plug<Opened: Default>>(settings: &Settings) -> P {
 
 fn service(settings: &Settings) -> Service<Everything> {
     let flavour = TestHttp {
-        tracker: TestFlavour::with_plugs(NotThatOne, Standalone),
+        tracker: TestFlavour::with_plugs(NotThatOne, Standalone).with_clients(plugged(settings)),
         client_address: plugged(settings),
         stats_access: plugged(settings),
         routes: plugged(settings),

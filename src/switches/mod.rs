@@ -32,6 +32,8 @@ mod access_list;
 mod accesslist_black;
 #[cfg(feature = "accesslist-white")]
 mod accesslist_white;
+#[cfg(feature = "client-ids")]
+mod client_ids;
 #[cfg(feature = "dual-stack")]
 mod dual_stack;
 #[cfg(feature = "fulllog-networks")]
@@ -60,7 +62,7 @@ mod metrics;
 mod modest_fullscrapes;
 #[cfg(any(feature = "log-networks", feature = "spot-woodpecker"))]
 mod network_counts;
-#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white", feature = "client-ids"))]
 mod refusals;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
@@ -103,8 +105,8 @@ choose! { type Admission = if "accesslist-white" { accesslist_white::White } els
 #[cfg(not(feature = "accesslist-white"))]
 choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black } else { Open } }
 
-// Which clients are served. No switch says so yet.
-type Clients = AnyClient;
+// Which clients are served.
+choose! { type Clients = if "client-ids" { client_ids::ClientIds } else { AnyClient } }
 
 // Who else hears of changes: any number of transports.
 type Cluster = (LiveSync, NatsSync);
@@ -228,6 +230,8 @@ pub const FEATURES: &[&str] = &[
     "fulllog-networks",
     #[cfg(feature = "syslog")]
     "syslog",
+    #[cfg(feature = "client-ids")]
+    "client-ids",
 ];
 
 // What fuzzers run.
@@ -238,6 +242,8 @@ pub(crate) const FUZZ_TARGETS: &[crate::fuzz::Target] = &[
     ("http", fuzz::any_connection),
     #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
     ("access_list", access_list::fuzz::any_list),
+    #[cfg(feature = "client-ids")]
+    ("client_ids", client_ids::fuzz::any_file),
     #[cfg(feature = "sync-live")]
     ("sync", sync_live::fuzz::any_packet),
     #[cfg(feature = "sync-nats")]

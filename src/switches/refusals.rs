@@ -1,5 +1,5 @@
 //! How those are refused whom a list keeps out, as the operator has chosen: see `access.refusal_minutes`. What
-//! `accesslist-white` and `accesslist-black` share.
+//! `accesslist-white`, `accesslist-black` and `client-ids` share.
 
 use crate::config::{AccessSettings, RefusalOverUdp};
 use crate::tracker::{RefusalTerms, Retry};

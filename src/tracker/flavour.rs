@@ -108,7 +108,7 @@ pub trait Clients: Send + Sync + 'static {
 /// Bytes of a peer id (BEP 3).
 pub const PEER_ID_LEN: usize = 20;
 
-/// Every client is served.
+/// Stands where `client-ids` is off: every client is served.
 #[derive(Debug, Default)]
 pub struct AnyClient;
 

@@ -143,13 +143,13 @@ impl<F: Flavour> Service<F> {
             self.refuse_unproved(datagram.len(), client, second, transaction_id, reply)
         } else {
             match action {
-                Action::Announce(body) if !self.serves_client(body.event, datagram) => {
-                    self.refuse_client(client, second.minute(), transaction_id, reply)
-                }
                 Action::Announce(body) => {
                     // A negative number is no number, but a wish for as many as there are (BEP 15).
                     self.wanted.count(usize::try_from(body.num_want).unwrap_or(usize::MAX));
-                    return Some((prepare_announce(&body, *from, transaction_id, reply), reply_len));
+                    if self.serves_client(body.event, datagram) {
+                        return Some((prepare_announce(&body, *from, transaction_id, reply), reply_len));
+                    }
+                    self.refuse_client(client, second.minute(), transaction_id, reply)
                 }
                 Action::Scrape(hashes) => self.scrape(hashes, client, second.minute(), transaction_id, reply),
                 Action::Truncated | Action::Connect => {

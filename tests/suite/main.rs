@@ -85,6 +85,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::access_list_refusals::TESTS,
     switches::accesslist_black::TESTS,
     switches::accesslist_white::TESTS,
+    switches::client_ids::TESTS,
     switches::dual_stack::TESTS,
     switches::fulllog_networks::TESTS,
     switches::fullscrape::TESTS,

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::super::client_id::ClientId;
 use super::super::settings::RefusalOverUdp;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
@@ -54,11 +55,11 @@ pub(super) static SECTION: Section = Section {
             },
             default: DefaultValue::Value("60", None),
             example: "\"never\"",
-            summary: "Minutes after which a client may ask again for a torrent that the list refuses",
+            summary: "Minutes after which a client may ask again that a list refuses, or whose torrent it refuses",
             explanation: "Many clients come back at once from an error that does not say it. Over HTTP it is said in \
                           minutes (BEP 31) and as the interval, which is a day for never.",
             reload: Reload::NotRead,
-            needs: &["accesslist-black", "accesslist-white"],
+            needs: &["accesslist-black", "accesslist-white", "client-ids"],
         },
         KeySpec {
             name: "access.refusal_over_udp",
@@ -69,10 +70,10 @@ pub(super) static SECTION: Section = Section {
             ]),
             default: DefaultValue::Value("\"error\"", Some("the reason, which users see")),
             example: "\"empty\"",
-            summary: "How such a torrent is refused over UDP, where an error cannot say after how long",
+            summary: "How that is refused over UDP, where an error cannot say after how long",
             explanation: "\"empty\" is a reply without peers whose interval says it.",
             reload: Reload::NotRead,
-            needs: &["accesslist-black", "accesslist-white"],
+            needs: &["accesslist-black", "accesslist-white", "client-ids"],
         },
         KeySpec {
             name: "access.stats",
@@ -152,8 +153,71 @@ pub(super) static SECTION: Section = Section {
             reload: Reload::NotRead,
             needs: &["ip-from-proxy"],
         },
+        KeySpec {
+            name: "access.client_ids_denied",
+            original: None,
+            takes: ValueType::Texts {
+                expects: CLIENT_ID,
+                accepts: |text| ClientId::parse(text).is_some(),
+                add: |s, text| s.access.client_ids_denied.extend(ClientId::parse(text)),
+            },
+            default: DefaultValue::Absent("none"),
+            example: "[\"-XL\", \"-TR3\"]",
+            summary: "Clients that are not served: what their peer ids begin with",
+            explanation: "An announce is refused, unless it says that the client leaves. Scrapes are not.",
+            reload: Reload::NotRead,
+            needs: &["client-ids"],
+        },
+        KeySpec {
+            name: "access.client_ids_denied_file",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::InsideRoot,
+                field: |s| &mut s.access.client_ids_denied_file,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"denied-clients.txt\"",
+            summary: "List of more such clients",
+            explanation: "One a line, written as in access.client_ids_denied; behind a # there may be a remark.",
+            reload: Reload::ReadAgain,
+            needs: &["client-ids"],
+        },
+        KeySpec {
+            name: "access.client_ids_allowed",
+            original: None,
+            takes: ValueType::Texts {
+                expects: CLIENT_ID,
+                accepts: |text| ClientId::parse(text).is_some(),
+                add: |s, text| s.access.client_ids_allowed.extend(ClientId::parse(text)),
+            },
+            default: DefaultValue::Absent("none; all that are not denied"),
+            example: "[\"-qB\", \"-TR4\"]",
+            summary: "The only clients that are served: what their peer ids begin with",
+            explanation: "With this key or its file, a client without a peer id is not served either. One that is denied is not served in any case.",
+            reload: Reload::NotRead,
+            needs: &["client-ids"],
+        },
+        KeySpec {
+            name: "access.client_ids_allowed_file",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::File,
+                seen: SeenFrom::InsideRoot,
+                field: |s| &mut s.access.client_ids_allowed_file,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"allowed-clients.txt\"",
+            summary: "List of more such clients",
+            explanation: "One a line, written as in access.client_ids_allowed; behind a # there may be a remark.",
+            reload: Reload::ReadAgain,
+            needs: &["client-ids"],
+        },
     ],
 };
+
+/// What a client id is, in words.
+const CLIENT_ID: &str = "1 to 20 bytes such as -XL: letters, digits and any of -._~ as they are, others as %XX";
 
 /// Returns whether a request can name the path, and it does not hide what the tracker is there for.
 fn is_stats_path(text: &str) -> bool {

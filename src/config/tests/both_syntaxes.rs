@@ -142,7 +142,16 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
             prop_oneof![any::<bool>().prop_map(flag), "/[/a-z #=.é]{0,20}[/a-z.]".prop_map(quoted)].boxed()
         }
         "tracker.redirect_url" => "https?://[!-&(-~]{1,20}".prop_map(quoted).boxed(),
-        "access.whitelist" | "access.blacklist" | "tracker.rootdir" | "tracker.statefile" | "tracker.handover" => {
+        "access.client_ids_denied" | "access.client_ids_allowed" => {
+            "([a-zA-Z0-9._~-]|%[0-9a-fA-F]{2}){1,20}".prop_map(quoted).boxed()
+        }
+        "access.whitelist"
+        | "access.blacklist"
+        | "tracker.rootdir"
+        | "tracker.statefile"
+        | "tracker.handover"
+        | "access.client_ids_denied_file"
+        | "access.client_ids_allowed_file" => {
             // What begins with `=` is TOML, and what begins with `#` a comment.
             prop_oneof!["[/a-z.][/a-z #.é]{0,20}[/a-z.]", "[/a-z][/a-z #=é]{0,20}[/a-z]"].prop_map(quoted).boxed()
         }

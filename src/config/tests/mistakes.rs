@@ -29,8 +29,8 @@ fn a_key_of_an_absent_switch_is_refused_and_names_the_feature() {
     says(
         "access.refusal_minutes never",
         &[],
-        "access.refusal_minutes (line 1) needs a build with the feature accesslist-black or accesslist-white; this \
-         build has: none",
+        "access.refusal_minutes (line 1) needs a build with the feature accesslist-black or accesslist-white or \
+         client-ids; this build has: none",
     );
     // The value does not matter, an empty list included.
     says(

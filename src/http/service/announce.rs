@@ -33,6 +33,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         counters.count_refusal(Protocol::Http, reason, client);
         Error::Announce(reason, shared.tracker.refusal_terms(reason).map(|terms| terms.retry))
     };
+    exchange.own.wanted.count(announce_query.wanted);
     if !serves_client::<F>(shared.tracker.flavour(), announce_query.event, query) {
         shared.tracker.flavour().network_log().record(client, exchange.now.minute, exchange.rng);
         return Err(refuse(AnnounceError::ClientNotServed));
@@ -44,8 +45,7 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
         uploaded: announce_query.uploaded,
         event: announce_query.event,
     };
-    let OwnMemory { ipv4, ipv6, wanted } = &mut *exchange.own;
-    wanted.count(announce_query.wanted);
+    let OwnMemory { ipv4, ipv6, .. } = &mut *exchange.own;
     let into = PeerBuffers::Both { ipv4: PeerBuffer::new(ipv4), ipv6: PeerBuffer::new(ipv6) };
     let mut peers = PeerRequest { wanted: announce_query.wanted, into };
     let outcome = shared.tracker.announce(&announce, exchange.now.minute, exchange.rng, &mut peers).map_err(refuse)?;
