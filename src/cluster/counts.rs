@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::tracker::{TransportCounts, TransportStatus};
 
+use super::members::Members;
+
+/// For how long a tracker counts among the members that is not heard any more. One that is idle says something every
+/// 5 s over NATS; over multicast it is silent until a client of its own announces itself.
+const MEMORY: Duration = Duration::from_secs(60);
+
 /// The counters of one transport, shared by its threads.
 #[derive(Debug)]
 pub struct TransportCounters {
@@ -15,6 +21,8 @@ pub struct TransportCounters {
     /// When the newest change that was taken over was made, wherever that was. Locked once for each packet, and to
     /// read.
     newest: Mutex<Option<Instant>>,
+    /// Whoever was heard within a minute.
+    members: Members,
 }
 
 /// The name of one counter.
@@ -59,7 +67,8 @@ const COUNTS: usize = TransportCounter::SnapshotsTakenMs as usize + 1;
 
 impl Default for TransportCounters {
     fn default() -> Self {
-        Self { counts: Default::default(), started: Instant::now(), newest: Mutex::default() }
+        let now = Instant::now();
+        Self { counts: Default::default(), started: now, newest: Mutex::default(), members: Members::new(MEMORY, now) }
     }
 }
 
@@ -74,6 +83,11 @@ impl TransportCounters {
         if let Some(counter) = self.counts.get(counter as usize) {
             counter.fetch_add(n as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that another tracker was heard, the one with this number.
+    pub fn note_member(&self, id: u32, now: Instant) {
+        self.members.hear(id, now);
     }
 
     /// Notes that a change has been taken over which was so old then.
@@ -94,7 +108,8 @@ impl TransportCounters {
     ) -> TransportStatus {
         let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let lag = now.saturating_duration_since(newest.unwrap_or(self.started));
-        TransportStatus { name, title, counts: self.counts(), lag, connected }
+        let members = self.members.count(now);
+        TransportStatus { name, title, counts: self.counts(), lag, members, connected }
     }
 
     /// Returns what has been counted so far.

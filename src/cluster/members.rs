@@ -89,6 +89,13 @@ impl Members {
         self.silence(id, now).is_some()
     }
 
+    /// Returns how many trackers have been heard lately.
+    pub fn count(&self, now: Instant) -> usize {
+        let tick = self.tick(now);
+        let entries = self.buckets.iter().flat_map(|bucket| &bucket.0).map(|slot| slot.load(Ordering::Relaxed));
+        entries.filter(|entry| *entry != 0 && self.is_recent(*entry, tick)).count()
+    }
+
     /// Returns for how long the tracker with this number has been silent, to a tick; `None` if it has not been heard
     /// lately.
     fn silence(&self, id: u32, now: Instant) -> Option<Duration> {
@@ -158,6 +165,19 @@ mod tests {
         assert!(members.has(7, now + MEMORY) && !members.has(7, now + MEMORY + Duration::from_secs(1)));
         assert!(members.hear(7, now + MEMORY + Duration::from_secs(1)), "it is new again");
         assert!(members.has(7, now), "another clock was read earlier");
+    }
+
+    #[test]
+    fn those_who_have_been_heard_lately_are_counted_each_once() {
+        let now = Instant::now();
+        let members = Members::new(MEMORY, now);
+        assert_eq!(members.count(now), 0);
+        for id in [7, 8, 7, 0] {
+            members.hear(id, now);
+        }
+        assert_eq!((members.count(now), members.count(now + MEMORY)), (2, 2));
+        members.hear(8, now + MEMORY);
+        assert_eq!(members.count(now + MEMORY + Duration::from_secs(1)), 1);
     }
 
     #[test]

@@ -103,7 +103,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn status(counts: TransportCounts) -> TransportStatus {
-        TransportStatus { name: "one", title: "One", counts, lag: Duration::ZERO, connected: None }
+        TransportStatus { name: "one", title: "One", counts, lag: Duration::ZERO, members: 0, connected: None }
     }
 
     /// What is said after a minute in which so much was counted, by a transport that is connected.

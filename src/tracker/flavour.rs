@@ -238,6 +238,8 @@ pub struct TransportStatus {
     pub counts: TransportCounts,
     /// How old the newest change is that has been taken over; before the first, how long one has been waited for.
     pub lag: Duration,
+    /// How many other trackers have been heard on it within a minute.
+    pub members: usize,
     /// Whether it is connected; `None` if it has no connection that could be lost.
     pub connected: Option<bool>,
 }

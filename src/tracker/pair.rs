@@ -242,7 +242,7 @@ mod tests {
     fn each_transport_of_a_pair_has_numbers_of_its_own() {
         let status = |name, packets_sent| {
             let counts = TransportCounts { packets_sent, ..TransportCounts::default() };
-            TransportStatus { name, title: "A transport", counts, lag: Duration::ZERO, connected: None }
+            TransportStatus { name, title: "A transport", counts, lag: Duration::ZERO, members: 0, connected: None }
         };
         let (one, two) = (status("one", 1), status("two", 2));
         assert_eq!((Counted(one), (Standalone, Counted(two))).transports(), [one, two]);

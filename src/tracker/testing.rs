@@ -238,7 +238,14 @@ impl Cluster for Recorder {
 
     fn transports(&self) -> Vec<TransportStatus> {
         let counts = TransportCounts::default();
-        vec![TransportStatus { name: self.name, title: "A recorder", counts, lag: Duration::ZERO, connected: None }]
+        vec![TransportStatus {
+            name: self.name,
+            title: "A recorder",
+            counts,
+            lag: Duration::ZERO,
+            members: 0,
+            connected: None,
+        }]
     }
 }
 

@@ -144,7 +144,7 @@ impl Cluster for Wire {
 
     fn transports(&self) -> Vec<TransportStatus> {
         let (counts, lag) = (TransportCounts::default(), Duration::ZERO);
-        vec![TransportStatus { name: self.name, title: "A wire", counts, lag, connected: None }]
+        vec![TransportStatus { name: self.name, title: "A wire", counts, lag, members: 0, connected: None }]
     }
 }
 

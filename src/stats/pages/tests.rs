@@ -24,8 +24,14 @@ impl Fixture {
         let counters = Counters::default();
         let worker_counters = counters.for_worker();
         let counts = TransportCounts { records_received: 120_000, records_refused: 130_000, ..Default::default() };
-        let cluster =
-            Counted(TransportStatus { name: "sync", title: "Live sync", counts, lag: Duration::ZERO, connected: None });
+        let cluster = Counted(TransportStatus {
+            name: "sync",
+            title: "Live sync",
+            counts,
+            lag: Duration::ZERO,
+            members: 0,
+            connected: None,
+        });
         let tracker = TestTracker::with_plugs(Capacity::NONE, START, Open, cluster);
         Self { tracker, counters, worker_counters }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::http::HttpFlavour;
 use crate::http::flavour::RequestTimes as _;
+use crate::stats::errors::{ErrorKind, HTTP_ERRORS, UDP_ERRORS, refusal_name};
 use crate::stats::{AddressFamily, Counter, Counters, Protocol};
 use crate::tracker::flavour::ListStatus;
 use crate::tracker::{
@@ -32,38 +33,6 @@ pub(super) const REQUESTS: [(&str, &str, CounterByProtocol); 7] = [
     ("errors_withheld", "Errors not sent because of limits.udp_errors_per_address", &[(UDP, Counter::UdpWithheld)]),
     ("redirects", "Requests sent to tracker.redirect_url", &[(HTTP, Counter::Http302)]),
 ];
-
-/// The label of a kind of errors, and the counters that are added up to their number.
-type ErrorKind = (&'static str, &'static [Counter]);
-
-/// What went wrong over HTTP.
-pub(super) const HTTP_ERRORS: [ErrorKind; 8] = [
-    ("malformed", &[Counter::Http400Parse, Counter::HttpMethod]),
-    ("invalid_parameter", &[Counter::Http400Parameter]),
-    ("access_denied", &[Counter::Http403]),
-    ("not_found", &[Counter::Http404]),
-    ("internal", &[Counter::Http500]),
-    ("busy", &[Counter::Http503]),
-    ("not_modest", &[Counter::Http402]),
-    ("no_info_hash", &[Counter::TcpNoInfoHash]),
-];
-
-/// The same over UDP.
-pub(super) const UDP_ERRORS: [ErrorKind; 3] = [
-    ("dropped", &[Counter::UdpDropped]),
-    ("truncated", &[Counter::UdpTruncated]),
-    ("connection_id_mismatch", &[Counter::UdpMismatched]),
-];
-
-/// Returns the label of an announce that is refused, over either.
-fn refusal_label(refusal: AnnounceError) -> &'static str {
-    match refusal {
-        AnnounceError::NotAdmitted => "not_admitted",
-        AnnounceError::FamilyNotServed => "family_not_served",
-        AnnounceError::Full => "full",
-        AnnounceError::ClientNotServed => "client_not_served",
-    }
-}
 
 /// Reads one number of a transport.
 type TransportNumber = fn(&TransportCounts) -> u64;
@@ -172,7 +141,7 @@ impl<F: HttpFlavour> Snapshot<'_, F> {
             self.rows(&labels(kind), |family| counters.iter().map(|&counter| self.counters.of(counter, family)).sum())
         });
         let refusals = AnnounceError::ALL.into_iter().flat_map(move |refusal| {
-            let labels = labels(refusal_label(refusal));
+            let labels = labels(refusal_name(refusal));
             self.rows(&labels, |family| self.counters.refusals(protocol, refusal, family))
         });
         errors.chain(refusals)
@@ -201,7 +170,7 @@ fn counter(metric: Metric<'_>, rows: &[Row], page: &mut Exposition) {
 
 /// Appends what a transport of a cluster has counted, and how it is.
 fn transport(transport: &TransportStatus, page: &mut Exposition) {
-    let TransportStatus { name: prefix, title, counts, lag, connected } = transport;
+    let TransportStatus { name: prefix, title, counts, lag, connected, .. } = transport;
     let named = |name: &str, help: &str| (format!("opentracker_{prefix}_{name}"), help.replace("{title}", title));
     for (name, help, number) in TRANSPORT {
         let (name, help) = named(name, help);

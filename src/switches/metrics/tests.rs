@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use super::page::{HTTP_ERRORS, REQUESTS, TRANSPORT, TRANSPORT_BYTES, TRANSPORT_SECONDS, UDP_ERRORS};
+use super::page::{REQUESTS, TRANSPORT, TRANSPORT_BYTES, TRANSPORT_SECONDS};
 use super::*;
 use crate::http::coding::NoCoding;
 use crate::http::flavour::{Connected, Everyone, NoRoute, RequestsUnlogged, Unlimited};
 use crate::http::testing::TestHttp;
 use crate::http::wrapper::NoWrapper;
 use crate::stats::counters::COUNTS;
+use crate::stats::errors::{HTTP_ERRORS, UDP_ERRORS};
 use crate::stats::{Counter, Protocol};
 use crate::tracker::flavour::{Admission, Cluster, ListStatus};
 use crate::tracker::testing::{Counted, TestFlavour, key};
@@ -72,7 +73,7 @@ fn cluster() -> Counted {
         snapshots_taken_ms: 16_000,
     };
     let lag = Duration::from_millis(17_500);
-    Counted(TransportStatus { name: "sync", title: "Live sync", counts, lag, connected: Some(true) })
+    Counted(TransportStatus { name: "sync", title: "Live sync", counts, lag, members: 2, connected: Some(true) })
 }
 
 fn page_of<A: Admission, C: Cluster>(tracker: &Timed<A, C>, counters: &Counters) -> String {

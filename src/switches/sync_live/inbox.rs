@@ -60,6 +60,7 @@ impl Inbox {
         let Receiver { counters, notices, bridging, .. } = receiver;
         let packet = self.check(datagram, from).inspect_err(|_| counters.count(TransportCounter::PacketsRefused))?;
         counters.add(TransportCounter::BytesReceived, datagram.len());
+        counters.note_member(packet.sender().number(), Instant::now());
         if F::Cluster::BRIDGES {
             let is_able = if let Packet::KeepAlive(_, is_able) = packet { Some(is_able) } else { None };
             bridging.hear(packet.sender(), is_able, Instant::now());

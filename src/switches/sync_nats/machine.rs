@@ -219,6 +219,7 @@ impl<'a, F: Flavour> Machine<'a, F> {
             // NATS brings to a tracker what it says itself.
             return Ok(());
         }
+        shared.counters.note_member(u32::from_be_bytes(batch.member), now.instant);
         let verdict = self.senders.note(&batch, self.before(now), now.instant);
         if let Verdict::New { gap: true } | Verdict::Known { gap: true } = verdict {
             shared.counters.count(TransportCounter::Gaps);
