@@ -156,7 +156,12 @@ impl<F: Flavour> Exchange<'_, F> {
 
     /// Replies with a whole page that is another one for clients whose request field `varies_by` says something else.
     pub fn respond_negotiated(&mut self, varies_by: &str, content_type: &str, body: &[u8]) -> Next<F> {
-        reply::write_negotiated(varies_by, content_type, self.keep_alive, body, self.out);
+        self.respond_with(&[("Vary", varies_by)], content_type, body)
+    }
+
+    /// Replies with a whole page whose head has these fields too.
+    pub fn respond_with(&mut self, fields: &[(&str, &str)], content_type: &str, body: &[u8]) -> Next<F> {
+        reply::write_with(fields, content_type, self.keep_alive, body, self.out);
         Next::request(self.keep_alive)
     }
 

@@ -220,9 +220,16 @@ pub(super) fn cut_body(start: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a reply that depends on the request field `varies_by`.
-pub(super) fn write_negotiated(varies_by: &str, content_type: &str, keep_alive: bool, body: &[u8], out: &mut Vec<u8>) {
-    let fields = format!("Content-Type: {content_type}\r\nVary: {varies_by}\r\nContent-Length: {}\r\n", body.len());
+/// Appends a reply whose head has these fields too.
+pub(super) fn write_with(
+    fields: &[(&str, &str)],
+    content_type: &str,
+    keep_alive: bool,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields = format!("Content-Type: {content_type}\r\n{fields}Content-Length: {}\r\n", body.len());
     head(OK, keep_alive, &[fields.as_bytes()], out);
     out.extend_from_slice(body);
 }
