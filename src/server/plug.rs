@@ -52,8 +52,10 @@ pub struct Beginning<'a, F: Flavour> {
     pub settings: &'a Settings,
     /// The tracker, still without peers.
     pub tracker: &'a Arc<Tracker<F>>,
-    /// Where a new thread gets counters of its own.
-    pub counters: &'a Counters,
+    /// Where a new thread gets counters of its own, or adds up what all have counted.
+    pub counters: &'a Arc<Counters>,
+    /// The memory that this process may use, in bytes.
+    pub memory: u64,
     /// The time.
     pub clock: MonotonicClock,
     /// Where a new thread is started.
@@ -320,7 +322,8 @@ mod tests {
             .begin(&mut Beginning {
                 settings: &settings,
                 tracker: &Arc::new(TestTracker::<Ipv4Only>::plain(Capacity::NONE, Minute(1))),
-                counters: &Counters::default(),
+                counters: &Arc::default(),
+                memory: 1 << 30,
                 clock: MonotonicClock::start(),
                 threads: &mut threads,
                 readiness: &Readiness::new(),

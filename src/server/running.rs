@@ -111,6 +111,7 @@ impl<B: Build> Confined<B> {
             settings: &settings,
             tracker: &tracker,
             counters: &counters,
+            memory,
             clock,
             threads: &mut threads,
             readiness: &readiness,
