@@ -34,6 +34,8 @@ mod accesslist_black;
 mod accesslist_white;
 #[cfg(feature = "client-ids")]
 mod client_ids;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 #[cfg(feature = "dual-stack")]
 mod dual_stack;
 #[cfg(feature = "fulllog-networks")]
@@ -129,9 +131,10 @@ choose! { type ConnectionClient = if "ip-from-proxy" { ip_from_proxy::FromProxy 
 choose! { type StatsAccess = if "restrict-stats" { restrict_stats::Blessed } else { Everyone } }
 
 // The pages of switches, in the order in which they are looked for: any number.
-type Routes = (FullScrapes, MetricsPage);
+type Routes = (FullScrapes, (MetricsPage, Dashboard));
 choose! { type FullScrapes = if "fullscrape" { fullscrape::Pages<Codings> } else { NoRoute } }
 choose! { type MetricsPage = if "metrics" { metrics::Exporter } else { NoRoute } }
+choose! { type Dashboard = if "dashboard" { dashboard::Dashboard } else { NoRoute } }
 
 /// The pages of the switches that are off: whoever asks for one is told which feature it needs.
 const ABSENT: &[AbsentRoute] = &[
@@ -142,6 +145,11 @@ const ABSENT: &[AbsentRoute] = &[
     },
     #[cfg(not(feature = "metrics"))]
     AbsentRoute { covers: |target| target.is_path("metrics"), reason: "this build does not have the feature metrics" },
+    #[cfg(not(feature = "dashboard"))]
+    AbsentRoute {
+        covers: |target| target.is_path("dashboard") || target.is_path("dashboard.json"),
+        reason: "this build does not have the feature dashboard",
+    },
 ];
 
 // The content codings of full scrapes: one for everybody, or those that clients accept, the one that the server likes
@@ -232,6 +240,8 @@ pub const FEATURES: &[&str] = &[
     "syslog",
     #[cfg(feature = "client-ids")]
     "client-ids",
+    #[cfg(feature = "dashboard")]
+    "dashboard",
 ];
 
 // What fuzzers run.

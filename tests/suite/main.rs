@@ -86,6 +86,7 @@ const FILES: &[&[harness::Test]] = &[
     switches::accesslist_black::TESTS,
     switches::accesslist_white::TESTS,
     switches::client_ids::TESTS,
+    switches::dashboard::TESTS,
     switches::dual_stack::TESTS,
     switches::fulllog_networks::TESTS,
     switches::fullscrape::TESTS,

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod coding;
 pub(crate) mod handover;
 pub(crate) mod http;
+pub(crate) mod json;
 pub(crate) mod nats;
 pub(crate) mod prometheus;
 pub(crate) mod udp;

@@ -7,6 +7,7 @@ pub(crate) mod access_list_refusals;
 pub(crate) mod accesslist_black;
 pub(crate) mod accesslist_white;
 pub(crate) mod client_ids;
+pub(crate) mod dashboard;
 pub(crate) mod dual_stack;
 pub(crate) mod fulllog_networks;
 pub(crate) mod fullscrape;
