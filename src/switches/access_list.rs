@@ -3,10 +3,13 @@
 //!
 //! - [`mod@list`]: the list itself, in memory.
 //! - [`mod@file`]: from a file to a list.
+//! - [`mod@changes`]: who changes it between two readings.
 
+pub(super) mod changes;
 mod file;
-mod list;
+pub(super) mod list;
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,24 +28,33 @@ use crate::tracker::{InfoHash, RefusalTerms};
 
 use super::refusals::terms;
 
+use changes::InForce;
 #[cfg(any(test, fuzzing))]
 pub(super) use file::fuzz;
 use file::{Contents, Error};
 use list::List;
 
-/// The list in force, and where it comes from.
+/// The list in force, and where it comes from. Clones are the same list.
 #[derive(Debug)]
-pub(super) struct AccessList(Arc<SharedList>);
+pub struct AccessList<S: InForce = List>(Arc<SharedList<S>>);
+
+impl<S: InForce> Clone for AccessList<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 #[derive(Debug)]
-struct SharedList {
+struct SharedList<S: InForce> {
     /// The key of the configuration, for messages.
     key: &'static str,
     path: PathBuf,
     terms: RefusalTerms,
     /// Whether a reading may fail because the file has moved to another directory.
     has_landlock: bool,
-    in_force: ArcSwap<List>,
+    in_force: ArcSwap<S>,
+    /// Locked by whoever puts another one in force.
+    said: Mutex<S::Said>,
     reader: Mutex<Reader>,
     history: Mutex<History>,
 }
@@ -66,7 +78,7 @@ enum Reader {
     AskedAgain,
 }
 
-impl AccessList {
+impl<S: InForce> AccessList<S> {
     /// Reads the list that `key` names. The settings say how clients are refused what is not served.
     ///
     /// # Errors
@@ -79,17 +91,20 @@ impl AccessList {
             terms: terms(&settings.access),
             has_landlock: settings.tracker.landlock,
             in_force: ArcSwap::default(),
+            said: Mutex::new(S::nothing_said(settings)),
             reader: Mutex::new(Reader::Idle),
             history: Mutex::new(History { since: SystemTime::now(), failures: 0 }),
         };
+        let this = Self(Arc::new(shared));
         let began = Instant::now();
-        match file::read(&shared.path) {
-            Ok(contents) => shared.take_over(contents, began),
+        this.with_said(S::begin_reading);
+        match file::read(&this.0.path) {
+            Ok(contents) => this.take_over(contents, began),
             Err(error) => {
-                return Err(StartError::File { key, path: shared.path, error: io::Error::other(error) });
+                return Err(StartError::File { key, path: this.0.path.clone(), error: io::Error::other(error) });
             }
         }
-        Ok(Self(Arc::new(shared)))
+        Ok(this)
     }
 
     /// Returns whether the torrent is on the list. Takes no lock, and writes nothing that another thread reads often.
@@ -108,28 +123,55 @@ impl AccessList {
         ListStatus { torrents: self.0.in_force.load().len(), since, failures }
     }
 
-    /// Begins to read the file again, in a thread of its own: signals are heard meanwhile. While one reading is under
-    /// way, all that is asked for meanwhile becomes one more.
+    /// Begins to read the file again, in a thread of its own: signals are heard meanwhile.
     pub(super) fn reload(&self, threads: &mut Threads) {
+        // What went wrong is in the log.
+        let _ = self.read_again_by(|read| threads.spawn("list", move |_| read()));
+    }
+
+    /// Has the file read again in a thread that `spawn` starts. While one reading is under way, all that is asked for
+    /// meanwhile becomes one more.
+    ///
+    /// # Errors
+    ///
+    /// There is no such thread. The list in force stays, and the log says so.
+    pub(super) fn read_again_by<E: Display>(
+        &self,
+        spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut reader = self.0.reader();
         if *reader != Reader::Idle {
             *reader = Reader::AskedAgain;
-            return;
+            return Ok(());
         }
-        let shared = Arc::clone(&self.0);
-        match threads.spawn("list", move |_| shared.read_while_asked()) {
-            Ok(()) => *reader = Reader::Reading,
-            Err(error) => error!("{}: {error}; the list in force stays", self.0.key),
-        }
+        let list = self.clone();
+        spawn(Box::new(move || list.read_while_asked()))
+            .inspect(|()| *reader = Reader::Reading)
+            .inspect_err(|error| error!("{}: {error}; the list in force stays", self.0.key))
     }
-}
 
-impl SharedList {
+    /// Returns what `look` finds in what has been said, which it may change.
+    pub(super) fn with_said<R>(&self, look: impl FnOnce(&mut S::Said) -> R) -> R {
+        look(&mut self.0.said())
+    }
+
+    /// Puts in force what `change` makes of what is in force now, if anything.
+    pub(super) fn replace<R>(&self, change: impl FnOnce(&S, &mut S::Said) -> (Option<S>, R)) -> R {
+        let mut said = self.0.said();
+        let (new, result) = change(&self.0.in_force.load_full(), &mut said);
+        let old = new.map(|new| self.0.in_force.swap(Arc::new(new)));
+        drop(said);
+        if let Some(old) = old {
+            drop_when_unused(old);
+        }
+        result
+    }
+
     /// Reads the file until a reading has begun after everyone had asked for it.
     fn read_while_asked(&self) {
         loop {
             self.read_again();
-            let mut reader = self.reader();
+            let mut reader = self.0.reader();
             if *reader == Reader::Reading {
                 *reader = Reader::Idle;
                 return;
@@ -141,7 +183,8 @@ impl SharedList {
     /// Puts the file's list in force, if it is whole.
     fn read_again(&self) {
         let began = Instant::now();
-        match file::read(&self.path) {
+        self.with_said(S::begin_reading);
+        match file::read(&self.0.path) {
             // What writes a list in place begins by making it empty.
             Ok(contents) if contents.bytes == 0 => self.refuse(&Error::Empty),
             Ok(contents) => self.take_over(contents, began),
@@ -152,39 +195,48 @@ impl SharedList {
     /// Puts a list in force, and logs what there was to read.
     fn take_over(&self, contents: Contents, began: Instant) {
         let Contents { list, good, bad, first_bad, .. } = contents;
-        let (key, path) = (self.key, self.path.display());
+        let (key, path) = (self.0.key, self.0.path.display());
         for line in &first_bad {
             warn!("{key}: {path}: {line}: skipped");
         }
         let torrents = list.len();
-        let mut old = self.in_force.swap(Arc::new(list));
-        self.history().since = SystemTime::now();
-        // Whoever lets go of it last gives its memory back, which takes milliseconds: that is not to be a thread that
-        // answers announces. Each of those holds it for less than a microsecond.
-        while Arc::get_mut(&mut old).is_none() {
-            thread::yield_now();
-        }
-        drop(old);
+        self.replace(|_, said| (Some(S::read(list, said)), ()));
+        self.0.history().since = SystemTime::now();
         let took = began.elapsed();
         info!("{key}: {path}: {good} good lines, {bad} bad ones, {torrents} torrents on the list, read in {took:.1?}");
     }
 
     /// Leaves the list in force, and logs why.
     fn refuse(&self, error: &Error) {
-        self.history().failures += 1;
+        self.0.history().failures += 1;
+        self.with_said(|said| S::refuse(&error.to_string(), said));
         let reader = match error {
             Error::Unreadable(InputError::System(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let moved =
-                    if self.has_landlock { ", and with tracker.landlock only where it was at the start" } else { "" };
+                    if self.0.has_landlock { ", and with tracker.landlock only where it was at the start" } else { "" };
                 format!(" (it is read with the rights of user {}{moved})", geteuid())
             }
             _ => String::new(),
         };
-        error!("{}: cannot read {}: {error}{reader}; the list in force stays", self.key, self.path.display());
+        error!("{}: cannot read {}: {error}{reader}; the list in force stays", self.0.key, self.0.path.display());
     }
+}
 
+/// Gives the memory back of what is not in force any more. Whoever lets go of it last does, which takes milliseconds:
+/// that is not to be a thread that answers announces. Each of those holds it for less than a microsecond.
+fn drop_when_unused<S>(mut old: Arc<S>) {
+    while Arc::get_mut(&mut old).is_none() {
+        thread::yield_now();
+    }
+}
+
+impl<S: InForce> SharedList<S> {
     fn reader(&self) -> MutexGuard<'_, Reader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn said(&self) -> MutexGuard<'_, S::Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

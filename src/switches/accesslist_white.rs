@@ -1,61 +1,75 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
 use crate::config::{ConfigError, Settings};
-use crate::server::{Opening, Plug, StartError, Threads};
+use crate::server::{Beginning, Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
-use crate::tracker::{Admission, InfoHash, RefusalTerms};
+use crate::tracker::{Admission, Flavour, InfoHash, RefusalTerms};
 
 use super::access_list::AccessList;
+use super::access_list::changes::Changes;
 
 const KEY: &str = "access.whitelist";
 
-/// The torrents that are served.
+/// The torrents that are served, and who changes them.
 #[derive(Debug)]
-pub struct White(AccessList);
+pub struct White<C: Changes> {
+    list: AccessList<C::InForce>,
+    changes: C,
+}
 
-impl Admission for White {
+impl<C: Changes> Admission for White<C> {
     const RESTRICTS: bool = true;
 
     fn admits(&self, info_hash: &InfoHash) -> bool {
-        self.0.contains(info_hash)
+        self.list.contains(info_hash)
     }
 
     fn refusal_terms(&self) -> Option<RefusalTerms> {
-        Some(self.0.refusal_terms())
+        Some(self.list.refusal_terms())
     }
 
     fn list(&self) -> Option<ListStatus> {
-        Some(self.0.status())
+        Some(self.list.status())
     }
 }
 
-impl Plug for White {
-    type Opened = ();
+impl<C: Changes> Plug for White<C> {
+    type Opened = C::Opened;
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
         // Without a list nothing would be served, or everything.
-        settings.access.whitelist.as_ref().map(drop).ok_or_else(|| ConfigError::missing(KEY, "accesslist-white"))
+        if settings.access.whitelist.is_none() {
+            return Err(ConfigError::missing(KEY, "accesslist-white"));
+        }
+        C::check(settings)
     }
 
-    fn open(opening: &mut Opening<'_>) -> Result<(), StartError> {
+    fn open(opening: &mut Opening<'_>) -> Result<C::Opened, StartError> {
         opening.needs.reads(KEY);
-        Ok(())
+        C::open(opening)
     }
 
-    fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
+    fn plug(opened: C::Opened, settings: &Settings) -> Result<Self, StartError> {
         // `check` has refused to go on without.
         let path = settings.access.whitelist.clone().unwrap_or_default();
-        AccessList::open(KEY, path, settings).map(Self)
+        Ok(Self { list: AccessList::open(KEY, path, settings)?, changes: C::plug(opened, settings)? })
+    }
+
+    fn begin<F: Flavour>(&self, beginning: &mut Beginning<'_, F>) -> Result<(), StartError> {
+        self.changes.begin_with(&self.list, beginning)
     }
 
     fn reload(&self, threads: &mut Threads) {
-        self.0.reload(threads);
+        self.list.reload(threads);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::access_list::changes::Unchanged;
     use super::*;
+
+    type White = super::White<Unchanged>;
 
     #[test]
     fn it_does_not_start_without_a_list() {

@@ -103,9 +103,12 @@ choose! { type Families = if "dual-stack" { dual_stack::BothFamilies } else { On
 choose! { type OneFamily = if "v6" { v6::Ipv6Only } else { Ipv4Only } }
 
 // Which torrents are served: those of one list, or all.
-choose! { type Admission = if "accesslist-white" { accesslist_white::White } else { AllButBlack } }
+choose! { type Admission = if "accesslist-white" { accesslist_white::White<ListChanges> } else { AllButBlack } }
 #[cfg(not(feature = "accesslist-white"))]
-choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black } else { Open } }
+choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black<ListChanges> } else { Open } }
+
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+use access_list::changes::Unchanged as ListChanges;
 
 // Which clients are served.
 choose! { type Clients = if "client-ids" { client_ids::ClientIds } else { AnyClient } }

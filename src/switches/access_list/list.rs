@@ -11,8 +11,9 @@ use crate::tracker::InfoHash;
 /// No hash function is needed: info hashes are spread evenly already. Where they are not, the operator wrote the list
 /// so, and a look-up takes as many steps as the number of hashes has bits. Strangers cannot make it slower.
 #[derive(Debug)]
-pub(super) struct List {
-    hashes: Vec<InfoHash>,
+pub struct List {
+    /// In order, each once.
+    pub(in crate::switches) hashes: Vec<InfoHash>,
     /// Where in `hashes` the ones begin whose first bits are 0, 1, 2 and so on; at the end, where the last ones end.
     index: Box<[u32]>,
     /// How many first bits the index tells apart.
@@ -21,7 +22,7 @@ pub(super) struct List {
 
 /// There are more hashes than 32 bits can number.
 #[derive(Debug)]
-pub(super) struct TooMany;
+pub(in crate::switches) struct TooMany;
 
 /// A list of so many hashes is so large that malloc makes a mapping of its own for it, whatever was freed before. Only
 /// then does the system get the memory back as soon as a list is no longer in force; glibc keeps up to twice the size
@@ -33,7 +34,7 @@ const OWN_MAPPING: usize = (32 << 20) / InfoHash::LEN + 1;
 const FEW: usize = (64 << 10) / InfoHash::LEN;
 
 /// Returns a vector without hashes that has room for `most`, and for more if only that gives it a mapping of its own.
-pub(super) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveError> {
+pub(in crate::switches) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveError> {
     let mut hashes = Vec::new();
     hashes.try_reserve_exact(if most < FEW { most } else { most.max(OWN_MAPPING) })?;
     Ok(hashes)
@@ -41,7 +42,7 @@ pub(super) fn with_room_for(most: usize) -> Result<Vec<InfoHash>, TryReserveErro
 
 impl List {
     /// Makes the list of these hashes, which come in any order. One that is given twice is kept once.
-    pub(super) fn new(mut hashes: Vec<InfoHash>) -> Result<Self, TooMany> {
+    pub(in crate::switches) fn new(mut hashes: Vec<InfoHash>) -> Result<Self, TooMany> {
         // A third faster than by all 20 bytes at once.
         let order = |one: &InfoHash, other: &InfoHash| match first_bits(one, 64).cmp(&first_bits(other, 64)) {
             Ordering::Equal => one.cmp(other),
@@ -49,6 +50,11 @@ impl List {
         };
         hashes.sort_unstable_by(order);
         hashes.dedup();
+        Self::from_sorted(hashes)
+    }
+
+    /// Makes the list of these hashes, which are in order, each once.
+    pub(in crate::switches) fn from_sorted(mut hashes: Vec<InfoHash>) -> Result<Self, TooMany> {
         hashes.shrink_to(if hashes.capacity() < OWN_MAPPING { 0 } else { OWN_MAPPING });
 
         let end = u32::try_from(hashes.len()).map_err(|_| TooMany)?;
@@ -64,12 +70,12 @@ impl List {
     }
 
     /// Returns how many hashes there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::switches) fn len(&self) -> usize {
         self.hashes.len()
     }
 
     /// Returns whether this hash is on the list.
-    pub(super) fn contains(&self, info_hash: &InfoHash) -> bool {
+    pub(in crate::switches) fn contains(&self, info_hash: &InfoHash) -> bool {
         let Ok(at) = usize::try_from(first_bits(info_hash, self.bits)) else { return false };
         let Some(&[from, to]) = self.index.get(at..at + 2) else { return false };
         let alike = self.hashes.get(from as usize..to as usize).unwrap_or_default();

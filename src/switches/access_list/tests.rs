@@ -61,15 +61,18 @@ fn a_file_that_is_no_list_stops_the_start() {
     let path = &listed.list.0.path;
     let refusal = |text: &str| {
         listed.write(text);
-        AccessList::open("access.blacklist", path.clone(), &Settings::default()).expect_err("no list").to_string()
+        AccessList::<List>::open("access.blacklist", path.clone(), &Settings::default())
+            .expect_err("no list")
+            .to_string()
     };
     let cut = refusal("0011");
     let expected = format!("access.blacklist: cannot read {}: its last line, 1, is cut off", path.display());
     assert!(cut.starts_with(&expected), "{cut}");
     assert!(refusal("no hash\n").contains("none of its 1 lines"));
     fs::remove_file(path).expect("it is there");
-    let gone =
-        AccessList::open("access.blacklist", path.clone(), &Settings::default()).expect_err("no list").to_string();
+    let gone = AccessList::<List>::open("access.blacklist", path.clone(), &Settings::default())
+        .expect_err("no list")
+        .to_string();
     assert!(gone.contains("No such file"), "{gone}");
 }
 
@@ -80,26 +83,26 @@ fn what_is_no_list_leaves_the_list_in_force() {
     let whole = text(&[3, 4]);
     for broken in ["", "no hash\n", &whole[..whole.len() - 2], &whole[..42]] {
         listed.write(broken);
-        listed.list.0.read_again();
+        listed.list.read_again();
         assert_eq!(listed.torrents(), [1, 2], "{broken:?}");
     }
     fs::remove_file(path).expect("it is there");
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(listed.torrents(), [1, 2], "gone");
     fs::create_dir(path).expect("nothing is there");
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(listed.torrents(), [1, 2], "a directory");
     fs::remove_dir(path).expect("it is there");
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("nothing is there");
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(listed.torrents(), [1, 2], "a pipe that nobody writes to");
     fs::remove_file(path).expect("it is there");
 
     listed.write(&whole);
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(listed.torrents(), [3, 4]);
     listed.write("# nothing\n");
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(listed.torrents(), [0_u8; 0], "nothing is listed, on purpose");
 }
 
@@ -136,7 +139,7 @@ fn a_list_can_be_asked_while_it_is_replaced() {
         }
         for n in 1..60 {
             listed.write(&text(&[n, 0]));
-            listed.list.0.read_again();
+            listed.list.read_again();
             assert_eq!(listed.torrents(), [0, n]);
         }
         over.store(true, Ordering::Relaxed);
@@ -176,7 +179,7 @@ fn torrents_that_fall_off_the_list_are_dropped() {
     assert_eq!(torrents(), 2);
 
     listed.write(&text(&[2, 3]));
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!((announce(1), announce(3)), (Err(AnnounceError::NotAdmitted), Ok(1)));
     assert!(tracker.scrape(&hash(1)).is_none() && tracker.scrape(&hash(2)).is_some());
     assert_eq!(torrents(), 3);
@@ -184,6 +187,6 @@ fn torrents_that_fall_off_the_list_are_dropped() {
     assert_eq!(torrents(), 2);
 
     listed.write(&text(&[1]));
-    listed.list.0.read_again();
+    listed.list.read_again();
     assert_eq!(announce(1), Ok(1), "its downloads are forgotten too");
 }
