@@ -1,6 +1,8 @@
 //! Sockets that serve both families: to them, IPv4 clients have IPv6 addresses (RFC 4291, section 2.5.5.2).
 //!
-//! The tracker binds none of these, but whoever hands it a socket may have.
+//! The tracker binds none of these, but whoever hands it a socket may have. Those at a path are in [`unix`].
+
+pub mod unix;
 
 use std::io;
 use std::net::SocketAddr;

@@ -47,7 +47,9 @@ fn swarm<C: Cluster + Plug>() -> Udp<C> {
     let host = NatsHost::Ip(Ipv4Addr::LOCALHOST.into());
     settings.sync.nats.servers = vec![NatsServer { tls: false, host, port: 1, has_user: false }];
     let mut needs = Needs::default();
-    let opened = C::open(&mut Opening { settings: &settings, needs: &mut needs }).expect("a socket of its own");
+    let opened =
+        C::open(&mut Opening { settings: &settings, user: None, needs: &mut needs, sockets: &mut Default::default() })
+            .expect("a socket of its own");
     let mut asked = Udp::new(C::plug(opened, &settings).expect("nothing else is needed"));
     asked.fill(PEERS);
     asked.ask((1..=PEERS).filter(|n| n % 2 == 1));

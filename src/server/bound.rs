@@ -22,6 +22,7 @@ use super::memory;
 use super::needs::Needs;
 use super::notify::ServiceManager;
 use super::plug::{Build, Opening};
+use super::plug_sockets::PlugSockets;
 use super::wildcards;
 
 /// Files that an event loop holds open: two of epoll, one that wakes it, and one by which it hears of signals.
@@ -33,6 +34,7 @@ pub struct Bound<B: Build> {
     /// Until the tracker answers.
     pub(super) interruptible: Interruptible,
     pub(super) sockets: Sockets<B::Driver>,
+    pub(super) plug_sockets: PlugSockets,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
     pub(super) user: Option<User>,
     pub(super) manager: ServiceManager,
@@ -78,7 +80,8 @@ impl<B: Build> Bound<B> {
         let mut needs = Needs::default();
         let mut receiving =
             Receiving { settings: &settings, user: user.as_ref(), manager: &manager, needs: &mut needs };
-        let (mut handover, Inheritance { sockets, identity }) = B::Handover::receive(&mut receiving)?;
+        let (mut handover, Inheritance { sockets, plug_sockets: inherited_by_plugs, identity }) =
+            B::Handover::receive(&mut receiving)?;
 
         let mut inherited = Inherited::new(sockets, B::Families::IPV4 && B::Families::IPV6)?;
         inherited.cover(Type::STREAM, &mut settings.listen.tcp);
@@ -92,15 +95,21 @@ impl<B: Build> Bound<B> {
         let drive = |socket| UdpSocket::from(socket).try_into().map(Arc::new);
         let udp = open_all("udp", &listen.udp, udp_workers, Type::DGRAM, &mut inherited, drive)?;
         let sockets = Sockets { tcp, udp, tcp_workers };
+        let mut plug_sockets = PlugSockets::new(inherited_by_plugs);
+        let opened = B::open(&mut Opening {
+            settings: &settings,
+            user: user.as_ref(),
+            needs: &mut needs,
+            sockets: &mut plug_sockets,
+        })?;
         let mut receiving =
             Receiving { settings: &settings, user: user.as_ref(), manager: &manager, needs: &mut needs };
-        handover.bound(&mut receiving, &sockets.list_new())?;
-
-        let opened = B::open(&mut Opening { settings: &settings, needs: &mut needs })?;
+        handover.bound(&mut receiving, &sockets.list_new(), plug_sockets.open())?;
         Ok(Self {
             settings,
             interruptible,
             sockets,
+            plug_sockets,
             user,
             manager,
             handover,

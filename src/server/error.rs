@@ -107,9 +107,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
-    /// A file with a secret.
+    /// A file that can be read, and not used: one with a secret, a pipe, or a socket.
     #[error("{key}: cannot use {}: {reason}", path.display())]
-    Secret {
+    Unusable {
         /// The key of the configuration.
         key: &'static str,
         /// The file.

@@ -20,6 +20,7 @@ use super::clock::{ClockReading, MonotonicClock};
 use super::error::StartError;
 use super::needs::Needs;
 use super::notify::ServiceManager;
+use super::plug_sockets::PlugSocket;
 
 /// How long a service manager may take to close what it has kept.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Inheritance {
     /// Sockets that are bound already, TCP ones in the state of listening.
     pub sockets: Vec<InheritedSocket>,
+    /// Unix sockets at which plugs answer.
+    pub plug_sockets: Vec<PlugSocket>,
     /// By what clients know the tracker.
     pub identity: Option<Identity>,
 }
@@ -104,6 +107,8 @@ pub struct Handing<'a, F: Flavour> {
     pub secret: (u64, u64),
     /// Every socket on which it answers; none if it does not any more.
     pub sockets: &'a [ListeningSocket<'a>],
+    /// The Unix sockets at which its plugs answer.
+    pub plug_sockets: &'a [PlugSocket],
     /// The service manager, if there is one.
     pub manager: &'a ServiceManager,
     /// The memory that this process may use, in bytes.
@@ -145,12 +150,18 @@ pub trait Handover: Sized + Send + 'static {
     /// What keeps the tracker from starting.
     fn discard(&mut self, receiving: &mut Receiving<'_>, unused: Vec<InheritedSocket>) -> Result<(), StartError>;
 
-    /// Called when the tracker has all its sockets; `new` are those that no service manager has handed over.
+    /// Called when the tracker has all its sockets; `new` are those that no service manager has handed over, and
+    /// `of_plugs` those at which plugs answer, whoever has opened them.
     ///
     /// # Errors
     ///
     /// What keeps the tracker from starting.
-    fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError>;
+    fn bound(
+        &mut self,
+        receiving: &mut Receiving<'_>,
+        new: &[ListeningSocket<'_>],
+        of_plugs: &[PlugSocket],
+    ) -> Result<(), StartError>;
 
     /// Fills the tracker, which is whole and does not answer yet, with the swarms of the predecessor. From when this
     /// returns, the predecessor does not answer any more. Returns whether all of them have come; false if the
@@ -200,7 +211,7 @@ impl Handover for NoHandover {
         Ok(())
     }
 
-    fn bound(&mut self, _: &mut Receiving<'_>, _: &[ListeningSocket<'_>]) -> Result<(), StartError> {
+    fn bound(&mut self, _: &mut Receiving<'_>, _: &[ListeningSocket<'_>], _: &[PlugSocket]) -> Result<(), StartError> {
         Ok(())
     }
 

@@ -29,6 +29,14 @@ pub enum Joining {
     IfLacking(Inheriting),
 }
 
+impl Inheriting {
+    /// Waits until what a predecessor knows has come, or until it is known that it will not.
+    pub async fn end(mut self) {
+        // If nobody says it any more, the tracker has not started.
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
+}
+
 impl Fill {
     /// Makes one that nothing has been said to.
     pub(super) fn new() -> Self {

@@ -27,7 +27,7 @@ const MODE: u32 = 0o600;
 /// A file that cannot be read or that everybody can use, and one of too few or too many bytes.
 pub(super) fn read(settings: &ListenSettings) -> Result<Option<SharedSecret>, StartError> {
     let Some(path) = &settings.udp_connection_id_key_file else { return Ok(None) };
-    let unusable = |reason: String| StartError::Secret { key: KEY, path: path.clone(), reason };
+    let unusable = |reason: String| StartError::Unusable { key: KEY, path: path.clone(), reason };
     let key = input::read_secret(path, MAX_KEY).map_err(|error| unusable(error.to_string()))?;
     let secret = SharedSecret::from_key(&key).ok_or_else(|| {
         let len = key.len();

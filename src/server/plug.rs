@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::unistd::User;
+
 use crate::cluster::snapshot::Snapshots;
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
@@ -17,6 +19,7 @@ use super::clock::MonotonicClock;
 use super::error::StartError;
 use super::inheriting::{Inheriting, Joining};
 use super::needs::Needs;
+use super::plug_sockets::PlugSockets;
 use super::readiness::Readiness;
 use super::system_calls::ProcessFlavour;
 use super::threads::Threads;
@@ -42,6 +45,10 @@ impl<B: HttpFlavour + UdpFlavour + ProcessFlavour + Plug> Build for B {}
 pub struct Opening<'a> {
     /// What the operator chose. Paths are as they are seen from outside the jail.
     pub settings: &'a Settings,
+    /// Whom the process will become; `None`: it stays who it is.
+    pub user: Option<&'a User>,
+    /// Unix sockets that come from the process before, and those that go to the next one.
+    pub sockets: &'a mut PlugSockets,
     /// Where the plug says what it will still do from [`Plug::plug`] on. All else is out of its reach by then.
     pub needs: &'a mut Needs,
 }
@@ -126,6 +133,13 @@ pub trait Plug: Sized + Send + Sync + 'static {
     /// whatever goes wrong, and leaves in force what was.
     fn reload(&self, _: &mut Threads) {}
 
+    /// Called when nobody is to be answered for now, as another process takes over: whatever this plug hears from
+    /// outside is that process's from when this returns, which is soon.
+    fn pause(&self) {}
+
+    /// Called when the process goes on after a [pause](Self::pause).
+    fn resume(&self) {}
+
     /// Called once, when no request is answered any more and threads have ended or outlived their grace: tells others
     /// what is still to be told. Returns by `deadline`.
     fn finish(&self, _deadline: Instant) {}
@@ -156,6 +170,16 @@ impl<A: Plug, B: Plug> Plug for (A, B) {
     fn reload(&self, threads: &mut Threads) {
         self.0.reload(threads);
         self.1.reload(threads);
+    }
+
+    fn pause(&self) {
+        self.0.pause();
+        self.1.pause();
+    }
+
+    fn resume(&self) {
+        self.0.resume();
+        self.1.resume();
     }
 
     fn finish(&self, deadline: Instant) {
@@ -202,6 +226,14 @@ macro_rules! plugs {
 
             fn reload(&self, threads: &mut $crate::server::Threads) {
                 $($crate::server::Plug::reload(&self.$field, threads);)*
+            }
+
+            fn pause(&self) {
+                $($crate::server::Plug::pause(&self.$field);)*
+            }
+
+            fn resume(&self) {
+                $($crate::server::Plug::resume(&self.$field);)*
             }
 
             fn finish(&self, deadline: std::time::Instant) {
@@ -293,6 +325,14 @@ mod tests {
             log("reload", NAME);
         }
 
+        fn pause(&self) {
+            log("pause", NAME);
+        }
+
+        fn resume(&self) {
+            log("resume", NAME);
+        }
+
         fn finish(&self, _: Instant) {
             log("finish", NAME);
         }
@@ -315,7 +355,9 @@ mod tests {
     fn every_stage_walks_the_list_in_its_order_and_pairs_and_wrapped_plugs_are_plugs() {
         let settings = Settings::default();
         Three::check(&settings).unwrap();
-        let opened = Three::open(&mut Opening { settings: &settings, needs: &mut Needs::default() }).unwrap();
+        let (mut needs, mut sockets) = Default::default();
+        let mut opening = Opening { settings: &settings, user: None, needs: &mut needs, sockets: &mut sockets };
+        let opened = Three::open(&mut opening).unwrap();
         let three = Three::plug(opened, &settings).unwrap();
         let mut threads = Threads::default();
         three
@@ -332,8 +374,10 @@ mod tests {
             })
             .unwrap();
         three.reload(&mut threads);
+        three.pause();
+        three.resume();
         three.finish(Instant::now());
-        let stages = ["check", "open", "plug", "begin", "reload", "finish"];
+        let stages = ["check", "open", "plug", "begin", "reload", "pause", "resume", "finish"];
         let expected: String =
             stages.iter().flat_map(|stage| [1, 2, 3].map(|name| format!("{stage} {name}, "))).collect();
         assert_eq!(std::mem::take(&mut *LOG.lock().unwrap()), expected);

@@ -32,6 +32,7 @@ use super::jailed::Jailed;
 use super::limits;
 use super::notify::ServiceManager;
 use super::plug::{Beginning, Build};
+use super::plug_sockets::PlugSockets;
 use super::random::{new_hash_key, random_words};
 use super::readiness::{Readiness, Ready};
 use super::threads::{Threads, new_runtime};
@@ -61,6 +62,7 @@ pub struct Running<B: Build> {
     log: &'static Log,
     manager: ServiceManager,
     handover: B::Handover,
+    plug_sockets: PlugSockets,
     /// The secret of the connection ids.
     secret: (u64, u64),
     /// The memory that this process may use, in bytes.
@@ -81,6 +83,7 @@ impl<B: Build> Confined<B> {
             settings,
             interruptible,
             sockets,
+            plug_sockets,
             manager,
             mut handover,
             identity,
@@ -159,6 +162,7 @@ impl<B: Build> Confined<B> {
             log,
             manager,
             handover,
+            plug_sockets,
             secret,
             memory,
         };
@@ -185,8 +189,12 @@ impl<B: Build> Running<B> {
                     info!("ready");
                     self.say_ready();
                 }
-                Event::Handover(Step::Pause) => self.answering.pause(),
+                Event::Handover(Step::Pause) => {
+                    self.tracker.flavour().pause();
+                    self.answering.pause();
+                }
                 Event::Handover(Step::Resume) => {
+                    self.tracker.flavour().resume();
                     if let Err(error) = self.answering.start() {
                         // Some of the threads may have been started.
                         error!("cannot go on answering after a handover that failed: {error}; stopping");
@@ -210,10 +218,14 @@ impl<B: Build> Running<B> {
     }
 
     fn next_event(&mut self) -> Event {
-        let Self { tracker, runtime, signals, answering, ready, manager, handover, secret, memory, .. } = self;
+        let Self {
+            tracker, runtime, signals, answering, ready, manager, handover, secret, memory, plug_sockets, ..
+        } = self;
         let sockets = answering.sockets.list();
         let clock = answering.clock;
-        let handing = Handing { tracker, clock, secret: *secret, sockets: &sockets, manager, memory: *memory };
+        let plug_sockets = plug_sockets.open();
+        let handing =
+            Handing { tracker, clock, secret: *secret, sockets: &sockets, plug_sockets, manager, memory: *memory };
         runtime.block_on(async {
             let mut signal = pin!(signals.next());
             let mut ready = pin!(ready.wait());
@@ -247,7 +259,8 @@ impl<B: Build> Running<B> {
         threads.stop(Instant::now() + END_TIME);
         tracker.flavour().finish(Instant::now() + FINISH_TIME);
         if leaves {
-            let handing = Handing { tracker: &tracker, clock, secret, sockets: &[], manager: &manager, memory };
+            let (tracker, manager) = (&tracker, &manager);
+            let handing = Handing { tracker, clock, secret, sockets: &[], plug_sockets: &[], manager, memory };
             handover.leave(&handing, Instant::now() + LEAVE_TIME);
         }
     }

@@ -21,8 +21,8 @@ use std::time::Instant;
 use tracing::info;
 
 use crate::server::{
-    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, Receiving, ServiceManager,
-    StartError, Step,
+    Handing, Handover, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PlugSocket, Receiving,
+    ServiceManager, StartError, Step,
 };
 use crate::tracker::{Flavour, Tracker};
 
@@ -52,6 +52,7 @@ impl Handover for Succession {
             this.predecessor = Some(predecessor);
             this.post = Some(Post::new(own_socket, path)?);
             inheritance.sockets.extend(given.sockets);
+            inheritance.plug_sockets.extend(given.plug_sockets);
             inheritance.identity = given.identity;
         }
         Ok((this, inheritance))
@@ -61,8 +62,13 @@ impl Handover for Succession {
         self.store.discard(receiving, unused)
     }
 
-    fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) -> Result<(), StartError> {
-        self.store.bound(receiving, new);
+    fn bound(
+        &mut self,
+        receiving: &mut Receiving<'_>,
+        new: &[ListeningSocket<'_>],
+        of_plugs: &[PlugSocket],
+    ) -> Result<(), StartError> {
+        self.store.bound(receiving, new, of_plugs);
         if let (None, Some(path)) = (&self.post, &receiving.settings.tracker.handover) {
             self.post = Some(Post::new(path::listen_at(path, receiving.user)?, path)?);
         }

@@ -194,7 +194,9 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(Node::check(&settings), Ok(()));
         let mut needs = crate::server::Needs::default();
-        let opened = Node::open(&mut Opening { settings: &settings, needs: &mut needs }).unwrap();
+        let mut sockets = crate::server::PlugSockets::default();
+        let mut opening = Opening { settings: &settings, user: None, needs: &mut needs, sockets: &mut sockets };
+        let opened = Node::open(&mut opening).unwrap();
         assert!(!needs.connects() && !needs.opens_files());
         let node = Node::plug(opened, &settings).unwrap();
         let change = Change {

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use crate::sandbox::descriptors::{self, HandedOver, Kind};
 use crate::server::{
-    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, Provider, Receiving,
-    ServiceManager, StartError, StoreSize,
+    Handing, Identity, Inheritance, InheritedSocket, ListeningSocket, MonotonicClock, PROBE, PlugSocket, Provider,
+    Receiving, ServiceManager, StartError, StoreSize,
 };
 use crate::swarms::{Progress, Reader, Report, Writer};
 use crate::tracker::{Clock as _, Flavour, Tracker};
@@ -34,6 +34,9 @@ const SWARMS: &str = "swarms";
 
 /// What they are called from when a process has begun to read them. It may end before it has.
 const TRIED: &str = "swarms-tried";
+
+/// What the names of sockets begin with at which plugs answer; the key of the configuration follows.
+const OF_PLUGS: &str = "unix/";
 
 /// How long the manager may take to do as it was told while the tracker starts.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -84,8 +87,13 @@ impl DescriptorStore {
             swarms_names: HashSet::new(),
             swarms: None,
         };
-        let mut sockets = Vec::new();
+        let (mut sockets, mut plug_sockets) = (Vec::new(), Vec::new());
         for HandedOver { name, descriptor } in descriptors::take_handed_over() {
+            if let Some(key) = name.strip_prefix(OF_PLUGS) {
+                plug_sockets.push(PlugSocket { key: key.into(), socket: descriptor, is_new: false });
+                this.names.insert(name);
+                continue;
+            }
             let is_own_socket = SocketName::parse(&name).is_some();
             match descriptors::kind(descriptor.as_fd()) {
                 Ok(Kind::Socket(..)) => {
@@ -111,7 +119,7 @@ impl DescriptorStore {
             }
         }
         let identity = this.swarms.as_ref().map(|swarms| swarms.identity);
-        Ok((this, Inheritance { sockets, identity }))
+        Ok((this, Inheritance { sockets, plug_sockets, identity }))
     }
 
     /// Looks into what is called swarms, and keeps what was written last: should one not have been removed, it comes
@@ -162,11 +170,27 @@ impl DescriptorStore {
     }
 
     /// Gives the manager the sockets that it does not have.
-    pub(super) fn bound(&mut self, receiving: &mut Receiving<'_>, new: &[ListeningSocket<'_>]) {
+    pub(super) fn bound(
+        &mut self,
+        receiving: &mut Receiving<'_>,
+        new: &[ListeningSocket<'_>],
+        of_plugs: &[PlugSocket],
+    ) {
         let Receiving { manager, needs, .. } = receiving;
         self.size = manager.store_size();
+        let is_unused =
+            |name: &String| name.strip_prefix(OF_PLUGS).is_some_and(|key| of_plugs.iter().all(|one| one.key != key));
+        let unused: Vec<_> = self.names.iter().filter(|name| is_unused(name)).cloned().collect();
+        // One that was opened anew takes the place of the one before.
+        let of_plugs = of_plugs.iter().map(|one| (format!("{OF_PLUGS}{}", one.key), one));
+        let of_plugs: Vec<_> = of_plugs.filter(|(name, one)| one.is_new || !self.names.contains(name)).collect();
+        for name in unused.iter().chain(of_plugs.iter().map(|(name, _)| name)) {
+            if self.names.remove(name) {
+                forget(manager, name);
+            }
+        }
         // The swarms are to have a place, too.
-        let wanted = self.names.len() + new.len() + 1;
+        let wanted = self.names.len() + new.len() + of_plugs.len() + 1;
         let room = match self.size {
             StoreSize::Known(0) if manager.is_there() => {
                 return info!("the service manager keeps nothing over a restart (FileDescriptorStoreMax= in its unit)");
@@ -176,19 +200,34 @@ impl DescriptorStore {
                 warn!("sockets will be lost at a restart: FileDescriptorStoreMax={size} has to be {wanted}");
                 (size as usize).saturating_sub(self.names.len() + 1)
             }
-            StoreSize::Known(_) | StoreSize::Untold => new.len(),
+            StoreSize::Known(_) | StoreSize::Untold => new.len() + of_plugs.len(),
         };
         needs.leaves_memory();
-        for socket in new.iter().take(room) {
+        let mut left = room;
+        let mut store = |names: &mut HashSet<String>, name: String, socket| {
+            left = left.checked_sub(1)?;
+            let stored = manager.store(&name, socket);
+            stored
+                .inspect_err(|error| {
+                    warn!("the service manager does not take the sockets, for a restart that loses nothing: {error}");
+                })
+                .ok()?;
+            names.insert(name);
+            Some(())
+        };
+        for socket in new {
             let mut name = SocketName::first(socket.protocol, socket.address);
             while self.names.contains(&name.to_string()) {
                 name = name.next();
             }
-            if let Err(error) = manager.store(&name.to_string(), socket.socket) {
-                warn!("the service manager does not take the sockets, for a restart that loses nothing: {error}");
-                break;
+            if store(&mut self.names, name.to_string(), socket.socket).is_none() {
+                return;
             }
-            self.names.insert(name.to_string());
+        }
+        for (name, PlugSocket { socket, .. }) in of_plugs {
+            if store(&mut self.names, name, socket.as_fd()).is_none() {
+                return;
+            }
         }
     }
 

@@ -41,7 +41,8 @@ pub(super) enum Kind {
     Identity,
     /// Some of the sockets on which the tracker answers.
     Sockets,
-    /// The socket over which handovers begin, and the sender's sign of [life](super::life).
+    /// The socket over which handovers begin, and the sender's sign of [life](super::life); then the sockets at which
+    /// plugs answer, of which the body has the keys, one a line.
     OwnSocket,
     /// There are no more sockets.
     AllSockets,

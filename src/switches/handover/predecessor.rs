@@ -352,7 +352,12 @@ impl InProgress {
                 let descriptors: Vec<_> = sockets.map(|ListeningSocket { socket, .. }| *socket).collect();
                 self.say(Kind::Sockets, b"", &descriptors).await?;
             }
-            Some(chunk) if chunk == chunks.len() => self.say(Kind::OwnSocket, b"", &own).await?,
+            Some(chunk) if chunk == chunks.len() => {
+                let of_plugs = handing.plug_sockets.iter().take(MAX_DESCRIPTORS - own.len());
+                let keys: Vec<_> = of_plugs.clone().map(|one| one.key.as_str()).collect();
+                let descriptors: Vec<_> = own.into_iter().chain(of_plugs.map(|one| one.socket.as_fd())).collect();
+                self.say(Kind::OwnSocket, keys.join("\n").as_bytes(), &descriptors).await?;
+            }
             Some(_) => {
                 self.say(Kind::AllSockets, b"", &[]).await?;
                 return Ok(false);

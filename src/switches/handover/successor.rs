@@ -13,7 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::User;
 use tracing::{info, warn};
 
-use crate::server::{Inheritance, InheritedSocket, MonotonicClock, Provider, StartError};
+use crate::server::{Inheritance, InheritedSocket, MonotonicClock, PlugSocket, Provider, StartError};
 use crate::swarms::{Reader, Report};
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
@@ -97,6 +97,14 @@ impl Predecessor {
                 Kind::OwnSocket => {
                     let mut descriptors = descriptors.into_iter();
                     (own_socket, self.life) = (descriptors.next(), descriptors.next());
+                    // One that is older sends none of these.
+                    let keys = String::from_utf8(body).map_err(|_| self.refused(NONSENSE))?;
+                    let of_plugs = keys.lines().map(str::to_owned).zip(descriptors);
+                    inheritance.plug_sockets.extend(of_plugs.map(|(key, socket)| PlugSocket {
+                        key,
+                        socket,
+                        is_new: false,
+                    }));
                 }
                 Kind::AllSockets => break,
                 Kind::Refused => return Err(self.refused(String::from_utf8_lossy(&body))),

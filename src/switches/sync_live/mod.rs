@@ -365,7 +365,13 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(Node::check(&settings), Ok(()));
         let node = Node::plug(
-            Node::open(&mut Opening { settings: &settings, needs: &mut crate::server::Needs::default() }).unwrap(),
+            Node::open(&mut Opening {
+                settings: &settings,
+                user: None,
+                needs: &mut crate::server::Needs::default(),
+                sockets: &mut crate::server::PlugSockets::default(),
+            })
+            .unwrap(),
             &settings,
         )
         .unwrap();
