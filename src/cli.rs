@@ -36,6 +36,13 @@ pub enum Invocation {
     },
     /// Make this file, with a new key that several trackers can share, and stop.
     NewKey(PathBuf),
+    /// Say a command to a tracker that runs, and stop.
+    Control {
+        /// Where it answers.
+        socket: PathBuf,
+        /// The command and what belongs to it; one word at least.
+        words: Vec<OsString>,
+    },
     /// Print this text and stop.
     Help(String),
     /// Print the version and stop.
@@ -78,6 +85,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
     };
     if let Some(path) = matches.get_one::<PathBuf>(NEW_KEY) {
         return Ok(Invocation::NewKey(path.clone()));
+    }
+    if let Some(mut words) = matches.get_many::<OsString>(CONTROL).map(|words| words.cloned()) {
+        let needed = build.require(&[CONTROL_FEATURE]);
+        needed.map_err(|problem| ConfigError::of_option("--control", None, problem))?;
+        let socket = words.next().unwrap_or_default().into();
+        return Ok(Invocation::Control { socket, words: words.collect() });
     }
     let mut steps = Steps::new(build);
     let mut log = None;
@@ -149,6 +162,9 @@ const LIVESYNC: Step = Step::ListenForSync("livesync.cluster.listen");
 const LOG_HELP: &str = "error, warn, info, debug, trace; or warn,completed=info [default: RUST_LOG, else info]";
 const CHECK_CONFIG: &str = "check-config";
 const NEW_KEY: &str = "new-key";
+const CONTROL: &str = "control";
+/// What brings the socket at which a tracker is told something.
+const CONTROL_FEATURE: &str = "accesslist-dynamic";
 
 /// What the help ends with.
 const ORDER: &str = "\
@@ -191,6 +207,14 @@ fn command() -> Command {
             .value_parser(ValueParser::path_buf())
             .exclusive(true)
             .help("Make a key for listen.udp_connection_id_key_file, then stop"),
+        Arg::new(CONTROL)
+            .long(CONTROL)
+            .value_names(["SOCKET", "WORD"])
+            .num_args(2..)
+            .allow_hyphen_values(true)
+            .value_parser(ValueParser::os_string())
+            .exclusive(true)
+            .help(format!("Say words to access.control, then stop (needs {CONTROL_FEATURE})")),
         plain("version", ArgAction::Version, "Print the version").short('v'),
         plain("help", ArgAction::Help, "Print this text").short('h'),
     ])

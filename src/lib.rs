@@ -26,6 +26,12 @@ compile_error!(
      the listed ones or the listed ones only; choose one"
 );
 
+#[cfg(all(feature = "accesslist-dynamic", not(any(feature = "accesslist-black", feature = "accesslist-white"))))]
+compile_error!(
+    "the feature accesslist-dynamic needs accesslist-black or accesslist-white: without a list there is nothing to \
+     change; choose one of them"
+);
+
 #[cfg(all(feature = "gzip-always", feature = "zstd-always"))]
 compile_error!(
     "the features gzip-always and zstd-always exclude each other: a full scrape is sent in one coding; choose one"

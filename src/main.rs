@@ -38,6 +38,11 @@ fn main() -> ExitCode {
         Invocation::Version => print(&version()),
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::NewKey(path) => new_key(&path),
+        Invocation::Control { socket, words } => {
+            // A build that does not say anything has no such invocation.
+            let code = switches::CONTROL.map(|say| say(&socket, &words));
+            ExitCode::from(code.unwrap_or(CANNOT_UNDERSTAND))
+        }
         Invocation::Run { settings, log } => {
             // Now that the configuration is read, which may come by one of them.
             descriptors::close_inherited();

@@ -195,6 +195,24 @@ fn a_key_is_made_instead_of_all_else() {
 }
 
 #[test]
+fn a_command_is_said_instead_of_all_else() {
+    let control = |words: &str| run(words, &["accesslist-white", "accesslist-dynamic"]);
+    for (words, expected) in
+        [("stats", &["stats"][..]), ("add -", &["add", "-"]), ("-p 80 --help", &["-p", "80", "--help"])]
+    {
+        let words = control(&format!("--control /nowhere/socket {words}"));
+        let expected = expected.iter().map(Into::into).collect();
+        assert_eq!(words, Ok(Invocation::Control { socket: "/nowhere/socket".into(), words: expected }));
+    }
+    for words in ["--control", "--control /nowhere/socket", "-p 80 --control /nowhere/socket count"] {
+        let error = control(words).unwrap_err();
+        assert!(error.contains("--control") && error.contains("try '--help'"), "{error}");
+    }
+    let error = run("--control /nowhere/socket count", &["accesslist-white"]).unwrap_err();
+    assert!(error.contains("--control needs a build with the feature accesslist-dynamic"), "{error}");
+}
+
+#[test]
 fn the_help_has_one_line_for_each_option() {
     let Ok(Invocation::Help(help)) = run("-h", DEFAULT) else { panic!("no help") };
     assert_eq!(run("--help -f /nowhere/x", DEFAULT), Ok(Invocation::Help(help.clone())));

@@ -20,7 +20,11 @@ pub struct BuildFacts<'a> {
 
 impl BuildFacts<'_> {
     /// Refuses what none of these features brings to the build. An empty `needs` means that every build has it.
-    pub(super) fn require(&self, needs: &[&'static str]) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    ///
+    /// The build has none of them.
+    pub fn require(&self, needs: &[&'static str]) -> Result<(), Problem> {
         if needs.is_empty() || needs.iter().any(|feature| self.features.contains(feature)) {
             return Ok(());
         }

@@ -10,6 +10,7 @@ const FEATURES: &[&str] = &[
     "dual-stack",
     "accesslist-black",
     "accesslist-white",
+    "accesslist-dynamic",
     "sync-live",
     "restrict-stats",
     "fullscrape",

@@ -78,6 +78,16 @@ pub struct AccessSettings {
     pub refusal_minutes: Option<NonZeroU16>,
     /// How such a refusal goes out over UDP.
     pub refusal_over_udp: RefusalOverUdp,
+    /// The FIFO for torrents that are put on the list (`accesslist-dynamic`).
+    pub fifo_add: Option<PathBuf>,
+    /// The FIFO for torrents that are taken off it (`accesslist-dynamic`).
+    pub fifo_delete: Option<PathBuf>,
+    /// In how many torrents at most the list in force differs from its file (`accesslist-dynamic`).
+    pub dynamic_max: u32,
+    /// The socket for commands that change the list (`accesslist-dynamic`).
+    pub control: Option<PathBuf>,
+    /// The group that can write to the socket and to FIFOs that the tracker makes (`accesslist-dynamic`).
+    pub control_group: Option<String>,
     /// Networks that may read the statistics (`restrict-stats`).
     pub stats: Vec<IpNet>,
     /// The path of the statistics, without its leading slash.
@@ -107,6 +117,11 @@ impl Default for AccessSettings {
             blacklist: None,
             refusal_minutes: NonZeroU16::new(60),
             refusal_over_udp: RefusalOverUdp::Error,
+            fifo_add: None,
+            fifo_delete: None,
+            dynamic_max: 1_000_000,
+            control: None,
+            control_group: None,
             stats: Vec::new(),
             stats_path: "stats".into(),
             log_networks: Vec::new(),

@@ -17,6 +17,7 @@ const ALL: &[&str] = &[
     "gzip",
     "accesslist-black",
     "accesslist-white",
+    "accesslist-dynamic",
     "sync-live",
     "restrict-stats",
     "fullscrape",
@@ -126,6 +127,9 @@ fn every_path_but_that_of_the_root_directory_is_visited() {
     let outside: Vec<_> = keys::all().filter(|key| path_of(key) == Some(SeenFrom::OutsideRoot)).collect();
     let expected = [
         "listen.udp_connection_id_key_file",
+        "access.fifo_add",
+        "access.fifo_delete",
+        "access.control",
         "sync.nats.credentials",
         "sync.nats.tls_ca",
         "sync.nats.password_file",

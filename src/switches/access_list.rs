@@ -3,10 +3,10 @@
 //!
 //! - [`mod@list`]: the list itself, in memory.
 //! - [`mod@file`]: from a file to a list.
-//! - [`mod@changes`]: who changes it between two readings.
+//! - [`mod@in_force`]: what decides, if that is more than the list.
 
-pub(super) mod changes;
-mod file;
+pub(super) mod file;
+pub(super) mod in_force;
 pub(super) mod list;
 
 use std::fmt::Display;
@@ -28,10 +28,10 @@ use crate::tracker::{InfoHash, RefusalTerms};
 
 use super::refusals::terms;
 
-use changes::InForce;
 #[cfg(any(test, fuzzing))]
 pub(super) use file::fuzz;
 use file::{Contents, Error};
+use in_force::InForce;
 use list::List;
 
 /// The list in force, and where it comes from. Clones are the same list.
@@ -158,7 +158,7 @@ impl<S: InForce> AccessList<S> {
     /// Puts in force what `change` makes of what is in force now, if anything.
     pub(super) fn replace<R>(&self, change: impl FnOnce(&S, &mut S::Said) -> (Option<S>, R)) -> R {
         let mut said = self.0.said();
-        let (new, result) = change(&self.0.in_force.load_full(), &mut said);
+        let (new, result) = change(&self.0.in_force.load(), &mut said);
         let old = new.map(|new| self.0.in_force.swap(Arc::new(new)));
         drop(said);
         if let Some(old) = old {

@@ -8,7 +8,7 @@ use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, Flavour, InfoHash, RefusalTerms};
 
 use super::access_list::AccessList;
-use super::access_list::changes::Changes;
+use super::list_changes::Changes;
 
 const KEY: &str = "access.blacklist";
 

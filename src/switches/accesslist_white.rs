@@ -6,7 +6,7 @@ use crate::tracker::flavour::ListStatus;
 use crate::tracker::{Admission, Flavour, InfoHash, RefusalTerms};
 
 use super::access_list::AccessList;
-use super::access_list::changes::Changes;
+use super::list_changes::Changes;
 
 const KEY: &str = "access.whitelist";
 
@@ -66,7 +66,7 @@ impl<C: Changes> Plug for White<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::access_list::changes::Unchanged;
+    use super::super::list_changes::Unchanged;
     use super::*;
 
     type White = super::White<Unchanged>;

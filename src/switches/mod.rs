@@ -11,6 +11,9 @@ mod this_build;
 
 pub use this_build::ThisBuild;
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use crate::http::flavour::AbsentRoute;
 use crate::udp;
 
@@ -30,6 +33,8 @@ use crate::{
 mod access_list;
 #[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
 mod accesslist_black;
+#[cfg(feature = "accesslist-dynamic")]
+mod accesslist_dynamic;
 #[cfg(feature = "accesslist-white")]
 mod accesslist_white;
 #[cfg(feature = "client-ids")]
@@ -54,6 +59,8 @@ mod handover;
 mod ip_from_proxy;
 #[cfg(feature = "ip-from-query")]
 mod ip_from_query;
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+mod list_changes;
 #[cfg(feature = "log-networks")]
 mod log_networks;
 #[cfg(feature = "log-numwant")]
@@ -107,8 +114,9 @@ choose! { type Admission = if "accesslist-white" { accesslist_white::White<ListC
 #[cfg(not(feature = "accesslist-white"))]
 choose! { type AllButBlack = if "accesslist-black" { accesslist_black::Black<ListChanges> } else { Open } }
 
+// Who changes that list between two readings.
 #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
-use access_list::changes::Unchanged as ListChanges;
+choose! { type ListChanges = if "accesslist-dynamic" { accesslist_dynamic::Dynamic } else { list_changes::Unchanged } }
 
 // Which clients are served.
 choose! { type Clients = if "client-ids" { client_ids::ClientIds } else { AnyClient } }
@@ -227,6 +235,8 @@ pub const FEATURES: &[&str] = &[
     "handover",
     #[cfg(feature = "sync-nats")]
     "sync-nats",
+    #[cfg(feature = "accesslist-dynamic")]
+    "accesslist-dynamic",
     #[cfg(feature = "modest-fullscrapes")]
     "modest-fullscrapes",
     #[cfg(feature = "gzip-always")]
@@ -247,6 +257,18 @@ pub const FEATURES: &[&str] = &[
     "dashboard",
 ];
 
+// The programs beside the tracker.
+
+/// What `--control` does.
+pub const CONTROL: Control = SOCKET_CLIENT;
+#[cfg(feature = "accesslist-dynamic")]
+const SOCKET_CLIENT: Control = Some(accesslist_dynamic::say);
+#[cfg(not(feature = "accesslist-dynamic"))]
+const SOCKET_CLIENT: Control = None;
+
+/// Says words at a socket, and returns an exit code; `None`: no switch has such a socket.
+pub type Control = Option<fn(&Path, &[OsString]) -> u8>;
+
 // What fuzzers run.
 
 /// The targets of the switches of this build: see `fuzz`.
@@ -255,6 +277,8 @@ pub(crate) const FUZZ_TARGETS: &[crate::fuzz::Target] = &[
     ("http", fuzz::any_connection),
     #[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
     ("access_list", access_list::fuzz::any_list),
+    #[cfg(feature = "accesslist-dynamic")]
+    ("dynamic_lines", accesslist_dynamic::fuzz::any_lines),
     #[cfg(feature = "client-ids")]
     ("client_ids", client_ids::fuzz::any_file),
     #[cfg(feature = "sync-live")]

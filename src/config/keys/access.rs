@@ -7,6 +7,8 @@ use super::super::settings::RefusalOverUdp;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
+const DYNAMIC: &[&str] = &["accesslist-dynamic"];
+
 pub(super) static SECTION: Section = Section {
     name: "access",
     note: "",
@@ -74,6 +76,89 @@ pub(super) static SECTION: Section = Section {
             explanation: "\"empty\" is a reply without peers whose interval says it.",
             reload: Reload::NotRead,
             needs: &["accesslist-black", "accesslist-white", "client-ids"],
+        },
+        KeySpec {
+            name: "access.fifo_add",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::Fifo,
+                // It is opened before the process is jailed, and never again.
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.access.fifo_add,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"/run/opentracker/add\"",
+            summary: "FIFO for info hashes that are put on the list at once",
+            explanation: "Each is in hex on a line of its own. When the list is read again it is assumed to have what \
+                          was said before. A FIFO that is not there is made, for tracker.user and \
+                          access.control_group; the path is one outside tracker.rootdir, and a relative one begins \
+                          where the tracker is started.",
+            reload: Reload::NotRead,
+            needs: DYNAMIC,
+        },
+        KeySpec {
+            name: "access.fifo_delete",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::Fifo,
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.access.fifo_delete,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"/run/opentracker/delete\"",
+            summary: "FIFO for info hashes that are taken off the list at once",
+            explanation: "As access.fifo_add. Nothing says which of the two is read first.",
+            reload: Reload::NotRead,
+            needs: DYNAMIC,
+        },
+        KeySpec {
+            name: "access.dynamic_max",
+            original: None,
+            takes: ValueType::Number {
+                min: 1,
+                max: 100_000_000,
+                set: |s, number| u32::try_from(number).map(|max| s.access.dynamic_max = max),
+            },
+            default: DefaultValue::Value("1_000_000", None),
+            example: "10_000",
+            summary: "Torrents at most in which the list in force differs from its file",
+            explanation: "What goes beyond is not taken, counted, and complained of once. They take 20 bytes each, \
+                          twice that where they are added, and the list as much again for a moment.",
+            reload: Reload::NotRead,
+            needs: DYNAMIC,
+        },
+        KeySpec {
+            name: "access.control",
+            original: None,
+            takes: ValueType::Path {
+                kind: PathKind::Socket,
+                // As access.fifo_add.
+                seen: SeenFrom::OutsideRoot,
+                field: |s| &mut s.access.control,
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"/run/opentracker/control.sock\"",
+            summary: "Unix socket for commands that change the list, and say what has come of it",
+            explanation: "opentracker --control is a client. Root, tracker.user and access.control_group can connect. \
+                          The path is as that of access.fifo_add. A socket that nobody answers at is replaced; \
+                          anything else that has this name is an error.",
+            reload: Reload::NotRead,
+            needs: DYNAMIC,
+        },
+        KeySpec {
+            name: "access.control_group",
+            original: None,
+            takes: ValueType::Text {
+                expects: "the name of a group",
+                accepts: is_group,
+                set: |s, name| s.access.control_group = Some(name.to_owned()),
+            },
+            default: DefaultValue::Absent("none"),
+            example: "\"opentracker-admin\"",
+            summary: "Group whose members can write to access.control and to FIFOs that the tracker makes",
+            explanation: "",
+            reload: Reload::NotRead,
+            needs: DYNAMIC,
         },
         KeySpec {
             name: "access.stats",
@@ -218,6 +303,11 @@ pub(super) static SECTION: Section = Section {
 
 /// What a client id is, in words.
 const CLIENT_ID: &str = "1 to 20 bytes such as -XL: letters, digits and any of -._~ as they are, others as %XX";
+
+/// Returns whether the text can be the name of a group; whether there is one is looked up at the start.
+fn is_group(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+}
 
 /// Returns whether a request can name the path, and it does not hide what the tracker is there for.
 fn is_stats_path(text: &str) -> bool {

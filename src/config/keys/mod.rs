@@ -32,7 +32,7 @@ pub(crate) static SECTIONS: [&Section; 7] = [
 ];
 
 /// Keys of the original for which there is no switch yet.
-const NOT_OFFERED: &[&str] = &["access.fifo_add", "access.fifo_delete", "batchsync.cluster.admin_ip"];
+const NOT_OFFERED: &[&str] = &["batchsync.cluster.admin_ip"];
 
 /// Returns every row, in the order of the documents.
 pub(crate) fn all() -> impl Iterator<Item = &'static KeySpec> {

@@ -54,6 +54,8 @@ pub(crate) enum PathKind {
     Directory,
     /// A Unix socket.
     Socket,
+    /// A pipe with a name.
+    Fifo,
 }
 
 /// From where a path is seen when it is opened.
@@ -81,6 +83,7 @@ impl ValueType {
             Self::Path { kind: PathKind::File, .. } => "the path of a file".into(),
             Self::Path { kind: PathKind::Directory, .. } => "the path of a directory".into(),
             Self::Path { kind: PathKind::Socket, .. } => "the path of a Unix socket".into(),
+            Self::Path { kind: PathKind::Fifo, .. } => "the path of a FIFO".into(),
             Self::Number { min, max: u64::MAX, .. } => format!("a whole number, {min} or more").into(),
             Self::Number { min, max, .. } => format!("a whole number from {min} to {max}").into(),
             Self::NumberOrWord { min, max, word, .. } => {

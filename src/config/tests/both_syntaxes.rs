@@ -130,6 +130,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "limits.full_log" => number(65_536..=1 << 30),
         "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
         "limits.full_scrape_interval" => number(0..=86_400),
+        "access.dynamic_max" => number(1..=100_000_000),
         "access.proxy_protocol" | "tracker.landlock" => {
             any::<bool>().prop_map(|flag| (flag.to_string(), flag.to_string())).boxed()
         }
@@ -147,6 +148,9 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         }
         "access.whitelist"
         | "access.blacklist"
+        | "access.fifo_add"
+        | "access.fifo_delete"
+        | "access.control"
         | "tracker.rootdir"
         | "tracker.statefile"
         | "tracker.handover"

@@ -29,7 +29,7 @@ use super::list::{self, List, TooMany};
 const DIGITS: usize = 2 * InfoHash::LEN;
 
 /// Bytes of a line that are looked at: room for a hash with a good deal of white space before it.
-const MAX_LINE: u64 = 256;
+pub(in crate::switches) const MAX_LINE: usize = 256;
 
 /// Bad lines that are kept to be shown: who gives the wrong file must not fill the log.
 const MAX_SHOWN: usize = 10;
@@ -51,7 +51,7 @@ pub(super) struct Contents {
 
 /// A line that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadLine {
+pub(in crate::switches) struct BadLine {
     /// From 1.
     number: u64,
     /// How it begins, with nothing in it that could harm a log.
@@ -133,7 +133,7 @@ fn parse(mut reader: impl BufRead, len: u64) -> Result<Contents, Error> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let looked_at = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        let looked_at = reader.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
         if looked_at == 0 {
             break;
         }
@@ -175,7 +175,7 @@ impl From<io::Error> for Error {
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+pub(in crate::switches) enum Line {
     Hash(InfoHash),
     Comment,
     Blank,
@@ -185,7 +185,7 @@ enum Line {
 }
 
 impl Line {
-    fn of(line: &[u8]) -> Self {
+    pub(in crate::switches) fn of(line: &[u8]) -> Self {
         let text = line.trim_ascii();
         if let Some((digits, rest)) = text.split_at_checked(DIGITS) {
             let ends = rest.first().is_none_or(|byte| byte.is_ascii_punctuation() || byte.is_ascii_whitespace());
@@ -203,7 +203,7 @@ impl Line {
 }
 
 impl BadLine {
-    fn new(number: u64, line: &[u8]) -> Self {
+    pub(in crate::switches) fn new(number: u64, line: &[u8]) -> Self {
         let text = line.trim_ascii();
         let (begins, rest) = text.split_at_checked(DIGITS + 8).unwrap_or((text, &[]));
         let more = if rest.is_empty() { "" } else { "..." };

@@ -3,6 +3,7 @@
 pub(crate) mod bencode;
 pub(crate) mod cluster;
 pub(crate) mod coding;
+pub(crate) mod control;
 pub(crate) mod handover;
 pub(crate) mod http;
 pub(crate) mod json;

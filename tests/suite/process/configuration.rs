@@ -158,7 +158,10 @@ fn mistakes_are_reported_with_file_line_and_key() {
         ("[listen]\nupd = []\n", "listen.upd (line 2) is not a key; did you mean listen.udp?"),
         ("[surprise]\na = 1\n", "surprise.a (line 2) is not a key"),
         // Keys of the original that are still to come.
-        ("access.fifo_add /fifo\n", "access.fifo_add (line 1) is known to this build, which does not offer it yet"),
+        (
+            "batchsync.cluster.admin_ip 127.0.0.1\n",
+            "batchsync.cluster.admin_ip (line 1) is known to this build, which does not offer it yet",
+        ),
         // Values of the wrong type.
         ("# 1\n[listen]\nudp = 80\n", "listen.udp (line 3) takes an address such as 0.0.0.0, 192.0.2.1:80"),
         ("listen.udp_workers = 'many'\n", "listen.udp_workers (line 1) takes a whole number from 0 to 1024"),

@@ -5,6 +5,7 @@
 pub(crate) mod access_list;
 pub(crate) mod access_list_refusals;
 pub(crate) mod accesslist_black;
+pub(crate) mod accesslist_dynamic;
 pub(crate) mod accesslist_white;
 pub(crate) mod client_ids;
 pub(crate) mod dashboard;
@@ -84,6 +85,7 @@ fn refuses_option(features: &str, options: [&str; 2], value: &str) {
 
 fn no_build_has_both_lists() {
     assert!(!(has("accesslist-black") && has("accesslist-white")));
+    assert!(!has("accesslist-dynamic") || has("accesslist-black") || has("accesslist-white"));
 }
 
 fn no_build_sends_every_full_scrape_in_two_codings() {

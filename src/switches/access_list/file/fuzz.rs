@@ -16,7 +16,7 @@ pub(in crate::switches) fn any_list(bytes: &[u8]) {
         lines.pop();
     }
     // What stands behind the bytes that are looked at has no say; the model is not to know it.
-    if lines.iter().any(|line| line.len() as u64 + 4 >= MAX_LINE) {
+    if lines.iter().any(|line| line.len() + 4 >= MAX_LINE) {
         return;
     }
     let (mut hashes, mut good, mut bad) = (BTreeSet::new(), 0, 0);

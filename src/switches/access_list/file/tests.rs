@@ -96,7 +96,7 @@ fn long_lines_are_one_line_each() {
     // What stands too far to the right is not silently left out.
     let contents = whole(format!("{one}\n{}{other}\n{}", " ".repeat(300), "0".repeat(256)));
     assert_eq!(counts(&contents), (1, 2, 1));
-    for len in MAX_LINE as usize - 2..MAX_LINE as usize + 2 {
+    for len in MAX_LINE - 2..MAX_LINE + 2 {
         assert_eq!(counts(&whole(format!("{one}{}\n{other}\n", " ".repeat(len - 40)))), (2, 0, 2), "{len}");
         assert_eq!(
             counts(&whole(format!("{one}\n{}{other}\n", " ".repeat(len - 40)))).0,

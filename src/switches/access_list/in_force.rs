@@ -1,32 +1,11 @@
-//! The plug point for who changes a list between two readings.
+//! What decides: a list as it was read, unless a switch has it change afterwards.
 
 use std::fmt::Debug;
 
 use crate::config::Settings;
-use crate::server::{Beginning, Plug, StartError, opens_nothing};
-use crate::tracker::{Flavour, InfoHash};
+use crate::tracker::InfoHash;
 
-use super::AccessList;
 use super::list::List;
-
-/// Changes a list between two readings of its file.
-pub trait Changes: Plug {
-    /// What is in force.
-    type InForce: InForce;
-
-    /// Called where other plugs are told to [begin](Plug::begin), with the list that is to be changed.
-    ///
-    /// # Errors
-    ///
-    /// What keeps the tracker from starting.
-    fn begin_with<F: Flavour>(
-        &self,
-        _list: &AccessList<Self::InForce>,
-        _beginning: &mut Beginning<'_, F>,
-    ) -> Result<(), StartError> {
-        Ok(())
-    }
-}
 
 /// What is in force: a list as it was read, or what has become of it since.
 pub trait InForce: Debug + Default + Send + Sync + 'static {
@@ -68,20 +47,4 @@ impl InForce for List {
     fn read(list: List, (): &mut ()) -> Self {
         list
     }
-}
-
-/// Stands where `accesslist-dynamic` is off: a list is what its file says.
-#[derive(Debug, Default)]
-pub struct Unchanged;
-
-impl Plug for Unchanged {
-    opens_nothing!();
-
-    fn plug((): (), _: &Settings) -> Result<Self, StartError> {
-        Ok(Self)
-    }
-}
-
-impl Changes for Unchanged {
-    type InForce = List;
 }

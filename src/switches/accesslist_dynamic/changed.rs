@@ -1,0 +1,272 @@
+//! A list that changes, in memory.
+//!
+//! What is in force is a list in order and the few torrents that have changed since it was made, the *flips*: those
+//! that are on one of the two and not on the other. A look-up asks both, and the second is small enough to stay in the
+//! processor's caches; mostly it is empty, and not asked at all. When there are many flips, or none has come for a
+//! while, they are folded: both become a new list, by one walk along the two.
+//!
+//! Whoever changes it also keeps in what the list differs from its file, so that it is known when that is too much.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
+use std::iter::Peekable;
+use std::mem;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::tracker::InfoHash;
+
+use super::super::access_list::in_force::InForce;
+use super::super::access_list::list::{List, with_room_for};
+
+/// So many flips need not be folded while more are coming: they take 80 KiB.
+const FEW: usize = 4096;
+
+/// Nor do those of a list that is so many times as long: to fold them would take longer than to come.
+const SHARE: usize = 16;
+
+/// A list, and what has changed since it was made.
+#[derive(Debug, Default)]
+pub struct Changed {
+    list: Arc<List>,
+    /// Torrents that are either on `list` or on the list in force.
+    flips: List,
+    /// How many torrents are on the list in force.
+    len: usize,
+}
+
+/// What has been said since the file was read, and how readings have gone.
+#[derive(Debug)]
+pub struct Said {
+    /// In how many torrents the list in force may differ from the file's.
+    max: usize,
+    /// In which torrents [`Changed::list`] differs from the file's.
+    folded: List,
+    /// In how many torrents the list in force differs from the file's.
+    difference: usize,
+    /// What has been said since the reading began that is under way: whether the torrent is to be on the list. Of what
+    /// was said before, the file is assumed to have it.
+    meanwhile: Option<HashMap<InfoHash, bool>>,
+    /// Whether it has been complained, since the file was read, of what was too much.
+    has_complained: bool,
+    counts: Counts,
+    readings: watch::Sender<Readings>,
+}
+
+/// What has come of what was said since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Torrents that were put on the list.
+    pub added: u64,
+    /// Torrents that were taken off it.
+    pub deleted: u64,
+    /// Torrents for whose change there was no room.
+    pub refused: u64,
+}
+
+/// Readings of the file, numbered from 1.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    /// The number of the last that has begun.
+    pub begun: u64,
+    /// The number of the last that has ended.
+    pub ended: u64,
+    /// What has come of it: so many torrents, or the reason why there is no list.
+    pub outcome: Option<Result<usize, String>>,
+}
+
+/// What has come of some changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Torrents that are on the list now and were not, or the other way round.
+    pub changed: usize,
+    /// Torrents for whose change there was no room.
+    pub refused: usize,
+    /// Whether this has to be complained of.
+    pub is_first_refusal: bool,
+}
+
+/// A change: whether the torrent is to be on the list.
+pub(super) type Change = (InfoHash, bool);
+
+impl Changed {
+    fn new(list: Arc<List>, flips: List) -> Self {
+        let gone = flips.hashes.iter().filter(|hash| list.contains(hash)).count();
+        Self { len: list.len() - gone + (flips.len() - gone), list, flips }
+    }
+
+    /// Returns what some changes make of it, if they change anything.
+    pub fn change(&self, said: &mut Said, changes: impl Iterator<Item = Change>) -> (Option<Self>, Outcome) {
+        let mut toggled = BTreeSet::new();
+        let mut outcome = Outcome::default();
+        for (info_hash, is_to_be_listed) in changes {
+            if !said.note(info_hash, is_to_be_listed) {
+                outcome.refused += 1;
+                continue;
+            }
+            let is_toggled = toggled.contains(&info_hash);
+            if (self.contains(&info_hash) != is_toggled) == is_to_be_listed {
+                continue;
+            }
+            let is_flipped = self.flips.contains(&info_hash) != is_toggled;
+            if said.folded.contains(&info_hash) != is_flipped {
+                said.difference -= 1;
+            } else if said.difference < said.max {
+                said.difference += 1;
+            } else {
+                said.forget(&info_hash);
+                outcome.refused += 1;
+                continue;
+            }
+            outcome.changed += 1;
+            *if is_to_be_listed { &mut said.counts.added } else { &mut said.counts.deleted } += 1;
+            if is_toggled {
+                toggled.remove(&info_hash);
+            } else {
+                toggled.insert(info_hash);
+            }
+        }
+        said.counts.refused += outcome.refused as u64;
+        if outcome.refused > 0 {
+            outcome.is_first_refusal = !mem::replace(&mut said.has_complained, true);
+        }
+        if toggled.is_empty() {
+            return (None, outcome);
+        }
+        let flips = flipped(&self.flips.hashes, &toggled.into_iter().collect::<Vec<_>>());
+        let changed = Self::new(Arc::clone(&self.list), flips);
+        let is_much = changed.flips.len() > FEW.max(changed.list.len() / SHARE);
+        let folded = if is_much { changed.fold(said) } else { None };
+        (Some(folded.unwrap_or(changed)), outcome)
+    }
+
+    /// Returns the same without flips, if it has any.
+    pub fn fold(&self, said: &mut Said) -> Option<Self> {
+        if self.flips.hashes.is_empty() {
+            return None;
+        }
+        said.folded = flipped(&said.folded.hashes, &self.flips.hashes);
+        let list = flipped(&self.list.hashes, &self.flips.hashes);
+        Some(Self { len: list.len(), list: Arc::new(list), flips: List::default() })
+    }
+}
+
+/// Returns the list of those that are in one of two lists and not in the other.
+fn flipped(one: &[InfoHash], other: &[InfoHash]) -> List {
+    let mut either = with_room_for(one.len() + other.len()).unwrap_or_default();
+    let (mut one, mut other): (Peekable<_>, Peekable<_>) = (one.iter().peekable(), other.iter().peekable());
+    loop {
+        let order = match (one.peek(), other.peek()) {
+            (Some(one), Some(other)) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let next = match order {
+            Ordering::Less => one.next(),
+            Ordering::Greater => other.next(),
+            Ordering::Equal => {
+                one.next();
+                other.next();
+                None
+            }
+        };
+        either.extend(next);
+    }
+    // There are fewer than the maxima of the file and of the configuration together.
+    List::from_sorted(either).unwrap_or_default()
+}
+
+impl Said {
+    /// Notes what is said while a reading is under way. Returns false if there is no room for it.
+    fn note(&mut self, info_hash: InfoHash, is_to_be_listed: bool) -> bool {
+        let Some(meanwhile) = &mut self.meanwhile else { return true };
+        let has_room = meanwhile.len() < self.max || meanwhile.contains_key(&info_hash);
+        if has_room {
+            meanwhile.insert(info_hash, is_to_be_listed);
+        }
+        has_room
+    }
+
+    fn forget(&mut self, info_hash: &InfoHash) {
+        self.meanwhile.iter_mut().for_each(|meanwhile| _ = meanwhile.remove(info_hash));
+    }
+
+    /// Returns in how many torrents the list in force differs from the file's.
+    pub fn difference(&self) -> usize {
+        self.difference
+    }
+
+    /// Returns in how many torrents it may differ.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Returns what has come of what was said.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Returns what hears of readings that begin and end.
+    pub fn readings(&self) -> watch::Receiver<Readings> {
+        self.readings.subscribe()
+    }
+
+    fn end_reading(&mut self, outcome: Result<usize, String>) {
+        self.readings.send_modify(|readings| {
+            readings.ended = readings.begun;
+            readings.outcome = Some(outcome);
+        });
+    }
+}
+
+impl InForce for Changed {
+    type Said = Said;
+
+    fn nothing_said(settings: &Settings) -> Said {
+        Said {
+            max: settings.access.dynamic_max as usize,
+            folded: List::default(),
+            difference: 0,
+            meanwhile: None,
+            has_complained: false,
+            counts: Counts::default(),
+            readings: watch::Sender::new(Readings::default()),
+        }
+    }
+
+    fn contains(&self, info_hash: &InfoHash) -> bool {
+        let is_listed = self.list.contains(info_hash);
+        if self.flips.hashes.is_empty() { is_listed } else { is_listed != self.flips.contains(info_hash) }
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn begin_reading(said: &mut Said) {
+        said.meanwhile = Some(HashMap::new());
+        said.readings.send_modify(|readings| readings.begun += 1);
+    }
+
+    fn read(list: List, said: &mut Said) -> Self {
+        let meanwhile = said.meanwhile.take().unwrap_or_default();
+        said.end_reading(Ok(list.len()));
+        let differs =
+            |(info_hash, is_to_be_listed): Change| (list.contains(&info_hash) != is_to_be_listed).then_some(info_hash);
+        let flips: BTreeSet<_> = meanwhile.into_iter().filter_map(differs).collect();
+        let flips = flipped(&[], &flips.into_iter().collect::<Vec<_>>());
+        (said.folded, said.difference, said.has_complained) = (List::default(), flips.len(), false);
+        Self::new(Arc::new(list), flips)
+    }
+
+    fn refuse(reason: &str, said: &mut Said) {
+        said.meanwhile = None;
+        said.end_reading(Err(reason.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! What is done about what is said, in one thread.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::log::Complaints;
+use crate::server::Inheriting;
+use crate::tracker::InfoHash;
+use crate::tracker::flavour::ListStatus;
+
+use super::super::access_list::AccessList;
+use super::changed::{Change, Changed, Counts, Outcome, Said};
+use super::gate::Gate;
+use super::lines::Piece;
+use super::{ADD, CONTROL, DELETE, Opened, control, fifo};
+
+/// How long nothing has to be said until what was said is folded.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a reading may take that somebody waits for.
+const READING_TIME: Duration = Duration::from_secs(60);
+
+/// Where it is decided what is done.
+#[derive(Debug)]
+pub(super) struct Desk {
+    list: AccessList<Changed>,
+    /// Lines in the FIFOs that made no sense.
+    bad_lines: Cell<u64>,
+    complaints: Complaints,
+    has_changed: Notify,
+}
+
+/// Hears what is said, for ever.
+pub(super) async fn attend(desk: Desk, opened: Opened, gate: Arc<Gate>, inherits: Option<Inheriting>) {
+    let desk = Rc::new(desk);
+    let keeper = Arc::clone(&gate);
+    spawn_local(async move { keeper.keep().await });
+    if let Some(inherits) = inherits {
+        // Until then the process before hears it.
+        inherits.end().await;
+        // It may have heard of what was not in the file yet when this process read it.
+        let _ = desk.begin_reading();
+    }
+    for (fifo, key, are_to_be_listed) in [(opened.add, ADD, true), (opened.delete, DELETE, false)] {
+        let Some(fifo) = fifo else { continue };
+        let (desk, gate) = (Rc::clone(&desk), Arc::clone(&gate));
+        spawn_local(async move { fifo::hear(fifo, key, are_to_be_listed, desk, &gate).await });
+    }
+    if let Some(door) = opened.control {
+        spawn_local(control::answer(door, Rc::clone(&desk), gate));
+    }
+    loop {
+        desk.has_changed.notified().await;
+        while timeout(QUIET, desk.has_changed.notified()).await.is_ok() {}
+        desk.list.replace(|now, said| (now.fold(said), ()));
+    }
+}
+
+impl Desk {
+    pub(super) fn new(list: AccessList<Changed>) -> Self {
+        Self { list, bad_lines: Cell::new(0), complaints: Complaints::default(), has_changed: Notify::new() }
+    }
+
+    /// Makes some changes.
+    pub(super) fn change(&self, changes: impl Iterator<Item = Change>) -> Outcome {
+        let outcome = self.list.replace(|now, said| now.change(said, changes));
+        if outcome.changed > 0 {
+            self.has_changed.notify_one();
+        }
+        if outcome.is_first_refusal {
+            let max = self.max();
+            warn!(
+                "access.dynamic_max: the list differs from its file in {max} torrents, and what changes more of them is \
+                 not taken until the file is read again"
+            );
+        }
+        outcome
+    }
+
+    /// Counts lines that made no sense, and complains of them now and then.
+    pub(super) fn complain_of_lines(&self, key: &str, piece: &Piece) {
+        let Some(line) = &piece.first_bad else { return };
+        self.bad_lines.set(self.bad_lines.get() + piece.bad);
+        let all = self.bad_lines.get();
+        self.complain(|| warn!("{key}: {line}: skipped; {all} such lines so far"));
+    }
+
+    /// Complains of something, unless there was a complaint within the last minute.
+    pub(super) fn complain(&self, complain: impl FnOnce()) {
+        self.complaints.say(complain);
+    }
+
+    pub(super) fn has(&self, info_hash: &InfoHash) -> bool {
+        self.list.contains(info_hash)
+    }
+
+    /// Returns how many torrents are on the list.
+    pub(super) fn count(&self) -> usize {
+        self.list.status().torrents
+    }
+
+    /// Returns in how many torrents the list may differ from its file.
+    pub(super) fn max(&self) -> usize {
+        self.list.with_said(|said| said.max())
+    }
+
+    /// Returns what is known of the list and of what was said, as names and numbers on one line.
+    pub(super) fn stats(&self) -> String {
+        let ListStatus { torrents, since, failures } = self.list.status();
+        let (difference, max, Counts { added, deleted, refused }) =
+            self.list.with_said(|said| (said.difference(), said.max(), said.counts()));
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut line = String::new();
+        for (name, number) in [
+            ("torrents", torrents as u64),
+            ("difference", difference as u64),
+            ("max", max as u64),
+            ("added", added),
+            ("deleted", deleted),
+            ("refused", refused),
+            ("bad_lines", self.bad_lines.get()),
+            ("last_reload", since),
+            ("failed_reloads", failures),
+        ] {
+            let _ = write!(line, "{}{name}={number}", if line.is_empty() { "" } else { " " });
+        }
+        line
+    }
+
+    /// Reads the file, from a moment on that is still to come. Returns how many torrents are in it.
+    ///
+    /// # Errors
+    ///
+    /// Why the list in force stays, or that it takes too long.
+    pub(super) async fn reload(&self) -> Result<usize, String> {
+        let mut readings = self.list.with_said(|said: &mut Said| said.readings());
+        let next = readings.borrow().begun + 1;
+        self.begin_reading()?;
+        let ended = timeout(READING_TIME, readings.wait_for(|readings| readings.ended >= next)).await;
+        // It ends before its list is in force, though with the lock on what was said.
+        self.list.with_said(|_| ());
+        match ended {
+            Ok(Ok(readings)) => readings.outcome.clone().unwrap_or(Ok(0)),
+            Ok(Err(_)) | Err(_) => Err(format!("the list is still being read after {} s", READING_TIME.as_secs())),
+        }
+    }
+
+    fn begin_reading(&self) -> Result<(), String> {
+        // It need not be waited for when the tracker ends.
+        let spawn = |read: Box<dyn FnOnce() + Send>| thread::Builder::new().name("list".into()).spawn(read).map(drop);
+        self.list.read_again_by(spawn).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    /// The key of the socket, for messages.
+    pub(super) const SOCKET: &str = CONTROL;
+}
