@@ -1,8 +1,9 @@
 //! What an access list of ten million torrents costs: the time to read it, its memory, and a look-up.
 //!
-//! `cargo bench -p opentracker-bench --features accesslist-white --bench lists`. Each look-up is for another torrent,
-//! chosen at random, so that it finds nothing in the processor's caches that an earlier one has left there by chance.
-//! `TORRENTS` in the environment makes the list longer or shorter.
+//! `cargo bench -p opentracker-bench --features accesslist-white --bench lists`, with `accesslist-dynamic` as well for a
+//! list that can be changed. Each look-up is for another torrent, chosen at random, so that it finds nothing in the
+//! processor's caches that an earlier one has left there by chance. `TORRENTS` in the environment makes the list
+//! longer or shorter.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -13,7 +14,7 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use opentracker::config::Settings;
-use opentracker::server::Plug as _;
+use opentracker::server::{Opening, Plug as _};
 use opentracker::switches::ThisBuild;
 use opentracker::tracker::{Admission as _, Flavour, InfoHash};
 
@@ -59,7 +60,10 @@ fn lists(criterion: &mut Criterion) {
     settings.access.whitelist = Some(path.clone());
     let before = resident();
     let began = Instant::now();
-    let list = Admission::plug((), &settings).expect("a list");
+    let (mut needs, mut sockets) = Default::default();
+    let mut opening = Opening { settings: &settings, user: None, needs: &mut needs, sockets: &mut sockets };
+    let opened = Admission::open(&mut opening).expect("nothing to open");
+    let list = Admission::plug(opened, &settings).expect("a list");
     println!("{len} torrents read in {:.2?}", began.elapsed());
     println!("{:.2} bytes resident for each", (resident() - before) as f64 / len as f64);
     fs::remove_file(path).expect("it is there");
