@@ -22,9 +22,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::unistd::{Group, User};
+use nix::unistd::Group;
+use tokio::task::spawn_local;
 
 use crate::config::{ConfigError, Settings};
 use crate::server::{Beginning, Inheriting, Opening, Plug, StartError, Threads, new_runtime};
@@ -42,7 +44,6 @@ pub(super) use lines::fuzz;
 
 const ADD: &str = "access.fifo_add";
 const DELETE: &str = "access.fifo_delete";
-const CONTROL: &str = "access.control";
 const GROUP: &str = "access.control_group";
 
 /// Where it is heard what is to change.
@@ -86,13 +87,13 @@ impl Plug for Dynamic {
 
     fn check(settings: &Settings) -> Result<(), ConfigError> {
         let access = &settings.access;
-        let set = [(ADD, &access.fifo_add), (DELETE, &access.fifo_delete), (CONTROL, &access.control)];
+        let set = [(ADD, &access.fifo_add), (DELETE, &access.fifo_delete), (control::KEY, &access.control)];
         let set = set.into_iter().find(|(_, path)| path.is_some());
         match (set, &access.control_group) {
             (Some((key, _)), _) if access.whitelist.is_none() && access.blacklist.is_none() => {
                 Err(ConfigError::alone(key, "access.blacklist"))
             }
-            (None, Some(_)) => Err(ConfigError::alone(GROUP, CONTROL)),
+            (None, Some(_)) => Err(ConfigError::alone(GROUP, control::KEY)),
             _ => Ok(()),
         }
     }
@@ -139,11 +140,6 @@ fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
     Ok(identity(one)? == identity(other)?)
 }
 
-/// Returns whom what is made is given to; `None`: it stays this process's.
-fn owner(user: Option<&User>) -> Option<nix::unistd::Uid> {
-    user.map(|user| user.uid)
-}
-
 /// Starts the thread that hears what is to change.
 fn hear(
     opened: Opened,
@@ -156,11 +152,33 @@ fn hear(
     threads.spawn("changes", move |stop| {
         let tasks = tokio::task::LocalSet::new();
         let heard = tasks.run_until(async {
-            tokio::task::spawn_local(desk::attend(Desk::new(list), opened, gate, inherits));
+            spawn_local(attend(Desk::new(list), opened, gate, inherits));
             stop.stopped().await;
         });
         runtime.block_on(heard);
     })
+}
+
+/// Hears what is said, for ever.
+async fn attend(desk: Desk, opened: Opened, gate: Arc<Gate>, inherits: Option<Inheriting>) {
+    let desk = Rc::new(desk);
+    let keeper = Arc::clone(&gate);
+    spawn_local(async move { keeper.keep().await });
+    if let Some(inherits) = inherits {
+        // Until then the process before hears it.
+        inherits.end().await;
+        // It may have heard of what was not in the file yet when this process read it.
+        let _ = desk.begin_reading();
+    }
+    for (fifo, key, are_to_be_listed) in [(opened.add, ADD, true), (opened.delete, DELETE, false)] {
+        let Some(fifo) = fifo else { continue };
+        let (desk, gate) = (Rc::clone(&desk), Arc::clone(&gate));
+        spawn_local(async move { fifo::hear(fifo, key, are_to_be_listed, desk, &gate).await });
+    }
+    if let Some(door) = opened.control {
+        spawn_local(control::answer(door, Rc::clone(&desk), gate));
+    }
+    desk.fold().await;
 }
 
 #[cfg(test)]

@@ -33,7 +33,9 @@ use crate::sockets::unix::{self, name_of, new_socket, too_long, unfinished};
 use super::command::{Command, MAX_COMMAND};
 use super::desk::Desk;
 use super::gate::Gate;
-use super::owner;
+
+/// The key of its path.
+pub(super) const KEY: &str = "access.control";
 
 /// Connections that may be open; the one that has been idle for longest makes room.
 const MAX_CONNECTIONS: usize = 16;
@@ -61,15 +63,15 @@ impl Door {
     ///
     /// Another process answers at the path, or it is no socket; the system's.
     pub(super) fn open(path: &Path, group: Option<Gid>, opening: &mut Opening<'_>) -> Result<Self, StartError> {
-        let unusable = |reason: String| StartError::Unusable { key: Desk::SOCKET, path: path.into(), reason };
+        let unusable = |reason: String| StartError::Unusable { key: KEY, path: path.into(), reason };
         let gid = group.or(opening.user.map(|user| user.gid));
-        let door = unix::Door { owner: owner(opening.user), group: gid, is_for_group: group.is_some() };
-        let inherited = opening.sockets.take(Desk::SOCKET).filter(|socket| is_bound_to(socket, path));
+        let door = unix::Door { owner: opening.user.map(|user| user.uid), group: gid, is_for_group: group.is_some() };
+        let inherited = opening.sockets.take(KEY).filter(|socket| is_bound_to(socket, path));
         let is_inherited = inherited.is_some();
         let socket = match inherited.filter(|_| is_as_wanted(path, &door)) {
             Some(socket) => {
-                info!("{}: {} goes on from the process before", Desk::SOCKET, path.display());
-                opening.sockets.keep(Desk::SOCKET, &socket, false).map_err(|error| unusable(error.to_string()))?;
+                info!("{}: {} goes on from the process before", KEY, path.display());
+                opening.sockets.keep(KEY, &socket, false).map_err(|error| unusable(error.to_string()))?;
                 socket
             }
             None => {
@@ -78,7 +80,7 @@ impl Door {
                     refuse_others(path).map_err(unusable)?;
                 }
                 let socket = door.listen_at(path, SockType::Stream, BACKLOG).map_err(unusable)?;
-                opening.sockets.keep(Desk::SOCKET, &socket, true).map_err(|error| unusable(error.to_string()))?;
+                opening.sockets.keep(KEY, &socket, true).map_err(|error| unusable(error.to_string()))?;
                 socket
             }
         };
@@ -137,7 +139,7 @@ pub(super) async fn answer(door: Door, desk: Rc<Desk>, gate: Arc<Gate>) {
     let listener = std_unix::UnixListener::from(door.socket);
     let listener = match listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)) {
         Ok(listener) => listener,
-        Err(error) => return warn!("{}: nobody is answered: {error}", Desk::SOCKET),
+        Err(error) => return warn!("{}: nobody is answered: {error}", KEY),
     };
     let mut places: Vec<Place> = Vec::new();
     loop {
@@ -149,7 +151,7 @@ pub(super) async fn answer(door: Door, desk: Rc<Desk>, gate: Arc<Gate>) {
             None => {}
             Some(Ok((stream, _))) => {
                 if let Err(reason) = admit(&stream, door.is_for_group) {
-                    desk.complain(|| warn!("{}: a connection is closed: {reason}", Desk::SOCKET));
+                    desk.complain(|| warn!("{}: a connection is closed: {reason}", KEY));
                     continue;
                 }
                 places.retain(|place| !place.task.is_finished());
@@ -165,7 +167,7 @@ pub(super) async fn answer(door: Door, desk: Rc<Desk>, gate: Arc<Gate>) {
                 places.push(Place { last, task });
             }
             Some(Err(error)) => {
-                desk.complain(|| warn!("{}: nobody can connect for now: {error}", Desk::SOCKET));
+                desk.complain(|| warn!("{}: nobody can connect for now: {error}", KEY));
                 sleep(PAUSE).await;
             }
         }

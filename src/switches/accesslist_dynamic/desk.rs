@@ -2,26 +2,20 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::log::Complaints;
-use crate::server::Inheriting;
 use crate::tracker::InfoHash;
 use crate::tracker::flavour::ListStatus;
 
 use super::super::access_list::AccessList;
 use super::changed::{Change, Changed, Counts, Outcome, Said};
-use super::gate::Gate;
 use super::lines::Piece;
-use super::{ADD, CONTROL, DELETE, Opened, control, fifo};
 
 /// How long nothing has to be said until what was said is folded.
 const QUIET: Duration = Duration::from_secs(1);
@@ -37,32 +31,6 @@ pub(super) struct Desk {
     bad_lines: Cell<u64>,
     complaints: Complaints,
     has_changed: Notify,
-}
-
-/// Hears what is said, for ever.
-pub(super) async fn attend(desk: Desk, opened: Opened, gate: Arc<Gate>, inherits: Option<Inheriting>) {
-    let desk = Rc::new(desk);
-    let keeper = Arc::clone(&gate);
-    spawn_local(async move { keeper.keep().await });
-    if let Some(inherits) = inherits {
-        // Until then the process before hears it.
-        inherits.end().await;
-        // It may have heard of what was not in the file yet when this process read it.
-        let _ = desk.begin_reading();
-    }
-    for (fifo, key, are_to_be_listed) in [(opened.add, ADD, true), (opened.delete, DELETE, false)] {
-        let Some(fifo) = fifo else { continue };
-        let (desk, gate) = (Rc::clone(&desk), Arc::clone(&gate));
-        spawn_local(async move { fifo::hear(fifo, key, are_to_be_listed, desk, &gate).await });
-    }
-    if let Some(door) = opened.control {
-        spawn_local(control::answer(door, Rc::clone(&desk), gate));
-    }
-    loop {
-        desk.has_changed.notified().await;
-        while timeout(QUIET, desk.has_changed.notified()).await.is_ok() {}
-        desk.list.replace(|now, said| (now.fold(said), ()));
-    }
 }
 
 impl Desk {
@@ -154,12 +122,23 @@ impl Desk {
         }
     }
 
-    fn begin_reading(&self) -> Result<(), String> {
+    /// Merges, for ever, what has changed into a new list when nothing more changes for a while.
+    pub(super) async fn fold(&self) {
+        loop {
+            self.has_changed.notified().await;
+            while timeout(QUIET, self.has_changed.notified()).await.is_ok() {}
+            self.list.replace(|now, said| (now.fold(said), ()));
+        }
+    }
+
+    /// Has the file read, in a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no such thread.
+    pub(super) fn begin_reading(&self) -> Result<(), String> {
         // It need not be waited for when the tracker ends.
         let spawn = |read: Box<dyn FnOnce() + Send>| thread::Builder::new().name("list".into()).spawn(read).map(drop);
         self.list.read_again_by(spawn).map_err(|error| format!("cannot start a thread: {error}"))
     }
-
-    /// The key of the socket, for messages.
-    pub(super) const SOCKET: &str = CONTROL;
 }

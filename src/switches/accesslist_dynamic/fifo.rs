@@ -22,7 +22,6 @@ use crate::sockets::unix::name_of;
 use super::desk::Desk;
 use super::gate::Gate;
 use super::lines::Lines;
-use super::owner;
 
 /// Bytes that are read at a time: as many as a FIFO holds, unless it was made larger.
 const PIECE: usize = 64 << 10;
@@ -83,8 +82,9 @@ impl Maker<'_> {
             return Err(io::Error::other("somebody else has put something in its place"));
         }
         let group = self.group.or(self.user.map(|user| user.gid));
-        if owner(self.user).is_some() || group.is_some() {
-            fchown(fifo.as_fd(), owner(self.user), group)?;
+        let owner = self.user.map(|user| user.uid);
+        if owner.is_some() || group.is_some() {
+            fchown(fifo.as_fd(), owner, group)?;
         }
         if self.group.is_some() {
             fchmod(fifo.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP)?;
