@@ -86,10 +86,9 @@ impl Maker<'_> {
         if owner.is_some() || group.is_some() {
             fchown(fifo.as_fd(), owner, group)?;
         }
-        if self.group.is_some() {
-            fchmod(fifo.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP)?;
-        }
-        Ok(())
+        // Whatever the process keeps from files that it makes.
+        let group_mode = if self.group.is_some() { Mode::S_IWGRP } else { Mode::empty() };
+        Ok(fchmod(fifo.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR | group_mode)?)
     }
 
     /// Refuses a path at which the original would find another FIFO, as it opens them inside its root directory.

@@ -35,7 +35,7 @@ fn mode(path: &Path) -> u32 {
 
 fn what_is_not_there_is_made_for_the_trackers_user_alone() {
     // Whatever the process keeps from files that it makes.
-    for umask in ["000", "077"] {
+    for umask in ["000", "077", "377"] {
         let start = changeable().wrapped(&["sh", "-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
         let tracker = start.run();
         let user = if is_root() { User::from_name("nobody").unwrap().unwrap().uid } else { geteuid() };
