@@ -138,10 +138,14 @@ impl Driver for Socket {
     type Batch = Batch;
 
     fn batch(&self) -> Batch {
+        // Each has the size of what it carries to the byte: what is left over after a message, a kernel of 64 bits takes
+        // for another one if the program is one of 32 bits.
+        let ipv4 = || self.wildcard.then(|| nix::cmsg_space!(libc::in_pktinfo));
+        let ipv6 = || self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
         Batch(match self.families {
-            Families::Ipv4 => FamilyBatch::V4(BatchOf::new(self.wildcard)),
-            Families::Ipv6 => FamilyBatch::V6(BatchOf::new(self.wildcard)),
-            Families::Both => FamilyBatch::Both(BatchOf::new(self.wildcard)),
+            Families::Ipv4 => FamilyBatch::V4(BatchOf::new(ipv4())),
+            Families::Ipv6 => FamilyBatch::V6(BatchOf::new(ipv6())),
+            Families::Both => FamilyBatch::Both(BatchOf::new(ipv6())),
         })
     }
 
@@ -172,9 +176,8 @@ impl Driver for Socket {
 }
 
 impl<A: SockaddrLike + Copy> BatchOf<A> {
-    /// Makes the memory. `wildcard` adds some for control messages, which say where datagrams were sent to.
-    fn new(wildcard: bool) -> Self {
-        let control = wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
+    /// Makes the memory. `control` is as long as the message that says where a datagram was sent to, if one does.
+    fn new(control: Option<Vec<u8>>) -> Self {
         Self {
             receiving: MultiHeaders::preallocate(MAX_BATCH, control.clone()),
             sending: MultiHeaders::preallocate(MAX_BATCH, control),
