@@ -20,7 +20,7 @@ const IPV6_PEER: u64 = 64;
 /// Bytes that a connection with a head of the greatest length takes, the system's own buffers not counted.
 const CONNECTION: u64 = 16 << 10;
 /// Files that are open beside sockets and workers: standard streams, the service manager, a list being read.
-const OTHER_FILES: u64 = 32;
+const OTHER_FILES: usize = 32;
 
 /// Returns what bounds the snapshots of a cluster.
 pub(super) fn snapshots(sync: &config::SyncSettings) -> snapshot::Limits {
@@ -50,16 +50,16 @@ pub(super) fn connections(limits: &config::LimitSettings, worker_files: usize, m
         Ok((soft, _)) => soft,
         Err(_) => 1024,
     };
-    let room = files.saturating_sub(OTHER_FILES + worker_files as u64).max(1);
-    if limits.connections > room {
+    // The system counts files in words of the machine, and connections are configured in 64 bits everywhere.
+    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES + worker_files).max(1);
+    if limits.connections > room as u64 {
         warn!(
             "limits.connections is {}, but the limit of {files} open files leaves room for {room}: raise it (ulimit -n)",
             limits.connections
         );
     }
-    let connections =
-        if limits.connections == 0 { room.min((memory / 8 / CONNECTION).max(1)) } else { limits.connections.min(room) };
-    usize::try_from(connections).unwrap_or(usize::MAX)
+    let wanted = if limits.connections == 0 { (memory / 8 / CONNECTION).max(1) } else { limits.connections };
+    usize::try_from(wanted).map_or(room, |wanted| wanted.min(room))
 }
 
 /// Returns how many connections to hold open for one address.
