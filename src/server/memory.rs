@@ -8,11 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use nix::sys::sysinfo::sysinfo;
 use tracing::info;
 
-/// Returns the bytes that this process may use: the least of the machine's memory and the limits of the process's
-/// control group and of all its parents, in both versions of control groups. Read while the file system is still in
-/// sight.
+/// Bytes that addresses reach, of which a program of 32 bits has two to four GiB, its code and stacks included.
+const ADDRESSED: u64 = isize::MAX as u64;
+
+/// Returns the bytes that this process may use: the least of the machine's memory, of what addresses reach, and of the
+/// limits of the process's control group and of all its parents, in both versions of control groups. Read while the
+/// file system is still in sight.
 pub(super) fn usable() -> u64 {
-    let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total());
+    let machine = sysinfo().map_or(u64::MAX, |info| info.ram_total()).min(ADDRESSED);
     match limit(Path::new("/")) {
         Some(limit) if limit < machine => {
             info!("a control group leaves the tracker {} MiB of memory", limit >> 20);
