@@ -29,8 +29,10 @@ pub fn return_vacant_pages() {
     unsafe { nix::libc::malloc_trim(0) };
 }
 
+/// Does nothing: there is nothing to be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn return_large_pieces() {}
 
+/// Does nothing: there is nothing to be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn return_vacant_pages() {}
