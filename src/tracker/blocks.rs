@@ -190,8 +190,9 @@ mod tests {
                     let end = len.min((at / BLOCK + 1) * BLOCK);
                     prop_assert_eq!(blocks.piece(at).len(), end.saturating_sub(at));
                     if let Some(place) = blocks.get_mut(at) {
-                        *place = 1000 + at as u16;
-                        prop_assert_eq!(blocks.piece(at).first(), Some(&(1000 + at as u16)));
+                        let element = 1000 + at as u16;
+                        *place = element;
+                        prop_assert_eq!(blocks.piece(at).first(), Some(&element));
                     }
                 }
             }
