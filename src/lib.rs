@@ -37,6 +37,7 @@ compile_error!(
     "the features gzip-always and zstd-always exclude each other: a full scrape is sent in one coding; choose one"
 );
 
+mod atomic;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -8,6 +8,8 @@
 
 extern crate shuttle_std as std;
 
+#[path = "../../src/atomic.rs"]
+mod atomic;
 #[path = "../../src/config/client_id.rs"]
 mod client_id;
 #[path = "../../src/config/settings.rs"]

@@ -1,9 +1,10 @@
 //! The counters of a transport.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::atomic::AtomicU64;
 use crate::tracker::{TransportCounts, TransportStatus};
 
 use super::members::Members;

@@ -5,9 +5,10 @@
 //! dies may have told it by one transport and not by the other yet: whether it has is seen from what it says next, or
 //! from its silence.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::atomic::AtomicU64;
 use crate::tracker::Origin;
 
 use super::election::MAX_SILENCE;

@@ -1,11 +1,12 @@
 //! How many connections all workers may have open together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{self, OwnedSemaphorePermit, Semaphore};
 
+use crate::atomic::AtomicU64;
 use crate::log::Complaints;
 use crate::tracker::Holder;
 

@@ -1,9 +1,10 @@
 //! Counters that cost an announce next to nothing: each worker writes its own, and whoever reads adds them up.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::atomic::AtomicU64;
 use crate::tracker::AnnounceError;
 use crate::tracker::announce::AnnounceOutcome;
 

@@ -5,9 +5,10 @@
 //! 50; over UDP, where -1 stands for it, as many as there are.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::atomic::AtomicU64;
 use crate::config::Settings;
 use crate::server::{Plug, StartError, opens_nothing};
 use crate::stats::counters::add;

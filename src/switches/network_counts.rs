@@ -14,10 +14,11 @@ mod table;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use fastrand::Rng;
 
+use crate::atomic::AtomicU64;
 use crate::server::{StartError, new_hash_key};
 use crate::stats::pages::networks::{Prefix, network_of};
 use crate::tracker::keyed_hash::HashKey;

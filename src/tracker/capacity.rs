@@ -5,7 +5,9 @@
 //! short: [`room`](super::room) is to make some before it is needed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::atomic::AtomicU64;
 
 use super::shortage::Shortage;
 

@@ -1,7 +1,9 @@
 //! Who leaves while a copy of all torrents is made.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::atomic::AtomicU64;
 
 use super::InfoHash;
 use super::clock::Minute;

@@ -78,12 +78,14 @@ pub use refusal::{RefusalTerms, Retry};
 pub use scrape::PendingScrape;
 pub use store::GROUP;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use keyed_hash::HashKey;
 use peer::PeerState;
 use room::Taken;
 use store::{Cursor, Full, Store, Torrent};
+
+use crate::atomic::AtomicU64;
 
 /// Torrents and peers that a sweep looks at before it unlocks their shard: it holds the lock for some microseconds, or
 /// some tens of them where all have expired.

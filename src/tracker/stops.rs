@@ -6,7 +6,9 @@
 //! anyway, and the oldest stop of a bucket makes place for a new one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::atomic::AtomicU64;
 
 use super::clock::Minute;
 use super::flavour::Origin;

@@ -3,10 +3,11 @@
 use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use siphasher::sip::SipHasher13;
 
+use crate::atomic::AtomicU64;
 use crate::tracker::{Holder, Second};
 
 /// Addresses that are counted apart, if their hashes differ: 32 KiB.

@@ -1,8 +1,9 @@
 //! How long requests took, one worker's share: counted without a lock, and added up when a page is made.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::atomic::AtomicU64;
 use crate::http::flavour::TimesSum;
 use crate::stats::counters::add;
 

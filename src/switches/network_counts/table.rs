@@ -9,10 +9,11 @@
 //! Threads count side by side without locks. Where two of them meet, the worst that can happen is that a call is
 //! counted for a neighbour in the table, or that a newcomer takes two slots, of which one dies out.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use fastrand::Rng;
 
+use crate::atomic::AtomicU64;
 use crate::stats::pages::networks::{Network, Prefix};
 use crate::tracker::Minute;
 use crate::tracker::keyed_hash::HashKey;

@@ -106,9 +106,11 @@ fn slots_ahead(secret: Key, number: u64, id: u64, address: IpAddr) -> Option<u64
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU16;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
 
     use proptest::prelude::*;
+
+    use crate::atomic::AtomicU64;
 
     use super::super::ConnectionIds;
     use super::*;
