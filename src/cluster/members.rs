@@ -138,7 +138,7 @@ fn ticks(time: Duration) -> u64 {
 }
 
 fn entry_of(id: u32, tick: u64) -> u64 {
-    u64::from(id) << 32 | tick
+    (u64::from(id) << 32) | tick
 }
 
 fn is_of(entry: u64, id: u32) -> bool {

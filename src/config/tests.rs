@@ -55,7 +55,7 @@ fn builds() -> impl Iterator<Item = Vec<&'static str>> {
     assert!(keys::all().all(|key| key.needs.len() <= 3));
     (0..1_u32 << ALL.len())
         .filter(|mask| mask.count_ones() <= 3 || mask.count_ones() as usize + 3 >= ALL.len())
-        .map(|mask| ALL.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, name)| *name).collect())
+        .map(|mask| ALL.iter().enumerate().filter(|(bit, _)| (mask >> bit) & 1 == 1).map(|(_, name)| *name).collect())
 }
 
 /// The example of a key, of a list its first item, in the original's syntax.

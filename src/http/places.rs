@@ -80,7 +80,7 @@ fn pack_said(said: usize) -> u64 {
 }
 
 fn pack(turn: Turn, since: Duration, said: usize) -> u64 {
-    millis(since) << SINCE_SHIFT | pack_said(said) | turn as u64
+    (millis(since) << SINCE_SHIFT) | pack_said(said) | turn as u64
 }
 
 fn millis(time: Duration) -> u64 {

@@ -236,7 +236,7 @@ fn masked_position(bytes: &[u8], mask: u8, mark: u8) -> Option<usize> {
 /// Returns the byte that `%` and these digits stand for.
 fn escaped(high: u8, low: u8) -> Result<u8, BadEscape> {
     let (high, low) = (hex_value(high), hex_value(low));
-    if high | low <= 0xf { Ok(high << 4 | low) } else { Err(BadEscape) }
+    if high | low <= 0xf { Ok((high << 4) | low) } else { Err(BadEscape) }
 }
 
 #[cfg(test)]

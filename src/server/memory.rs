@@ -118,7 +118,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
     let mut rest = field;
     while let [first, tail @ ..] = rest {
         if let [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
-            path.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+            path.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
             rest = tail;
         } else {
             path.push(*first);

@@ -168,7 +168,7 @@ mod tests {
 
     /// Hashes that crowd at few homes with few tags.
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let hash = (0..40_u64, 0..3_u64).prop_map(|(home, tag)| home.wrapping_sub(5) & 0xffff_ffff | tag << 56);
+        let hash = (0..40_u64, 0..3_u64).prop_map(|(home, tag)| home.wrapping_sub(5) & 0xffff_ffff | (tag << 56));
         let step = prop_oneof![5 => hash.prop_map(Step::Insert), 4 => (0..300_usize).prop_map(Step::Remove),
                                1 => Just(Step::Shrink)];
         prop::collection::vec(step, 0..300)

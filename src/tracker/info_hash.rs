@@ -20,7 +20,7 @@ impl InfoHash {
             let [high, low] = pair else { return None };
             let (high, low) = (hex_value(*high), hex_value(*low));
             all |= high | low;
-            *byte = high << 4 | low & 0xf;
+            *byte = (high << 4) | low & 0xf;
         }
         (all <= 0xf).then_some(Self(bytes))
     }

@@ -23,7 +23,7 @@ impl HashKey {
     pub fn from_bytes(bytes: &[u8; 48]) -> Self {
         let mut words = [0; 6];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            *word = chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
         }
         let [a, b, c, d, e, f] = words;
         // An odd factor is never zero, so no part of an endpoint is ever multiplied away.

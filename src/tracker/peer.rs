@@ -98,7 +98,7 @@ impl PeerState {
     /// Returns the same state, but published in this step.
     #[expect(clippy::cast_possible_truncation, reason = "kept modulo 64, as said above")]
     fn published(self, step: u32) -> Self {
-        Self(self.0 & !Self::PUBLISHED | (step as u16 & 63) << 8)
+        Self(self.0 & !Self::PUBLISHED | ((step as u16 & 63) << 8))
     }
 }
 
@@ -186,7 +186,7 @@ impl Peer for PeerV4 {
 
     #[inline]
     fn with_state(self, state: PeerState) -> Self {
-        Self(self.0 << 16 >> 16 | u64::from(state.0) << 48)
+        Self((self.0 << 16 >> 16) | (u64::from(state.0) << 48))
     }
 
     #[inline]
@@ -396,7 +396,7 @@ mod tests {
             one: [u8; 16], bit in 0..128_u32, ports in [1..=u16::MAX, 1..=u16::MAX],
         ) {
             let one = u128::from_be_bytes(one);
-            for other in [one, one ^ 1 << bit] {
+            for other in [one, one ^ (1 << bit)] {
                 let [v6, other_v6] = [one, other].map(Ipv6Addr::from_bits);
                 let same = Holder::from(IpAddr::V6(v6)) == Holder::from(IpAddr::V6(other_v6));
                 prop_assert_eq!(same_address::<PeerV6>((v6, ports[0]).into(), (other_v6, ports[1]).into()), same);

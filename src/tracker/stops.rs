@@ -99,11 +99,11 @@ impl Stop {
 
     fn entry(self, hash: u64) -> u64 {
         let minute = u64::from(self.minute.0) & mask(MINUTE_BITS);
-        (hash & !mask(HASH_SHIFT)) | minute << (WAYS_BITS + 1) | self.ways.0 << 1 | u64::from(self.counted)
+        (hash & !mask(HASH_SHIFT)) | (minute << (WAYS_BITS + 1)) | (self.ways.0 << 1) | u64::from(self.counted)
     }
 
     fn of_entry(entry: u64, now: Minute) -> Self {
-        let ways = Ways(entry >> 1 & mask(WAYS_BITS));
+        let ways = Ways((entry >> 1) & mask(WAYS_BITS));
         Self { minute: Minute(now.0.saturating_sub(age(entry, now))), counted: entry & 1 != 0, ways }
     }
 }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn the_oldest_of_a_bucket_makes_place() {
         let stops = Stops::new();
-        let hash = |n: u64| n << HASH_SHIFT | 5;
+        let hash = |n: u64| (n << HASH_SHIFT) | 5;
         let stop = |n: u64| Stop::new(NOW + (n as u32 * 7) % 11, None, false);
         (1..=BUCKET_LEN as u64).for_each(|n| stops.note(hash(n), stop(n), NOW + 20));
         let oldest = (1..=BUCKET_LEN as u64).min_by_key(|n| stop(*n).minute).unwrap();
@@ -277,7 +277,7 @@ mod tests {
             let (stops, stop) = (Stops::new(), Stop::new(NOW + minute, way, counted));
             stops.note(hash, stop, NOW + 40);
             prop_assert_eq!(stops.find(hash, NOW + 40 + later), Some(stop));
-            prop_assert_eq!(stops.find(hash ^ 1 << 63, NOW + 40 + later), None);
+            prop_assert_eq!(stops.find(hash ^ (1 << 63), NOW + 40 + later), None);
         }
     }
 }

@@ -182,7 +182,7 @@ mod tests {
     fn an_id_with_any_wrong_bit_is_refused() {
         let (slot, client) = (ids(7, 2).slot(Minute(50).into()), "192.0.2.1".parse().unwrap());
         let id = slot.issue(client);
-        assert!((0..64).all(|bit| !slot.accepts(id ^ 1 << bit, client)));
+        assert!((0..64).all(|bit| !slot.accepts(id ^ (1 << bit), client)));
     }
 
     #[test]

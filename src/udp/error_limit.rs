@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn v6(network: u64, host: u64) -> IpAddr {
-        IpAddr::V6((u128::from(network) << 64 | u128::from(host)).into())
+        IpAddr::V6(((u128::from(network) << 64) | u128::from(host)).into())
     }
 
     /// Returns how many of so many errors are allowed.

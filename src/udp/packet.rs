@@ -128,7 +128,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 /// `reply` is too short for it; so do all functions below that write a reply.
 #[inline]
 pub fn write_connect(reply: &mut [u8], transaction_id: u32, connection_id: u64) -> usize {
-    let words = u128::from(header(CONNECT, transaction_id)) << 64 | u128::from(connection_id);
+    let words = (u128::from(header(CONNECT, transaction_id)) << 64) | u128::from(connection_id);
     put(reply, words.to_be_bytes())
 }
 
@@ -190,7 +190,7 @@ pub fn cut(reply: &[u8], most: usize) -> &[u8] {
 }
 
 fn header(action: u32, transaction_id: u32) -> u64 {
-    u64::from(action) << 32 | u64::from(transaction_id)
+    (u64::from(action) << 32) | u64::from(transaction_id)
 }
 
 /// Writes all of `bytes`, or nothing where there is no room. Returns how many bytes.

@@ -50,7 +50,7 @@ impl Codec for Plain {
     }
 
     fn append(&self, packet: &mut Vec<u8>, change: &Change) {
-        let flags = u8::from(change.seeder) | u8::from(change.completed) << 1 | u8::from(change.stopped) << 2;
+        let flags = u8::from(change.seeder) | (u8::from(change.completed) << 1) | (u8::from(change.stopped) << 2);
         packet.extend([change.info_hash.0[0], change.endpoint.port() as u8, flags]);
         packet.extend(change.seen.0.to_be_bytes());
     }

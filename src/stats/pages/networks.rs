@@ -38,7 +38,7 @@ pub fn network_of(ip: IpAddr) -> Network {
         IpAddr::V4(ip) => u64::from(ip.to_bits()) << 32,
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
-            [a, b, c, d].iter().fold(0, |network, segment| network << 16 | u64::from(*segment))
+            [a, b, c, d].iter().fold(0, |network, segment| (network << 16) | u64::from(*segment))
         }
     }
 }
@@ -64,7 +64,7 @@ impl Prefix {
     /// Returns the network with a prefix of this length that `network` is in.
     #[inline]
     pub fn truncate(self, network: Network) -> Network {
-        network & u64::MAX << (64 - self.bits)
+        network & (u64::MAX << (64 - self.bits))
     }
 
     /// Appends a part of a page: the [`MAX_ROWS`] networks with the highest numbers, from the highest on, and an empty

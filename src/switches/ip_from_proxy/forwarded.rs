@@ -251,7 +251,7 @@ mod tests {
     /// An address of a proxy, in one of the forms that proxies write.
     fn blessed() -> impl Strategy<Value = String> {
         let ipv4 = any::<[u8; 3]>().prop_map(|[b, c, d]| Ipv4Addr::new(10, b, c, d));
-        let ipv6 = any::<u64>().prop_map(|low| Ipv6Addr::from(0x2001_0db8_00ff_u128 << 80 | u128::from(low)));
+        let ipv6 = any::<u64>().prop_map(|low| Ipv6Addr::from((0x2001_0db8_00ff_u128 << 80) | u128::from(low)));
         prop_oneof![
             ipv4.clone().prop_map(|ip| ip.to_string()),
             (ipv4.clone(), any::<u16>()).prop_map(|(ip, port)| format!("{ip}:{port}")),

@@ -157,7 +157,7 @@ mod tests {
         }
 
         fn call(&mut self, n: u32, now: Minute) {
-            self.table.count(u64::from(n) << 40 | 0xff_ffff, 1, now, &key(), &mut self.rng);
+            self.table.count((u64::from(n) << 40) | 0xff_ffff, 1, now, &key(), &mut self.rng);
         }
 
         fn calls(&self, n: u32, now: Minute) -> u32 {

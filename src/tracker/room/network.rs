@@ -20,8 +20,8 @@ impl Network {
     /// Returns the network that an address is in.
     pub fn of(address: IpAddr) -> Self {
         Self(match address {
-            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & u32::MAX << (32 - IPV4_BITS)).into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & u128::MAX << (128 - IPV6_BITS)).into(),
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << (32 - IPV4_BITS))).into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_BITS))).into(),
         })
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Key(pub(super) u64, pub(super) u64);
 impl Key {
     /// Derives the key of a slot. Who knows that key learns nothing of this one, nor of any other slot's.
     pub(super) fn derive(self, slot: u64) -> Self {
-        let half = |half: u64| self.hash(|hasher| hasher.write_u64(slot << 1 | half));
+        let half = |half: u64| self.hash(|hasher| hasher.write_u64((slot << 1) | half));
         Self(half(0), half(1))
     }
 
