@@ -80,7 +80,9 @@ fn the_version_names_target_and_features() {
         let lines: Vec<_> = finished.stdout.lines().collect();
         let [version, features] = lines[..] else { panic!("{finished:?}") };
         assert!(version.starts_with(concat!("opentracker ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
-        assert!(version.contains(std::env::consts::ARCH) && version.contains(std::env::consts::OS), "{version}");
+        // It may have been built for another processor than the tests.
+        let target = version.strip_suffix(')').and_then(|version| version.rsplit(' ').next()).expect(version);
+        assert!(target.matches('-').count() >= 2 && target.contains(std::env::consts::OS), "{version}");
         assert_eq!(features, format!("features: {}", flavour::in_words().replace(',', "")));
     }
 }

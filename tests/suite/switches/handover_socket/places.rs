@@ -54,7 +54,8 @@ fn what_is_no_socket_of_a_tracker_is_left_alone_and_named() {
     assert_refused(&post.named("directory"), "it is a directory, and no socket");
     assert_refused(&post.named("stream"), "it is another program's socket");
     assert_refused(&post.named("datagram"), "it is another program's socket");
-    assert_refused(&post.named("circle"), "symbolic links");
+    // "Too many levels of symbolic links", or "Symbolic link loop": each C library has its own words.
+    assert_refused(&post.named("circle"), "ymbolic link");
     assert_refused(&post.named("file").join("below"), "Not a directory");
     assert_eq!(fs::read_to_string(post.named("file")).unwrap(), "kept");
     assert_eq!(fs::read_dir(post.named(".")).unwrap().count(), 6);
