@@ -11,6 +11,7 @@ tests![
     no_test_ends_early,
     every_test_is_listed_where_this_harness_looks,
     programs_are_started_in_one_place,
+    words_of_64_bits_come_from_one_place,
 ];
 
 const MAX_LINES: usize = 450;
@@ -89,4 +90,18 @@ fn programs_are_started_in_one_place() {
         assert!(allowed || found.is_none(), "{}: {found:?}", path.display());
     }
     assert_eq!(seen, 3, "it looks for what is not there any more");
+}
+
+/// Some processors have none. See `src/atomic.rs`.
+fn words_of_64_bits_come_from_one_place() {
+    let words = |text: &str| {
+        let standard = text.split("std::sync::atomic::").skip(1);
+        let names = standard.map(|rest| rest.split(';').next().unwrap_or_default());
+        names.into_iter().any(|names| names.contains("AtomicU64") || names.contains("AtomicI64"))
+    };
+    assert!(words("use std::sync::atomic::{AtomicBool, AtomicU64};") && words("std::sync::atomic::AtomicI64::new(1);"));
+    assert!(!words("use std::sync::atomic::AtomicBool; use crate::atomic::AtomicU64;"));
+    for (path, text) in files_below("src") {
+        assert_eq!(words(&text), path.ends_with("src/atomic.rs"), "{}", path.display());
+    }
 }
