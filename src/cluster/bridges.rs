@@ -37,12 +37,17 @@ impl Model {
         let name = (torrent, peer);
         // What a bridge tells comes on two ways, of which multicast has no ages.
         let pause = if home.wires().len() > 1 { MIN_PAUSE.max(pause) } else { pause };
-        if self.stopped.get(&name).is_some_and(|stopped| minute.since(*stopped) < pause) {
+        let has_stopped_within = |minutes| self.stopped.get(&name).is_some_and(|at| minute.since(*at) < minutes);
+        if has_stopped_within(pause) {
             return;
         }
+        // Where a bridge has heard of the stop by multicast alone, which dates it later, it takes a download that comes
+        // so soon for one before the stop, and its copy by multicast for the same: it counts it, and knows the client
+        // with the next announce.
+        let completes_too_soon = has_stopped_within(MIN_PAUSE);
         let (seeder, event) = match rng.u8(..4) {
             0 if self.there.contains_key(&name) => (false, Event::Stopped),
-            1 if self.completed.insert(name) => (true, Event::Completed),
+            1 if !completes_too_soon && self.completed.insert(name) => (true, Event::Completed),
             _ => (self.completed.contains(&name), Event::Update),
         };
         if event == Event::Stopped {
