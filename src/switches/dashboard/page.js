@@ -75,7 +75,8 @@
     { id: 'memory', title: 'Memory', format: bytes, series: one('Memory', 'memory') },
   ];
 
-  let facts = null, range = 'minutes', looks = [], timer = 0, isLooking = false;
+  // `zero` is the moment at which the tracker's clock showed 0, on the clock of whoever looks.
+  let facts = null, zero = 0, range = 'minutes', looks = [], timer = 0, isLooking = false;
 
   // A plot: a line for each series, a cursor that tells the values of one row, and the same numbers in a table.
   class Plot {
@@ -136,7 +137,7 @@
     }
 
     // The time of a row, on the clock of whoever looks.
-    when(i) { return clock(new Date(Date.now() - 1000 * (facts.time - this.history.end[i]))); }
+    when(i) { return clock(new Date(zero + 1000 * this.history.end[i])); }
 
     value(series, i) {
       const value = series.values[i];
@@ -236,6 +237,12 @@
 
   const REQUESTS = ['announces', 'connects', 'scrapes'];
 
+  // What differs by no more than a way and a whole second differs by nothing: no row shall have now one time, now another.
+  const compareClocks = () => {
+    const found = Date.now() - 1000 * facts.time;
+    if (Math.abs(found - zero) > 2000) zero = found;
+  };
+
   const note = () => {
     const look = { uptime: facts.uptime };
     REQUESTS.forEach((what) => { look[what] = total(what); });
@@ -330,6 +337,7 @@
       const reply = await fetch(SOURCE, { cache: 'no-store', signal: giveUp.signal });
       if (reply.ok) {
         facts = await reply.json();
+        compareClocks();
         note();
         show();
         say('Live', false);
