@@ -246,8 +246,9 @@
   const note = () => {
     const look = { uptime: facts.uptime };
     REQUESTS.forEach((what) => { look[what] = total(what); });
-    // A tracker that was restarted counts anew.
-    if (looks.length && looks[looks.length - 1].uptime > look.uptime) looks = [];
+    // A tracker that was restarted counts anew. It may have run for longer by now than it had when it was seen last.
+    const before = looks[looks.length - 1];
+    if (before && Object.keys(look).some((what) => look[what] < before[what])) looks = [];
     looks.push(look);
     looks = looks.filter((one) => 1000 * (look.uptime - one.uptime) <= WINDOW);
   };
