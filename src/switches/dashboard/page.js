@@ -2,6 +2,8 @@
 (() => {
   // Milliseconds between two looks at the tracker, after which a look is given up, and for which rates are averaged.
   const PAUSE = 5000, PATIENCE = 10000, WINDOW = 60000;
+  // The version of the numbers that this page knows.
+  const FORMAT = 1;
   const WIDTH = 600, HEIGHT = 130;
   const RANGES = {
     minutes: { length: 3600, labels: ['60 minutes ago', '30', 'now'], empty: 'The first minute is not over yet.' },
@@ -329,26 +331,45 @@
     document.body.classList.toggle('stale', isStale);
   };
 
+  // Asks for the numbers. Where there are none, it says why.
+  const ask = async () => {
+    const giveUp = new AbortController(), patience = setTimeout(() => giveUp.abort(), PATIENCE);
+    try {
+      const reply = await fetch(SOURCE, { cache: 'no-store', signal: giveUp.signal });
+      if (reply.ok) return await reply.json();
+      say(reply.status === 403 ? 'This address may not read the statistics' : `The tracker answers ${reply.status}`, true);
+    } catch {
+      say('The tracker is not reachable', true);
+    } finally {
+      clearTimeout(patience);
+    }
+    return null;
+  };
+
+  const take = (numbers) => {
+    if (numbers.format !== FORMAT) {
+      say('The tracker has changed: reload this page', true);
+      return;
+    }
+    facts = numbers;
+    compareClocks();
+    note();
+    show();
+    say('Live', false);
+  };
+
   const look = async () => {
     if (isLooking || document.hidden) return;
     isLooking = true;
     clearTimeout(timer);
-    const giveUp = new AbortController(), patience = setTimeout(() => giveUp.abort(), PATIENCE);
     try {
-      const reply = await fetch(SOURCE, { cache: 'no-store', signal: giveUp.signal });
-      if (reply.ok) {
-        facts = await reply.json();
-        compareClocks();
-        note();
-        show();
-        say('Live', false);
-      } else {
-        say(reply.status === 403 ? 'This address may not read the statistics' : `The tracker answers ${reply.status}`, true);
-      }
-    } catch {
-      say('The tracker is not reachable', true);
+      const numbers = await ask();
+      if (numbers) take(numbers);
+    } catch (fault) {
+      // The tracker has answered: this is a fault of the page.
+      console.error(fault);
+      say('This page cannot show the numbers: the console says why', true);
     }
-    clearTimeout(patience);
     isLooking = false;
     if (document.hidden) say('Paused', false);
     else timer = setTimeout(look, PAUSE);
