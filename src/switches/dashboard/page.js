@@ -88,7 +88,8 @@
       this.top = make('span');
       this.svg = draw('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
       this.plot = make('div', {
-        class: 'plot', role: 'slider', tabindex: '0', 'aria-labelledby': `${id}-title`, 'aria-valuemin': '0',
+        class: 'plot', role: 'slider', tabindex: '0', 'aria-labelledby': `${id}-title`, 'aria-valuemin': '0', 'aria-valuemax': '0',
+        'aria-valuenow': '0', 'aria-valuetext': 'Loading',
       }, this.svg);
       this.axis = make('div', { class: 'axis' });
       this.readout = make('ul', { class: 'readout' });
@@ -98,6 +99,9 @@
       this.details.addEventListener('toggle', () => this.showTable());
       this.figure = make('figure', { id }, make('div', { class: 'row' }, make('h3', { id: `${id}-title` }, title), this.time),
         make('div', { class: 'axis' }, this.top), this.plot, this.axis, this.readout, this.details);
+      // Before the first reply there is no past yet.
+      this.history = { end: [], seconds: [] };
+      this.lines = [];
       this.listen();
     }
 
@@ -188,7 +192,7 @@
     }
 
     showCursor() {
-      if (!this.history) return;
+      if (!facts) return;
       const isEmpty = this.history.end.length === 0, at = this.cursor ?? this.last();
       const values = this.lines.map((line) => this.value(line, at));
       const when = isEmpty ? RANGES[range].empty : this.when(at);
@@ -207,7 +211,7 @@
     }
 
     showTable() {
-      if (!this.details.open || !this.history) return;
+      if (!this.details.open || !facts) return;
       const rows = this.history.end.map((_, i) => [this.when(i), ...this.lines.map((line) => this.value(line, i))]);
       fill(this.table, ['Until', ...this.lines.map((line) => line.name)], rows.reverse(), RANGES[range].empty);
     }
