@@ -9,8 +9,9 @@
     minutes: { length: 3600, labels: ['60 minutes ago', '30', 'now'], empty: 'The first minute is not over yet.' },
     quarters: { length: 86400, labels: ['24 hours ago', '12', 'now'], empty: 'The first quarter of an hour is not over yet.' },
   };
-  // Beside it wherever the page is, also behind a proxy that puts something before its path.
-  const SOURCE = location.pathname.replace(/\/+$/, '') + '.json';
+  // Beside it wherever the page is, also behind a proxy that puts something before its path. One slash begins it: what
+  // stands behind two is a host.
+  const SOURCE = `/${location.pathname.replace(/^\/+|\/+$/g, '')}.json`;
 
   const byId = (id) => document.getElementById(id);
   const make = (name, attributes = {}, ...children) => {
