@@ -81,10 +81,22 @@
   // `zero` is the moment at which the tracker's clock showed 0, on the clock of whoever looks.
   let facts = null, zero = 0, range = 'minutes', looks = [], timer = 0, isLooking = false;
 
+  // Returns whether a thing is another than the last time. Whoever selects or reads what shows it is not disturbed else.
+  const changes = () => {
+    let before = '';
+    return (thing) => {
+      const text = JSON.stringify(thing), isNew = text !== before;
+      before = text;
+      return isNew;
+    };
+  };
+
   // A plot: a line for each series, a cursor that tells the values of one row, and the same numbers in a table.
   class Plot {
     constructor({ id, title, format, series }) {
+      // The cursor stands on the row that ends there, also when rows before it go.
       Object.assign(this, { title, format, series, cursor: null, isFocused: false });
+      Object.assign(this, { isNewAxis: changes(), isNewReadout: changes(), isNewTable: changes() });
       this.time = make('span', { class: 'soft' });
       this.top = make('span');
       this.svg = draw('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
@@ -110,11 +122,11 @@
       const on = (event, act) => this.plot.addEventListener(event, act);
       on('pointermove', (event) => this.point(event));
       on('pointerdown', (event) => this.point(event));
-      on('pointerleave', () => this.moveTo(this.isFocused ? this.cursor : null));
-      on('focus', () => { this.isFocused = true; this.moveTo(this.cursor ?? this.last()); });
+      on('pointerleave', () => { if (!this.isFocused) this.moveTo(null); });
+      on('focus', () => { this.isFocused = true; this.moveTo(this.at()); });
       on('blur', () => { this.isFocused = false; this.moveTo(null); });
       on('keydown', (event) => {
-        const at = this.cursor ?? this.last();
+        const at = this.at();
         const to = {
           ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageUp: at + 10, PageDown: at - 10,
           Home: 0, End: this.last(),
@@ -126,6 +138,12 @@
     }
 
     last() { return Math.max(0, this.history.end.length - 1); }
+
+    // The row under the cursor: the oldest if that one is gone, the latest if there is no cursor.
+    at() {
+      const row = this.cursor === null ? -1 : this.history.end.findIndex((end) => end >= this.cursor);
+      return row < 0 ? this.last() : row;
+    }
 
     // Where a row stands, from the left: by time, so that a gap is one.
     x(end) { return WIDTH * (1 - (facts.time - end) / RANGES[range].length); }
@@ -139,7 +157,7 @@
     }
 
     moveTo(row) {
-      this.cursor = row === null ? null : Math.min(Math.max(row, 0), this.last());
+      this.cursor = row === null ? null : this.history.end[Math.min(Math.max(row, 0), this.last())] ?? null;
       this.showCursor();
     }
 
@@ -160,7 +178,8 @@
       const max = this.format === bytes ? 2 ** Math.ceil(Math.log2(highest || 1))
         : [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= highest) || highest;
       setText(this.top, this.format(max));
-      this.axis.replaceChildren(...RANGES[range].labels.map((label) => make('span', {}, label)));
+      const { labels } = RANGES[range];
+      if (this.isNewAxis(labels)) this.axis.replaceChildren(...labels.map((label) => make('span', {}, label)));
       const y = (value) => HEIGHT - 2 - (HEIGHT - 4) * value / max;
       const parts = [0.25, 0.5, 0.75].map((part) =>
         draw('line', { class: 'grid', x1: 0, x2: WIDTH, y1: y(max * part), y2: y(max * part) }));
@@ -168,14 +187,18 @@
       this.lines.forEach((line, n) => parts.splice(3, 0, draw('path', { class: `s s${n}`, d: this.path(line.values, y) })));
       this.mark = draw('line', { class: 'cursor', y1: 0, y2: HEIGHT, visibility: 'hidden' });
       this.svg.replaceChildren(...parts, this.mark);
+      if (this.isNewReadout(this.lines.map((line) => line.name))) this.buildReadout();
+      this.showCursor();
+      this.showTable();
+    }
+
+    buildReadout() {
       this.values = this.lines.map(() => make('b'));
       this.readout.replaceChildren(...this.lines.map((line, n) => {
         const swatch = draw('svg', { viewBox: '0 0 28 8', 'aria-hidden': 'true' });
         swatch.append(draw('line', { class: `s s${n}`, x1: 0, x2: 28, y1: 4, y2: 4 }));
         return make('li', {}, swatch, make('span', {}, line.name), this.values[n]);
       }));
-      this.showCursor();
-      this.showTable();
     }
 
     // Each row is a step from its beginning to its end.
@@ -194,7 +217,7 @@
 
     showCursor() {
       if (!facts) return;
-      const isEmpty = this.history.end.length === 0, at = this.cursor ?? this.last();
+      const isEmpty = this.history.end.length === 0, at = this.at();
       const values = this.lines.map((line) => this.value(line, at));
       const when = isEmpty ? RANGES[range].empty : this.when(at);
       setText(this.time, isEmpty || this.cursor !== null ? when : `latest, ${when}`);
@@ -214,7 +237,8 @@
     showTable() {
       if (!this.details.open || !facts) return;
       const rows = this.history.end.map((_, i) => [this.when(i), ...this.lines.map((line) => this.value(line, i))]);
-      fill(this.table, ['Until', ...this.lines.map((line) => line.name)], rows.reverse(), RANGES[range].empty);
+      const headings = ['Until', ...this.lines.map((line) => line.name)], { empty } = RANGES[range];
+      if (this.isNewTable([headings, rows, empty])) fill(this.table, headings, rows.reverse(), empty);
     }
   }
 
@@ -282,13 +306,11 @@
     const scroll = make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': `${id}-title` }, table);
     const box = make('section', { id }, make('h3', { id: `${id}-title` }, title), scroll);
     byId('facts').append(box);
-    let before = '';
+    const isNew = changes();
     return () => {
-      const now = rows(), text = JSON.stringify(now.map((row) => row.map((cell) => cell.outerHTML ?? cell)));
+      const now = rows();
       box.hidden = now.length === 0;
-      // Whoever selects or reads it is not disturbed for nothing.
-      if (text !== before) fill(table, headings, now, '');
-      before = text;
+      if (isNew(now.map((row) => row.map((cell) => cell.outerHTML ?? cell)))) fill(table, headings, now, '');
     };
   };
 
