@@ -335,8 +335,8 @@
       ['read', new Date(1000 * facts.list.read).toLocaleString()],
       ['could not be read again', whole(facts.list.failed_reloads)],
     ]),
-    section('cluster', 'Cluster', ['transport', 'neighbours', 'lag', 'received', 'sent', 'connected'], () => facts.cluster.map((one) =>
-      [one.title, whole(one.members), duration(one.lag), whole(one.received), whole(one.sent),
+    section('cluster', 'Cluster', ['transport', 'members', 'lag', 'received', 'sent', 'connected'], () => facts.cluster.map((one) =>
+      [one.title, whole(one.members), one.received ? duration(one.lag) : '–', whole(one.received), whole(one.sent),
         one.connected === null ? '–' : one.connected ? 'yes' : 'no'])),
     section('build', 'Build', ['what', 'value'], () => [
       ['version', facts.build.version], ['commit', facts.build.commit],
