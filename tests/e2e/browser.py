@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -21,19 +22,14 @@ class Browser:
     """One window. Whoever leaves the `with` block ends the browser and its driver."""
 
     def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory()
+        # The browser may still be writing there when its driver has gone.
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         self.session = None
         try:
-            # The driver's last line before it serves; it says nothing afterwards.
-            for line in self.driver.stdout:
-                if found := re.search(rb"started successfully on port (\d+)", line):
-                    self.port = int(found[1])
-                    break
-            else:
-                raise SystemExit("chromedriver does not start")
+            self.port = self.find_port()
             options = {"args": [*ARGUMENTS, f"--user-data-dir={self.folder.name}"]}
             logs = {"browser": "ALL", "performance": "ALL"}
             wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
@@ -45,12 +41,31 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        if self.session:
-            self.ask("DELETE", f"/session/{self.session}")
-        self.driver.terminate()
-        self.driver.wait()
-        self.driver.stdout.close()
-        self.folder.cleanup()
+        try:
+            if self.session:
+                self.ask("DELETE", f"/session/{self.session}")
+        finally:
+            self.driver.terminate()
+            try:
+                self.driver.wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.driver.kill()
+                self.driver.wait()
+            self.driver.stdout.close()
+            self.folder.cleanup()
+
+    def find_port(self):
+        """The port of the driver, which it says in its last line before it serves; it says nothing afterwards."""
+        # One that is killed says nothing more, and the reading ends.
+        impatience = threading.Timer(START_SECONDS, self.driver.kill)
+        impatience.start()
+        try:
+            for line in self.driver.stdout:
+                if found := re.search(rb"started successfully on port (\d+)", line):
+                    return int(found[1])
+        finally:
+            impatience.cancel()
+        raise RuntimeError("chromedriver does not start")
 
     def ask(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * START_SECONDS)
