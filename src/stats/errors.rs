@@ -39,19 +39,29 @@ pub fn refusal_name(refusal: AnnounceError) -> &'static str {
 /// How many kinds there are, those of both protocols together.
 pub const KINDS: usize = HTTP_ERRORS.len() + UDP_ERRORS.len() + 2 * AnnounceError::ALL.len();
 
+/// Returns the name of every kind of a protocol, in the order of [`of_protocol`].
+pub fn names(protocol: Protocol) -> impl Iterator<Item = &'static str> {
+    let refusals = AnnounceError::ALL.into_iter().map(refusal_name);
+    kinds(protocol).iter().map(|(name, _)| *name).chain(refusals)
+}
+
 /// Returns every kind of a protocol, with how many such errors there were in both address families.
 pub fn of_protocol(protocol: Protocol, counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
-    let kinds: &'static [ErrorKind] = match protocol {
-        Protocol::Http => &HTTP_ERRORS,
-        Protocol::Udp => &UDP_ERRORS,
-    };
-    let errors =
-        kinds.iter().map(|(name, counts)| (*name, counts.iter().map(|&counter| counters.total(counter)).sum()));
+    let errors = kinds(protocol)
+        .iter()
+        .map(|(name, counts)| (*name, counts.iter().map(|&counter| counters.total(counter)).sum()));
     let refusals = AnnounceError::ALL.into_iter().map(move |refusal| {
         let of = |family| counters.refusals(protocol, refusal, family);
         (refusal_name(refusal), of(AddressFamily::Ipv4) + of(AddressFamily::Ipv6))
     });
     errors.chain(refusals)
+}
+
+fn kinds(protocol: Protocol) -> &'static [ErrorKind] {
+    match protocol {
+        Protocol::Http => &HTTP_ERRORS,
+        Protocol::Udp => &UDP_ERRORS,
+    }
 }
 
 #[cfg(test)]
@@ -75,9 +85,10 @@ mod tests {
         );
         assert_eq!(http.iter().chain(&udp).map(|(_, count)| count).sum::<u64>(), 5);
         assert_eq!(http.len() + udp.len(), KINDS);
-        for kinds in [http, udp] {
-            let names: std::collections::BTreeSet<_> = kinds.iter().map(|(name, _)| name).collect();
-            assert_eq!(names.len(), kinds.len());
+        for (protocol, kinds) in [(Protocol::Http, http), (Protocol::Udp, udp)] {
+            let in_order: Vec<_> = kinds.iter().map(|&(name, _)| name).collect();
+            assert!(names(protocol).eq(in_order.iter().copied()));
+            assert_eq!(in_order.iter().collect::<std::collections::BTreeSet<_>>().len(), kinds.len());
         }
     }
 }

@@ -121,7 +121,7 @@ impl<F: Flavour> Report<'_, F> {
         let mut number = 0;
         for protocol in [Protocol::Http, Protocol::Udp] {
             object.object(protocol_name(protocol), |of_protocol| {
-                for (name, _) in errors::of_protocol(protocol, self.counters) {
+                for name in errors::names(protocol) {
                     if !only_counted || count(&self.sample.counts.errors, number) > 0 {
                         leaf(of_protocol, name, number, 0);
                     }
