@@ -107,7 +107,10 @@ impl Log {
     }
 
     fn take_destination(&self) -> Box<dyn Destination> {
-        self.queue().destination.take().unwrap_or_else(|| Box::new(io::stderr()))
+        let chosen = self.queue().destination.take();
+        let mut destination = chosen.unwrap_or_else(|| Box::new(io::stderr()));
+        destination.may_wait();
+        destination
     }
 
     /// Takes one line, which ends with a line break.
@@ -293,6 +296,12 @@ mod tests {
         }
     }
 
+    impl Destination for Elsewhere {
+        fn may_wait(&mut self) {
+            self.0.send("it may wait".into()).unwrap();
+        }
+    }
+
     #[test]
     fn another_destination_gets_every_line_before_and_after_the_thread_starts() {
         let log: &'static Log = Box::leak(Box::new(Log::new()));
@@ -302,7 +311,7 @@ mod tests {
         assert_eq!(read.try_recv().unwrap(), "before\n", "it is written at once");
         log.start_thread().unwrap();
         log.take(b"after\n");
-        assert_eq!(read.recv().unwrap(), "after\n");
+        assert_eq!([read.recv().unwrap(), read.recv().unwrap()], ["it may wait", "after\n"]);
         log.start_thread().unwrap();
         log.flush_within(Duration::from_secs(3600));
         assert_eq!(log.queue().writer, WriterState::Idle);

@@ -1,18 +1,24 @@
 //! Where lines go, if not to standard error, and what it is told of an event beside its line.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{Stderr, Write};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Takes whole lines: those of events, and others that say what has become of lines or why the process ends. May keep
-/// the log's thread waiting, as nobody else waits for it.
-pub trait Destination: Write + Send + fmt::Debug {}
+/// Takes whole lines: those of events, and others that say what has become of lines or why the process ends.
+pub trait Destination: Write + Send + fmt::Debug {
+    /// From now on the log's thread writes here, and may be kept waiting. Until then whoever starts the process does,
+    /// whom nothing may hold up for long.
+    fn may_wait(&mut self);
+}
 
-impl<W: Write + Send + fmt::Debug> Destination for W {}
+/// Nobody would hear why it is given up, so it may always wait.
+impl Destination for Stderr {
+    fn may_wait(&mut self) {}
+}
 
 /// Writes, in front of an event's line, what its [`Destination`] is told beside it. There must be no line break in it.
 pub type Describe = fn(&Event<'_>, &mut Writer<'_>) -> fmt::Result;

@@ -5,7 +5,8 @@
 //! - [`reader`]: what cannot be sent goes to standard error.
 //!
 //! The log's thread sends, one line after the other. Whoever logs waits for nobody: a daemon that does not read keeps
-//! that thread waiting alone, until lines no longer fit into the log's queue and are dropped.
+//! that thread waiting alone, until lines no longer fit into the log's queue and are dropped. Before there is that
+//! thread, all lines together wait for two seconds at most; then they go to standard error, as if nobody listened.
 //!
 //! The crates that speak to the journal or to syslog send where something is logged, so that a worker would wait for
 //! the daemon, and make new sockets, which a confined process cannot.

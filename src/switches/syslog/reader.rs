@@ -1,10 +1,12 @@
 //! Lines of the log to a daemon, and to standard error for as long as there is none.
 
+use std::fmt::Debug;
 use std::io::{self, Stderr, Write};
+use std::time::{Duration, Instant};
 
-use crate::log::{Delivery, line};
+use crate::log::{Delivery, Destination, line};
 
-use super::daemon::Daemon;
+use super::daemon::{AWHILE, Daemon, Wait};
 use super::message::Message;
 
 /// Sends lines to a daemon. What it does not take, and what the process ends with, goes to `fallback`.
@@ -14,6 +16,9 @@ pub(super) struct Reader<W = Stderr> {
     fallback: Delivery<W>,
     /// Lines in a row that the daemon has not taken.
     refused: u64,
+    /// What is left of the time that a start waits for the daemon, all its lines together. `None`: the log's thread
+    /// writes.
+    spare: Option<Duration>,
 }
 
 impl Reader {
@@ -24,27 +29,51 @@ impl Reader {
 
 impl<W: Write> Reader<W> {
     pub(super) fn with_fallback(daemon: Daemon, fallback: W) -> Self {
-        Self { daemon, fallback: Delivery::to(fallback), refused: 0 }
+        Self { daemon, fallback: Delivery::to(fallback), refused: 0, spare: Some(AWHILE) }
     }
 
     fn take(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let message = Message::of(line.trim_end_matches('\n'));
-        let sent = self.say_refused().and_then(|()| self.daemon.send(&message));
+        let sent = self.send(&message);
         if let Err(error) = &sent {
             self.begin_fallback(error);
             self.refused += 1;
         }
         if sent.is_err() || message.is_last_word {
-            self.fallback.write(format!("{}\n", message.line).as_bytes());
+            self.fall_back(&message);
         }
+    }
+
+    fn fall_back(&mut self, message: &Message<'_>) {
+        self.fallback.write(format!("{}\n", message.line).as_bytes());
+    }
+
+    /// Returns how long the daemon is waited for. One that has not taken a line is away until it takes one.
+    fn patience(&self) -> Wait {
+        match self.spare {
+            _ if self.refused > 0 => Wait::Not,
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::Not,
+            Some(_) => Wait::Awhile,
+        }
+    }
+
+    /// Sends a message, and before it what the daemon has missed.
+    fn send(&mut self, message: &Message<'_>) -> io::Result<()> {
+        self.say_refused()?;
+        let began = Instant::now();
+        let sent = self.daemon.send(message, self.patience());
+        self.spare = self.spare.map(|left| left.saturating_sub(began.elapsed()));
+        sent
     }
 
     /// Says to the daemon what it has missed.
     fn say_refused(&mut self) -> io::Result<()> {
         if self.refused > 0 {
             let lines = if self.refused == 1 { "1 line" } else { &format!("{} lines", self.refused) };
-            self.daemon.send(&Message::of(&line("WARN", &format!("{lines} of the log went to standard error"))))?;
+            let said = line("WARN", &format!("{lines} of the log went to standard error"));
+            self.daemon.send(&Message::of(&said), Wait::Not)?;
             self.refused = 0;
         }
         Ok(())
@@ -69,5 +98,11 @@ impl<W: Write> Write for Reader<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl<W: Write + Send + Debug> Destination for Reader<W> {
+    fn may_wait(&mut self) {
+        self.spare = None;
     }
 }

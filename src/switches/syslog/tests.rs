@@ -1,16 +1,16 @@
-use std::cell::RefCell;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use tracing::info;
 use tracing_subscriber::prelude::*;
 
 use super::*;
-use crate::log::{Described, text_format};
+use crate::log::{Described, Destination as _, text_format};
 
 /// A directory for sockets.
 struct Room(PathBuf);
@@ -35,6 +35,17 @@ impl Room {
         socket.set_nonblocking(true).unwrap();
         socket
     }
+
+    /// Has others send until who listens has no room. Returns how many datagrams that took.
+    fn fill(&self, name: &str) -> usize {
+        let send = || {
+            // A new one each time: it is the daemon's queue that is to be full, and not that of who sends.
+            let other = UnixDatagram::unbound().unwrap();
+            other.set_nonblocking(true).unwrap();
+            other.send_to(b"other", self.path(name)).map_err(|error| assert_eq!(error.kind(), ErrorKind::WouldBlock))
+        };
+        std::iter::from_fn(|| send().ok()).count()
+    }
 }
 
 impl Drop for Room {
@@ -50,20 +61,20 @@ fn received(socket: &UnixDatagram) -> Vec<String> {
         .collect()
 }
 
-#[derive(Clone, Default)]
-struct Fallback(Rc<RefCell<Vec<u8>>>);
+#[derive(Debug, Clone, Default)]
+struct Fallback(Arc<Mutex<Vec<u8>>>);
 
 impl Fallback {
     /// Returns what came since it was last looked at, times left out.
     fn take(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.take()).unwrap();
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
         text.lines().map(|line| line.split_once("Z ").map_or(line, |(_, rest)| rest).to_owned()).collect()
     }
 }
 
 impl Write for Fallback {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
+        self.0.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -130,6 +141,55 @@ fn what_the_process_ends_with_goes_both_ways() {
     reader.write_all(b"opentracker: no\n").unwrap();
     assert_eq!(received(&daemon), [format!("<27>opentracker[{}]: opentracker: no", std::process::id())]);
     assert_eq!(fallback.take(), ["opentracker: no"]);
+}
+
+#[test]
+fn a_start_does_not_wait_for_a_daemon_that_reads_nothing() {
+    let room = Room::new();
+    let daemon = room.listen("log");
+    let others = room.fill("log");
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
+    log("one");
+    let why = format!(" WARN the log goes to standard error: {}: nothing is read there", room.path("log").display());
+    assert_eq!(fallback.take(), [why.as_str(), " INFO one"]);
+    // It would take minutes if each of them waited.
+    (0..300).for_each(|_| log("more"));
+    assert_eq!(fallback.take(), [" INFO more"; 300]);
+    // Nor does it begin to wait with the log's thread.
+    reader.may_wait();
+    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
+    log("two");
+    assert_eq!(fallback.take(), [" INFO two"]);
+    assert_eq!(received(&daemon).len(), others);
+    log("three");
+    assert_eq!(received(&daemon), [warned("302 lines of the log went to standard error"), said("three")]);
+    assert_eq!(fallback.take(), [""; 0]);
+}
+
+#[test]
+fn the_thread_of_the_log_waits_for_a_daemon_that_reads_slowly() {
+    let room = Room::new();
+    let daemon = room.listen("log");
+    let others = room.fill("log");
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    reader.may_wait();
+    let lines = 3 * others;
+    let writer = thread::spawn(move || {
+        (0..lines).for_each(|n| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {n}\n").as_bytes()).unwrap());
+    });
+    daemon.set_nonblocking(false).unwrap();
+    let mut buffer = [0; 4096];
+    let mut next = || {
+        let len = daemon.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..len].into()).unwrap()
+    };
+    (0..others).for_each(|_| assert_eq!(next(), "other"));
+    (0..lines).for_each(|n| assert_eq!(next(), said(&n.to_string())));
+    writer.join().unwrap();
+    assert_eq!(fallback.take(), [""; 0]);
 }
 
 #[test]

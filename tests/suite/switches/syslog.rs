@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use super::handover_socket::{Post, ended};
 use super::refuses_key;
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{info_hash, only_with, only_without, upper_hex};
@@ -24,6 +25,8 @@ tests![
     without_a_daemon_the_log_goes_to_standard_error,
     a_daemon_that_is_gone_is_found_again_where_it_can_be_seen,
     a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end,
+    a_daemon_that_reads_nothing_holds_up_no_start,
+    a_daemon_that_reads_nothing_holds_up_no_successor,
 ];
 
 fn without_it_its_key_is_refused() {
@@ -54,6 +57,19 @@ impl Daemon {
 
     fn config(&self) -> String {
         format!("tracker.syslog {}\n", self.path.display())
+    }
+
+    /// Has others send until there is no more room, and nothing is read.
+    fn fill(&self) {
+        let full = loop {
+            // A new one each time: it is the daemon's queue that is to be full, and not that of who sends.
+            let other = UnixDatagram::unbound().unwrap();
+            other.set_nonblocking(true).unwrap();
+            if let Err(error) = other.send_to(b"other", &self.path) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
     }
 
     fn next(&self) -> String {
@@ -188,15 +204,7 @@ fn a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end() {
     let start = Start::loopback();
     let syslog = Daemon::listen(start.path("syslog"));
     let (tracker, said) = started(start, &syslog);
-    let full = loop {
-        // A new one each time: it is the daemon's queue that is to be full, and not that of who sends.
-        let other = UnixDatagram::unbound().unwrap();
-        other.set_nonblocking(true).unwrap();
-        if let Err(error) = other.send_to(b"x", &syslog.path) {
-            break error;
-        }
-    };
-    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    syslog.fill();
     for (n, address) in (0..).zip(listening(&said, "udp")) {
         let client = Client::new(address);
         for port in 1..=100 {
@@ -205,4 +213,48 @@ fn a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end() {
         }
     }
     assert_eq!(tracker.stop(), "");
+}
+
+/// Asserts that a log on standard error says once where it goes, and has all lines of the start behind that.
+#[track_caller]
+fn assert_away(log: &str, syslog: &Daemon) {
+    let why = format!(" WARN the log goes to standard error: {}: nothing is read there\n", syslog.path.display());
+    assert_eq!(log.matches("the log goes to").count(), 1, "{log}");
+    let (before, after) = log.split_once(&why).unwrap_or_else(|| panic!("{log}"));
+    assert!(!before.contains('\n') && after.contains(" INFO listening on udp "), "{log}");
+    assert!(after.contains(" INFO features: "), "{log}");
+}
+
+fn a_daemon_that_reads_nothing_holds_up_no_start() {
+    only_with("syslog");
+    let start = Start::loopback();
+    let syslog = Daemon::listen(start.path("syslog"));
+    syslog.fill();
+    let mut tracker = start.config(&syslog.config()).run();
+    tracker.wait_for_log(" INFO features: ");
+    let log = tracker.log();
+    assert_away(&log, &syslog);
+    let lines = log.lines().count() - 1;
+    while syslog.socket.set_nonblocking(true).is_ok() && syslog.socket.recv(&mut []).is_ok() {}
+    syslog.socket.set_nonblocking(false).unwrap();
+    assert_eq!(tracker.stop(), log);
+    // It reads again.
+    assert!(syslog.next().ends_with(&format!(": {lines} lines of the log went to standard error")));
+    assert!(syslog.next().contains("stopping"));
+}
+
+fn a_daemon_that_reads_nothing_holds_up_no_successor() {
+    only_with("syslog");
+    only_with("handover");
+    let post = Post::new();
+    let old = post.start().run();
+    let client = Client::new(old.udp());
+    client.announce(&Announce::seeder(info_hash(0), 1));
+    let start = post.start();
+    let syslog = Daemon::listen(start.path("syslog"));
+    syslog.fill();
+    let new = start.config(&syslog.config()).run();
+    ended(old);
+    assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).seeders, 1);
+    assert_away(&new.stop(), &syslog);
 }
