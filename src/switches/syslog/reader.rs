@@ -35,13 +35,23 @@ impl<W: Write> Reader<W> {
     fn take(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let message = Message::of(line.trim_end_matches('\n'));
-        let sent = self.send(&message);
-        if let Err(error) = &sent {
-            self.begin_fallback(error);
+        if message.is_last_word {
+            self.take_last_word(&message);
+        } else if let Err(error) = self.send(&message) {
+            self.begin_fallback(&error);
             self.refused += 1;
-        }
-        if sent.is_err() || message.is_last_word {
             self.fall_back(&message);
+        }
+    }
+
+    /// Takes what the process ends with, which is not waited for for long: so that one of the two has it, whoever of
+    /// them does not read.
+    fn take_last_word(&mut self, message: &Message<'_>) {
+        let sent = self.say_refused().and_then(|()| self.daemon.send(message, Wait::Not));
+        self.fall_back(message);
+        if sent.is_err() {
+            // It is said already.
+            let _ = self.send(message);
         }
     }
 

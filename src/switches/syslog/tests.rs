@@ -193,6 +193,25 @@ fn the_thread_of_the_log_waits_for_a_daemon_that_reads_slowly() {
 }
 
 #[test]
+fn what_the_process_ends_with_does_not_wait_for_a_daemon_that_reads_nothing() {
+    let room = Room::new();
+    let daemon = room.listen("log");
+    let others = room.fill("log");
+    let fallback = Fallback::default();
+    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    reader.may_wait();
+    let writer = thread::spawn(move || reader.write_all(b"opentracker: no\n").unwrap());
+    while fallback.0.lock().unwrap().is_empty() {
+        assert!(!writer.is_finished());
+        thread::yield_now();
+    }
+    // It is for the daemon as well, if that reads before the process ends.
+    assert_eq!(received(&daemon)[..others], vec!["other"; others]);
+    writer.join().unwrap();
+    assert_eq!(fallback.take(), ["opentracker: no"]);
+}
+
+#[test]
 fn the_first_that_somebody_listens_at_is_chosen() {
     let room = Room::new();
     let [journal, log] = [room.path("socket"), room.path("log")];

@@ -27,6 +27,7 @@ tests![
     a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end,
     a_daemon_that_reads_nothing_holds_up_no_start,
     a_daemon_that_reads_nothing_holds_up_no_successor,
+    what_ends_a_start_is_said_on_standard_error_where_a_daemon_reads_nothing,
 ];
 
 fn without_it_its_key_is_refused() {
@@ -257,4 +258,14 @@ fn a_daemon_that_reads_nothing_holds_up_no_successor() {
     ended(old);
     assert_eq!(client.announce(&Announce::leecher(info_hash(0), 2)).seeders, 1);
     assert_away(&new.stop(), &syslog);
+}
+
+fn what_ends_a_start_is_said_on_standard_error_where_a_daemon_reads_nothing() {
+    only_with("syslog");
+    let start = Start::minimal();
+    let syslog = Daemon::listen(start.path("syslog"));
+    syslog.fill();
+    let finished = start.config(&syslog.config()).args(["-d", "/nowhere"]).finish();
+    finished.refuses(1, &["opentracker: ", "/nowhere"]);
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
 }
