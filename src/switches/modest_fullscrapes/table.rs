@@ -37,7 +37,7 @@ struct Entry {
     until: Duration,
 }
 
-const _: () = assert!(size_of::<Set>() * SETS == 3 << 19);
+const _: () = assert!(size_of::<Set>() * SETS <= 3 << 19);
 
 impl Table {
     /// Returns a table in which nobody has had anything. Each gets one in `interval`. `key` is secret and random.
