@@ -78,6 +78,9 @@ fn apply(settings: &mut Settings, entry: &Entry<'_>, build: &BuildFacts<'_>) -> 
     match &entry.value {
         Value::List(items) if key.takes.is_list() => {
             build.require(key.needs).map_err(at(entry.line))?;
+            if let Some(set) = key.takes.empty_list().filter(|_| items.is_empty()) {
+                set(settings);
+            }
             items.iter().try_for_each(|item| key.set(settings, &item.value, build).map_err(at(item.line)))
         }
         value => key.set(settings, value, build).map_err(at(entry.line)),

@@ -34,7 +34,7 @@ fn entry(section: &str, key: &KeySpec) -> String {
     let mut entry: String = paragraphs(key).iter().filter(|text| !text.is_empty()).map(|text| comment(text)).collect();
     let value = match key.default {
         DefaultValue::Value(value, _) => value,
-        DefaultValue::Absent(_) if key.takes.is_list() => {
+        DefaultValue::Absent(_) if key.takes.is_list() && key.takes.empty_list().is_none() => {
             entry.push_str(&format!("# Example: {name} = {}\n", key.example));
             "[]"
         }

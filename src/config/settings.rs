@@ -104,8 +104,8 @@ pub struct AccessSettings {
     pub client_ids_denied: Vec<ClientId>,
     /// The file that lists more of them (`client-ids`).
     pub client_ids_denied_file: Option<PathBuf>,
-    /// The only clients that are served, if there are any here or in the file (`client-ids`).
-    pub client_ids_allowed: Vec<ClientId>,
+    /// The only clients that are served, if there is a list of them, here or in the file (`client-ids`).
+    pub client_ids_allowed: Option<Vec<ClientId>>,
     /// The file that lists more of them (`client-ids`).
     pub client_ids_allowed_file: Option<PathBuf>,
 }
@@ -130,7 +130,7 @@ impl Default for AccessSettings {
             proxy_protocol: false,
             client_ids_denied: Vec::new(),
             client_ids_denied_file: None,
-            client_ids_allowed: Vec::new(),
+            client_ids_allowed: None,
             client_ids_allowed_file: None,
         }
     }

@@ -86,8 +86,14 @@ impl Plug for ClientIds {
 
     fn plug((): (), settings: &Settings) -> Result<Self, StartError> {
         let access = &settings.access;
-        let denied = List::open(&access.client_ids_denied, DENIED_FILE, access.client_ids_denied_file.as_deref())?;
-        let allowed = List::open(&access.client_ids_allowed, ALLOWED_FILE, access.client_ids_allowed_file.as_deref())?;
+        let denied = access.client_ids_denied.as_slice();
+        let denied = Some(denied).filter(|ids| !ids.is_empty());
+        let denied = List::open(denied, DENIED_FILE, access.client_ids_denied_file.as_deref())?;
+        let allowed = access.client_ids_allowed.as_deref();
+        if allowed.is_some_and(<[_]>::is_empty) && access.client_ids_allowed_file.is_none() {
+            warn!("no client is served: {ALLOWED} is empty");
+        }
+        let allowed = List::open(allowed, ALLOWED_FILE, access.client_ids_allowed_file.as_deref())?;
         if denied.is_none() && allowed.is_none() {
             warn!(
                 "every client is served: none of {DENIED}, {DENIED_FILE}, {ALLOWED} and {ALLOWED_FILE} is configured"
@@ -104,12 +110,16 @@ impl Plug for ClientIds {
 }
 
 impl List {
-    /// Makes a list. Returns none where neither client ids nor a file are configured.
-    fn open(configured: &[ClientId], key: &'static str, path: Option<&Path>) -> Result<Option<Arc<Self>>, StartError> {
-        if configured.is_empty() && path.is_none() {
+    /// Makes a list, which may be empty. Returns none where neither client ids nor a file are configured.
+    fn open(
+        configured: Option<&[ClientId]>,
+        key: &'static str,
+        path: Option<&Path>,
+    ) -> Result<Option<Arc<Self>>, StartError> {
+        if configured.is_none() && path.is_none() {
             return Ok(None);
         }
-        let (configured, in_force) = (configured.to_vec(), ArcSwap::default());
+        let (configured, in_force) = (configured.unwrap_or_default().to_vec(), ArcSwap::default());
         let source = path.map(|path| Source { key, path: path.to_owned() });
         let list = Self { configured, source, in_force, asked: AtomicU32::new(0) };
         match list.source.as_ref().map(|source| (source, file::read(&source.path))) {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::super::client_id::ClientId;
-use super::super::settings::RefusalOverUdp;
+use super::super::settings::{RefusalOverUdp, Settings};
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -245,6 +245,7 @@ pub(super) static SECTION: Section = Section {
                 expects: CLIENT_ID,
                 accepts: |text| ClientId::parse(text).is_some(),
                 add: |s, text| s.access.client_ids_denied.extend(ClientId::parse(text)),
+                none: None,
             },
             default: DefaultValue::Absent("none"),
             example: "[\"-XL\", \"-TR3\"]",
@@ -274,12 +275,15 @@ pub(super) static SECTION: Section = Section {
             takes: ValueType::Texts {
                 expects: CLIENT_ID,
                 accepts: |text| ClientId::parse(text).is_some(),
-                add: |s, text| s.access.client_ids_allowed.extend(ClientId::parse(text)),
+                add: |s, text| allowed_clients(s).extend(ClientId::parse(text)),
+                none: Some(|s| {
+                    let _ = allowed_clients(s);
+                }),
             },
             default: DefaultValue::Absent("none; all that are not denied"),
             example: "[\"-qB\", \"-TR4\"]",
             summary: "The only clients that are served: what their peer ids begin with",
-            explanation: "With this key or its file, a client without a peer id is not served either. One that is denied is not served in any case.",
+            explanation: "With this key or its file, a client without a peer id is not served either: an empty list lets nobody in. One that is denied is not served in any case.",
             reload: Reload::NotRead,
             needs: &["client-ids"],
         },
@@ -300,6 +304,11 @@ pub(super) static SECTION: Section = Section {
         },
     ],
 };
+
+/// Returns the list of allowed clients, which is there from now on.
+fn allowed_clients(settings: &mut Settings) -> &mut Vec<ClientId> {
+    settings.access.client_ids_allowed.get_or_insert_with(Vec::new)
+}
 
 /// What a client id is, in words.
 const CLIENT_ID: &str = "1 to 20 bytes such as -XL: letters, digits and any of -._~ as they are, others as %XX";

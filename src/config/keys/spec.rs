@@ -39,7 +39,8 @@ pub(crate) struct KeySpec {
 pub(crate) enum DefaultValue {
     /// This value, as TOML writes it, and what it means unless that is plain.
     Value(&'static str, Option<&'static str>),
-    /// No value; these words tell what holds then. The default of a list is the empty list.
+    /// No value; these words tell what holds then. The default of a list is the empty list, unless that means
+    /// something else ([`ValueType::empty_list`]).
     Absent(&'static str),
 }
 

@@ -16,6 +16,7 @@ pub(super) static SECTION: Section = Section {
                 expects: "a server such as nats.example.org, nats://192.0.2.1:4222 or tls://nats.example.org:4222",
                 accepts: |text| NatsServer::parse(text).is_some(),
                 add: |s, server| s.sync.nats.servers.extend(NatsServer::parse(server)),
+                none: None,
             },
             default: DefaultValue::Absent("none"),
             example: "[\"tls://nats.example.org\"]",

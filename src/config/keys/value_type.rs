@@ -38,8 +38,14 @@ pub(crate) enum ValueType {
     FlagOrWord { word: &'static str, set: fn(&mut Settings, Option<bool>) },
     /// True or false, or the path of a Unix socket from the system's root, as it is seen where the process is started.
     FlagOrSocket { flag: fn(&mut Settings, bool), socket: fn(&mut Settings, PathBuf) },
-    /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are.
-    Texts { expects: &'static str, accepts: fn(&str) -> bool, add: fn(&mut Settings, &str) },
+    /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are. Where an
+    /// empty list means something else than none, `none` is what it does.
+    Texts {
+        expects: &'static str,
+        accepts: fn(&str) -> bool,
+        add: fn(&mut Settings, &str),
+        none: Option<fn(&mut Settings)>,
+    },
     /// A text for which `accepts` returns true; `expects` says in words which texts those are.
     Text { expects: &'static str, accepts: fn(&str) -> bool, set: fn(&mut Settings, &str) },
 }
@@ -72,6 +78,11 @@ impl ValueType {
     /// Returns whether the key is a list: it may be given again, and each value is added.
     pub(crate) const fn is_list(&self) -> bool {
         matches!(self, Self::ListenAddresses(_) | Self::Networks(_) | Self::Texts { .. })
+    }
+
+    /// Returns what an empty list does, if it means something else than none.
+    pub(crate) const fn empty_list(&self) -> Option<fn(&mut Settings)> {
+        if let Self::Texts { none, .. } = self { *none } else { None }
     }
 
     /// Returns what is right for one value, for the middle of "takes ..., not".

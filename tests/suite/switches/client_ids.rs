@@ -18,6 +18,7 @@ tests![
     without_it_its_keys_are_refused_and_every_client_is_served,
     without_a_list_every_client_is_served_and_the_log_says_so,
     denied_clients_are_refused_and_tell_their_users_why,
+    an_empty_list_of_allowed_clients_lets_nobody_in,
     the_denied_list_wins_and_only_the_allowed_one_asks_for_a_peer_id,
     a_denied_client_may_leave_and_scrape,
     a_refusal_says_after_how_long_to_ask_again,
@@ -151,6 +152,20 @@ fn denied_clients_are_refused_and_tell_their_users_why() {
     }
 }
 
+fn an_empty_list_of_allowed_clients_lets_nobody_in() {
+    only_with("client-ids");
+    let config = |more: &str| format!("[access]\nclient_ids_denied = []\nclient_ids_allowed = []\n{more}");
+    let tracker = Start::loopback().config(&config("")).run();
+    assert_eq!(served(&tracker), [] as [&str; 0]);
+    assert!(!is_served_over_http(tracker.http(), ""), "without a peer id");
+    assert!(tracker.stop().contains("no client is served: access.client_ids_allowed is empty"));
+    let start = Start::loopback();
+    fs::write(start.path("allowed"), "-XL\n").unwrap();
+    let tracker = start.config(&config("client_ids_allowed_file = 'allowed'\n")).run();
+    assert_eq!(served(&tracker), ["-XL0012-"]);
+    assert!(!tracker.stop().contains("no client is served"));
+}
+
 fn the_denied_list_wins_and_only_the_allowed_one_asks_for_a_peer_id() {
     only_with("client-ids");
     let zeros = "\0".repeat(20);
@@ -184,7 +199,7 @@ fn a_denied_client_may_leave_and_scrape() {
     let both = 2 * u32::try_from(tracker.udps().len()).unwrap();
     assert_eq!(Client::new(tracker.udp()).counts(info_hash(1)), (0, 0, both));
     fs::write(tracker.root().join("clients"), "-XL\n").unwrap();
-    reload(&tracker, KEYS[0].1);
+    reload(&tracker, [KEYS[0].1]);
     for (&udp, &http) in tracker.udps().iter().zip(tracker.https()) {
         let client = Client::new(udp);
         assert!(!is_served_over_udp(&client, &Announce::leecher(info_hash(1), 7), denied));
@@ -244,17 +259,27 @@ fn refusals_are_counted_under_a_name_of_their_own() {
     }
 }
 
-/// Sends SIGHUP, and returns what the log says of the file that this key names.
-fn reload(tracker: &Tracker, key: &str) -> String {
-    let said = |log: &str| {
+/// Sends SIGHUP, and returns what the log says of the file of each of these keys.
+#[track_caller]
+fn reload<const N: usize>(tracker: &Tracker, keys: [&str; N]) -> [String; N] {
+    let said = |log: &str, key: &str| {
         let ends = ["in force from now on", "the list in force stays"];
         let mut lines = log.lines().filter(|line| line.contains(key) && ends.iter().any(|end| line.ends_with(end)));
         (lines.clone().count(), lines.next_back().map(str::to_owned))
     };
-    let (before, _) = said(&tracker.log());
+    let before = tracker.log();
     tracker.signal(Signal::SIGHUP);
-    let line = wait_until(|| Some(said(&tracker.log())).filter(|(count, _)| *count > before)?.1);
-    line.unwrap_or_else(|| panic!("nothing was read:\n{}", tracker.log()))
+    keys.map(|key| {
+        let (count, _) = said(&before, key);
+        let line = wait_until(|| Some(said(&tracker.log(), key)).filter(|(now, _)| *now > count)?.1);
+        line.unwrap_or_else(|| panic!("nothing was read for {key}:\n{}", tracker.log()))
+    })
+}
+
+/// Writes a new version of a file, as one should.
+fn replace(tracker: &Tracker, file: &str, text: &str) {
+    fs::write(tracker.root().join("new"), text).unwrap();
+    fs::rename(tracker.root().join("new"), tracker.root().join(file)).unwrap();
 }
 
 fn sighup_reads_the_files_again() {
@@ -265,17 +290,18 @@ fn sighup_reads_the_files_again() {
     let config = "access.client_ids_denied_file denied\naccess.client_ids_allowed_file allowed\n\
                   access.client_ids_allowed exbc\n";
     let tracker = start.config(config).run();
+    let keys = KEYS.map(|(_, file_key)| file_key);
     assert_eq!(served(&tracker), ["-TR3000-", "-TR4000-", "exbc"]);
-    // By renaming, as one should, and in its place.
-    fs::write(tracker.root().join("new"), "-TR3\n-TR3\n*\n").unwrap();
-    fs::rename(tracker.root().join("new"), tracker.root().join("denied")).unwrap();
-    let line = reload(&tracker, KEYS[0].1);
-    assert!(line.contains("2 client ids, 1 bad lines"), "{line}");
+    replace(&tracker, "denied", "-TR3\n-TR3\n*\n");
+    let [denied, allowed] = reload(&tracker, keys);
+    assert!(denied.contains("2 client ids, 1 bad lines"), "{denied}");
+    assert!(allowed.contains("2 client ids, 0 bad lines"), "{allowed}");
     assert!(tracker.log().contains("line 3 is not how a peer id begins, 1 to 20 bytes: \"*\": skipped"));
     assert_eq!(served(&tracker), ["-TR4000-", "-XL0012-", "exbc"]);
-    fs::write(tracker.root().join("allowed"), "# what is configured alone\n").unwrap();
-    let line = reload(&tracker, KEYS[1].1);
-    assert!(line.contains("0 client ids, 0 bad lines"), "{line}");
+    replace(&tracker, "allowed", "# what is configured alone\n");
+    let [denied, allowed] = reload(&tracker, keys);
+    assert!(denied.contains("2 client ids, 1 bad lines"), "{denied}");
+    assert!(allowed.contains("0 client ids, 0 bad lines"), "{allowed}");
     assert_eq!(served(&tracker), ["exbc"]);
 }
 
@@ -293,18 +319,18 @@ fn a_file_that_is_no_list_leaves_the_old_one_in_force() {
         (&*"#\n".repeat((1 << 19) + 1), "more than 1048576 bytes"),
     ] {
         fs::write(&file, text).unwrap();
-        let line = reload(&tracker, KEYS[0].1);
+        let [line] = reload(&tracker, [KEYS[0].1]);
         assert!(line.contains("ERROR") && line.contains(why), "{line}");
         assert_eq!(served(&tracker), ["-TR3000-", "-TR4000-", "exbc"], "{why}");
     }
     fs::remove_file(&file).unwrap();
-    assert!(reload(&tracker, KEYS[0].1).contains("No such file"));
+    assert!(reload(&tracker, [KEYS[0].1])[0].contains("No such file"));
     fs::create_dir(&file).unwrap();
-    assert!(reload(&tracker, KEYS[0].1).contains("it is a directory, not a regular file"));
+    assert!(reload(&tracker, [KEYS[0].1])[0].contains("it is a directory, not a regular file"));
     assert_eq!(served(&tracker), ["-TR3000-", "-TR4000-", "exbc"]);
     fs::remove_dir(&file).unwrap();
     fs::write(&file, "-TR3\n".repeat(10_000)).unwrap();
-    assert!(reload(&tracker, KEYS[0].1).contains("10000 client ids"));
+    assert!(reload(&tracker, [KEYS[0].1])[0].contains("10000 client ids"));
     assert_eq!(served(&tracker), ["-TR4000-", "-XL0012-", "exbc"]);
 }
 
