@@ -55,7 +55,15 @@ impl<F: HttpFlavour> Exchange<'_, F> {
             stream = Box::new(Coded::new(stream, encoder));
         }
         self.counters.count(begun);
-        Ok(Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes }))
+        Ok(Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes: Some(bytes) }))
+    }
+
+    /// Begins a page of text that is made while it is sent, and is neither coded nor counted.
+    pub(super) fn stream_text(&mut self, page: impl Stream<F::Families> + 'static, lease_end: LeaseEnd) -> Next<F> {
+        let chunked = self.request.version() >= Version::Http11;
+        let keep_alive = self.keep_alive && chunked;
+        reply::write_stream_head(reply::TEXT, chunked, None, false, keep_alive, self.out);
+        Next::Stream(StreamedBody { stream: Box::new(page), chunked, keep_alive, lease_end, bytes: None })
     }
 
     /// Replies with the header alone of a reply that would be made while it is sent.
@@ -73,7 +81,7 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         let (encoding, encoder) = coding.unzip();
         let chunked = self.request.version() >= Version::Http11;
         let keep_alive = self.keep_alive && chunked;
-        reply::write_stream_head(chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
+        reply::write_stream_head(reply::BINARY, chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
         Ok(StreamHead { encoder, chunked, keep_alive })
     }
 }

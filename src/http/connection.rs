@@ -292,7 +292,9 @@ async fn send_body<F: HttpFlavour, C: Clock>(
         if len > 0 {
             let written = race(write(stream, piece(output, len, chunked), permit), lease_end.come()).await;
             written.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
-            counters.add(bytes, len as u64);
+            if let Some(bytes) = bytes {
+                counters.add(bytes, len as u64);
+            }
         }
         give_way().await;
     }

@@ -99,8 +99,8 @@ pub struct StreamedBody<F: Flavour> {
     pub keep_alive: bool,
     /// When the client is cut off, whatever is still to come.
     pub lease_end: LeaseEnd,
-    /// Where its bytes are counted, as they are sent.
-    pub bytes: Counter,
+    /// Where its bytes are counted, as they are sent, if they are.
+    pub bytes: Option<Counter>,
 }
 
 impl<F: Flavour> Next<F> {

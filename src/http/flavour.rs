@@ -353,8 +353,12 @@ pub trait RequestLog: Send + Sync + 'static {
     /// Keeps a request of such a client: its head, as it came.
     fn keep(&self, client: IpAddr, now: Second, head: &[u8]);
 
-    /// Returns the page of all that has been kept, and keeps none of it any longer.
-    fn take(&self) -> String;
+    /// Returns how many requests have been kept so far: those that a reader is given who begins now end there.
+    fn end(&self) -> u64;
+
+    /// Appends the oldest requests of those before `end` to `out`, a piece of bounded size, and keeps them no longer.
+    /// Returns whether there are more.
+    fn take(&self, end: u64, out: &mut Vec<u8>) -> bool;
 }
 
 /// Stands where `fulllog-networks` is off: no request is kept.
@@ -370,7 +374,11 @@ impl RequestLog for RequestsUnlogged {
 
     fn keep(&self, _: IpAddr, _: Second, _: &[u8]) {}
 
-    fn take(&self) -> String {
-        String::new()
+    fn end(&self) -> u64 {
+        0
+    }
+
+    fn take(&self, _: u64, _: &mut Vec<u8>) -> bool {
+        false
     }
 }

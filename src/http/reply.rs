@@ -187,6 +187,9 @@ pub(super) const OK: &str = "200 OK";
 /// The type of announces, scrapes and statistics, so that a browser shows them.
 pub(super) const TEXT: &str = "text/plain";
 
+/// The type of pages that name every torrent.
+pub(super) const BINARY: &str = "application/octet-stream";
+
 const HTML: &str = "text/html";
 
 /// Appends a reply with its body.
@@ -243,9 +246,10 @@ pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends the head of a reply whose body comes in pieces: chunks (RFC 9112, section 7.1), or all there is until the
-/// connection is closed. `encoding` is the content coding, if there is one; `varies` says whether another
+/// connection is closed. `kind` is its type, `encoding` is the content coding, if there is one; `varies` says whether another
 /// `Accept-Encoding` could get another.
 pub(super) fn write_stream_head(
+    kind: &str,
     chunked: bool,
     encoding: Option<&str>,
     varies: bool,
@@ -258,8 +262,12 @@ pub(super) fn write_stream_head(
     };
     let transfer = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
     let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
-    let kind = "Content-Type: application/octet-stream\r\n";
-    head(OK, keep_alive, &[kind, encoding_name, encoding, encoding_end, vary, transfer].map(str::as_bytes), out);
+    head(
+        OK,
+        keep_alive,
+        &["Content-Type: ", kind, "\r\n", encoding_name, encoding, encoding_end, vary, transfer].map(str::as_bytes),
+        out,
+    );
 }
 
 /// Appends the head of a reply. Each field ends its own line.

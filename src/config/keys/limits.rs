@@ -131,7 +131,7 @@ pub(super) static SECTION: Section = Section {
             original: None,
             takes: ValueType::Number {
                 min: 65_536,
-                max: 1 << 30,
+                max: 1 << 28,
                 set: |s, number| {
                     s.limits.full_log = number;
                     Ok(())
@@ -140,7 +140,7 @@ pub(super) static SECTION: Section = Section {
             default: DefaultValue::Value("1_048_576", None),
             example: "16_777_216",
             summary: "Bytes that the requests take at most which access.log_networks has kept",
-            explanation: "The oldest make room. While they are read, they take up to three times as much.",
+            explanation: "The oldest make room.",
             reload: Reload::NotRead,
             needs: &["fulllog-networks"],
         },

@@ -127,7 +127,7 @@ fn value_of(key: &'static str) -> BoxedStrategy<(String, String)> {
         "limits.torrents" | "limits.peers" | "limits.connections" | "limits.connections_per_address" => {
             number(0..=i64::MAX.unsigned_abs())
         }
-        "limits.full_log" => number(65_536..=1 << 30),
+        "limits.full_log" => number(65_536..=1 << 28),
         "limits.peers_per_address" | "limits.udp_errors_per_address" => number(0..=u32::MAX.into()),
         "limits.full_scrape_interval" => number(0..=86_400),
         "access.dynamic_max" => number(1..=100_000_000),

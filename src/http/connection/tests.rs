@@ -134,7 +134,7 @@ fn a_connection_is_kept_open_and_pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn requests_are_kept_as_they_came_for_who_may_read_them_and_his_own_is_not() {
-    const READ: &str = "GET /secret/numbers?mode=fulllog HTTP/1.1\r\n\r\n";
+    const READ: &str = "GET /secret/numbers?mode=fulllog HTTP/1.0\r\n\r\n";
     /// The page, if one came.
     fn page(reply: &str) -> Option<&str> {
         reply.strip_prefix("HTTP/1.1 200 OK\r\n")?.split_once("\r\n\r\n").map(|(_, page)| page)

@@ -144,12 +144,12 @@ fn a_redirect_says_where() {
 #[test]
 fn a_stream_is_chunked_or_ends_with_the_connection() {
     assert_eq!(
-        text(|out| write_stream_head(true, Some("gzip"), true, true, out)),
+        text(|out| write_stream_head(BINARY, true, Some("gzip"), true, true, out)),
         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n\
          Vary: Accept-Encoding\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
     );
     assert_eq!(
-        text(|out| write_stream_head(false, None, false, false, out)),
+        text(|out| write_stream_head(BINARY, false, None, false, false, out)),
         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n\r\n"
     );
 }

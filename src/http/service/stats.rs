@@ -1,14 +1,17 @@
 //! Answers requests for the statistics.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::http::exchange::{Answer, Exchange, Next, Shared};
 use crate::http::flavour::{Access, HttpFlavour, RequestLog, StatsAccess as _};
 use crate::http::listing::Listing;
 use crate::http::query::{MAX_WORD, Query};
 use crate::http::reply::{self, Error};
-use crate::http::request::Request;
+use crate::http::request::{Request, RequestTime};
+use crate::http::stream::{Lease, Stream};
 use crate::stats::pages::{NoPage, Page, Report};
+use crate::tracker::store::Store;
 
 use super::elsewhere;
 
@@ -40,8 +43,8 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
     }
 }
 
-/// Replies with the requests that have been kept, which are not kept any longer. Who wants only the header has not read
-/// them.
+/// Replies with the requests that have been kept, which are not kept any longer once they are sent. Who wants only the
+/// header has not read them.
 fn answer_log<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     if !F::RequestLog::LISTENS {
         return Err(NoPage::Needs("fulllog-networks").into());
@@ -49,8 +52,25 @@ fn answer_log<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     if exchange.wants_header_only() {
         return Ok(exchange.respond_header(reply::TEXT));
     }
-    let page = exchange.flavour().request_log().take();
-    Ok(exchange.respond(reply::TEXT, page.as_bytes()))
+    let (lease, lease_end) = Lease::new();
+    let end = exchange.flavour().request_log().end();
+    let page = LogPage { shared: Arc::clone(exchange.shared), end, _lease: lease };
+    Ok(exchange.stream_text(page, lease_end))
+}
+
+/// The requests that had been kept when somebody began to read them. They are taken as they are sent: those that a
+/// reader who is gone has not come to stay.
+struct LogPage<F: HttpFlavour> {
+    shared: Arc<Shared<F>>,
+    end: u64,
+    /// Nobody ends it before the page.
+    _lease: Lease,
+}
+
+impl<F: HttpFlavour> Stream<F::Families> for LogPage<F> {
+    fn next(&mut self, _: &Store<F::Families>, _: RequestTime, out: &mut Vec<u8>) -> bool {
+        self.shared.tracker.flavour().request_log().take(self.end, out)
+    }
 }
 
 /// Returns whether a request is one by which `client` reads the requests that have been kept.

@@ -199,7 +199,12 @@ impl RequestLog for Kept {
         *self.0.lock().unwrap() += &format!("{client} {}\n", head.escape_ascii());
     }
 
-    fn take(&self) -> String {
-        std::mem::take(&mut self.0.lock().unwrap())
+    fn end(&self) -> u64 {
+        0
+    }
+
+    fn take(&self, _: u64, out: &mut Vec<u8>) -> bool {
+        out.append(&mut std::mem::take(&mut *self.0.lock().unwrap()).into_bytes());
+        false
     }
 }

@@ -18,6 +18,7 @@ tests![
     requests_of_the_configured_networks_are_kept_and_given_out_once,
     only_who_may_read_the_statistics_reads_and_empties_it,
     of_more_than_there_is_room_for_the_oldest_requests_go,
+    it_comes_in_pieces,
     no_request_can_write_an_entry_of_somebody_else,
     behind_a_proxy_the_address_of_the_client_decides,
     the_start_says_that_requests_are_kept,
@@ -50,7 +51,7 @@ fn entries(server: SocketAddr) -> Vec<(String, String)> {
 #[track_caller]
 fn parsed(reply: &Reply) -> Vec<(String, String)> {
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/plain")));
-    let page = reply.text();
+    let page = String::from_utf8(reply.content()).unwrap();
     let lines: Vec<_> = page.split('\n').collect();
     assert_eq!(lines.len() % 4, 1, "{page}");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -133,9 +134,21 @@ fn of_more_than_there_is_room_for_the_oldest_requests_go() {
             assert!(request.starts_with(&format!("GET /{n} HTTP/1.1\\r\\n")), "{request}");
         }
     }
-    for value in ["65535", "1073741825", "-1", "much"] {
+    for value in ["65535", "268435457", "-1", "much"] {
         let start = Start::minimal().args(["--check-config"]).config(&format!("limits.full_log {value}\n"));
-        start.finish().refuses(2, &["limits.full_log (line 1) takes a whole number from 65536 to 1073741824"]);
+        start.finish().refuses(2, &["limits.full_log (line 1) takes a whole number from 65536 to 268435456"]);
+    }
+}
+
+fn it_comes_in_pieces() {
+    only_with("fulllog-networks");
+    let tracker = Start::loopback().config(ALL).run();
+    for &server in tracker.https() {
+        let filler = format!("X: {}\r\n", "a".repeat(4000));
+        (0..20).for_each(|n| drop(get_with(server, &format!("/{n}"), &filler)));
+        let reply = get(server, PAGE);
+        assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(parsed(&reply).len(), 20);
     }
 }
 
