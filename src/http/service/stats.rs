@@ -44,10 +44,13 @@ pub(super) fn answer<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F
 }
 
 /// Replies with the requests that have been kept, which are not kept any longer once they are sent. Who wants only the
-/// header has not read them.
+/// header has not read them, and a page of another site does not make a browser read them.
 fn answer_log<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     if !F::RequestLog::LISTENS {
         return Err(NoPage::Needs("fulllog-networks").into());
+    }
+    if is_of_another_site(exchange.request) {
+        return Err(Error::StatsDenied);
     }
     if exchange.wants_header_only() {
         return Ok(exchange.respond_header(reply::TEXT));
@@ -56,6 +59,12 @@ fn answer_log<F: HttpFlavour>(exchange: &mut Exchange<'_, F>) -> Answer<F> {
     let end = exchange.flavour().request_log().end();
     let page = LogPage { shared: Arc::clone(exchange.shared), end, _lease: lease };
     Ok(exchange.stream_text(page, lease_end))
+}
+
+/// Returns whether a browser says that a page of another site has it send the request.
+fn is_of_another_site(request: &Request<'_>) -> bool {
+    let others: [&[u8]; 2] = [b"cross-site", b"same-site"];
+    request.header("sec-fetch-site").any(|site| others.iter().any(|other| site.eq_ignore_ascii_case(other)))
 }
 
 /// The requests that had been kept when somebody began to read them. They are taken as they are sent: those that a
@@ -79,5 +88,6 @@ pub(super) fn takes_log<F: HttpFlavour>(request: &Request<'_>, client: IpAddr, s
     request.path_is(&shared.stats_path)
         && query.word("mode", "", &mut [0; MAX_WORD]) == Some(FULL_LOG)
         && query.last("info_hash").is_none()
+        && !is_of_another_site(request)
         && shared.tracker.flavour().stats_access().allows(client)
 }

@@ -18,6 +18,7 @@ tests![
     requests_of_the_configured_networks_are_kept_and_given_out_once,
     only_who_may_read_the_statistics_reads_and_empties_it,
     of_more_than_there_is_room_for_the_oldest_requests_go,
+    a_page_of_another_site_does_not_empty_it,
     it_comes_in_pieces,
     no_request_can_write_an_entry_of_somebody_else,
     behind_a_proxy_the_address_of_the_client_decides,
@@ -137,6 +138,19 @@ fn of_more_than_there_is_room_for_the_oldest_requests_go() {
     for value in ["65535", "268435457", "-1", "much"] {
         let start = Start::minimal().args(["--check-config"]).config(&format!("limits.full_log {value}\n"));
         start.finish().refuses(2, &["limits.full_log (line 1) takes a whole number from 65536 to 268435456"]);
+    }
+}
+
+fn a_page_of_another_site_does_not_empty_it() {
+    only_with("fulllog-networks");
+    let tracker = Start::loopback().config(ALL).run();
+    for &server in tracker.https() {
+        for site in ["cross-site", "Same-Site"] {
+            assert_eq!(get_with(server, PAGE, &format!("Sec-Fetch-Site: {site}\r\n")).status, 403, "{site}");
+        }
+        let kept = parsed(&get_with(server, PAGE, "Sec-Fetch-Site: none\r\n"));
+        assert_eq!(kept.len(), 2, "nor is it a reader's own request: {kept:?}");
+        assert_eq!(parsed(&get_with(server, PAGE, "Sec-Fetch-Site: same-origin\r\n")), []);
     }
 }
 
