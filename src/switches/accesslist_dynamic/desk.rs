@@ -114,10 +114,13 @@ impl Desk {
         let next = readings.borrow().begun + 1;
         self.begin_reading()?;
         let ended = timeout(READING_TIME, readings.wait_for(|readings| readings.ended >= next)).await;
-        // It ends before its list is in force, though with the lock on what was said.
+        // Copied, as who reads a list says so with the lock on what was said: nobody may hold what stands in the way of
+        // that while waiting for this lock.
+        let outcome = ended.map(|ended| ended.map(|readings| readings.outcome.clone()));
+        // It ends before its list is in force, though with that lock.
         self.list.with_said(|_| ());
-        match ended {
-            Ok(Ok(readings)) => readings.outcome.clone().unwrap_or(Ok(0)),
+        match outcome {
+            Ok(Ok(outcome)) => outcome.unwrap_or(Ok(0)),
             Ok(Err(_)) | Err(_) => Err(format!("the list is still being read after {} s", READING_TIME.as_secs())),
         }
     }

@@ -8,6 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::sys::signal::Signal;
 
 use super::access_list::{is_served, list, listing, only_with_an_access_list, reload, replace};
 use super::refuses_key;
@@ -31,6 +34,7 @@ tests![
     the_client_reads_hashes_from_its_standard_input,
     there_is_room_for_so_many_changes,
     a_reload_is_answered_when_it_is_over,
+    many_reloads_at_once_are_all_answered,
     connections_are_few_and_the_idlest_makes_room,
 ];
 
@@ -316,6 +320,22 @@ fn a_reload_is_answered_when_it_is_over() {
     let answer = control.say("reload");
     assert!(answer.starts_with("error it is empty"), "{answer}");
     assert_eq!(control.say("count"), "ok 2");
+    tracker.stop();
+}
+
+fn many_reloads_at_once_are_all_answered() {
+    let tracker = changeable().run();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let mut control = control(&tracker);
+            scope.spawn(move || (0..250).for_each(|_| assert_eq!(control.say("reload"), "ok 1")));
+        }
+        let mut control = control(&tracker);
+        for _ in 0..100 {
+            tracker.signal(Signal::SIGHUP);
+            assert_eq!(control.say("count"), "ok 1");
+        }
+    });
     tracker.stop();
 }
 
