@@ -1,5 +1,7 @@
 //! `accesslist-black` (`WANT_ACCESSLIST_BLACK`): the torrents listed in `access.blacklist` are not served.
 
+use std::time::Instant;
+
 use tracing::warn;
 
 use crate::config::{ConfigError, Settings};
@@ -64,5 +66,17 @@ impl<C: Changes> Plug for Black<C> {
 
     fn reload(&self, threads: &mut Threads) {
         self.list.iter().for_each(|list| list.reload(threads));
+    }
+
+    fn pause(&self) {
+        self.changes.pause();
+    }
+
+    fn resume(&self) {
+        self.changes.resume();
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.changes.finish(deadline);
     }
 }

@@ -1,5 +1,7 @@
 //! `accesslist-white` (`WANT_ACCESSLIST_WHITE`): only the torrents listed in `access.whitelist` are served.
 
+use std::time::Instant;
+
 use crate::config::{ConfigError, Settings};
 use crate::server::{Beginning, Opening, Plug, StartError, Threads};
 use crate::tracker::flavour::ListStatus;
@@ -61,6 +63,18 @@ impl<C: Changes> Plug for White<C> {
 
     fn reload(&self, threads: &mut Threads) {
         self.list.reload(threads);
+    }
+
+    fn pause(&self) {
+        self.changes.pause();
+    }
+
+    fn resume(&self) {
+        self.changes.resume();
+    }
+
+    fn finish(&self, deadline: Instant) {
+        self.changes.finish(deadline);
     }
 }
 
