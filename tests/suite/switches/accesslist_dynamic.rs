@@ -299,11 +299,11 @@ fn there_is_room_for_so_many_changes() {
     assert!(answer.starts_with("error access.dynamic_max: no room for 2 of 3, 1 were changed"), "{answer}");
     assert!(control.say(&about("delete", &[1])).starts_with("error access.dynamic_max"));
     write(&tracker, "add", &[7, 8]);
+    let known = wait_until(|| control.say("stats").contains(" refused=5 ").then_some(()));
+    assert!(known.is_some(), "{}", control.say("stats"));
     write(&tracker, "delete", &[2]);
     wait_for_list(&tracker, &[1, 3, 4]);
     assert_eq!(control.say(&about("delete", &[1])), "ok 1", "what was taken back makes room");
-    let known = wait_until(|| control.say("stats").contains(" refused=5 ").then_some(()));
-    assert!(known.is_some(), "{}", control.say("stats"));
     let log = tracker.stop();
     assert_eq!(log.matches("access.dynamic_max: the list differs").count(), 1, "{log}");
 }
