@@ -102,6 +102,7 @@ impl<B: Build> Bound<B> {
             needs: &mut needs,
             sockets: &mut plug_sockets,
         })?;
+        plug_sockets.close_untaken();
         let mut receiving =
             Receiving { settings: &settings, user: user.as_ref(), manager: &manager, needs: &mut needs };
         handover.bound(&mut receiving, &sockets.list_new(), plug_sockets.open())?;

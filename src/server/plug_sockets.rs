@@ -36,6 +36,11 @@ impl PlugSockets {
         Some(self.inherited.swap_remove(at).socket)
     }
 
+    /// Closes what nobody has taken: whoever connects there would wait for ever.
+    pub fn close_untaken(&mut self) {
+        self.inherited.clear();
+    }
+
     /// Keeps a socket open for the next process; `is_new` if it was not [taken](Self::take).
     ///
     /// # Errors
@@ -66,6 +71,8 @@ mod tests {
         assert!(sockets.take("a").is_none() && sockets.open().is_empty());
         sockets.keep("a", &taken, false).unwrap();
         let keys: Vec<_> = sockets.open().iter().map(|one| one.key.as_str()).collect();
-        assert_eq!(keys, ["a"], "what nobody takes is closed");
+        assert_eq!(keys, ["a"]);
+        sockets.close_untaken();
+        assert!(sockets.take("b").is_none(), "what nobody takes is closed");
     }
 }

@@ -245,7 +245,7 @@ impl<B: Build> Running<B> {
 
     /// Ends what is in flight, and leaves the swarms to the successor, if there is one and it has not got them yet.
     fn finish(self, leaves: bool) {
-        let Self { tracker, answering, threads, manager, handover, secret, memory, .. } = self;
+        let Self { tracker, answering, threads, manager, handover, plug_sockets, secret, memory, .. } = self;
         // The system takes the memory back at once; to free all swarms one by one would keep a successor's CPU for
         // seconds.
         mem::forget(Arc::clone(&tracker));
@@ -253,7 +253,7 @@ impl<B: Build> Running<B> {
         let Answering { sockets, clock, threads: answering, .. } = answering;
         answering.tell();
         // Whoever comes while connections are finished is refused, if nobody else has these sockets.
-        drop(sockets);
+        drop((sockets, plug_sockets));
         answering.stop(deadline);
         // What the last clients have announced is theirs to tell.
         threads.stop(Instant::now() + END_TIME);
