@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{SockType, UnixAddr, connect};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{SockType, UnixAddr, connect, getsockopt};
 use nix::unistd::{Gid, Uid};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
@@ -67,6 +68,8 @@ impl Door {
         let gid = group.or(opening.user.map(|user| user.gid));
         let door = unix::Door { owner: opening.user.map(|user| user.uid), group: gid, is_for_group: group.is_some() };
         let inherited = opening.sockets.take(KEY).filter(|socket| is_bound_to(socket, path));
+        // Not if a successor that failed has put its own there: nobody would reach this one.
+        let inherited = inherited.filter(|socket| is_reached_by(socket, path));
         let is_inherited = inherited.is_some();
         let socket = match inherited.filter(|_| is_as_wanted(path, &door)) {
             Some(socket) => {
@@ -97,6 +100,33 @@ fn is_bound_to(socket: &OwnedFd, path: &Path) -> bool {
     listens && address.as_ref().and_then(|address| address.as_pathname()) == Some(&unfinished(path))
 }
 
+/// Returns whether who connects to a path comes to this socket, which listens. What answers has had itself told apart by
+/// who listened first: a process does so at one socket for a path.
+fn is_reached_by(socket: &OwnedFd, path: &Path) -> bool {
+    let Ok((connection, connected)) = try_connect(path) else { return false };
+    match connected {
+        Ok(()) => {
+            let listener = |socket: &OwnedFd| getsockopt(socket, PeerCredentials).map(|peer| peer.pid());
+            listener(socket).is_ok_and(|pid| listener(&connection) == Ok(pid))
+        }
+        // Many wait already. Nobody waits at one that no process has.
+        Err(error) => is_busy(error),
+    }
+}
+
+/// Connects to a path, and does not wait where many wait already. Returns what comes of it.
+fn try_connect(path: &Path) -> Result<(OwnedFd, nix::Result<()>), String> {
+    let socket = new_socket(SockType::Stream).map_err(|error| error.to_string())?;
+    let address = UnixAddr::new(path).map_err(|_| too_long())?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| error.to_string())?;
+    let connected = connect(socket.as_raw_fd(), &address);
+    Ok((socket, connected))
+}
+
+fn is_busy(error: Errno) -> bool {
+    matches!(error, Errno::EAGAIN | Errno::EINPROGRESS)
+}
+
 /// Returns whether the file is as it would be made.
 fn is_as_wanted(path: &Path, door: &unix::Door) -> bool {
     let is_wanted = |wanted: Option<u32>, found| wanted.is_none_or(|wanted| wanted == found);
@@ -110,12 +140,9 @@ fn is_as_wanted(path: &Path, door: &unix::Door) -> bool {
 
 /// Returns an error if there is something at a path that is not to be replaced.
 fn refuse_others(path: &Path) -> Result<(), String> {
-    let socket = new_socket(SockType::Stream).map_err(|error| error.to_string())?;
-    let address = UnixAddr::new(path).map_err(|_| too_long())?;
-    // One at which many wait already is not waited for.
-    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| error.to_string())?;
-    match connect(socket.as_raw_fd(), &address) {
-        Ok(()) | Err(Errno::EAGAIN | Errno::EINPROGRESS) => Err("another process answers there".into()),
+    match try_connect(path)?.1 {
+        Ok(()) => Err("another process answers there".into()),
+        Err(error) if is_busy(error) => Err("another process answers there".into()),
         Err(Errno::ENOENT) => Ok(()),
         Err(Errno::ECONNREFUSED) => {
             let found = fs::metadata(path).map_err(|error| error.to_string())?.file_type();

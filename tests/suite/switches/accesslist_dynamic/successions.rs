@@ -1,10 +1,16 @@
 //! What becomes of FIFOs and the socket when another process takes over.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
-use super::{FEATURE, about, wait_for_list, with_changes, write};
+use nix::fcntl::OFlag;
+use nix::unistd::{User, chown};
+
+use super::{FEATURE, about, socket, wait_for_list, with_changes, write};
 use crate::clients::control::Control;
 use crate::clients::handover::{PAUSE, READY, Speaker};
 use crate::flavour::{hex, info_hash, only_with};
@@ -12,13 +18,16 @@ use crate::harness::tests;
 use crate::service_manager::ServiceManager;
 use crate::switches::access_list::{listing, only_with_an_access_list};
 use crate::switches::handover_socket::{Post, assert_untroubled, ended};
-use crate::tracker::Start;
+use crate::tracker::{Start, is_root};
+use crate::wait::{MAX_WAIT, wait_until};
 
 tests![
     the_socket_and_the_fifos_go_on_with_the_new_process,
     a_service_manager_keeps_the_socket,
     a_socket_that_is_no_longer_configured_is_closed,
     a_handover_that_fails_leaves_everything_to_the_old_process,
+    nothing_is_heard_while_another_process_takes_over,
+    a_socket_that_the_path_does_not_lead_to_any_more_is_replaced,
 ];
 
 /// A tracker whose list has torrent 1, with FIFOs and a socket in a directory of others.
@@ -54,7 +63,7 @@ fn the_socket_and_the_fifos_go_on_with_the_new_process() {
     assert_eq!(control.say(&about("add", &[3])), "ok 1");
     fs::write(place.join("add"), hex(info_hash(4)) + "\n").unwrap();
     fs::write(place.join("delete"), hex(info_hash(1)) + "\n").unwrap();
-    let known = crate::wait::wait_until(|| {
+    let known = wait_until(|| {
         let answers = [4, 1].map(|n| control.say(&about("has", &[n])));
         (answers == ["ok yes", "ok no"]).then_some(())
     });
@@ -89,6 +98,9 @@ fn a_socket_that_is_no_longer_configured_is_closed() {
     let manager = ServiceManager::new(512);
     manager.start(changeable_at(&place)).stop();
     let tracker = manager.start(listing(only_with_an_access_list(), "# nothing\n"));
+    // A program that another test starts may have it for a moment.
+    let refused = wait_until(|| UnixStream::connect(place.join("control")).is_err().then_some(()));
+    assert!(refused.is_some(), "it listens and nobody answers");
     assert!(!manager.kept().iter().any(|name| name.starts_with("unix/")), "{:?}", manager.kept());
     tracker.stop();
     let other = Post::new();
@@ -117,4 +129,59 @@ fn a_handover_that_fails_leaves_everything_to_the_old_process() {
     write(&old, "add", &[2]);
     wait_for_list(&old, &[1, 2]);
     old.stop();
+}
+
+fn nothing_is_heard_while_another_process_takes_over() {
+    only_with(FEATURE);
+    only_with("handover");
+    let post = Post::new();
+    let old = post.add_to(with_changes(listing(only_with_an_access_list(), &(hex(info_hash(1)) + "\n")))).run();
+    let mut connected = UnixStream::connect(socket(&old)).unwrap();
+    connected.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = [0; 16];
+    {
+        let successor = Speaker::connect(&post.path());
+        successor.ask();
+        successor.say(READY, b"");
+        successor.take_once();
+        successor.say(PAUSE, b"");
+        // What comes now is sent by a process that answers nobody any more.
+        successor.hear();
+        write(&old, "add", &[2]);
+        connected.write_all(b"count\n").unwrap();
+        let error = connected.read(&mut answer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "it is the successor's to answer");
+        let mut options = fs::File::options();
+        let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut fifo = options.open(old.root().join("add")).unwrap();
+        let mut line = [0; 41];
+        fifo.read_exact(&mut line).expect("it is the successor's to read");
+    }
+    connected.set_read_timeout(Some(MAX_WAIT)).unwrap();
+    let read = connected.read(&mut answer).unwrap();
+    assert_eq!(&answer[..read], b"ok 1\n");
+    write(&old, "add", &[3]);
+    wait_for_list(&old, &[1, 3]);
+    old.stop();
+}
+
+fn a_socket_that_the_path_does_not_lead_to_any_more_is_replaced() {
+    only_with(FEATURE);
+    only_with("handover");
+    let post = Post::new();
+    let place = post.path().parent().unwrap().to_owned();
+    let old = post.add_to(changeable_at(&place)).run();
+    // As a successor would leave it that has opened its own, and then failed.
+    let other = place.join("other");
+    drop(UnixListener::bind(&other).unwrap());
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root() {
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        chown(&other, Some(nobody.uid), Some(nobody.gid)).unwrap();
+    }
+    fs::rename(&other, place.join("control")).unwrap();
+    let new = post.add_to(changeable_at(&place)).run();
+    assert_untroubled(&ended(old));
+    assert_eq!(Control::connect(&place.join("control")).say("count"), "ok 1");
+    new.stop();
 }
