@@ -102,12 +102,14 @@ impl Changed {
         let mut toggled = BTreeSet::new();
         let mut outcome = Outcome::default();
         for (info_hash, is_to_be_listed) in changes {
-            if !said.note(info_hash, is_to_be_listed) {
+            // What is so already has to be noted as well: the file that is being read may not have it.
+            if !said.has_room_to_note(&info_hash) {
                 outcome.refused += 1;
                 continue;
             }
             let is_toggled = toggled.contains(&info_hash);
             if (self.contains(&info_hash) != is_toggled) == is_to_be_listed {
+                said.note(info_hash, is_to_be_listed);
                 continue;
             }
             let is_flipped = self.flips.contains(&info_hash) != is_toggled;
@@ -116,10 +118,11 @@ impl Changed {
             } else if said.difference < said.max {
                 said.difference += 1;
             } else {
-                said.forget(&info_hash);
+                // What was noted of it before still holds.
                 outcome.refused += 1;
                 continue;
             }
+            said.note(info_hash, is_to_be_listed);
             outcome.changed += 1;
             *if is_to_be_listed { &mut said.counts.added } else { &mut said.counts.deleted } += 1;
             if is_toggled {
@@ -180,18 +183,15 @@ fn flipped(one: &[InfoHash], other: &[InfoHash]) -> List {
 }
 
 impl Said {
-    /// Notes what is said while a reading is under way. Returns false if there is no room for it.
-    fn note(&mut self, info_hash: InfoHash, is_to_be_listed: bool) -> bool {
-        let Some(meanwhile) = &mut self.meanwhile else { return true };
-        let has_room = meanwhile.len() < self.max || meanwhile.contains_key(&info_hash);
-        if has_room {
-            meanwhile.insert(info_hash, is_to_be_listed);
-        }
-        has_room
+    /// Returns whether there is room for what is said while a reading is under way: when that ends, the list in force may
+    /// differ from the file in all that was noted.
+    fn has_room_to_note(&self, info_hash: &InfoHash) -> bool {
+        self.meanwhile.as_ref().is_none_or(|noted| noted.len() < self.max || noted.contains_key(info_hash))
     }
 
-    fn forget(&mut self, info_hash: &InfoHash) {
-        self.meanwhile.iter_mut().for_each(|meanwhile| _ = meanwhile.remove(info_hash));
+    /// Notes what is said while a reading is under way.
+    fn note(&mut self, info_hash: InfoHash, is_to_be_listed: bool) {
+        self.meanwhile.iter_mut().for_each(|noted| _ = noted.insert(info_hash, is_to_be_listed));
     }
 
     /// Returns in how many torrents the list in force differs from the file's.
