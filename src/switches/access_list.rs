@@ -140,14 +140,18 @@ impl<S: InForce> AccessList<S> {
         spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut reader = self.0.reader();
+        // Now, not in the thread: what is said before that comes to it is not in the file.
+        self.with_said(S::ask_for_reading);
         if *reader != Reader::Idle {
             *reader = Reader::AskedAgain;
             return Ok(());
         }
+        self.with_said(S::begin_reading);
         let list = self.clone();
-        spawn(Box::new(move || list.read_while_asked()))
-            .inspect(|()| *reader = Reader::Reading)
-            .inspect_err(|error| error!("{}: {error}; the list in force stays", self.0.key))
+        spawn(Box::new(move || list.read_while_asked())).inspect(|()| *reader = Reader::Reading).inspect_err(|error| {
+            self.with_said(|said| S::refuse(&error.to_string(), said));
+            error!("{}: {error}; the list in force stays", self.0.key);
+        })
     }
 
     /// Returns what `look` finds in what has been said, which it may change.
@@ -177,13 +181,14 @@ impl<S: InForce> AccessList<S> {
                 return;
             }
             *reader = Reader::Reading;
+            // With the lock, so that whoever asks does so before it begins, or for another one.
+            self.with_said(S::begin_reading);
         }
     }
 
     /// Puts the file's list in force, if it is whole.
     fn read_again(&self) {
         let began = Instant::now();
-        self.with_said(S::begin_reading);
         match file::read(&self.0.path) {
             // What writes a list in place begins by making it empty.
             Ok(contents) if contents.bytes == 0 => self.refuse(&Error::Empty),

@@ -21,7 +21,10 @@ pub trait InForce: Debug + Default + Send + Sync + 'static {
     /// Returns how many torrents are on the list.
     fn len(&self) -> usize;
 
-    /// A reading begins: its list has what was said before.
+    /// A reading is asked for: its list will have what was said before, and may not have what is said from now on.
+    fn ask_for_reading(_said: &mut Self::Said) {}
+
+    /// The reading begins that was asked for.
     fn begin_reading(_said: &mut Self::Said) {}
 
     /// Returns what a list becomes that has been read.

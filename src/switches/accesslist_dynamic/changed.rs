@@ -46,13 +46,23 @@ pub struct Said {
     folded: List,
     /// In how many torrents the list in force differs from the file's.
     difference: usize,
-    /// What has been said since the reading began that is under way: whether the torrent is to be on the list. Of what
-    /// was said before, the file is assumed to have it.
-    meanwhile: Option<HashMap<InfoHash, bool>>,
+    /// What has been said since a reading was asked for that has not ended. Of what was said before, the file is assumed
+    /// to have it.
+    meanwhile: Option<HashMap<InfoHash, Note>>,
+    /// Whether one more has been asked for.
+    is_asked_again: bool,
     /// Whether it has been complained, since the file was read, of what was too much.
     has_complained: bool,
     counts: Counts,
     readings: watch::Sender<Readings>,
+}
+
+/// What was said last of a torrent.
+#[derive(Debug, Clone, Copy)]
+struct Note {
+    is_to_be_listed: bool,
+    /// Whether that was after the last reading had been asked for.
+    is_newest: bool,
 }
 
 /// What has come of what was said since the start.
@@ -191,7 +201,8 @@ impl Said {
 
     /// Notes what is said while a reading is under way.
     fn note(&mut self, info_hash: InfoHash, is_to_be_listed: bool) {
-        self.meanwhile.iter_mut().for_each(|noted| _ = noted.insert(info_hash, is_to_be_listed));
+        let note = Note { is_to_be_listed, is_newest: true };
+        self.meanwhile.iter_mut().for_each(|noted| _ = noted.insert(info_hash, note));
     }
 
     /// Returns in how many torrents the list in force differs from the file's.
@@ -214,11 +225,18 @@ impl Said {
         self.readings.subscribe()
     }
 
-    fn end_reading(&mut self, outcome: Result<usize, String>) {
+    /// Ends a reading. Returns what was noted since it was asked for, and keeps that of which the next one is to know.
+    fn end_reading(&mut self, outcome: Result<usize, String>) -> HashMap<InfoHash, Note> {
+        let noted = self.meanwhile.take().unwrap_or_default();
+        if mem::take(&mut self.is_asked_again) {
+            let newest = noted.iter().filter(|(_, note)| note.is_newest);
+            self.meanwhile = Some(newest.map(|(info_hash, note)| (*info_hash, *note)).collect());
+        }
         self.readings.send_modify(|readings| {
             readings.ended = readings.begun;
             readings.outcome = Some(outcome);
         });
+        noted
     }
 }
 
@@ -231,6 +249,7 @@ impl InForce for Changed {
             folded: List::default(),
             difference: 0,
             meanwhile: None,
+            is_asked_again: false,
             has_complained: false,
             counts: Counts::default(),
             readings: watch::Sender::new(Readings::default()),
@@ -246,24 +265,31 @@ impl InForce for Changed {
         self.len
     }
 
+    fn ask_for_reading(said: &mut Said) {
+        if let Some(noted) = &mut said.meanwhile {
+            noted.values_mut().for_each(|note| note.is_newest = false);
+            said.is_asked_again = true;
+        } else {
+            said.meanwhile = Some(HashMap::new());
+        }
+    }
+
     fn begin_reading(said: &mut Said) {
-        said.meanwhile = Some(HashMap::new());
         said.readings.send_modify(|readings| readings.begun += 1);
     }
 
     fn read(list: List, said: &mut Said) -> Self {
-        let meanwhile = said.meanwhile.take().unwrap_or_default();
-        said.end_reading(Ok(list.len()));
-        let differs =
-            |(info_hash, is_to_be_listed): Change| (list.contains(&info_hash) != is_to_be_listed).then_some(info_hash);
-        let flips: BTreeSet<_> = meanwhile.into_iter().filter_map(differs).collect();
+        let noted = said.end_reading(Ok(list.len()));
+        let differs = |(info_hash, note): (InfoHash, Note)| {
+            (list.contains(&info_hash) != note.is_to_be_listed).then_some(info_hash)
+        };
+        let flips: BTreeSet<_> = noted.into_iter().filter_map(differs).collect();
         let flips = flipped(&[], &flips.into_iter().collect::<Vec<_>>());
         (said.folded, said.difference, said.has_complained) = (List::default(), flips.len(), false);
         Self::new(Arc::new(list), flips)
     }
 
     fn refuse(reason: &str, said: &mut Said) {
-        said.meanwhile = None;
         said.end_reading(Err(reason.into()));
     }
 }

@@ -33,8 +33,13 @@ impl Kept {
     }
 
     fn read(&mut self, hashes: impl IntoIterator<Item = u16>) {
-        Changed::begin_reading(&mut self.said);
+        self.begin_reading();
         self.end_reading(hashes);
+    }
+
+    fn begin_reading(&mut self) {
+        Changed::ask_for_reading(&mut self.said);
+        Changed::begin_reading(&mut self.said);
     }
 
     fn end_reading(&mut self, hashes: impl IntoIterator<Item = u16>) {
@@ -88,7 +93,7 @@ fn there_is_room_for_so_many_differences_and_complaint_of_more_is_made_once() {
 fn a_reading_has_what_was_said_before_it_began_and_not_what_was_said_since() {
     let mut kept = Kept::new([1, 2], 3);
     kept.change(&[(3, true), (1, false)]);
-    Changed::begin_reading(&mut kept.said);
+    kept.begin_reading();
     assert_eq!(kept.change(&[(2, true), (4, true), (4, false), (5, true)]), (3, 0));
     assert_eq!([1, 2, 3, 5].map(|n| kept.has(n)), [false, true, true, true]);
     // It lacks what was said before, and has what is not to be listed since.
@@ -96,7 +101,7 @@ fn a_reading_has_what_was_said_before_it_began_and_not_what_was_said_since() {
     assert_eq!([1, 2, 3, 4, 5].map(|n| kept.has(n)), [true, true, false, false, true]);
     assert_eq!((kept.now.len(), kept.said.difference()), (3, 3));
 
-    Changed::begin_reading(&mut kept.said);
+    kept.begin_reading();
     kept.change(&[(2, false)]);
     Changed::refuse("gone", &mut kept.said);
     assert_eq!([1, 2, 5].map(|n| kept.has(n)), [true, false, true], "one that fails changes nothing");
@@ -108,16 +113,32 @@ fn a_reading_has_what_was_said_before_it_began_and_not_what_was_said_since() {
 fn what_is_refused_while_the_file_is_read_leaves_what_was_said_before() {
     let mut kept = Kept::new([1, 2], 2);
     assert_eq!(kept.change(&[(3, true)]), (1, 0));
-    Changed::begin_reading(&mut kept.said);
+    kept.begin_reading();
     assert_eq!(kept.change(&[(1, false), (1, true), (2, false), (1, false)]), (3, 1));
     kept.end_reading([2]);
     assert_eq!([1, 2, 3].map(|n| kept.has(n)), [true, false, false]);
 }
 
 #[test]
+fn who_asks_while_the_file_is_read_does_not_lose_what_is_said_before_it_is_read_once_more() {
+    let mut kept = Kept::new([1, 2], 10);
+    kept.begin_reading();
+    kept.change(&[(3, true)]);
+    Changed::ask_for_reading(&mut kept.said);
+    kept.change(&[(4, true)]);
+    kept.end_reading([1, 2]);
+    assert_eq!([3, 4].map(|n| kept.has(n)), [true, true]);
+    kept.change(&[(1, false)]);
+    Changed::begin_reading(&mut kept.said);
+    kept.end_reading([1, 2]);
+    assert_eq!([1, 3, 4].map(|n| kept.has(n)), [false, false, true]);
+    assert!(kept.said.meanwhile.is_none());
+}
+
+#[test]
 fn no_more_is_kept_of_a_long_reading_than_there_is_room_for() {
     let mut kept = Kept::new([], 10);
-    Changed::begin_reading(&mut kept.said);
+    kept.begin_reading();
     for n in 0..1000 {
         kept.change(&[(n, true), (n, false)]);
     }
@@ -145,7 +166,7 @@ fn many_flips_are_folded() {
 enum Step {
     Change(Vec<(u16, bool)>),
     Fold,
-    Begin,
+    Ask,
     End(BTreeSet<u16>),
     Refuse,
 }
@@ -154,7 +175,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec((0..40_u16, any::<bool>()), 0..12).prop_map(Step::Change),
         2 => Just(Step::Fold),
-        1 => Just(Step::Begin),
+        1 => Just(Step::Ask),
         1 => prop::collection::btree_set(0..40_u16, 0..30).prop_map(Step::End),
         1 => Just(Step::Refuse),
     ]
@@ -172,7 +193,7 @@ proptest! {
     ) {
         let mut kept = Kept::new(file.iter().copied(), max);
         let (mut file, mut in_force) = (file.clone(), file);
-        let mut meanwhile: Option<HashMap<u16, bool>> = None;
+        let (mut meanwhile, mut since): (Option<HashMap<u16, bool>>, Option<HashMap<u16, bool>>) = (None, None);
         for step in steps {
             match step {
                 Step::Change(changes) => {
@@ -186,16 +207,16 @@ proptest! {
                             expected.1 += 1;
                             continue;
                         }
-                        meanwhile.iter_mut().for_each(|noted| _ = noted.insert(*n, *listed));
+                        meanwhile.iter_mut().chain(&mut since).for_each(|noted| _ = noted.insert(*n, *listed));
                         expected.0 += usize::from(change);
                         if *listed { in_force.insert(*n) } else { in_force.remove(n) };
                     }
                     prop_assert_eq!(kept.change(&changes), expected);
                 }
                 Step::Fold => kept.fold(),
-                Step::Begin => {
-                    meanwhile = Some(HashMap::new());
-                    Changed::begin_reading(&mut kept.said);
+                Step::Ask => {
+                    *if meanwhile.is_none() { &mut meanwhile } else { &mut since } = Some(HashMap::new());
+                    Changed::ask_for_reading(&mut kept.said);
                 }
                 Step::End(read) => {
                     kept.end_reading(read.iter().copied());
@@ -203,9 +224,10 @@ proptest! {
                     for (n, listed) in meanwhile.take().unwrap_or_default() {
                         if listed { in_force.insert(n) } else { in_force.remove(&n) };
                     }
+                    meanwhile = since.take();
                 }
                 Step::Refuse => {
-                    meanwhile = None;
+                    meanwhile = since.take();
                     Changed::refuse("no", &mut kept.said);
                 }
             }
