@@ -2,14 +2,12 @@
 //!
 //! What is in force is a list in order and the few torrents that have changed since it was made, the *flips*: those
 //! that are on one of the two and not on the other. A look-up asks both, and the second is small enough to stay in the
-//! processor's caches; mostly it is empty, and not asked at all. When there are many flips, or none has come for a
-//! while, they are folded: both become a new list, by one walk along the two.
+//! processor's caches; mostly it is empty, and not asked at all. When there are many flips, or the first of them came a
+//! while ago, they are folded: both become a new list, by one walk along the two.
 //!
 //! Whoever changes it also keeps in what the list differs from its file, so that it is known when that is too much.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
-use std::iter::Peekable;
 use std::mem;
 use std::sync::Arc;
 
@@ -24,8 +22,14 @@ use super::super::access_list::list::{List, with_room_for};
 /// So many flips need not be folded while more are coming: they take 80 KiB.
 const FEW: usize = 4096;
 
-/// Nor do those of a list that is so many times as long: to fold them would take longer than to come.
-const SHARE: usize = 16;
+/// Nor are there ever more than so many, as each change copies them: 1.3 MB.
+const MANY: usize = 65_536;
+
+/// Returns how many flips of a list of this length need not be folded while more are coming. To fold them takes a walk
+/// along the list, and a change one along the flips: with the root of the length both stay small.
+fn need_no_folding(len: usize) -> usize {
+    (16 * len.isqrt()).clamp(FEW, MANY)
+}
 
 /// A list, and what has changed since it was made.
 #[derive(Debug, Default)]
@@ -109,7 +113,7 @@ impl Changed {
 
     /// Returns what some changes make of it, if they change anything.
     pub fn change(&self, said: &mut Said, changes: impl Iterator<Item = Change>) -> (Option<Self>, Outcome) {
-        let mut toggled = BTreeSet::new();
+        let (mut toggled, mut len) = (BTreeSet::new(), self.len);
         let mut outcome = Outcome::default();
         for (info_hash, is_to_be_listed) in changes {
             // What is so already has to be noted as well: the file that is being read may not have it.
@@ -134,7 +138,11 @@ impl Changed {
             }
             said.note(info_hash, is_to_be_listed);
             outcome.changed += 1;
-            *if is_to_be_listed { &mut said.counts.added } else { &mut said.counts.deleted } += 1;
+            if is_to_be_listed {
+                (len, said.counts.added) = (len + 1, said.counts.added + 1);
+            } else {
+                (len, said.counts.deleted) = (len - 1, said.counts.deleted + 1);
+            }
             if is_toggled {
                 toggled.remove(&info_hash);
             } else {
@@ -149,8 +157,8 @@ impl Changed {
             return (None, outcome);
         }
         let flips = flipped(&self.flips.hashes, &toggled.into_iter().collect::<Vec<_>>());
-        let changed = Self::new(Arc::clone(&self.list), flips);
-        let is_much = changed.flips.len() > FEW.max(changed.list.len() / SHARE);
+        let changed = Self { list: Arc::clone(&self.list), flips, len };
+        let is_much = changed.flips.len() > need_no_folding(changed.list.len());
         let folded = if is_much { changed.fold(said) } else { None };
         (Some(folded.unwrap_or(changed)), outcome)
     }
@@ -166,28 +174,26 @@ impl Changed {
     }
 }
 
-/// Returns the list of those that are in one of two lists and not in the other.
+/// Returns the list of those that are in one of two lists and not in the other. Where one is short, this is little more
+/// than to copy the other.
 fn flipped(one: &[InfoHash], other: &[InfoHash]) -> List {
-    let mut either = with_room_for(one.len() + other.len()).unwrap_or_default();
-    let (mut one, mut other): (Peekable<_>, Peekable<_>) = (one.iter().peekable(), other.iter().peekable());
-    loop {
-        let order = match (one.peek(), other.peek()) {
-            (Some(one), Some(other)) => one.cmp(other),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => break,
-        };
-        let next = match order {
-            Ordering::Less => one.next(),
-            Ordering::Greater => other.next(),
-            Ordering::Equal => {
-                one.next();
-                other.next();
-                None
+    let most = one.len() + other.len();
+    // Few are made anew for each change, and are not worth a mapping.
+    let room = if most <= 2 * MANY { Ok(Vec::with_capacity(most)) } else { with_room_for(most) };
+    let mut either = room.unwrap_or_default();
+    let (mut rest, short) = if one.len() < other.len() { (other, one) } else { (one, other) };
+    for hash in short {
+        let (before, from) = rest.split_at_checked(rest.partition_point(|one| one < hash)).unwrap_or((rest, &[]));
+        either.extend_from_slice(before);
+        rest = match from.split_first() {
+            Some((same, behind)) if same == hash => behind,
+            _ => {
+                either.push(*hash);
+                from
             }
         };
-        either.extend(next);
     }
+    either.extend_from_slice(rest);
     // There are fewer than the maxima of the file and of the configuration together.
     List::from_sorted(either).unwrap_or_default()
 }

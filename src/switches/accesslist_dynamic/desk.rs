@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::log::Complaints;
@@ -17,8 +17,8 @@ use super::super::access_list::AccessList;
 use super::changed::{Change, Changed, Counts, Outcome, Said};
 use super::lines::Piece;
 
-/// How long nothing has to be said until what was said is folded.
-const QUIET: Duration = Duration::from_secs(1);
+/// How long what was said may wait to be folded, whether or not more is said.
+const FOLD_TIME: Duration = Duration::from_secs(1);
 
 /// How long a reading may take that somebody waits for.
 const READING_TIME: Duration = Duration::from_secs(60);
@@ -125,11 +125,11 @@ impl Desk {
         }
     }
 
-    /// Merges, for ever, what has changed into a new list when nothing more changes for a while.
+    /// Merges, for ever, what has changed into a new list a while after the first change.
     pub(super) async fn fold(&self) {
         loop {
             self.has_changed.notified().await;
-            while timeout(QUIET, self.has_changed.notified()).await.is_ok() {}
+            sleep(FOLD_TIME).await;
             self.list.replace(|now, said| (now.fold(said), ()));
         }
     }

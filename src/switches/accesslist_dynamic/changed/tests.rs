@@ -161,6 +161,20 @@ fn many_flips_are_folded() {
     assert!((0..10_000).all(|n| kept.has(n) == (n % 2 == 0)));
 }
 
+#[test]
+fn the_cost_of_a_change_is_bounded_however_long_the_list_is() {
+    let lens = [0, 1_000, 65_536, 1_000_000, 10_000_000, 1_000_000_000, u32::MAX as usize];
+    let few = lens.map(need_no_folding);
+    assert_eq!(few, [FEW, FEW, FEW, 16_000, 50_592, MANY, MANY]);
+    // One at a time, as by commands.
+    let mut kept = Kept::new(0..60_000, 100_000);
+    for n in 0..6_000 {
+        kept.change(&[(n, false)]);
+        assert!(kept.now.flips.len() <= FEW);
+        assert_eq!(kept.now.len(), 60_000 - usize::from(n) - 1);
+    }
+}
+
 /// What can happen.
 #[derive(Debug, Clone)]
 enum Step {
