@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseError;
+use proptest::test_runner::{RngSeed, TestCaseError};
 
 use self::node::{Known, NATS, SYNC, TORRENTS, known};
 use self::simulation::{BRIDGES, HOMES, Simulation};
@@ -149,8 +149,18 @@ fn what_a_bridge_has_told_on_one_way_when_it_dies_comes_on_the_other_too() {
     }
 }
 
+/// The same runs each time. Of some thousands that are drawn anew (`PROPTEST_RNG_SEED=$RANDOM PROPTEST_CASES=2000`) one
+/// may still find what nobody has thought of, when several things come together within two minutes: that is for whoever
+/// looks for it, and not for whoever has changed something else.
+const RUNS: RngSeed = RngSeed::Fixed(16);
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        rng_seed: RUNS,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn all_trackers_agree_although_bridges_die(seed: u64, steps in steps()) {
