@@ -207,7 +207,8 @@ proptest! {
     ) {
         let mut kept = Kept::new(file.iter().copied(), max);
         let (mut file, mut in_force) = (file.clone(), file);
-        let (mut meanwhile, mut since): (Option<HashMap<u16, bool>>, Option<HashMap<u16, bool>>) = (None, None);
+        let mut meanwhile: Option<HashMap<u16, bool>> = None;
+        let mut since: Option<HashMap<u16, bool>> = None;
         for step in steps {
             match step {
                 Step::Change(changes) => {
