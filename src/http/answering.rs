@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::stats::Counter;
 
 use super::address::BadAddress;
-use super::coding::{Codings, Encoder, choose};
+use super::coding::{Chosen, Codings, choose};
 use super::exchange::{Answer, Exchange, Next, StreamedBody};
 use super::flavour::{Access, ClientAddress, HttpFlavour, StatsAccess};
 use super::reply::{self, Error};
@@ -36,26 +36,34 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         if is_allowed { Ok(()) } else { Err(Error::StatsDenied) }
     }
 
-    /// Begins a reply that is made while it is sent, in the content coding that suits the client best or that the build
-    /// sends always, and counts it as `begun`. It is cut off when its lease ends. Its bytes are counted as `bytes`.
+    /// Returns the content coding that suits the client best or that the build sends always, for a reply that is made
+    /// while it is sent. It is to be had before anything is taken from others for the reply.
     ///
     /// # Errors
     ///
-    /// It would have to be coded, and there are too many that are. Nothing has been written then.
+    /// It would have to be coded, and there are too many that are.
+    pub fn stream_coding(&self) -> Result<StreamCoding, Error> {
+        Ok(StreamCoding(choose(self.flavour().codings(), self.request.header("accept-encoding"))?))
+    }
+
+    /// Begins a reply that is made while it is sent, and counts it as `begun`. It is cut off when its lease ends. Its
+    /// bytes are counted as `bytes`.
     pub fn stream(
         &mut self,
         page: impl Stream<F::Families> + 'static,
+        StreamCoding(coding): StreamCoding,
         lease_end: LeaseEnd,
         begun: Counter,
         bytes: Counter,
-    ) -> Answer<F> {
-        let StreamHead { encoder, chunked, keep_alive } = self.write_stream_head()?;
+    ) -> Next<F> {
+        let (encoding, encoder) = coding.unzip();
+        let (chunked, keep_alive) = self.write_stream_head(encoding);
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
         if let Some(encoder) = encoder {
             stream = Box::new(Coded::new(stream, encoder));
         }
         self.counters.count(begun);
-        Ok(Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes: Some(bytes) }))
+        Next::Stream(StreamedBody { stream, chunked, keep_alive, lease_end, bytes: Some(bytes) })
     }
 
     /// Begins a page of text that is made while it is sent, and is neither coded nor counted.
@@ -70,25 +78,23 @@ impl<F: HttpFlavour> Exchange<'_, F> {
     ///
     /// # Errors
     ///
-    /// As of [`stream`](Self::stream).
+    /// As of [`stream_coding`](Self::stream_coding).
     pub fn respond_stream_header(&mut self) -> Answer<F> {
-        Ok(Next::request(self.write_stream_head()?.keep_alive))
+        let StreamCoding(coding) = self.stream_coding()?;
+        let (_, keep_alive) = self.write_stream_head(coding.map(|(encoding, _)| encoding));
+        Ok(Next::request(keep_alive))
     }
 
-    /// Writes the head of a reply that is made while it is sent. Returns what it says.
-    fn write_stream_head(&mut self) -> Result<StreamHead, Error> {
-        let coding = choose(self.flavour().codings(), self.request.header("accept-encoding"))?;
-        let (encoding, encoder) = coding.unzip();
+    /// Writes the head of a reply that is made while it is sent. Returns whether it comes in chunks, and whether the
+    /// connection stays open.
+    fn write_stream_head(&mut self, encoding: Option<&str>) -> (bool, bool) {
         let chunked = self.request.version() >= Version::Http11;
         let keep_alive = self.keep_alive && chunked;
-        reply::write_stream_head(reply::BINARY, chunked, encoding, F::Codings::NEGOTIATES, keep_alive, self.out);
-        Ok(StreamHead { encoder, chunked, keep_alive })
+        let varies = F::Codings::NEGOTIATES;
+        reply::write_stream_head(reply::BINARY, chunked, encoding, varies, keep_alive, self.out);
+        (chunked, keep_alive)
     }
 }
 
-/// What the head of a reply says that is made while it is sent.
-struct StreamHead {
-    encoder: Option<Box<dyn Encoder>>,
-    chunked: bool,
-    keep_alive: bool,
-}
+/// The content coding of one reply that is made while it is sent, with its encoder, if it is coded.
+pub struct StreamCoding(Option<Chosen>);

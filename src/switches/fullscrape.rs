@@ -85,14 +85,16 @@ impl<C: Codings> Route for Pages<C> {
             return exchange.respond_stream_header();
         }
         let permit = limit.admit(client, exchange.now)?;
+        // Nobody is to be cut off for a page that cannot be coded.
+        let coding = exchange.stream_coding()?;
         let is_sorted = is_sorted(listing);
         let (seat, lease_end) = self.seats.take(is_sorted, client.into(), exchange.now.uptime)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);
-        if is_sorted {
-            exchange.stream(SortedPage::new(seat, permit), lease_end, begun, bytes)
+        Ok(if is_sorted {
+            exchange.stream(SortedPage::new(seat, permit), coding, lease_end, begun, bytes)
         } else {
-            exchange.stream(UnsortedPage::new(listing, seat, permit), lease_end, begun, bytes)
-        }
+            exchange.stream(UnsortedPage::new(listing, seat, permit), coding, lease_end, begun, bytes)
+        })
     }
 }
 

@@ -83,11 +83,12 @@ impl Route for Pieces {
         if exchange.wants_header_only() {
             return exchange.respond_stream_header();
         }
+        let coding = exchange.stream_coding()?;
         let mut stream = self.clone();
         stream.0.push(format!("{listing:?}").into());
         let (lease, lease_end) = Lease::new();
         *self.1.lock().unwrap() = Some(lease);
-        exchange.stream(stream, lease_end, Counter::FullScraped, Counter::FullScrapeBytes)
+        Ok(exchange.stream(stream, coding, lease_end, Counter::FullScraped, Counter::FullScrapeBytes))
     }
 }
 

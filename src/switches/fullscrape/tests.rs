@@ -8,12 +8,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::http::coding::{Coding, NoCoding};
-use crate::http::flavour::ScrapePermit;
+use crate::http::flavour::{Connected, Everyone, RequestsUnlogged, ScrapePermit, Unlimited, Untimed};
 use crate::http::request::RequestTime;
 use crate::http::stream::{LeaseEnd, Stream};
+use crate::http::testing::{TestHttp, ask, service};
+use crate::http::wrapper::NoWrapper;
 use crate::switches::fullscrape::row::{Row, TORRENTS_PER_PIECE};
 use crate::tracker::testing::{TestFlavour, TestTracker};
-use crate::tracker::{AnnounceRequest, Capacity, Event, Holder, InfoHash, Minute, PeerRequest, ScrapeCounts};
+use crate::tracker::{
+    AnnounceRequest, Capacity, Event, Holder, InfoHash, Ipv4Only, Minute, Open, PeerRequest, ScrapeCounts, Standalone,
+};
 
 pub(super) const NOW: Minute = Minute(29_000_000);
 
@@ -136,6 +140,26 @@ fn where_every_page_is_coded_there_are_as_many_seats_as_pages_that_can_be() {
     };
     assert_eq!(seats_of(&Pages::<ThreeAtATime>::default().seats), 3);
     assert_eq!(seats_of(&Pages::<NoCoding>::default().seats), LIMITS.pages);
+}
+
+#[test]
+fn nobody_is_cut_off_for_a_page_for_which_there_is_no_encoder() {
+    let routes = Pages::<ThreeAtATime>::default();
+    let mut taken: Vec<_> = (0..3).map(|_| routes.seats.take(false, holder(1), Duration::ZERO).unwrap()).collect();
+    let flavour = TestHttp {
+        tracker: TestFlavour::<Ipv4Only>::with_plugs(Open, Standalone),
+        client_address: Connected,
+        stats_access: Everyone,
+        routes,
+        codings: ThreeAtATime,
+        scrape_limit: Unlimited,
+        request_times: Untimed,
+        wrappers: NoWrapper,
+        request_log: RequestsUnlogged,
+    };
+    let (reply, _) = ask(&mut service(flavour, "stats", None), "192.0.2.2", "GET /scrape HTTP/1.1\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    assert!(taken.iter_mut().all(|(_, lease_end)| !lease_end.has_come()));
 }
 
 /// The pieces of a page, but for empty ones.
