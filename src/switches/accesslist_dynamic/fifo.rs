@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, User, fchown, mkfifo};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::yield_now;
@@ -51,26 +51,26 @@ impl Maker<'_> {
     }
 
     fn open_or_make(&self, path: &Path) -> io::Result<OwnedFd> {
-        let is_new = match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(()) => true,
-            Err(Errno::EEXIST) => false,
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        // Whatever the process keeps from files that it makes, it opens this one itself.
+        let before = umask(Mode::from_bits_truncate(0o777).difference(mode));
+        let made = mkfifo(path, mode);
+        umask(before);
+        match made {
+            Ok(()) => self.open_and_give(path).inspect_err(|_| {
+                let _ = fs::remove_file(path);
+            }),
+            Err(Errno::EEXIST) => open(path, OFlag::empty()).map(OwnedFd::from),
             Err(error) => {
                 let error = io::Error::from(error);
-                return Err(io::Error::new(error.kind(), format!("cannot make it: {error}")));
+                Err(io::Error::new(error.kind(), format!("cannot make it: {error}")))
             }
-        };
-        // Looked at first: to open some devices is to start them.
-        refuse_others(fs::metadata(path)?.file_type())?;
-        // Open for writing too, so that it never ends when a writer goes, and never has to be opened again.
-        let no_link = if is_new { OFlag::O_NOFOLLOW } else { OFlag::empty() };
-        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | no_link;
-        let fifo = fs::OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
-        refuse_others(fifo.metadata()?.file_type())?;
-        if is_new {
-            self.give(&fifo).inspect_err(|_| {
-                let _ = fs::remove_file(path);
-            })?;
         }
+    }
+
+    fn open_and_give(&self, path: &Path) -> io::Result<OwnedFd> {
+        let fifo = open(path, OFlag::O_NOFOLLOW)?;
+        self.give(&fifo)?;
         Ok(fifo.into())
     }
 
@@ -83,12 +83,16 @@ impl Maker<'_> {
         }
         let group = self.group.or(self.user.map(|user| user.gid));
         let owner = self.user.map(|user| user.uid);
-        if owner.is_some() || group.is_some() {
-            fchown(fifo.as_fd(), owner, group)?;
+        if group.is_some() {
+            fchown(fifo.as_fd(), None, group)?;
         }
-        // Whatever the process keeps from files that it makes.
+        // As long as it is this process's: not every one that may give files away may change those of others.
         let group_mode = if self.group.is_some() { Mode::S_IWGRP } else { Mode::empty() };
-        Ok(fchmod(fifo.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR | group_mode)?)
+        fchmod(fifo.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR | group_mode)?;
+        if owner.is_some() {
+            fchown(fifo.as_fd(), owner, None)?;
+        }
+        Ok(())
     }
 
     /// Refuses a path at which the original would find another FIFO, as it opens them inside its root directory.
@@ -103,6 +107,17 @@ impl Maker<'_> {
         }
         Ok(())
     }
+}
+
+/// Opens a FIFO, with these flags and those that one needs.
+fn open(path: &Path, flags: OFlag) -> io::Result<File> {
+    // Looked at first: to open some devices is to start them.
+    refuse_others(fs::metadata(path)?.file_type())?;
+    // Open for writing too, so that it never ends when a writer goes, and never has to be opened again.
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let fifo = fs::OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+    refuse_others(fifo.metadata()?.file_type())?;
+    Ok(fifo)
 }
 
 fn refuse_others(kind: fs::FileType) -> io::Result<()> {

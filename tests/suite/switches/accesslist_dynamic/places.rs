@@ -149,7 +149,8 @@ fn a_tracker_that_lives_keeps_its_socket() {
 
 fn it_works_without_root_and_outside_the_root_directory() {
     only_with(FEATURE);
-    let start = changeable().started_by("daemon");
+    // To keep from oneself what one makes is a matter of those alone who are not root.
+    let start = changeable().started_by("daemon").wrapped(&["sh", "-c", "umask 377 && exec \"$0\" \"$@\""]);
     if is_root() {
         let daemon = User::from_name("daemon").unwrap().unwrap().uid;
         nix::unistd::chown(&start.path("."), Some(daemon), None).unwrap();
