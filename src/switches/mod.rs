@@ -29,7 +29,7 @@ use crate::{
 
 // The files.
 
-#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white", feature = "accesslist-dynamic"))]
 mod access_list;
 #[cfg(all(feature = "accesslist-black", not(feature = "accesslist-white")))]
 mod accesslist_black;
@@ -59,7 +59,7 @@ mod handover;
 mod ip_from_proxy;
 #[cfg(feature = "ip-from-query")]
 mod ip_from_query;
-#[cfg(any(feature = "accesslist-black", feature = "accesslist-white"))]
+#[cfg(any(feature = "accesslist-black", feature = "accesslist-white", feature = "accesslist-dynamic"))]
 mod list_changes;
 #[cfg(feature = "log-networks")]
 mod log_networks;
@@ -71,7 +71,12 @@ mod metrics;
 mod modest_fullscrapes;
 #[cfg(any(feature = "log-networks", feature = "spot-woodpecker"))]
 mod network_counts;
-#[cfg(any(feature = "accesslist-black", feature = "accesslist-white", feature = "client-ids"))]
+#[cfg(any(
+    feature = "accesslist-black",
+    feature = "accesslist-white",
+    feature = "accesslist-dynamic",
+    feature = "client-ids"
+))]
 mod refusals;
 #[cfg(feature = "restrict-stats")]
 mod restrict_stats;
