@@ -12,6 +12,12 @@ pub(crate) fn none_starts() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Closes something, and no program that is being started has it open any more.
+pub(crate) fn close_everywhere<T>(open: T) {
+    let _none = none_starts();
+    drop(open);
+}
+
 /// Starts a program.
 pub(crate) fn start(program: &mut Command) -> io::Result<Child> {
     let _none = none_starts();

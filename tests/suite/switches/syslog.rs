@@ -13,6 +13,7 @@ use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{info_hash, only_with, only_without, upper_hex};
 use crate::harness::tests;
 use crate::process::log::complete_downloads;
+use crate::programs::close_everywhere;
 use crate::tracker::{Start, Tracker, is_root};
 use crate::wait::{MAX_WAIT, retry_interrupted};
 
@@ -179,7 +180,7 @@ fn a_daemon_that_is_gone_is_found_again_where_it_can_be_seen() {
         };
         let one = complete(1);
         assert!(syslog.next().ends_with(&one));
-        drop(syslog);
+        close_everywhere(syslog);
         fs::remove_file(&path).unwrap();
         let two = complete(2);
         tracker.wait_for_log(&two);

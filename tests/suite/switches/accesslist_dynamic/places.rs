@@ -12,7 +12,7 @@ use nix::unistd::{Group, User, geteuid, mkfifo};
 use super::{FEATURE, changeable, client, control, socket, wait_for_list, writer};
 use crate::flavour::{BINARY, hex, info_hash, only_with};
 use crate::harness::tests;
-use crate::programs::output;
+use crate::programs::{close_everywhere, output};
 use crate::switches::access_list::{listing, only_with_an_access_list};
 use crate::tracker::{Start, is_root, only_as_root};
 
@@ -132,7 +132,7 @@ fn what_is_in_the_way_of_the_socket_stops_the_start() {
 
 fn a_socket_that_nobody_answers_at_is_replaced() {
     let start = changeable();
-    drop(UnixListener::bind(start.path("control")).unwrap());
+    close_everywhere(UnixListener::bind(start.path("control")).unwrap());
     let tracker = start.run();
     assert_eq!(control(&tracker).say("count"), "ok 1");
     tracker.stop();

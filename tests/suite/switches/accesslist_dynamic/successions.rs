@@ -15,6 +15,7 @@ use crate::clients::control::Control;
 use crate::clients::handover::{PAUSE, READY, Speaker};
 use crate::flavour::{hex, info_hash, only_with};
 use crate::harness::tests;
+use crate::programs::close_everywhere;
 use crate::service_manager::ServiceManager;
 use crate::switches::access_list::{listing, only_with_an_access_list};
 use crate::switches::handover_socket::{Post, assert_untroubled, ended};
@@ -173,7 +174,7 @@ fn a_socket_that_the_path_does_not_lead_to_any_more_is_replaced() {
     let old = post.add_to(changeable_at(&place)).run();
     // As a successor would leave it that has opened its own, and then failed.
     let other = place.join("other");
-    drop(UnixListener::bind(&other).unwrap());
+    close_everywhere(UnixListener::bind(&other).unwrap());
     fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
     if is_root() {
         let nobody = User::from_name("nobody").unwrap().unwrap();

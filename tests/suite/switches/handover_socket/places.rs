@@ -12,6 +12,7 @@ use crate::clients::udp::Announce;
 use crate::clients::udp::Client;
 use crate::flavour::{info_hash, loopback, only_with};
 use crate::harness::tests;
+use crate::programs::close_everywhere;
 use crate::tracker::{Start, only_as_root, unused_port};
 use crate::wait::wait_until;
 
@@ -71,7 +72,7 @@ fn a_socket_that_nobody_answers_at_is_replaced() {
     let before = fs::symlink_metadata(post.path()).unwrap();
     assert!(before.file_type().is_socket());
     // What another start has left behind is no obstacle either.
-    drop(UnixListener::bind(post.named("handover.sock.new")).unwrap());
+    close_everywhere(UnixListener::bind(post.named("handover.sock.new")).unwrap());
     let tracker = post.start().run();
     assert_eq!(Client::new(tracker.udp()).counts(info_hash(0)), (0, 0, 0));
     let after = fs::symlink_metadata(post.path()).unwrap();
