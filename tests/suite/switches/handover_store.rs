@@ -76,7 +76,8 @@ fn leave_a_peer(manager: &ServiceManager) -> Client {
 fn without_it_what_a_service_manager_keeps_is_closed_there_too() {
     only_without("handover");
     let manager = ServiceManager::new(512);
-    let socket = UdpSocket::bind((loopback(), 0)).unwrap();
+    // Nobody else is given it before the tracker binds it again.
+    let socket = UdpSocket::bind((loopback(), unused_port())).unwrap();
     let address = socket.local_addr().unwrap();
     manager.keep("udp/x", socket);
     let tracker = manager
