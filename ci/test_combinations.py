@@ -219,6 +219,10 @@ class ThisPackage(EveryPackage, unittest.TestCase):
         self.assertEqual(len(legal), 576)
         self.assertCountEqual([set(on) for on in self.rules.all()], legal)
 
+    def test_every_switch_is_in_a_flavour(self):
+        lines = (ROOT / "ci/flavours").read_text().splitlines()
+        self.assertEqual({name for on in self.rules.flavours(lines) for name in on}, set(self.rules.features))
+
     def test_every_flavour_is_legal(self):
         lines = (ROOT / "ci/flavours").read_text().splitlines()
         self.assertGreater(len([on for on in self.rules.flavours(lines) if is_legal(self.package, set(on))]), 10)
