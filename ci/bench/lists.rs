@@ -62,8 +62,8 @@ fn lists(criterion: &mut Criterion) {
     let began = Instant::now();
     let (mut needs, mut sockets) = Default::default();
     let mut opening = Opening { settings: &settings, user: None, needs: &mut needs, sockets: &mut sockets };
-    let opened = Admission::open(&mut opening).expect("nothing to open");
-    let list = Admission::plug(opened, &settings).expect("a list");
+    let opened = Admission::open(&mut opening);
+    let list = opened.and_then(|opened| Admission::plug(opened, &settings)).expect("a list");
     println!("{len} torrents read in {:.2?}", began.elapsed());
     println!("{:.2} bytes resident for each", (resident() - before) as f64 / len as f64);
     fs::remove_file(path).expect("it is there");
