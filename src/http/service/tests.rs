@@ -414,7 +414,7 @@ fn a_client_that_is_not_served_is_told_so_and_may_leave() {
             assert_eq!(get(&mut service, CLIENT, &target(rest)), ("200 OK".into(), expected.clone()), "{rest}");
         }
         assert_eq!(service.shared().tracker.store().census().torrents, 0);
-        for (rest, incomplete) in [("peer_id=-YY0012-XXX", 1), ("peer_id=-XX&event=stopped", 0)] {
+        for (rest, incomplete) in [("peer_id=-YY0012-abc", 1), ("peer_id=-XX&event=stopped", 0)] {
             let (_, body) = get(&mut service, CLIENT, &target(rest));
             assert!(body.contains(&format!("10:incompletei{incomplete}e")), "{rest}: {body}");
         }
