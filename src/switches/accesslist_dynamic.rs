@@ -164,6 +164,8 @@ async fn attend(desk: Desk, opened: Opened, gate: Arc<Gate>, inherits: Option<In
     let desk = Rc::new(desk);
     let keeper = Arc::clone(&gate);
     spawn_local(async move { keeper.keep().await });
+    let hears = Rc::clone(&desk);
+    spawn_local(async move { hears.hear_of_readings().await });
     if let Some(inherits) = inherits {
         // Until then the process before hears it.
         inherits.end().await;

@@ -123,7 +123,8 @@ pub(super) static SECTION: Section = Section {
             example: "10_000",
             summary: "Torrents at most in which the list in force differs from its file",
             explanation: "What goes beyond is not taken, counted, and complained of once. They take 20 bytes each, \
-                          twice that where they are added, and the list as much again for a moment.",
+                          twice that where they are added, some 50 while the file is read, and the list as much \
+                          again for a moment.",
             reload: Reload::NotRead,
             needs: DYNAMIC,
         },

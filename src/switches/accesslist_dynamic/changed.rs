@@ -22,7 +22,8 @@ use super::super::access_list::list::{List, with_room_for};
 /// So many flips need not be folded while more are coming: they take 80 KiB.
 const FEW: usize = 4096;
 
-/// Nor are there ever more than so many, as each change copies them: 1.3 MB.
+/// Nor may more than so many wait for more, as each change copies them: 1.3 MB. Only a reading can leave more for a
+/// moment.
 const MANY: usize = 65_536;
 
 /// Returns how many flips of a list of this length need not be folded while more are coming. To fold them takes a walk
@@ -50,8 +51,8 @@ pub struct Said {
     folded: List,
     /// In how many torrents the list in force differs from the file's.
     difference: usize,
-    /// What has been said since a reading was asked for that has not ended. Of what was said before, the file is assumed
-    /// to have it.
+    /// What has been said since a reading was asked for that has not ended. Of what was said before, the file is
+    /// assumed to have it.
     meanwhile: Option<HashMap<InfoHash, Note>>,
     /// Whether one more has been asked for.
     is_asked_again: bool,
@@ -194,13 +195,13 @@ fn flipped(one: &[InfoHash], other: &[InfoHash]) -> List {
         };
     }
     either.extend_from_slice(rest);
-    // There are fewer than the maxima of the file and of the configuration together.
+    // There are fewer than 32 bits can number: so many hashes would take 80 GB, and more than one such list is held.
     List::from_sorted(either).unwrap_or_default()
 }
 
 impl Said {
-    /// Returns whether there is room for what is said while a reading is under way: when that ends, the list in force may
-    /// differ from the file in all that was noted.
+    /// Returns whether there is room for what is said while a reading is under way: when that ends, the list in force
+    /// may differ from the file in all that was noted.
     fn has_room_to_note(&self, info_hash: &InfoHash) -> bool {
         self.meanwhile.as_ref().is_none_or(|noted| noted.len() < self.max || noted.contains_key(info_hash))
     }
@@ -289,8 +290,7 @@ impl InForce for Changed {
         let differs = |(info_hash, note): (InfoHash, Note)| {
             (list.contains(&info_hash) != note.is_to_be_listed).then_some(info_hash)
         };
-        let flips: BTreeSet<_> = noted.into_iter().filter_map(differs).collect();
-        let flips = flipped(&[], &flips.into_iter().collect::<Vec<_>>());
+        let flips = List::new(noted.into_iter().filter_map(differs).collect()).unwrap_or_default();
         (said.folded, said.difference, said.has_complained) = (List::default(), flips.len(), false);
         Self::new(Arc::new(list), flips)
     }

@@ -134,6 +134,15 @@ impl Desk {
         }
     }
 
+    /// Has what a reading leaves merged too, for ever: when it ends, the list differs from its file in what was said
+    /// meanwhile.
+    pub(super) async fn hear_of_readings(&self) {
+        let mut readings = self.list.with_said(|said| said.readings());
+        while readings.changed().await.is_ok() {
+            self.has_changed.notify_one();
+        }
+    }
+
     /// Has the file read, in a thread of its own.
     ///
     /// # Errors
@@ -143,5 +152,44 @@ impl Desk {
         // It need not be waited for when the tracker ends.
         let spawn = |read: Box<dyn FnOnce() + Send>| thread::Builder::new().name("list".into()).spawn(read).map(drop);
         self.list.read_again_by(spawn).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use std::fs;
+    use std::rc::Rc;
+    use tokio::runtime::Builder;
+    use tokio::task::{LocalSet, spawn_local};
+
+    #[test]
+    fn what_a_reading_leaves_is_folded_though_nothing_more_is_said() {
+        let path = std::env::temp_dir().join(format!("opentracker-desk-{}", std::process::id()));
+        fs::write(&path, format!("{:040}\n", 1)).unwrap();
+        let desk =
+            Rc::new(Desk::new(AccessList::open("access.whitelist", path.clone(), &Settings::default()).unwrap()));
+        let is_folded = || desk.list.replace(|now, said| (None, now.fold(said).is_none()));
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (folds, hears) = (Rc::clone(&desk), Rc::clone(&desk));
+            spawn_local(async move { folds.fold().await });
+            spawn_local(async move { hears.hear_of_readings().await });
+            let mut reading = None;
+            let later = |read| {
+                reading = Some(read);
+                Ok::<_, String>(())
+            };
+            desk.list.read_again_by(later).unwrap();
+            desk.change([(InfoHash([7; 20]), true)].into_iter());
+            sleep(2 * FOLD_TIME).await;
+            assert!(is_folded(), "what was said");
+            reading.unwrap()();
+            assert!(!is_folded(), "the file does not have it");
+            sleep(2 * FOLD_TIME).await;
+            assert!(is_folded() && desk.has(&InfoHash([7; 20])));
+        });
+        fs::remove_file(path).unwrap();
     }
 }
