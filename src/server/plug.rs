@@ -88,7 +88,8 @@ impl<F: Flavour> Beginning<'_, F> {
 }
 
 /// What fills a plug point, from the start of the process to its end. In this order: `check`, `open`, `plug`, `begin`,
-/// `reload` for each SIGHUP, `finish`. What a plug has no use for it leaves out.
+/// `reload` for each SIGHUP, `finish`; in a handover the old process is told to `pause`, and to `resume` if that fails.
+/// What a plug has no use for it leaves out.
 pub trait Plug: Sized + Send + Sync + 'static {
     /// What [`open`](Self::open) makes and [`plug`](Self::plug) takes.
     type Opened: Send;

@@ -64,7 +64,7 @@ struct SharedList<S: InForce> {
 struct History {
     /// When the list in force took over.
     since: SystemTime,
-    /// How many readings on SIGHUP have failed.
+    /// How many readings since the start have failed.
     failures: u64,
 }
 
@@ -140,7 +140,7 @@ impl<S: InForce> AccessList<S> {
         spawn: impl FnOnce(Box<dyn FnOnce() + Send>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut reader = self.0.reader();
-        // Now, not in the thread: what is said before that comes to it is not in the file.
+        // Now, not in the thread: what is said until the thread begins may not be in the file.
         self.with_said(S::ask_for_reading);
         if *reader != Reader::Idle {
             *reader = Reader::AskedAgain;
@@ -149,6 +149,7 @@ impl<S: InForce> AccessList<S> {
         self.with_said(S::begin_reading);
         let list = self.clone();
         spawn(Box::new(move || list.read_while_asked())).inspect(|()| *reader = Reader::Reading).inspect_err(|error| {
+            self.0.history().failures += 1;
             self.with_said(|said| S::refuse(&error.to_string(), said));
             error!("{}: {error}; the list in force stays", self.0.key);
         })
@@ -205,8 +206,11 @@ impl<S: InForce> AccessList<S> {
             warn!("{key}: {path}: {line}: skipped");
         }
         let torrents = list.len();
-        self.replace(|_, said| (Some(S::read(list, said)), ()));
-        self.0.history().since = SystemTime::now();
+        self.replace(|_, said| {
+            // Before anybody who waits for the reading can ask.
+            self.0.history().since = SystemTime::now();
+            (Some(S::read(list, said)), ())
+        });
         let took = began.elapsed();
         info!("{key}: {path}: {good} good lines, {bad} bad ones, {torrents} torrents on the list, read in {took:.1?}");
     }

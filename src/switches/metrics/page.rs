@@ -201,8 +201,10 @@ fn access_list(list: &ListStatus, page: &mut Exposition) {
         "When the access list in force was read since the Unix epoch",
     );
     page.gauge(read.in_unit("seconds"), since_the_epoch(list.since));
-    let failures =
-        Metric::new("opentracker_access_list_failed_reloads", "Access lists that could not be read on SIGHUP");
+    let failures = Metric::new(
+        "opentracker_access_list_failed_reloads",
+        "Readings of the access list that failed, and left the list as it was",
+    );
     page.counter(failures, [(&[][..], list.failures)]);
 }
 
