@@ -71,7 +71,8 @@ impl RequestLog for FullLog {
     }
 
     fn keep(&self, client: IpAddr, now: Second, head: &[u8]) {
-        self.entries().append(entry(client.to_canonical(), now, head).into_boxed_str());
+        let entry = entry(client.to_canonical(), now, head).into_boxed_str();
+        self.entries().append(entry);
     }
 
     fn end(&self) -> u64 {
