@@ -85,10 +85,12 @@ impl<C: Codings> Route for Pages<C> {
             return exchange.respond_stream_header();
         }
         let permit = limit.admit(client, exchange.now)?;
-        // Nobody is to be cut off for a page that cannot be coded.
-        let coding = exchange.stream_coding()?;
+        // Where a page has to be coded, nobody is to be cut off for one that cannot be; elsewhere no encoder is made
+        // for one that gets no seat.
+        let first = F::Codings::ALWAYS.map(|_| exchange.stream_coding()).transpose()?;
         let is_sorted = is_sorted(listing);
         let (seat, lease_end) = self.seats.take(is_sorted, client.into(), exchange.now.uptime)?;
+        let coding = first.map_or_else(|| exchange.stream_coding(), Ok)?;
         let (begun, bytes) = (Counter::FullScraped, Counter::FullScrapeBytes);
         Ok(if is_sorted {
             exchange.stream(SortedPage::new(seat, permit), coding, lease_end, begun, bytes)

@@ -34,7 +34,8 @@ pub(super) struct Limits {
 
 /// 7.3 MB, and 460 KB of that for each page. Of the pages 32 at most are compressed; others take less than a tenth of
 /// that. All together, with what the heap does not give back, take 13 MB, measured with 16 pages in each coding. Where
-/// every page is compressed there are fewer: see [`Codings::ALWAYS`](crate::http::coding::Codings::ALWAYS).
+/// every page is compressed there are fewer, but 32 may be compressed in one coding for a moment, when all are cut off
+/// for others: 15 MB with gzip (calculated). See [`Codings::ALWAYS`](crate::http::coding::Codings::ALWAYS).
 pub(super) const LIMITS: Limits =
     Limits { pages: 64, sorted_pages: 8, torrents: 224 << 10, torrents_per_page: 14 << 10, min_torrents: 64 << 10 };
 
