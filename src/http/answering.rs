@@ -57,7 +57,7 @@ impl<F: HttpFlavour> Exchange<'_, F> {
         bytes: Counter,
     ) -> Next<F> {
         let (encoding, encoder) = coding.unzip();
-        let (chunked, keep_alive) = self.write_stream_head(encoding);
+        let (chunked, keep_alive) = self.write_stream_head(reply::BINARY, encoding, F::Codings::NEGOTIATES);
         let mut stream: Box<dyn Stream<F::Families>> = Box::new(page);
         if let Some(encoder) = encoder {
             stream = Box::new(Coded::new(stream, encoder));
@@ -68,9 +68,7 @@ impl<F: HttpFlavour> Exchange<'_, F> {
 
     /// Begins a page of text that is made while it is sent, and is neither coded nor counted.
     pub(super) fn stream_text(&mut self, page: impl Stream<F::Families> + 'static, lease_end: LeaseEnd) -> Next<F> {
-        let chunked = self.request.version() >= Version::Http11;
-        let keep_alive = self.keep_alive && chunked;
-        reply::write_stream_head(reply::TEXT, chunked, None, false, keep_alive, self.out);
+        let (chunked, keep_alive) = self.write_stream_head(reply::TEXT, None, false);
         Next::Stream(StreamedBody { stream: Box::new(page), chunked, keep_alive, lease_end, bytes: None })
     }
 
@@ -81,17 +79,17 @@ impl<F: HttpFlavour> Exchange<'_, F> {
     /// As of [`stream_coding`](Self::stream_coding).
     pub fn respond_stream_header(&mut self) -> Answer<F> {
         let StreamCoding(coding) = self.stream_coding()?;
-        let (_, keep_alive) = self.write_stream_head(coding.map(|(encoding, _)| encoding));
+        let encoding = coding.map(|(encoding, _)| encoding);
+        let (_, keep_alive) = self.write_stream_head(reply::BINARY, encoding, F::Codings::NEGOTIATES);
         Ok(Next::request(keep_alive))
     }
 
     /// Writes the head of a reply that is made while it is sent. Returns whether it comes in chunks, and whether the
     /// connection stays open.
-    fn write_stream_head(&mut self, encoding: Option<&str>) -> (bool, bool) {
+    fn write_stream_head(&mut self, kind: &str, encoding: Option<&str>, varies: bool) -> (bool, bool) {
         let chunked = self.request.version() >= Version::Http11;
         let keep_alive = self.keep_alive && chunked;
-        let varies = F::Codings::NEGOTIATES;
-        reply::write_stream_head(reply::BINARY, chunked, encoding, varies, keep_alive, self.out);
+        reply::write_stream_head(kind, chunked, encoding, varies, keep_alive, self.out);
         (chunked, keep_alive)
     }
 }
