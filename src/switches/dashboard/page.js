@@ -275,13 +275,13 @@
   };
 
   const note = () => {
-    const look = { uptime: facts.uptime };
-    REQUESTS.forEach((what) => { look[what] = total(what); });
-    // A tracker that was restarted counts anew. It may have run for longer by now than it had when it was seen last.
+    const seen = { uptime: facts.uptime, start: facts.time - facts.uptime };
+    REQUESTS.forEach((what) => { seen[what] = total(what); });
+    // A tracker that was restarted counts anew: another process began at another time, which is said in whole seconds.
     const before = looks[looks.length - 1];
-    if (before && Object.keys(look).some((what) => look[what] < before[what])) looks = [];
-    looks.push(look);
-    looks = looks.filter((one) => 1000 * (look.uptime - one.uptime) <= WINDOW);
+    if (before && Math.abs(seen.start - before.start) > 2) looks = [];
+    looks.push(seen);
+    looks = looks.filter((one) => 1000 * (seen.uptime - one.uptime) <= WINDOW);
   };
 
   const tiles = [

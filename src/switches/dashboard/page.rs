@@ -19,7 +19,7 @@ pub(super) const HTML: &str = concat!(
 /// What the page may do: run its own program and no other, have its own style, and ask its own tracker. The two are
 /// known by their SHA-256; a test says what it has to be.
 const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-2gRut8pM7REldIAP87UGBF3doy0mo07BPsQFHIHhCl8='; \
+    script-src 'sha256-IRzrOo7or4gS/+UFR4anv3r8TwA0f++yb/tZOHBL4iU='; \
     style-src 'sha256-YGPO8NBngXoeb6DC1HH5VL3w1VxIhJV6RGFqouRiGQ0='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
