@@ -7,31 +7,15 @@ use crate::server::MonotonicClock;
 use crate::stats::errors::{self, KINDS};
 use crate::stats::{Counter, Counters, Protocol};
 use crate::stop::StopToken;
-use crate::tracker::flavour::{Admission, ListStatus};
-use crate::tracker::testing::{Counted, TestTracker};
-use crate::tracker::{AnnounceError, Capacity, InfoHash, Ipv4Only, Minute, Second, TransportCounts, TransportStatus};
+use crate::tracker::testing::{Counted, Listed, TestTracker};
+use crate::tracker::{AnnounceError, Capacity, Ipv4Only, Minute, Second, TransportCounts, TransportStatus};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-struct Listed;
-
-impl Admission for Listed {
-    const RESTRICTS: bool = true;
-
-    fn admits(&self, _: &InfoHash) -> bool {
-        true
-    }
-
-    fn list(&self) -> Option<ListStatus> {
-        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
-        Some(ListStatus { torrents: 12, since, failures: 3 })
-    }
-}
 
 fn cluster() -> Counted {
     let counts = TransportCounts {

@@ -9,29 +9,14 @@ use crate::http::wrapper::NoWrapper;
 use crate::stats::counters::COUNTS;
 use crate::stats::errors::{HTTP_ERRORS, UDP_ERRORS};
 use crate::stats::{Counter, Protocol};
-use crate::tracker::flavour::{Admission, Cluster, ListStatus};
-use crate::tracker::testing::{Counted, TestFlavour, key};
-use crate::tracker::{AnnounceError, Capacity, InfoHash, Intervals, Ipv4Only, Minute, Open, Standalone};
+use crate::tracker::flavour::{Admission, Cluster};
+use crate::tracker::testing::{Counted, Listed, TestFlavour, key};
+use crate::tracker::{AnnounceError, Capacity, Intervals, Ipv4Only, Minute, Open, Standalone};
 use crate::tracker::{TransportCounts, TransportStatus};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-struct Listed;
-
-impl Admission for Listed {
-    const RESTRICTS: bool = true;
-
-    fn admits(&self, _: &InfoHash) -> bool {
-        true
-    }
-
-    fn list(&self) -> Option<ListStatus> {
-        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
-        Some(ListStatus { torrents: 12, since, failures: 3 })
-    }
-}
 
 /// A tracker that measures how long requests take.
 type Timed<A, C> =

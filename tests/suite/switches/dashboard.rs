@@ -236,7 +236,6 @@ fn the_cluster_is_among_the_numbers() {
     });
     let seen = seen.expect("two peers of the neighbour");
     assert_eq!((seen.number("members"), seen.number("refused")), (1.0, 0.0));
-    assert!(seen.number("lag") < before.number("lag") + 60.0, "{seen:?}");
 }
 
 fn who_may_not_read_the_statistics_may_not_read_the_page() {

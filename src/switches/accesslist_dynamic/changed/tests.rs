@@ -48,7 +48,7 @@ impl Kept {
 
     fn change(&mut self, changes: &[(u16, bool)]) -> (usize, usize) {
         let (new, outcome) = self.now.change(&mut self.said, changes.iter().map(|(n, listed)| (hash(*n), *listed)));
-        assert_eq!(new.is_some(), new.is_some() && outcome.changed > 0);
+        assert!(new.is_none() || outcome.changed > 0, "nothing has changed");
         self.now = new.unwrap_or_else(|| mem::take(&mut self.now));
         (outcome.changed, outcome.refused)
     }

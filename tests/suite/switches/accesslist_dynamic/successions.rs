@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::unistd::{User, chown};
 
-use super::{FEATURE, about, socket, wait_for_list, with_changes, write};
+use super::{FEATURE, about, changeable, socket, wait_for_list, write};
 use crate::clients::control::Control;
 use crate::clients::handover::{PAUSE, READY, Speaker};
 use crate::flavour::{hex, info_hash, only_with};
@@ -112,20 +112,25 @@ fn a_socket_that_is_no_longer_configured_is_closed() {
     assert_eq!(manager.kept().iter().filter(|name| name.starts_with("unix/")).count(), 1);
 }
 
+/// A successor that has asked and been given everything, and has the old process answer nobody until it is dropped.
+fn that_pauses(post: &Post) -> Speaker {
+    let successor = Speaker::connect(&post.path());
+    successor.ask();
+    successor.say(READY, b"");
+    successor.take_once();
+    successor.say(PAUSE, b"");
+    // What comes now is sent by a process that answers nobody any more.
+    successor.hear();
+    successor
+}
+
 fn a_handover_that_fails_leaves_everything_to_the_old_process() {
     only_with(FEATURE);
     only_with("handover");
     let post = Post::new();
-    let mut old = post.add_to(with_changes(listing(only_with_an_access_list(), &(hex(info_hash(1)) + "\n")))).run();
-    {
-        // It asks, is given everything, has nobody answer, and is gone.
-        let successor = Speaker::connect(&post.path());
-        successor.ask();
-        successor.say(READY, b"");
-        successor.take_once();
-        successor.say(PAUSE, b"");
-        successor.hear();
-    }
+    let mut old = post.add_to(changeable()).run();
+    // And is gone.
+    drop(that_pauses(&post));
     old.wait_for_log("a process that was to take over does not");
     write(&old, "add", &[2]);
     wait_for_list(&old, &[1, 2]);
@@ -136,18 +141,12 @@ fn nothing_is_heard_while_another_process_takes_over() {
     only_with(FEATURE);
     only_with("handover");
     let post = Post::new();
-    let old = post.add_to(with_changes(listing(only_with_an_access_list(), &(hex(info_hash(1)) + "\n")))).run();
+    let old = post.add_to(changeable()).run();
     let mut connected = UnixStream::connect(socket(&old)).unwrap();
     connected.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut answer = [0; 16];
     {
-        let successor = Speaker::connect(&post.path());
-        successor.ask();
-        successor.say(READY, b"");
-        successor.take_once();
-        successor.say(PAUSE, b"");
-        // What comes now is sent by a process that answers nobody any more.
-        successor.hear();
+        let _successor = that_pauses(&post);
         write(&old, "add", &[2]);
         connected.write_all(b"count\n").unwrap();
         let error = connected.read(&mut answer).unwrap_err();
