@@ -25,6 +25,10 @@ struct Model {
     /// When each has stopped.
     stopped: BTreeMap<(u8, u8), Minute>,
     completed: BTreeSet<(u8, u8)>,
+    /// Who has completed a download within [`MIN_PAUSE`] of a stop, and not stopped since. A bridge to which the stop
+    /// has come by multicast last, which dates it later, takes that for a late copy of a download before the stop: it
+    /// counts it, and may not know the client until it is told again.
+    hidden: BTreeSet<(u8, u8)>,
     /// In which second a peer has left that had completed its download, and the torrent.
     left: Vec<(u32, u8)>,
 }
@@ -41,16 +45,17 @@ impl Model {
         if has_stopped_within(pause) {
             return;
         }
-        // Where a bridge has heard of the stop by multicast alone, which dates it later, it takes a download that comes
-        // so soon for one before the stop, and its copy by multicast for the same: it counts it, and knows the client
-        // with the next announce.
-        let completes_too_soon = has_stopped_within(MIN_PAUSE);
+        let has_just_stopped = has_stopped_within(MIN_PAUSE);
         let (seeder, event) = match rng.u8(..4) {
             0 if self.there.contains_key(&name) => (false, Event::Stopped),
-            1 if !completes_too_soon && self.completed.insert(name) => (true, Event::Completed),
+            1 if self.completed.insert(name) => (true, Event::Completed),
             _ => (self.completed.contains(&name), Event::Update),
         };
+        if event == Event::Completed && has_just_stopped {
+            self.hidden.insert(name);
+        }
         if event == Event::Stopped {
+            self.hidden.remove(&name);
             self.there.remove(&name);
             self.stopped.insert(name, minute);
             self.left.extend(self.completed.contains(&name).then_some((simulation.seconds, torrent)));
@@ -74,7 +79,8 @@ impl Model {
             let known = known(&swarms);
             // Who started with nothing knows nothing wrong.
             let missing = self.there.keys().filter(|_| place.is_complete);
-            let differs = |name: &&(u8, u8)| known.get(*name) != self.there.get(*name);
+            let may_hide = |name: &(u8, u8)| self.hidden.contains(name) && !known.contains_key(name);
+            let differs = |name: &&(u8, u8)| known.get(*name) != self.there.get(*name) && !may_hide(name);
             let differing: BTreeSet<_> = known.keys().chain(missing).filter(differs).collect();
             prop_assert!(differing.is_empty(), "at {}: {:?}", at, differing);
             for (torrent, (_, counted)) in swarms {
