@@ -103,8 +103,8 @@ fn without_unnamed(filter: Targets) -> Targets {
     filter.with_targets(unnamed.into_iter().map(|name| (name, LevelFilter::OFF)))
 }
 
-/// Starts the log, which goes to stderr unless the build and the settings say otherwise. `levels` are those of `--log`; without it `RUST_LOG` chooses, and without that
-/// the level is info.
+/// Starts the log, which goes to stderr unless the build and the settings say otherwise. `levels` are those of `--log`;
+/// without it `RUST_LOG` chooses, and without that the level is info.
 fn start_log(levels: Option<LogLevels>, settings: &Settings) {
     let of = |levels: LogLevels| Targets::new().with_default(levels.level).with_targets(levels.targets);
     let chosen = match (levels, env::var("RUST_LOG")) {

@@ -1,9 +1,9 @@
 //! What an access list of ten million torrents costs: the time to read it, its memory, and a look-up.
 //!
-//! `cargo bench -p opentracker-bench --features accesslist-white --bench lists`, with `accesslist-dynamic` as well for a
-//! list that can be changed. Each look-up is for another torrent, chosen at random, so that it finds nothing in the
-//! processor's caches that an earlier one has left there by chance. `TORRENTS` in the environment makes the list
-//! longer or shorter.
+//! `cargo bench -p opentracker-bench --features accesslist-white --bench lists`, with `accesslist-dynamic` as well for
+//! a list that can be changed. Each look-up is for another torrent, chosen at random, so that it finds nothing in the
+//! processor's caches that an earlier one has left there by chance. `TORRENTS` in the environment makes the list longer
+//! or shorter.
 
 use std::fs::{self, File};
 use std::hint::black_box;

@@ -98,8 +98,8 @@ mod stats {
     }
 }
 
-/// The files of the access list, and one that it uses, stand here by links, so that each finds the others; what is private to switches is seen
-/// here.
+/// The files of the access list, and one that it uses, stand here by links, so that each finds the others; what is
+/// private to switches is seen here.
 mod switches {
     pub mod access_list;
     pub mod lists;

@@ -246,8 +246,8 @@ pub(super) fn write_redirect(url: &str, keep_alive: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends the head of a reply whose body comes in pieces: chunks (RFC 9112, section 7.1), or all there is until the
-/// connection is closed. `kind` is its type, `encoding` is the content coding, if there is one; `varies` says whether another
-/// `Accept-Encoding` could get another.
+/// connection is closed. `kind` is its type, `encoding` is the content coding, if there is one; `varies` says whether
+/// another `Accept-Encoding` could get another.
 pub(super) fn write_stream_head(
     kind: &str,
     chunked: bool,

@@ -1,5 +1,5 @@
-//! `gzip-always` (`WANT_COMPRESSION_GZIP_ALWAYS`): every full scrape is compressed with gzip, whatever the client says of
-//! codings, and if it says nothing. Other codings of the build are not used.
+//! `gzip-always` (`WANT_COMPRESSION_GZIP_ALWAYS`): every full scrape is compressed with gzip, whatever the client says
+//! of codings, and if it says nothing. Other codings of the build are not used.
 
 use crate::config::Settings;
 use crate::http::coding::{Coding, Codings};

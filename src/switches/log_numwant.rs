@@ -1,8 +1,8 @@
 //! `log-numwant` (`WANT_LOG_NUMWANT`): counts how many peers announces ask for, for `/stats?mode=numwants`.
 //!
 //! What is counted is what a client says, whatever becomes of its announce and however many peers it is handed. More
-//! than [`MAX_WANTED`] count as that many. Where a client does not say, it is what the tracker takes that for: over HTTP
-//! 50; over UDP, where -1 stands for it, as many as there are.
+//! than [`MAX_WANTED`] count as that many. Where a client does not say, it is what the tracker takes that for: over
+//! HTTP 50; over UDP, where -1 stands for it, as many as there are.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;

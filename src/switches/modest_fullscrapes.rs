@@ -1,10 +1,10 @@
 //! `modest-fullscrapes` (`WANT_MODEST_FULLSCRAPES`): an address gets one full scrape in `limits.full_scrape_interval`.
-//! That goes for every page that names all torrents, `mode=tpbs` and `mode=statedump` too; the original limits `/scrape`
-//! alone.
+//! That goes for every page that names all torrents, `mode=tpbs` and `mode=statedump` too; the original limits
+//! `/scrape` alone.
 //!
 //! What counts is that a page is begun, even if its client is cut off or goes away. Who is refused for another reason
-//! (there is no seat, or no place for the connection) or asks for the header alone has lost nothing. Nor does asking too
-//! early make anybody wait longer.
+//! (there is no seat, or no place for the connection) or asks for the header alone has lost nothing. Nor does asking
+//! too early make anybody wait longer.
 
 mod table;
 

@@ -2,8 +2,8 @@
 //! `/stats?mode=woodpeckers`.
 //!
 //! A peer is known by its torrent, its address and its port. It comes back too soon after 1 to 19 minutes, as the
-//! original has it: whole minutes of the clock, so that who announces something else within the same one does not count.
-//! [`network_counts`](super::network_counts) says how networks are counted, and in how much memory.
+//! original has it: whole minutes of the clock, so that who announces something else within the same one does not
+//! count. [`network_counts`](super::network_counts) says how networks are counted, and in how much memory.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

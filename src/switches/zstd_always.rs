@@ -1,5 +1,5 @@
-//! `zstd-always` (`WANT_COMPRESSION_ZSTD_ALWAYS`): every full scrape is compressed with zstd, whatever the client says of
-//! codings, and if it says nothing. Other codings of the build are not used.
+//! `zstd-always` (`WANT_COMPRESSION_ZSTD_ALWAYS`): every full scrape is compressed with zstd, whatever the client says
+//! of codings, and if it says nothing. Other codings of the build are not used.
 
 use crate::config::Settings;
 use crate::http::coding::{Coding, Codings};

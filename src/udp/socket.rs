@@ -138,8 +138,8 @@ impl Driver for Socket {
     type Batch = Batch;
 
     fn batch(&self) -> Batch {
-        // Each has the size of what it carries to the byte: what is left over after a message, a kernel of 64 bits takes
-        // for another one if the program is one of 32 bits.
+        // Each has the size of what it carries to the byte: what is left over after a message, a kernel of 64 bits
+        // takes for another one if the program is one of 32 bits.
         let ipv4 = || self.wildcard.then(|| nix::cmsg_space!(libc::in_pktinfo));
         let ipv6 = || self.wildcard.then(|| nix::cmsg_space!(libc::in6_pktinfo));
         Batch(match self.families {

@@ -38,8 +38,8 @@ pub(crate) enum ValueType {
     FlagOrWord { word: &'static str, set: fn(&mut Settings, Option<bool>) },
     /// True or false, or the path of a Unix socket from the system's root, as it is seen where the process is started.
     FlagOrSocket { flag: fn(&mut Settings, bool), socket: fn(&mut Settings, PathBuf) },
-    /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are. Where an
-    /// empty list means something else than none, `none` is what it does.
+    /// A list of texts for each of which `accepts` returns true; `expects` says in words which texts those are. Where
+    /// an empty list means something else than none, `none` is what it does.
     Texts {
         expects: &'static str,
         accepts: fn(&str) -> bool,

@@ -100,8 +100,9 @@ fn is_bound_to(socket: &OwnedFd, path: &Path) -> bool {
     listens && address.as_ref().and_then(|address| address.as_pathname()) == Some(&unfinished(path))
 }
 
-/// Returns whether who connects to a path comes to this socket, which listens. What answers has had itself told apart by
-/// who listened first: a process does so at one socket for a path.
+/// Returns whether who connects to a path comes to this socket, which listens. Whoever connects is told which process
+/// called `listen` (SO_PEERCRED, unix(7)), and a listening socket says the same of itself. A process listens once at a
+/// path, so the same process is the same socket.
 fn is_reached_by(socket: &OwnedFd, path: &Path) -> bool {
     let Ok((connection, connected)) = try_connect(path) else { return false };
     match connected {

@@ -1,8 +1,8 @@
-//! How the numbers were: a row for each of the last 60 minutes, and for each of the last 96 quarters of an hour. Time is
-//! passed in.
+//! How the numbers were: a row for each of the last 60 minutes, and for each of the last 96 quarters of an hour. Time
+//! is passed in.
 //!
-//! A minute is 60 s since the last one was recorded, or longer, if nobody came to record it: so nothing that was counted
-//! is missing, and each row says how long it is. A quarter of an hour is as many minutes as it takes.
+//! A minute is 60 s since the last one was recorded, or longer, if nobody came to record it: so nothing that was
+//! counted is missing, and each row says how long it is. A quarter of an hour is as many minutes as it takes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -17,8 +17,8 @@ const SETS: usize = 8192;
 /// For each address (of IPv6: each network of 64 bits) until when it gets no other full scrape.
 ///
 /// An address has its entry in a set of [`WAYS`], which a hash under a secret key chooses. When a set is full, the one
-/// in it goes that had its full scrape first, and can have another at once: whoever wants that has to come from as many
-/// other addresses as there is room for, and get a full scrape for each.
+/// in it goes that had its full scrape first, and can have another at once: whoever wants that has to ask from as many
+/// other addresses as there is room for.
 ///
 /// The lock is taken by full scrapes alone, for as long as it takes to look at one set.
 pub(super) struct Table {
@@ -134,8 +134,8 @@ mod tests {
         TakeBack(u32),
     }
 
-    /// Steps, each with the milliseconds that have passed before it, at least one: of two that were admitted in the same
-    /// moment either may go.
+    /// Steps, each with the milliseconds that have passed before it, at least one: of two that were admitted in the
+    /// same moment either may go.
     fn steps(holders: u32) -> impl Strategy<Value = Vec<(u64, Step)>> {
         let step = prop_oneof![
             1 => (0..holders).prop_map(Step::Check),
