@@ -347,6 +347,9 @@ pub trait RequestLog: Send + Sync + 'static {
     /// False where nothing is ever kept: then nothing else is called.
     const LISTENS: bool;
 
+    /// Returns whether requests of anybody are kept.
+    fn is_on(&self) -> bool;
+
     /// Returns whether requests of the client at this address are kept.
     fn keeps(&self, client: IpAddr) -> bool;
 
@@ -367,6 +370,10 @@ pub struct RequestsUnlogged;
 
 impl RequestLog for RequestsUnlogged {
     const LISTENS: bool = false;
+
+    fn is_on(&self) -> bool {
+        false
+    }
 
     fn keeps(&self, _: IpAddr) -> bool {
         false

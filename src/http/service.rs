@@ -87,11 +87,14 @@ impl<F: HttpFlavour> Service<F> {
 
     /// Has a request kept whose head is `head`, if it is one of a client whose requests are kept; but not that by which
     /// somebody reads what is kept.
-    pub(super) fn log(&self, request: &Request<'_>, head: &[u8], from: IpAddr, now: Second) {
+    pub(super) fn log(&self, request: &Request<'_>, head: &[u8], from: IpAddr, now: impl FnOnce() -> Second) {
         let flavour = self.shared.tracker.flavour();
+        if !flavour.request_log().is_on() {
+            return;
+        }
         let client = flavour.client_address().of_page(from, request).unwrap_or(from);
         if flavour.request_log().keeps(client) && !stats::takes_log(request, client, &self.shared) {
-            flavour.request_log().keep(client, now, head);
+            flavour.request_log().keep(client, now(), head);
         }
     }
 

@@ -72,7 +72,7 @@ impl<F: HttpFlavour, C: Clock> Worker<F, C> {
     #[inline]
     pub(super) fn log(&self, request: &Request<'_>, head: &[u8], from: IpAddr) {
         if F::RequestLog::LISTENS {
-            self.service.borrow().log(request, head, from, self.clock.second());
+            self.service.borrow().log(request, head, from, || self.clock.second());
         }
     }
 

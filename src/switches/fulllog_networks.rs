@@ -65,6 +65,10 @@ impl Plug for FullLog {
 impl RequestLog for FullLog {
     const LISTENS: bool = true;
 
+    fn is_on(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     fn keeps(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
         self.networks.iter().any(|network| network.contains(&client))

@@ -191,6 +191,10 @@ pub(in crate::http) struct Kept(Mutex<String>);
 impl RequestLog for Kept {
     const LISTENS: bool = true;
 
+    fn is_on(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, client: IpAddr) -> bool {
         matches!(client, IpAddr::V6(ip) if matches!(ip.to_bits(), 1 | 7))
     }
