@@ -2,7 +2,7 @@
 //!
 //! - [`message`]: a line of the log becomes a datagram.
 //! - [`daemon`]: the socket that it is sent to.
-//! - [`reader`]: what cannot be sent goes to standard error.
+//! - [`daemon_or_stderr`]: what cannot be sent goes to standard error.
 //!
 //! The log's thread sends, one line after the other. Whoever logs waits for nobody: a daemon that does not read keeps
 //! that thread waiting alone, until lines no longer fit into the log's queue and are dropped. Before there is that
@@ -12,8 +12,8 @@
 //! the daemon, and make new sockets, which a confined process cannot.
 
 mod daemon;
+mod daemon_or_stderr;
 mod message;
-mod reader;
 
 use std::fmt::{self, Debug, Write as _};
 use std::path::Path;
@@ -27,8 +27,8 @@ use crate::log::{Escaping, line};
 use crate::server::{LogDestination, OpenedLog};
 
 use daemon::Daemon;
+use daemon_or_stderr::DaemonOrStderr;
 use message::MARK;
-use reader::Reader;
 
 /// Where systemd's journal listens.
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -47,7 +47,7 @@ impl LogDestination for Syslog {
             SyslogSocket::At(path) => Daemon::open(path),
         };
         match daemon {
-            Ok(daemon) => Some(OpenedLog { destination: Box::new(Reader::new(daemon)), describe }),
+            Ok(daemon) => Some(OpenedLog { destination: Box::new(DaemonOrStderr::new(daemon)), describe }),
             Err(error) => {
                 // Said by hand: there is no log yet.
                 let said = line("WARN", &format!("the log goes to standard error: no socket can be made: {error}"));

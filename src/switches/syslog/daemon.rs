@@ -24,7 +24,8 @@ pub(super) enum Wait {
     Forever,
 }
 
-/// What a start has to spare for a daemon that reads nothing.
+/// What a start has to spare for a daemon that reads nothing; the last wait may begin when hardly anything of it is left,
+/// so a start can be held up for twice as long.
 pub(super) const AWHILE: Duration = Duration::from_secs(1);
 
 /// Somebody who listens at a path, or may do so one day.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tracing::info;
 use tracing_subscriber::prelude::*;
 
+use super::daemon::Wait;
 use super::*;
 use crate::log::{Described, Destination as _, text_format};
 
@@ -82,6 +84,18 @@ impl Write for Fallback {
     }
 }
 
+/// What logs to who listens as `log`, and what does not get there.
+fn to_daemon(room: &Room) -> (DaemonOrStderr<Fallback>, Fallback) {
+    let fallback = Fallback::default();
+    let daemon = Daemon::open(&room.path("log")).unwrap();
+    (DaemonOrStderr::with_fallback(daemon, fallback.clone()), fallback)
+}
+
+/// Logs a line.
+fn log(sink: &mut DaemonOrStderr<Fallback>, text: &str) {
+    sink.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
+}
+
 fn said(text: &str) -> String {
     format!("<30>opentracker[{}]: {text}", std::process::id())
 }
@@ -93,25 +107,23 @@ fn warned(text: &str) -> String {
 #[test]
 fn what_nobody_takes_goes_to_standard_error_and_both_are_told() {
     let room = Room::new();
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
-    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
-    log("one\n2026-11-27T07:00:00Z  INFO two");
+    let (mut sink, fallback) = to_daemon(&room);
+    log(&mut sink, "one\n2026-11-27T07:00:00Z  INFO two");
     let [why, one, two] = &fallback.take()[..] else { panic!() };
     assert!(why.starts_with(" WARN the log goes to standard error: ") && why.contains("/log: No such file"), "{why}");
     assert_eq!((one.as_str(), two.as_str()), (" INFO one", " INFO two"));
 
     // Somebody comes, goes, and comes again with another socket.
     let first = room.listen("log");
-    log("three");
-    log("four");
+    log(&mut sink, "three");
+    log(&mut sink, "four");
     assert_eq!(received(&first), [warned("2 lines of the log went to standard error"), said("three"), said("four")]);
     assert_eq!(fallback.take(), [""; 0]);
     drop(first);
-    log("five");
+    log(&mut sink, "five");
     assert_eq!(fallback.take().len(), 2);
     let second = room.listen("log");
-    log("six");
+    log(&mut sink, "six");
     assert_eq!(received(&second), [warned("1 line of the log went to standard error"), said("six")]);
     assert_eq!(fallback.take(), [""; 0]);
 }
@@ -120,15 +132,13 @@ fn what_nobody_takes_goes_to_standard_error_and_both_are_told() {
 fn a_connection_lasts_for_as_long_as_somebody_holds_its_other_end() {
     let room = Room::new();
     let daemon = room.listen("log");
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
+    let (mut sink, fallback) = to_daemon(&room);
     // As it is seen from inside a root directory.
     fs::remove_file(room.path("log")).unwrap();
-    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
-    log("one");
+    log(&mut sink, "one");
     assert_eq!(received(&daemon), [said("one")]);
     drop(daemon);
-    log("two");
+    log(&mut sink, "two");
     assert_eq!(fallback.take().len(), 2);
 }
 
@@ -136,9 +146,8 @@ fn a_connection_lasts_for_as_long_as_somebody_holds_its_other_end() {
 fn what_the_process_ends_with_goes_both_ways() {
     let room = Room::new();
     let daemon = room.listen("log");
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
-    reader.write_all(b"opentracker: no\n").unwrap();
+    let (mut sink, fallback) = to_daemon(&room);
+    sink.write_all(b"opentracker: no\n").unwrap();
     assert_eq!(received(&daemon), [format!("<27>opentracker[{}]: opentracker: no", std::process::id())]);
     assert_eq!(fallback.take(), ["opentracker: no"]);
 }
@@ -148,24 +157,34 @@ fn a_start_does_not_wait_for_a_daemon_that_reads_nothing() {
     let room = Room::new();
     let daemon = room.listen("log");
     let others = room.fill("log");
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
-    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
-    log("one");
+    let (mut sink, fallback) = to_daemon(&room);
+    log(&mut sink, "one");
     let why = format!(" WARN the log goes to standard error: {}: nothing is read there", room.path("log").display());
     assert_eq!(fallback.take(), [why.as_str(), " INFO one"]);
     // It would take minutes if each of them waited.
-    (0..300).for_each(|_| log("more"));
+    (0..300).for_each(|_| log(&mut sink, "more"));
     assert_eq!(fallback.take(), [" INFO more"; 300]);
     // Nor does it begin to wait with the log's thread.
-    reader.may_wait();
-    let mut log = |text: &str| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {text}\n").as_bytes()).unwrap();
-    log("two");
+    sink.may_wait();
+    log(&mut sink, "two");
     assert_eq!(fallback.take(), [" INFO two"]);
     assert_eq!(received(&daemon).len(), others);
-    log("three");
+    log(&mut sink, "three");
     assert_eq!(received(&daemon), [warned("302 lines of the log went to standard error"), said("three")]);
     assert_eq!(fallback.take(), [""; 0]);
+}
+
+#[test]
+fn all_lines_of_a_start_share_the_time_to_wait() {
+    let room = Room::new();
+    let _daemon = room.listen("log");
+    let (mut sink, _) = to_daemon(&room);
+    assert_eq!(sink.patience(), Wait::Awhile);
+    sink.spare = Some(Duration::from_nanos(1));
+    log(&mut sink, "one");
+    assert_eq!(sink.patience(), Wait::Not, "it took longer than that to send it");
+    sink.may_wait();
+    assert_eq!(sink.patience(), Wait::Forever);
 }
 
 #[test]
@@ -173,12 +192,11 @@ fn the_thread_of_the_log_waits_for_a_daemon_that_reads_slowly() {
     let room = Room::new();
     let daemon = room.listen("log");
     let others = room.fill("log");
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
-    reader.may_wait();
+    let (mut sink, fallback) = to_daemon(&room);
+    sink.may_wait();
     let lines = 3 * others;
     let writer = thread::spawn(move || {
-        (0..lines).for_each(|n| reader.write_all(format!("2026-11-27T07:00:00Z  INFO {n}\n").as_bytes()).unwrap());
+        (0..lines).for_each(|n| log(&mut sink, &n.to_string()));
     });
     daemon.set_nonblocking(false).unwrap();
     let mut buffer = [0; 4096];
@@ -197,10 +215,9 @@ fn what_the_process_ends_with_does_not_wait_for_a_daemon_that_reads_nothing() {
     let room = Room::new();
     let daemon = room.listen("log");
     let others = room.fill("log");
-    let fallback = Fallback::default();
-    let mut reader = Reader::with_fallback(Daemon::open(&room.path("log")).unwrap(), fallback.clone());
-    reader.may_wait();
-    let writer = thread::spawn(move || reader.write_all(b"opentracker: no\n").unwrap());
+    let (mut sink, fallback) = to_daemon(&room);
+    sink.may_wait();
+    let writer = thread::spawn(move || sink.write_all(b"opentracker: no\n").unwrap());
     while fallback.0.lock().unwrap().is_empty() {
         assert!(!writer.is_finished());
         thread::yield_now();
@@ -227,9 +244,9 @@ fn the_first_that_somebody_listens_at_is_chosen() {
 fn an_event_arrives_with_its_fields_and_no_value_makes_another() {
     let room = Room::new();
     let journal = room.listen("socket");
-    let reader = Reader::new(Daemon::open(&room.path("socket")).unwrap());
+    let sink = DaemonOrStderr::new(Daemon::open(&room.path("socket")).unwrap());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::sync::Mutex::new(reader))
+        .with_writer(std::sync::Mutex::new(sink))
         .with_ansi(false)
         .fmt_fields(text_format())
         .with_target(false)

@@ -11,23 +11,23 @@ use super::message::Message;
 
 /// Sends lines to a daemon. What it does not take, and what the process ends with, goes to `fallback`.
 #[derive(Debug)]
-pub(super) struct Reader<W = Stderr> {
+pub(super) struct DaemonOrStderr<W = Stderr> {
     daemon: Daemon,
     fallback: Delivery<W>,
     /// Lines in a row that the daemon has not taken.
     refused: u64,
     /// What is left of the time that a start waits for the daemon, all its lines together. `None`: the log's thread
     /// writes.
-    spare: Option<Duration>,
+    pub(super) spare: Option<Duration>,
 }
 
-impl Reader {
+impl DaemonOrStderr {
     pub(super) fn new(daemon: Daemon) -> Self {
         Self::with_fallback(daemon, io::stderr())
     }
 }
 
-impl<W: Write> Reader<W> {
+impl<W: Write> DaemonOrStderr<W> {
     pub(super) fn with_fallback(daemon: Daemon, fallback: W) -> Self {
         Self { daemon, fallback: Delivery::to(fallback), refused: 0, spare: Some(AWHILE) }
     }
@@ -60,7 +60,7 @@ impl<W: Write> Reader<W> {
     }
 
     /// Returns how long the daemon is waited for. One that has not taken a line is away until it takes one.
-    fn patience(&self) -> Wait {
+    pub(super) fn patience(&self) -> Wait {
         match self.spare {
             _ if self.refused > 0 => Wait::Not,
             None => Wait::Forever,
@@ -100,7 +100,7 @@ impl<W: Write> Reader<W> {
 }
 
 /// Takes everything: what becomes of it is no error of the log's.
-impl<W: Write> Write for Reader<W> {
+impl<W: Write> Write for DaemonOrStderr<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.take(line));
         Ok(lines.len())
@@ -111,7 +111,7 @@ impl<W: Write> Write for Reader<W> {
     }
 }
 
-impl<W: Write + Send + Debug> Destination for Reader<W> {
+impl<W: Write + Send + Debug> Destination for DaemonOrStderr<W> {
     fn may_wait(&mut self) {
         self.spare = None;
     }
