@@ -47,9 +47,9 @@ pub fn unfinished(path: &Path) -> PathBuf {
     PathBuf::from([path.as_os_str(), UNFINISHED.as_ref()].into_iter().collect::<std::ffi::OsString>())
 }
 
-/// Who can connect to a socket. Whose it becomes has to be possible for this process.
+/// The file of a socket: whose it is, and so who can connect. That has to be possible for this process.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Door {
+pub struct SocketFile {
     /// The socket's owner, if that is not this process's user.
     pub owner: Option<Uid>,
     /// The socket's group, if that is not this process's.
@@ -58,7 +58,7 @@ pub struct Door {
     pub is_for_group: bool,
 }
 
-impl Door {
+impl SocketFile {
     /// Returns the mode that the socket has.
     pub fn mode(&self) -> u32 {
         if self.is_for_group { 0o660 } else { 0o600 }
@@ -139,13 +139,13 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("opentracker-give-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let [socket, link, file, name] = ["socket", "link", "file", "name"].map(|name| directory.join(name));
-        let door = Door { owner: Some(Uid::effective()), ..Door::default() };
+        let wanted = SocketFile { owner: Some(Uid::effective()), ..SocketFile::default() };
         let _listener = UnixListener::bind(&socket).unwrap();
         symlink(&socket, &link).unwrap();
         fs::write(&file, "").unwrap();
-        let given = [&socket, &link, &file].map(|path| door.give(path).is_ok());
+        let given = [&socket, &link, &file].map(|path| wanted.give(path).is_ok());
         fs::hard_link(&socket, &name).unwrap();
-        let given_by_another_name = door.give(&name).is_ok();
+        let given_by_another_name = wanted.give(&name).is_ok();
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!((given, given_by_another_name), ([true, false, false], false));
     }

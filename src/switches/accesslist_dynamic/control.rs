@@ -66,12 +66,13 @@ impl Door {
     pub(super) fn open(path: &Path, group: Option<Gid>, opening: &mut Opening<'_>) -> Result<Self, StartError> {
         let unusable = |reason: String| StartError::Unusable { key: KEY, path: path.into(), reason };
         let gid = group.or(opening.user.map(|user| user.gid));
-        let door = unix::Door { owner: opening.user.map(|user| user.uid), group: gid, is_for_group: group.is_some() };
+        let file =
+            unix::SocketFile { owner: opening.user.map(|user| user.uid), group: gid, is_for_group: group.is_some() };
         let inherited = opening.sockets.take(KEY).filter(|socket| is_bound_to(socket, path));
         // Not if a successor that failed has put its own there: nobody would reach this one.
         let inherited = inherited.filter(|socket| is_reached_by(socket, path));
         let is_inherited = inherited.is_some();
-        let socket = match inherited.filter(|_| is_as_wanted(path, &door)) {
+        let socket = match inherited.filter(|_| is_as_wanted(path, &file)) {
             Some(socket) => {
                 info!("{}: {} goes on from the process before", KEY, path.display());
                 opening.sockets.keep(KEY, &socket, false).map_err(|error| unusable(error.to_string()))?;
@@ -82,7 +83,7 @@ impl Door {
                 if !is_inherited {
                     refuse_others(path).map_err(unusable)?;
                 }
-                let socket = door.listen_at(path, SockType::Stream, BACKLOG).map_err(unusable)?;
+                let socket = file.listen_at(path, SockType::Stream, BACKLOG).map_err(unusable)?;
                 opening.sockets.keep(KEY, &socket, true).map_err(|error| unusable(error.to_string()))?;
                 socket
             }
@@ -128,14 +129,14 @@ fn is_busy(error: Errno) -> bool {
     matches!(error, Errno::EAGAIN | Errno::EINPROGRESS)
 }
 
-/// Returns whether the file is as it would be made.
-fn is_as_wanted(path: &Path, door: &unix::Door) -> bool {
-    let is_wanted = |wanted: Option<u32>, found| wanted.is_none_or(|wanted| wanted == found);
+/// Returns whether the file at a path is a socket's, as it would be made.
+fn is_as_wanted(path: &Path, wanted: &unix::SocketFile) -> bool {
+    let is = |wanted: Option<u32>, found| wanted.is_none_or(|wanted| wanted == found);
     fs::symlink_metadata(path).is_ok_and(|found| {
         found.file_type().is_socket()
-            && found.mode() & 0o777 == door.mode()
-            && is_wanted(door.owner.map(Uid::as_raw), found.uid())
-            && is_wanted(door.group.map(Gid::as_raw), found.gid())
+            && found.mode() & 0o777 == wanted.mode()
+            && is(wanted.owner.map(Uid::as_raw), found.uid())
+            && is(wanted.group.map(Gid::as_raw), found.gid())
     })
 }
 

@@ -12,7 +12,7 @@ use nix::sys::socket::{SockType, UnixAddr, connect, getsockopt};
 use nix::unistd::{Uid, User};
 
 use crate::server::StartError;
-use crate::sockets::unix::{Door, name_of, new_socket, too_long};
+use crate::sockets::unix::{SocketFile, name_of, new_socket, too_long};
 
 /// Processes that may wait to take over.
 const BACKLOG: i32 = 4;
@@ -75,6 +75,6 @@ fn is_trusted(uid: Uid, user: Option<&User>) -> bool {
 ///
 /// The system's.
 pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, StartError> {
-    let door = Door { owner: user.map(|user| user.uid), group: user.map(|user| user.gid), is_for_group: false };
-    door.listen_at(path, KIND, BACKLOG).map_err(|reason| refused(path, reason))
+    let file = SocketFile { owner: user.map(|user| user.uid), group: user.map(|user| user.gid), is_for_group: false };
+    file.listen_at(path, KIND, BACKLOG).map_err(|reason| refused(path, reason))
 }
