@@ -91,7 +91,9 @@ impl ServiceManager {
 
     /// Keeps no longer what is called so.
     pub(crate) fn forget(&self, name: &str) {
-        self.state().store.retain(|(known, _)| known != name);
+        let mut state = self.state();
+        let _closed_everywhere = none_starts();
+        state.store.retain(|(known, _)| known != name);
     }
 
     /// What it keeps is called so, in alphabetical order.
@@ -148,6 +150,8 @@ impl Drop for ServiceManager {
 
 impl State {
     fn hear(&mut self, message: &str, descriptors: Vec<OwnedFd>) {
+        // No child has what is closed here, because it is removed or there is no room for it.
+        let _closed_everywhere = none_starts();
         let name = message.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or("stored");
         match message.lines().next() {
             Some("FDSTORE=1") => {
@@ -155,10 +159,7 @@ impl State {
                 let room = self.max.saturating_sub(self.store.len());
                 self.store.extend(descriptors.into_iter().take(room).map(|one| (name.to_owned(), one)));
             }
-            Some("FDSTOREREMOVE=1") => {
-                let _no_child_has_it = none_starts();
-                self.store.retain(|(known, _)| known != name);
-            }
+            Some("FDSTOREREMOVE=1") => self.store.retain(|(known, _)| known != name),
             // It is told that all before has been done by the end of this descriptor.
             Some("BARRIER=1") => assert_eq!((message, descriptors.len()), ("BARRIER=1", 1)),
             _ => self.heard.push_back(message.into()),

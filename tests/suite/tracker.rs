@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::{mem, thread};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{self, Signal};
@@ -162,9 +162,11 @@ impl Start {
     /// With these descriptors, from 3 on, and what this shell command does: it can set what only the process knows.
     pub(crate) fn passing(mut self, descriptors: Vec<OwnedFd>, command: &str) -> Self {
         self.passed = descriptors;
+        // The end of its input says that these tests have them open no more.
+        let waits = "read -r; exec </dev/null";
         let moves = "to=3; for from in $PASSED; do eval \"exec $to<&$from $from<&-\"; to=$((to + 1)); done";
         // Other shells know descriptors up to 9 alone.
-        self.wrapped(&["bash", "-c", &format!("{moves}\n{command}\nexec \"$@\""), "bash"])
+        self.wrapped(&["bash", "-c", &format!("{waits}\n{moves}\n{command}\nexec \"$@\""), "bash"])
     }
 
     /// With a log that goes there. What it says is unknown to the [`Tracker`], and so are its addresses.
@@ -202,26 +204,29 @@ impl Start {
         self.spawn(None).end()
     }
 
-    fn spawn(self, notified: Option<UnixDatagram>) -> Tracker {
+    fn spawn(mut self, notified: Option<UnixDatagram>) -> Tracker {
+        let passed = mem::take(&mut self.passed);
         let file = |name: &str| File::create(self.path(name)).unwrap();
         let log = file("log");
         let (program, args) = self.command.split_first().unwrap();
         let _no_other = none_starts();
-        let passed: Vec<_> =
-            self.passed.iter().map(|one| fcntl(one, FcntlArg::F_DUPFD(FIRST_PASSED)).unwrap()).collect();
-        let child = Command::new(program)
+        let numbers: Vec<_> = passed.iter().map(|one| fcntl(one, FcntlArg::F_DUPFD(FIRST_PASSED)).unwrap()).collect();
+        drop(passed);
+        let stdin = if numbers.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut child = Command::new(program)
             .args(args)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
             .env_remove("FDSTORE")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("PASSED", passed.iter().map(|number| format!("{number} ")).collect::<String>())
-            .stdin(Stdio::null())
+            .env("PASSED", numbers.iter().map(|number| format!("{number} ")).collect::<String>())
+            .stdin(stdin)
             .stdout(file("stdout"))
             .stderr(self.stderr.unwrap_or_else(|| log.into()))
             .spawn()
             .unwrap();
-        passed.into_iter().for_each(|number| close(number).unwrap());
+        numbers.into_iter().for_each(|number| close(number).unwrap());
+        drop(child.stdin.take());
         Tracker { child, ended: None, directory: Some(self.directory), notified, tcp: Vec::new(), udp: Vec::new() }
     }
 }
