@@ -22,6 +22,10 @@ use tracing::warn;
 /// How long a service manager that is busy may take to take a descriptor, or to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long something may still be open that a service manager has closed: a program that it has just started has a
+/// copy until the kernel gets to close that.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// The name of what is given to the store to see whether it is kept. Nothing stays there under it.
 pub const PROBE: &str = "probe";
 
@@ -194,8 +198,7 @@ impl Connection {
             self.send(&format!("FDSTORE=1\nFDNAME={PROBE}"), Some(theirs.as_fd()), deadline)?;
             drop(theirs);
             self.barrier(deadline)?;
-            ours.set_nonblocking(true)?;
-            let is_kept = ours.read(&mut [0]).is_err();
+            let is_kept = await_hang_up(&mut ours, Instant::now() + MOMENT).is_err();
             if is_kept {
                 self.send(&format!("FDSTOREREMOVE=1\nFDNAME={PROBE}"), None, deadline)?;
             }
