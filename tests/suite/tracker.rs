@@ -19,7 +19,7 @@ use nix::unistd::{Pid, User, close, geteuid};
 use crate::directory::Directory;
 use crate::flavour::{self, BINARY};
 use crate::harness::{note, skip};
-use crate::programs::{none_starts, output};
+use crate::programs::{none_starts, output, spawn};
 use crate::wait::wait_until;
 
 /// Only root can give up rights, change its root directory, or make a network of its own.
@@ -213,7 +213,8 @@ impl Start {
         let numbers: Vec<_> = passed.iter().map(|one| fcntl(one, FcntlArg::F_DUPFD(FIRST_PASSED)).unwrap()).collect();
         drop(passed);
         let stdin = if numbers.is_empty() { Stdio::null() } else { Stdio::piped() };
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
@@ -222,9 +223,8 @@ impl Start {
             .env("PASSED", numbers.iter().map(|number| format!("{number} ")).collect::<String>())
             .stdin(stdin)
             .stdout(file("stdout"))
-            .stderr(self.stderr.unwrap_or_else(|| log.into()))
-            .spawn()
-            .unwrap();
+            .stderr(self.stderr.unwrap_or_else(|| log.into()));
+        let mut child = spawn(&mut command).unwrap();
         numbers.into_iter().for_each(|number| close(number).unwrap());
         drop(child.stdin.take());
         Tracker { child, ended: None, directory: Some(self.directory), notified, tcp: Vec::new(), udp: Vec::new() }
