@@ -4,13 +4,14 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::Uid;
 use socket2::Type;
 
 use crate::config::Settings;
 use crate::tracker::AddressFamilies as _;
 use crate::udp::SharedSecret;
 
+use super::account::Account;
 use super::error::StartError;
 use super::handover::{Handover as _, Identity, Inheritance, Receiving};
 use super::inherited::Inherited;
@@ -36,7 +37,7 @@ pub struct Bound<B: Build> {
     pub(super) sockets: Sockets<B::Driver>,
     pub(super) plug_sockets: PlugSockets,
     /// Whom to become; looked up before the jail hides the list of users. `None`: not root, stays who it is.
-    pub(super) user: Option<User>,
+    pub(super) user: Option<Account>,
     pub(super) manager: ServiceManager,
     /// What this process has to do with its predecessor and its successor.
     pub(super) handover: B::Handover,
@@ -67,7 +68,7 @@ impl<B: Build> Bound<B> {
             wildcards::add_ipv4("tcp", &mut settings.listen.tcp);
             wildcards::add_ipv4("udp", &mut settings.listen.udp);
         }
-        let user = if Uid::effective().is_root() { Some(find_user(&settings.tracker.user)?) } else { None };
+        let user = if Uid::effective().is_root() { Some(Account::find(&settings.tracker.user)?) } else { None };
         let shared_secret = key_file::read(&settings.listen)?;
         let tcp_workers = workers(settings.listen.tcp_workers);
         let udp_workers = workers(settings.listen.udp_workers);
@@ -130,11 +131,4 @@ fn workers(chosen: u16) -> usize {
         0 => thread::available_parallelism().map_or(1, usize::from),
         chosen => chosen.into(),
     }
-}
-
-/// Returns the user of this name, who must not be root.
-fn find_user(name: &str) -> Result<User, StartError> {
-    let user = User::from_name(name).map_err(StartError::system("look up tracker.user"))?;
-    let user = user.ok_or_else(|| StartError::NoSuchUser(name.into()))?;
-    if user.uid.is_root() { Err(StartError::UserIsRoot(name.into())) } else { Ok(user) }
 }

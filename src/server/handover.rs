@@ -9,13 +9,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::unistd::User;
 use tracing::warn;
 
 use crate::config::Settings;
 use crate::sandbox::descriptors::{self, HandedOver};
 use crate::tracker::{Flavour, Tracker};
 
+use super::account::Account;
 use super::clock::{ClockReading, MonotonicClock};
 use super::error::StartError;
 use super::needs::Needs;
@@ -79,7 +79,7 @@ pub struct Receiving<'a> {
     /// What the operator chose. Paths are as they are seen from outside the jail.
     pub settings: &'a Settings,
     /// Whom the process will become; `None`: it stays who it is.
-    pub user: Option<&'a User>,
+    pub user: Option<&'a Account>,
     /// The service manager, if there is one.
     pub manager: &'a ServiceManager,
     /// Where the plug says what it will still do once the process is confined.

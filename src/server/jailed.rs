@@ -5,12 +5,13 @@ use std::fmt;
 use std::io;
 use std::path::{self, Path, PathBuf};
 
-use nix::unistd::{self, Uid, User};
+use nix::unistd::{self, Uid};
 use tracing::{info, warn};
 
 use crate::config::Settings;
 use crate::sandbox::rights;
 
+use super::account::Account;
 use super::bound::Bound;
 use super::error::StartError;
 use super::inside::is_inside;
@@ -68,7 +69,7 @@ impl<B: Build> Bound<B> {
 
 /// Logs that the process is inside `root`, which is also `configured`, and has the settings name files as they are seen
 /// from there.
-fn inside(settings: &mut Settings, user: &User, root: PathBuf, configured: Option<&Path>) -> Sight {
+fn inside(settings: &mut Settings, user: &Account, root: PathBuf, configured: Option<&Path>) -> Sight {
     info!("running as {} in {}", user.name, root.display());
     if root == Path::new("/") {
         warn!("the root directory is /, where every file of the system is: that is no jail; -d names another");
@@ -78,7 +79,7 @@ fn inside(settings: &mut Settings, user: &User, root: PathBuf, configured: Optio
 }
 
 /// Returns who reads files, in the words of errors.
-fn reader(user: &User) -> String {
+fn reader(user: &Account) -> String {
     format!("user {}, see tracker.user", user.name)
 }
 
@@ -200,7 +201,7 @@ fn first_outside(settings: &mut Settings, directory: &Path) -> Option<(&'static 
 }
 
 /// Becomes the user for good, and verifies that there is no way back.
-fn give_up_root(user: &User) -> Result<(), StartError> {
+fn give_up_root(user: &Account) -> Result<(), StartError> {
     let step = |step| move |error: nix::Error| StartError::Privileges { step, error: error.into() };
     // Some containers withhold the right to; nothing can come of these capabilities even so, as no program gets any.
     if let Err(error) = rights::empty_bounding_set() {

@@ -4,6 +4,7 @@
 //! good) -> [`Confined`] (only what is needed is left) -> [`Running`] (threads started). What must happen as root
 //! cannot be forgotten, and what must not cannot happen.
 
+mod account;
 mod answering;
 mod bound;
 mod clock;
@@ -37,6 +38,7 @@ mod wildcards;
 use crate::config::Settings;
 use crate::log::Log;
 
+pub use account::Account;
 pub use bound::Bound;
 pub use clock::{ClockReading, MonotonicClock};
 pub use confined::Confined;

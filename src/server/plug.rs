@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::unistd::User;
-
 use crate::cluster::snapshot::Snapshots;
 use crate::config::{BuildFacts, ConfigError, Settings};
 use crate::http::HttpFlavour;
@@ -15,6 +13,7 @@ use crate::stats::Counters;
 use crate::tracker::{AddressFamilies as _, AnyClient, Flavour, Open, Standalone, Tracker, Unlogged, WantedUnlogged};
 use crate::udp::UdpFlavour;
 
+use super::account::Account;
 use super::clock::MonotonicClock;
 use super::error::StartError;
 use super::inheriting::{Inheriting, Joining};
@@ -46,7 +45,7 @@ pub struct Opening<'a> {
     /// What the operator chose. Paths are as they are seen from outside the jail.
     pub settings: &'a Settings,
     /// Whom the process will become; `None`: it stays who it is.
-    pub user: Option<&'a User>,
+    pub user: Option<&'a Account>,
     /// Unix sockets that come from the process before, and those that go to the next one.
     pub sockets: &'a mut PlugSockets,
     /// Where the plug says what it will still do from [`Plug::plug`] on. All else is out of its reach by then.

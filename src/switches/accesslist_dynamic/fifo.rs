@@ -11,12 +11,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, umask};
-use nix::unistd::{Gid, Uid, User, fchown, mkfifo};
+use nix::unistd::{Gid, Uid, fchown, mkfifo};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::yield_now;
 use tracing::warn;
 
-use crate::server::StartError;
+use crate::server::{Account, StartError};
 use crate::sockets::unix::name_of;
 
 use super::desk::Desk;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For whom FIFOs are made.
 pub(super) struct Maker<'a> {
     /// Whom the process will become; `None`: it stays who it is.
-    pub(super) user: Option<&'a User>,
+    pub(super) user: Option<&'a Account>,
     /// The group that can write to them, if there is one.
     pub(super) group: Option<Gid>,
     /// The directory that will be the root.

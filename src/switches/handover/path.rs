@@ -9,9 +9,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{SockType, UnixAddr, connect, getsockopt};
-use nix::unistd::{Uid, User};
+use nix::unistd::Uid;
 
-use crate::server::StartError;
+use crate::server::{Account, StartError};
 use crate::sockets::unix::{SocketFile, name_of, new_socket, too_long};
 
 /// Processes that may wait to take over.
@@ -31,7 +31,7 @@ pub(super) fn refused(path: &Path, reason: impl ToString) -> StartError {
 ///
 /// What has this name is no socket of a tracker, or one of somebody who is neither root nor `user` nor the user that
 /// this process is.
-pub(super) fn connect_to(path: &Path, user: Option<&User>) -> Result<Option<OwnedFd>, StartError> {
+pub(super) fn connect_to(path: &Path, user: Option<&Account>) -> Result<Option<OwnedFd>, StartError> {
     let refused = |reason: String| refused(path, reason);
     let socket = new_socket(KIND).map_err(|error| refused(error.to_string()))?;
     let address = UnixAddr::new(path).map_err(|_| refused(too_long()))?;
@@ -64,7 +64,7 @@ pub(super) fn connect_to(path: &Path, user: Option<&User>) -> Result<Option<Owne
 }
 
 /// Returns whether handovers from and to this user are possible.
-fn is_trusted(uid: Uid, user: Option<&User>) -> bool {
+fn is_trusted(uid: Uid, user: Option<&Account>) -> bool {
     uid.is_root() || uid == Uid::effective() || user.is_some_and(|user| user.uid == uid)
 }
 
@@ -74,7 +74,7 @@ fn is_trusted(uid: Uid, user: Option<&User>) -> bool {
 /// # Errors
 ///
 /// The system's.
-pub(super) fn listen_at(path: &Path, user: Option<&User>) -> Result<OwnedFd, StartError> {
+pub(super) fn listen_at(path: &Path, user: Option<&Account>) -> Result<OwnedFd, StartError> {
     let file = SocketFile { owner: user.map(|user| user.uid), group: user.map(|user| user.gid), is_for_group: false };
     file.listen_at(path, KIND, BACKLOG).map_err(|reason| refused(path, reason))
 }

@@ -10,10 +10,9 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use nix::unistd::User;
 use tracing::{info, warn};
 
-use crate::server::{Inheritance, InheritedSocket, MonotonicClock, PlugSocket, Provider, StartError};
+use crate::server::{Account, Inheritance, InheritedSocket, MonotonicClock, PlugSocket, Provider, StartError};
 use crate::swarms::{Reader, Report};
 use crate::tracker::{Clock as _, Flavour, MergeCounts, Tracker};
 
@@ -57,7 +56,7 @@ impl Predecessor {
     /// # Errors
     ///
     /// The process refuses, says what makes no sense, or nothing at all; [`path::connect_to`]'s.
-    pub(super) fn find(path: &Path, user: Option<&User>) -> Result<Option<(Self, Given)>, StartError> {
+    pub(super) fn find(path: &Path, user: Option<&Account>) -> Result<Option<(Self, Given)>, StartError> {
         for _ in 0..MAX_TRIES {
             let Some(socket) = path::connect_to(path, user)? else { return Ok(None) };
             info!("taking over from the process that answers at {}", path.display());
