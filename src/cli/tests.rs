@@ -140,7 +140,7 @@ fn mistakes_are_told_with_the_option() {
              opentracker::udp, or several of these with commas, not \"all\""
                 .into(),
         ),
-        ("--user=", "-u: tracker.user takes the name of a user, not \"\"".into()),
+        ("--user=", "-u: tracker.user takes the name of a user, or UID[:GID], not \"\"".into()),
         ("-f /nowhere/x", "/nowhere/x cannot be read: No such file or directory (os error 2)".into()),
         ("-p 80 -p 80", "listen.tcp names 0.0.0.0:80 twice".into()),
     ] {

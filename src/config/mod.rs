@@ -7,6 +7,7 @@
 //! - `value`: one value as it was written, and the readings that keys ask of it;
 //! - `file`: a file becomes settings, in one of two syntaxes: `toml`, `classic`;
 //! - `steps`: the options of the command line, one after the other;
+//! - `user`: whom a tracker becomes, as it is written;
 //! - `paths`: the settings that are paths inside the root directory;
 //! - `sample`: the sample file, from the table of keys;
 //! - `error`: what can be wrong, and the words for it.
@@ -29,6 +30,7 @@ mod sample;
 mod settings;
 mod steps;
 mod toml;
+mod user;
 mod value;
 
 #[cfg(test)]
@@ -44,5 +46,6 @@ pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
     NatsSettings, RefusalOverUdp, Settings, SyncSettings, SyslogSocket, SystemCallRule,
 };
+pub use user::user_ids;
 
 pub(crate) use steps::{Step, Steps};

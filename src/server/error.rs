@@ -63,7 +63,9 @@ pub enum StartError {
         address: SocketAddr,
     },
     /// There is no such user.
-    #[error("tracker.user: there is no user `{0}` on this machine; create it, or name another with -u")]
+    #[error(
+        "tracker.user: there is no user `{0}` on this machine; create it, or name another with -u, by name or as UID[:GID]"
+    )]
     NoSuchUser(String),
     /// The user is root.
     #[error("tracker.user: `{0}` has root's rights; a tracker needs none, name another user with -u")]

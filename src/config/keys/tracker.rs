@@ -1,6 +1,7 @@
 //! `[tracker]`: the process and its answers.
 
 use super::super::settings::{SyslogSocket, SystemCallRule};
+use super::super::user::is_user;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -31,14 +32,15 @@ pub(super) static SECTION: Section = Section {
             name: "tracker.user",
             original: None,
             takes: ValueType::Text {
-                expects: "the name of a user",
+                expects: "the name of a user, or UID[:GID]",
                 accepts: is_user,
                 set: |s, name| s.tracker.user = name.to_owned(),
             },
             default: DefaultValue::Value("\"nobody\"", None),
             example: "\"opentracker\"",
             summary: "User to become when started as root",
-            explanation: "",
+            explanation: "A UID need be in no list of users, as where a container holds one program. Without GID the \
+                          group is the user's own, or that of the same number if no list has the user.",
             reload: Reload::NotRead,
             needs: &[],
         },
@@ -183,9 +185,4 @@ pub(super) static SECTION: Section = Section {
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
-}
-
-/// Returns whether the text can be the name of a user; whether there is one is looked up at the start.
-fn is_user(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace())
 }

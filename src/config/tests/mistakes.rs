@@ -91,7 +91,7 @@ fn a_value_of_the_wrong_type_or_form_is_refused_with_what_was_expected() {
     says("listen.udp_workers = [4]", ALL, &workers("a list"));
     says("listen.udp_workers = 1025", ALL, &workers("1025"));
     says("listen.udp_workers many", ALL, &workers("\"many\""));
-    says("tracker.user = ['a']", ALL, "tracker.user (line 1) takes the name of a user, not a list");
+    says("tracker.user = ['a']", ALL, "tracker.user (line 1) takes the name of a user, or UID[:GID], not a list");
     says(
         "access.stats_path announce",
         ALL,
@@ -171,7 +171,7 @@ fn several_values_where_a_key_takes_one_are_refused_as_such() {
         says(text, ALL, &format!("{key} (line 1) takes one value, not {found}: {expected}"));
     };
     says("listen.udp.workers 4 8", "\"4 8\"", "a whole number from 0 to 1024");
-    says("tracker.user nobody nogroup", "\"nobody nogroup\"", "the name of a user");
+    says("tracker.user nobody nogroup", "\"nobody nogroup\"", "the name of a user, or UID[:GID]");
     says("access.proxy_header = 'X-A, X-B'", "\"X-A, X-B\"", "the name of a header");
     says(
         "livesync.cluster.listen 192.0.2.1 192.0.2.2",

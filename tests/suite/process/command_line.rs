@@ -106,7 +106,7 @@ fn wrong_options_are_reported() {
         ("-p", "", "-p takes a port from 0 to 65535, not \"\""),
         ("--udp-port", "http", "-P takes a port from 0 to 65535, not \"http\""),
         ("-i", "localhost", "-i takes an address such as 192.0.2.1 or 2001:db8::1, not \"localhost\""),
-        ("-u", "", "-u: tracker.user takes the name of a user, not \"\""),
+        ("-u", "", "-u: tracker.user takes the name of a user, or UID[:GID], not \"\""),
         ("-d", "", "-d: tracker.rootdir takes the path of a directory, not \"\""),
         ("-r", "tracker.example", "-r: tracker.redirect_url takes a URL"),
         ("--log", "loud", "or several of these with commas, not \"loud\""),

@@ -165,7 +165,7 @@ fn mistakes_are_reported_with_file_line_and_key() {
         // Values of the wrong type.
         ("# 1\n[listen]\nudp = 80\n", "listen.udp (line 3) takes an address such as 0.0.0.0, 192.0.2.1:80"),
         ("listen.udp_workers = 'many'\n", "listen.udp_workers (line 1) takes a whole number from 0 to 1024"),
-        ("tracker.user = ['a']\n", "tracker.user (line 1) takes the name of a user, not a list"),
+        ("tracker.user = ['a']\n", "tracker.user (line 1) takes the name of a user, or UID[:GID], not a list"),
         // Values out of range.
         ("listen.udp.workers 1025\n", "listen.udp.workers (line 1) takes a whole number from 0 to 1024, not \"1025\""),
         (
@@ -207,7 +207,7 @@ fn mistakes_are_reported_with_file_line_and_key() {
         ("listen.udp = '0.0.0.0, ::'\n", "listen.udp (line 1) takes one value, not \"0.0.0.0, ::\": an address"),
         (
             "tracker.user nobody nogroup\n",
-            "tracker.user (line 1) takes one value, not \"nobody nogroup\": the name of a user",
+            "tracker.user (line 1) takes one value, not \"nobody nogroup\": the name of a user, or UID[:GID]",
         ),
         ("[tracker]\nuser = 'a'\nuser = 'b'\n", "line 3 is not TOML: duplicate key"),
         (

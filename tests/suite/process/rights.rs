@@ -20,6 +20,8 @@ tests![
     the_directory_is_the_current_one_unless_chosen,
     a_directory_that_cannot_be_entered_is_named,
     unsuitable_users_are_named,
+    a_user_is_chosen_by_numbers_that_no_list_has,
+    a_container_needs_no_list_of_users,
     without_root_the_tracker_changes_its_directory_and_keeps_its_user,
     ports_below_1024_are_opened_before_root_is_given_up,
     a_path_seen_from_outside_the_root_directory_is_understood,
@@ -39,6 +41,11 @@ fn proc(tracker: &Tracker, name: &str) -> PathBuf {
 /// Asserts that every thread has only the rights of this user and of the user's own group.
 fn assert_rights_of(tracker: &Tracker, name: &str) {
     let user = User::from_name(name).unwrap().unwrap();
+    assert_ids_of(tracker, user.uid.as_raw(), user.gid.as_raw());
+}
+
+/// Asserts that every thread has only the rights of this user and this group.
+fn assert_ids_of(tracker: &Tracker, uid: u32, gid: u32) {
     let mut threads = 0;
     for thread in fs::read_dir(proc(tracker, "task")).unwrap() {
         let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
@@ -46,8 +53,8 @@ fn assert_rights_of(tracker: &Tracker, name: &str) {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(field("Uid"), vec![user.uid.to_string(); 4]);
-        assert_eq!(field("Gid"), vec![user.gid.to_string(); 4]);
+        assert_eq!(field("Uid"), vec![uid.to_string(); 4]);
+        assert_eq!(field("Gid"), vec![gid.to_string(); 4]);
         assert_eq!(field("Groups"), Vec::<String>::new());
         for set in ["CapEff", "CapPrm"] {
             assert_eq!(field(set), ["0000000000000000"]);
@@ -116,8 +123,34 @@ fn a_directory_that_cannot_be_entered_is_named() {
 fn unsuitable_users_are_named() {
     only_as_root();
     Start::loopback().args(["-u", "nobody-at-all"]).finish().refuses(1, &["tracker.user", "`nobody-at-all`"]);
-    let finished = Start::loopback().args(["-u", "root"]).finish();
-    finished.refuses(1, &["tracker.user", "`root` has root's rights"]);
+    for root in ["root", "0", "0:1"] {
+        let finished = Start::loopback().args(["-u", root]).finish();
+        finished.refuses(1, &["tracker.user", &format!("`{root}` has root's rights")]);
+    }
+    for neither in ["nobody:nogroup", "4294967295", "1:"] {
+        Start::loopback().args(["-u", neither]).finish().refuses(2, &["tracker.user", neither]);
+    }
+}
+
+fn a_user_is_chosen_by_numbers_that_no_list_has() {
+    only_as_root();
+    for (chosen, uid, gid) in [("3000001:3000002", 3_000_001, 3_000_002), ("3000003", 3_000_003, 3_000_003)] {
+        let tracker = Tracker::start(&["-u", chosen]);
+        assert_ids_of(&tracker, uid, gid);
+        assert!(tracker.log().contains(&format!("running as {chosen} in ")), "{}", tracker.log());
+        Client::new(tracker.udp());
+        tracker.stop();
+    }
+}
+
+fn a_container_needs_no_list_of_users() {
+    only_as_root();
+    let nothing = "mount -t tmpfs none /etc && exec \"$0\" \"$@\"";
+    let start = |user| Start::loopback().args(["-u", user]).wrapped(&["unshare", "--mount", "sh", "-c", nothing]);
+    start("nobody").finish().refuses(1, &["tracker.user", "no user `nobody`", "UID[:GID]"]);
+    let tracker = start("6969").run();
+    assert_ids_of(&tracker, 6969, 6969);
+    tracker.stop();
 }
 
 fn without_root_the_tracker_changes_its_directory_and_keeps_its_user() {
