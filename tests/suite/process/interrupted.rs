@@ -1,10 +1,11 @@
 //! SIGTERM and SIGINT while the tracker starts: it ends, whatever it reads at that moment.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -31,13 +32,21 @@ fn make_long(path: &Path, bytes: u64) {
     File::create(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// Waits until a process has a file of this name open.
+/// Waits until a process has a file of this name open to be read. For a moment it has all that its test has open, which
+/// is open to be written, too.
 fn wait_until_open(process: Pid, name: &str) {
-    let descriptors = format!("/proc/{process}/fd");
+    let directory = format!("/proc/{process}");
+    let is_read = |descriptor: &DirEntry| {
+        let info = Path::new(&directory).join("fdinfo").join(descriptor.file_name());
+        let info = fs::read_to_string(info).unwrap_or_default();
+        let flags = info.lines().find_map(|line| i32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        let is_read_only =
+            flags.is_some_and(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY);
+        is_read_only && fs::read_link(descriptor.path()).is_ok_and(|target| target.ends_with(name))
+    };
     let is_open = || {
-        let targets = fs::read_dir(&descriptors).into_iter().flatten().flatten();
-        let mut targets = targets.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-        targets.any(|target| target.ends_with(name)).then_some(())
+        let mut descriptors = fs::read_dir(format!("{directory}/fd")).into_iter().flatten().flatten();
+        descriptors.any(|descriptor| is_read(&descriptor)).then_some(())
     };
     wait_until(is_open).unwrap_or_else(|| panic!("process {process} does not read {name}"));
 }
