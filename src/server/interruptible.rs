@@ -4,6 +4,8 @@ use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -37,12 +39,19 @@ impl Interruptible {
     /// The system's.
     pub fn begin() -> Result<Self, StartError> {
         let [is_reading, is_starting] = [true, false].map(AtomicBool::new).map(Arc::new);
+        // A signal that comes before all is registered waits: there is a moment in between when nobody would heed it.
+        let mut all = SigSet::empty();
+        all.add(Signal::SIGTERM);
+        all.add(Signal::SIGINT);
+        let system = |error: Errno| StartError::system("heed signals")(error);
+        let before = all.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(system)?;
         for signal in [SIGTERM, SIGINT] {
             for (code, condition) in [(ENDED_BY_SIGNAL + signal, &is_reading), (TOLD_TO_END, &is_starting)] {
                 flag::register_conditional_shutdown(signal, code, Arc::clone(condition))
                     .map_err(StartError::system("heed signals"))?;
             }
         }
+        before.thread_set_mask().map_err(system)?;
         Ok(Self { is_reading, is_starting })
     }
 
