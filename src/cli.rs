@@ -13,8 +13,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{BuildFacts, ConfigError, Problem, Settings, Step, Steps};
 
+mod health_target;
 mod log_levels;
 
+pub use health_target::HealthTarget;
 pub use log_levels::LogLevels;
 
 /// What the command line asks for.
@@ -43,6 +45,8 @@ pub enum Invocation {
         /// The command and what belongs to it; one word at least.
         words: Vec<OsString>,
     },
+    /// Ask a tracker whether it answers, and stop.
+    Health(HealthTarget),
     /// Print this text and stop.
     Help(String),
     /// Print the version and stop.
@@ -91,6 +95,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
         needed.map_err(|problem| ConfigError::of_option("--control", None, problem))?;
         let socket = words.next().unwrap_or_default().into();
         return Ok(Invocation::Control { socket, words: words.collect() });
+    }
+    if let Some(value) = matches.get_one::<OsString>(HEALTH) {
+        let target = HealthTarget::read(value, build);
+        let target = target.map_err(|problem| ConfigError::of_option("--health", None, problem))?;
+        return Ok(Invocation::Health(target));
     }
     let mut steps = Steps::new(build);
     let mut log = None;
@@ -163,6 +172,7 @@ const LOG_HELP: &str = "error, warn, info, debug, trace; or warn,completed=info 
 const CHECK_CONFIG: &str = "check-config";
 const NEW_KEY: &str = "new-key";
 const CONTROL: &str = "control";
+const HEALTH: &str = "health";
 /// What brings the socket at which a tracker is told something.
 const CONTROL_FEATURE: &str = "accesslist-dynamic";
 
@@ -215,6 +225,14 @@ fn command() -> Command {
             .value_parser(ValueParser::os_string())
             .exclusive(true)
             .help(format!("Say words to access.control, then stop (needs {CONTROL_FEATURE})")),
+        Arg::new(HEALTH)
+            .long(HEALTH)
+            .value_name("WHERE")
+            .num_args(0..=1)
+            .default_missing_value("")
+            .value_parser(ValueParser::os_string())
+            .exclusive(true)
+            .help("Ask [udp:|tcp:][IP:PORT] whether it answers, then stop [default: both, port 6969]"),
         plain("version", ArgAction::Version, "Print the version").short('v'),
         plain("help", ArgAction::Help, "Print this text").short('h'),
     ])

@@ -1,6 +1,7 @@
 //! `opentracker`: arguments, then [`server::run`], then an exit code.
 
 use std::env;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,13 +10,15 @@ use opentracker::cli::{self, Invocation, LogLevels};
 use opentracker::config::Settings;
 use opentracker::log::{self, Described, Log};
 use opentracker::sandbox::descriptors;
-use opentracker::server::{self, Build as _, Interruptible, LogDestination as _, ProcessFlavour, key_file};
+use opentracker::server::{self, Build as _, Interruptible, LogDestination as _, ProcessFlavour, health, key_file};
 use opentracker::switches;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 /// The exit code of a tracker that cannot start, or of a key that cannot be made.
 const CANNOT_START: u8 = 1;
+/// The exit code when another tracker does not answer.
+const DOES_NOT_ANSWER: u8 = 1;
 /// The exit code for arguments or a configuration that make no sense.
 const CANNOT_UNDERSTAND: u8 = 2;
 
@@ -38,6 +41,10 @@ fn main() -> ExitCode {
         Invocation::Version => print(&version()),
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
         Invocation::NewKey(path) => new_key(&path),
+        Invocation::Health(target) => match health::check(&target) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(io::stderr(), &error, DOES_NOT_ANSWER),
+        },
         Invocation::Control { socket, words } => {
             // A build that does not say anything has no such invocation.
             let code = switches::CONTROL.map(|say| say(&socket, &words));
@@ -78,7 +85,7 @@ fn new_key(path: &Path) -> ExitCode {
     }
 }
 
-fn fail(mut out: impl Write, error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn fail(mut out: impl Write, error: &dyn Display, code: u8) -> ExitCode {
     let _ = out.write_all(format!("opentracker: {error}\n").as_bytes());
     ExitCode::from(code)
 }

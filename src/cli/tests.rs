@@ -195,6 +195,24 @@ fn a_key_is_made_instead_of_all_else() {
 }
 
 #[test]
+fn a_tracker_is_asked_instead_of_all_else() {
+    let health = |words: &str| run(words, &["accesslist-white"]);
+    let here = "127.0.0.1:6969".parse().unwrap();
+    let both = HealthTarget { tcp: true, udp: true, address: here };
+    for words in ["--health", "--health="] {
+        assert_eq!(health(words), Ok(Invocation::Health(both)), "{words}");
+    }
+    for words in ["--health udp:127.0.0.1:6969", "--health=udp:"] {
+        assert_eq!(health(words), Ok(Invocation::Health(HealthTarget { tcp: false, ..both })), "{words}");
+    }
+    assert!(health("--health localhost").unwrap_err().starts_with("--health takes [udp:|tcp:][IP:PORT], "));
+    for words in ["--health -p 80", "--health tcp: udp:", "--health --check-config"] {
+        let error = health(words).unwrap_err();
+        assert!(error.contains("try '--help'"), "{error}");
+    }
+}
+
+#[test]
 fn a_command_is_said_instead_of_all_else() {
     let control = |words: &str| run(words, &["accesslist-white", "accesslist-dynamic"]);
     for (words, expected) in
@@ -222,7 +240,7 @@ fn the_help_has_one_line_for_each_option() {
         let needs = matches!(&flag.action, FlagAction::Step(step) if !step.needs().is_empty());
         assert_eq!(line.contains("(needs "), needs, "{line}");
     }
-    for plain in ["--check-config ", "--new-key <FILE> ", "-v, --version ", "-h, --help "] {
+    for plain in ["--check-config ", "--new-key <FILE> ", "--health [<WHERE>] ", "-v, --version ", "-h, --help "] {
         assert!(help.contains(plain), "{plain}");
     }
     assert!(help.lines().all(|line| line.len() <= 120));

@@ -11,6 +11,7 @@ mod clock;
 mod confined;
 mod error;
 mod handover;
+pub mod health;
 pub mod heap;
 mod inherited;
 mod inheriting;

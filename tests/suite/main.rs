@@ -67,6 +67,7 @@ const FILES: &[&[harness::Test]] = &[
     process::configuration::TESTS,
     process::control_group::TESTS,
     process::examples::TESTS,
+    process::health::TESTS,
     process::input::TESTS,
     process::interrupted::TESTS,
     process::intervals::TESTS,

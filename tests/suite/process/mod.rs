@@ -5,6 +5,7 @@ pub(crate) mod command_line;
 pub(crate) mod configuration;
 pub(crate) mod control_group;
 pub(crate) mod examples;
+pub(crate) mod health;
 pub(crate) mod input;
 pub(crate) mod interrupted;
 pub(crate) mod intervals;
