@@ -45,6 +45,8 @@ pub enum Invocation {
         /// The command and what belongs to it; one word at least.
         words: Vec<OsString>,
     },
+    /// Print what this file of the original is in TOML, and stop.
+    ConvertConfig(PathBuf),
     /// Ask a tracker whether it answers, and stop.
     Health(HealthTarget),
     /// Print this text and stop.
@@ -89,6 +91,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, build: &BuildFacts<'_>) -
     };
     if let Some(path) = matches.get_one::<PathBuf>(NEW_KEY) {
         return Ok(Invocation::NewKey(path.clone()));
+    }
+    if let Some(path) = matches.get_one::<PathBuf>(CONVERT_CONFIG) {
+        return Ok(Invocation::ConvertConfig(path.clone()));
     }
     if let Some(mut words) = matches.get_many::<OsString>(CONTROL).map(|words| words.cloned()) {
         let needed = build.require(&[CONTROL_FEATURE]);
@@ -172,6 +177,7 @@ const LOG_HELP: &str = "error, warn, info, debug, trace; or warn,completed=info 
 const CHECK_CONFIG: &str = "check-config";
 const NEW_KEY: &str = "new-key";
 const CONTROL: &str = "control";
+const CONVERT_CONFIG: &str = "convert-config";
 const HEALTH: &str = "health";
 /// What brings the socket at which a tracker is told something.
 const CONTROL_FEATURE: &str = "accesslist-dynamic";
@@ -211,6 +217,12 @@ fn command() -> Command {
     command.next_help_heading("Instead of running").args([
         plain(CHECK_CONFIG, ArgAction::SetTrue, "Read and check the configuration, then stop")
             .overrides_with(CHECK_CONFIG),
+        Arg::new(CONVERT_CONFIG)
+            .long(CONVERT_CONFIG)
+            .value_name("FILE")
+            .value_parser(ValueParser::path_buf())
+            .exclusive(true)
+            .help("Print a configuration of the original as TOML, then stop"),
         Arg::new(NEW_KEY)
             .long(NEW_KEY)
             .value_name("FILE")

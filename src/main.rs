@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use opentracker::cli::{self, Invocation, LogLevels};
-use opentracker::config::Settings;
+use opentracker::config::{self, Conversion, Settings};
 use opentracker::log::{self, Described, Log};
 use opentracker::sandbox::descriptors;
 use opentracker::server::{self, Build as _, Interruptible, LogDestination as _, ProcessFlavour, health, key_file};
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Invocation::Help(text) => print(&text),
         Invocation::Version => print(&version()),
         Invocation::CheckConfig { .. } => print("configuration is valid\n"),
+        Invocation::ConvertConfig(path) => convert_config(&path),
         Invocation::NewKey(path) => new_key(&path),
         Invocation::Health(target) => match health::check(&target) {
             Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +73,18 @@ fn print(text: &str) -> ExitCode {
     // Whoever reads may have enough: `opentracker --help | head -1`.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// Prints a file of the original as TOML.
+fn convert_config(path: &Path) -> ExitCode {
+    match config::convert_file(path, &switches::ThisBuild::facts()) {
+        Ok(Conversion { toml, left_out }) => {
+            let code = print(&toml);
+            // What a tracker would not start with is no success, though there is a text.
+            left_out.iter().fold(code, |_, error| fail(io::stderr(), error, CANNOT_UNDERSTAND))
+        }
+        Err(error) => fail(io::stderr(), &error, CANNOT_UNDERSTAND),
+    }
 }
 
 /// Makes the file of a key that several trackers can share.

@@ -195,6 +195,16 @@ fn a_key_is_made_instead_of_all_else() {
 }
 
 #[test]
+fn a_file_is_converted_instead_of_all_else() {
+    let expected = Ok(Invocation::ConvertConfig("/nowhere/old.conf".into()));
+    assert_eq!(run("--convert-config /nowhere/old.conf", &["accesslist-white"]), expected);
+    for words in ["--convert-config", "--convert-config=", "--convert-config a -f b"] {
+        let error = run(words, DEFAULT).unwrap_err();
+        assert!(error.contains("--convert-config") && error.contains("try '--help'"), "{error}");
+    }
+}
+
+#[test]
 fn a_tracker_is_asked_instead_of_all_else() {
     let health = |words: &str| run(words, &["accesslist-white"]);
     let here = "127.0.0.1:6969".parse().unwrap();
@@ -240,7 +250,14 @@ fn the_help_has_one_line_for_each_option() {
         let needs = matches!(&flag.action, FlagAction::Step(step) if !step.needs().is_empty());
         assert_eq!(line.contains("(needs "), needs, "{line}");
     }
-    for plain in ["--check-config ", "--new-key <FILE> ", "--health [<WHERE>] ", "-v, --version ", "-h, --help "] {
+    for plain in [
+        "--check-config ",
+        "--convert-config <FILE> ",
+        "--new-key <FILE> ",
+        "--health [<WHERE>] ",
+        "-v, --version ",
+        "-h, --help ",
+    ] {
         assert!(help.contains(plain), "{plain}");
     }
     assert!(help.lines().all(|line| line.len() <= 120));

@@ -97,6 +97,9 @@ pub enum Problem {
         /// How the key gets more than one.
         more: More,
     },
+    /// A file of the original was to be converted.
+    #[error("is written in TOML already")]
+    TomlAlready,
     /// A line of TOML in a file of the original.
     #[error("is written as in TOML, but the first line makes this a file of \"keyword value\" lines")]
     NotClassic,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::input;
+use crate::input::{self, InputError};
 
 use super::build::BuildFacts;
 use super::error::{ConfigError, Fault, Problem};
@@ -29,8 +29,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 ///
 /// The first mistake, with its line; `settings` is then unchanged.
 pub fn apply_file(settings: &mut Settings, path: &Path, build: &BuildFacts<'_>) -> Result<(), ConfigError> {
-    let bytes = input::read_whole(path, MAX_FILE_SIZE, MAX_WAIT)
-        .map_err(|error| Fault::of_file(Problem::Unreadable(error.to_string())).in_file(path))?;
+    let bytes = read_file(path).map_err(|fault| fault.in_file(path))?;
     apply_bytes(settings, path, &bytes, build)
 }
 
@@ -53,8 +52,20 @@ pub fn apply_bytes(
     Ok(())
 }
 
+/// Reads the bytes of a file. A pipe is waited for.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
+    let unreadable = |error: InputError| Fault::of_file(Problem::Unreadable(error.to_string()));
+    input::read_whole(path, MAX_FILE_SIZE, MAX_WAIT).map_err(unreadable)
+}
+
 /// Reads the entries of a file, in whichever syntax it is written.
 fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, Fault> {
+    let text = text(bytes)?;
+    if classic::is_written_in(text) { Ok(classic::entries(text)) } else { toml::entries(text) }
+}
+
+/// Returns the text of a file, in whichever syntax it is written.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
     if bytes.len() > MAX_FILE_SIZE {
         return Err(Fault::of_file(Problem::TooLarge { max: MAX_FILE_SIZE }));
     }
@@ -64,8 +75,7 @@ fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, Fault> {
         Fault { line: Some(line), key: None, problem: Problem::NotUtf8 }
     })?;
     // Some editors begin a file with this mark; neither syntax knows it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if classic::is_written_in(text) { Ok(classic::entries(text)) } else { toml::entries(text) }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Puts one entry into the settings. A problem inside a list is told with the line of its item.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Location;
-use super::{BuildFacts, Settings, apply_bytes, classic};
+use super::{BuildFacts, Settings, apply_bytes, classic, convert};
 
 /// Every feature that a key needs.
 const FEATURES: &[&str] = &[
@@ -57,6 +57,16 @@ pub(crate) fn any_file(bytes: &[u8]) {
                 assert_eq!(read(&mut by_line, after_another.as_bytes()), Ok(()), "{line}");
             }
             assert_eq!(by_line, settings);
+            let (toml, left_out) = convert::convert(bytes, &build).unwrap();
+            assert!(left_out.is_empty(), "{left_out:?}");
+            let mut converted = Settings::default();
+            assert_eq!(read(&mut converted, toml.as_bytes()), Ok(()), "{toml}");
+            // A list stands in one place there, wherever its values were.
+            for settings in [&mut converted, &mut settings] {
+                settings.listen.tcp.sort_unstable();
+                settings.listen.udp.sort_unstable();
+            }
+            assert_eq!(converted, settings, "{toml}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - `keys`: the table of every key; both syntaxes, the command line and the documents go through it;
 //! - `value`: one value as it was written, and the readings that keys ask of it;
 //! - `file`: a file becomes settings, in one of two syntaxes: `toml`, `classic`;
+//! - `convert`: a file of the original, written as TOML;
 //! - `steps`: the options of the command line, one after the other;
 //! - `user`: whom a tracker becomes, as it is written;
 //! - `paths`: the settings that are paths inside the root directory;
@@ -19,6 +20,7 @@ mod build;
 mod check;
 mod classic;
 mod client_id;
+mod convert;
 mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -38,6 +40,7 @@ mod tests;
 
 pub use build::BuildFacts;
 pub use client_id::ClientId;
+pub use convert::{Conversion, convert_file};
 pub use error::{ConfigError, Location, More, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use nats_server::{NatsHost, NatsServer};

@@ -227,7 +227,7 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 /// Drops a `#` after white space and all that follows it.
-fn without_comment(text: &str) -> &str {
+pub(super) fn without_comment(text: &str) -> &str {
     match text.split_once('#') {
         Some((before, _)) if before.ends_with(char::is_whitespace) => before.trim_end(),
         _ => text,

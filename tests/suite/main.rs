@@ -66,6 +66,7 @@ const FILES: &[&[harness::Test]] = &[
     process::command_line::TESTS,
     process::configuration::TESTS,
     process::control_group::TESTS,
+    process::convert_config::TESTS,
     process::examples::TESTS,
     process::health::TESTS,
     process::input::TESTS,

@@ -68,7 +68,14 @@ fn the_help_describes_every_option() {
             assert!(line.contains(feature), "{line}");
         }
     }
-    for option in ["--check-config", "--new-key <FILE>", "--health [<WHERE>]", "-v, --version", "-h, --help"] {
+    for option in [
+        "--check-config",
+        "--convert-config <FILE>",
+        "--new-key <FILE>",
+        "--health [<WHERE>]",
+        "-v, --version",
+        "-h, --help",
+    ] {
         assert!(texts[0].contains(option), "{option}");
     }
 }

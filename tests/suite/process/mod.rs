@@ -4,6 +4,7 @@ pub(crate) mod clocks;
 pub(crate) mod command_line;
 pub(crate) mod configuration;
 pub(crate) mod control_group;
+pub(crate) mod convert_config;
 pub(crate) mod examples;
 pub(crate) mod health;
 pub(crate) mod input;
