@@ -18,6 +18,19 @@ die() { printf '%s%s%s\n' "$red" "$*" "$plain" >&2; exit 1; }
 # Packages named in a file: one a line, `#` begins a comment.
 packages_of() { sed 's/#.*//' "$1" | tr -s '[:space:]' '\n' | sed '/^$/d'; }
 
+# Stops unless Rust is here, new enough, and with what checks format and style; says what brings what is missing.
+need_rust() {
+    local needed has where="README.md, \"Rust\", says what brings it"
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null && command -v rustc >/dev/null || die "there is no Rust here, $needed or newer: $where"
+    has=$(rustc --version | cut -d ' ' -f 2)
+    printf '%s\n' "$needed" "${has%%-*}" | sort -VC || die "Rust $has is too old, $needed or newer is needed: $where"
+    cargo fmt --version >/dev/null 2>&1 \
+        || die "cargo fmt is missing: it comes with the package rustfmt, or \"rustup component add rustfmt\" ($where)"
+    cargo clippy --version >/dev/null 2>&1 \
+        || die "cargo clippy is missing: it comes with the package rust-clippy, or \"rustup component add clippy\" ($where)"
+}
+
 missing_packages() {
     for package in "$@"; do
         dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
