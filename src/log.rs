@@ -19,11 +19,13 @@ mod complaints;
 mod completed;
 mod delivery;
 mod destination;
+mod parsed;
 
 pub use complaints::Complaints;
 pub use completed::{COMPLETED, completed};
 pub use delivery::{Delivery, line};
 pub use destination::{Describe, Described, Destination};
+pub use parsed::{Parsed, Severity};
 
 /// Bytes of lines that may wait; as many again may be with the thread, which writes them.
 const MAX_WAITING: usize = 256 << 10;

@@ -35,7 +35,7 @@ impl<W: Write> DaemonOrStderr<W> {
     fn take(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let message = Message::of(line.trim_end_matches('\n'));
-        if message.is_last_word {
+        if message.is_last_word() {
             self.take_last_word(&message);
         } else if let Err(error) = self.send(&message) {
             self.begin_fallback(&error);

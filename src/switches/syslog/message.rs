@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::log::Parsed;
+
 /// Stands in front of what a line is described by, and behind each part of it. Escaped where it is in a text.
 pub(super) const MARK: char = '\u{1f}';
 
@@ -10,15 +12,6 @@ pub(super) const MARK: char = '\u{1f}';
 const NAME: &str = "opentracker";
 /// Daemons (RFC 3164, section 4.1.1).
 const FACILITY: u8 = 3;
-
-/// How bad it is (RFC 3164, section 4.1.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Severity {
-    Error = 3,
-    Warning = 4,
-    Informational = 6,
-    Debug = 7,
-}
 
 /// How a daemon is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +27,7 @@ pub(super) struct Message<'a> {
     fields: &'a str,
     /// The line as standard error gets it.
     pub(super) line: &'a str,
-    severity: Severity,
-    /// The line without its time and its level.
-    text: &'a str,
-    /// It is no event but what the process ends with.
-    pub(super) is_last_word: bool,
+    said: Parsed<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -46,17 +35,17 @@ impl<'a> Message<'a> {
     pub(super) fn of(described: &'a str) -> Self {
         let (fields, line) =
             described.strip_prefix(MARK).and_then(|rest| rest.rsplit_once(MARK)).unwrap_or(("", described));
-        let event = line.split_once(' ').and_then(|(_time, rest)| {
-            let (level, text) = rest.trim_start().split_once(' ')?;
-            Some((severity(level)?, text))
-        });
-        let (severity, text) = event.unwrap_or((Severity::Error, line));
-        Self { fields, line, severity, text, is_last_word: event.is_none() }
+        Self { fields, line, said: Parsed::of(line) }
+    }
+
+    /// Returns whether it is no event but what the process ends with.
+    pub(super) fn is_last_word(&self) -> bool {
+        self.said.is_last_word
     }
 
     /// Makes the datagram, which replaces what is in `datagram`.
     pub(super) fn write(&self, protocol: Protocol, process: u32, datagram: &mut String) {
-        let (severity, text) = (self.severity as u8, self.text);
+        let (severity, text) = (self.said.severity as u8, self.said.text);
         datagram.clear();
         // Nothing fails that writes to memory.
         let _ = match protocol {
@@ -71,16 +60,6 @@ impl<'a> Message<'a> {
             }
         };
     }
-}
-
-fn severity(level: &str) -> Option<Severity> {
-    Some(match level {
-        "ERROR" => Severity::Error,
-        "WARN" => Severity::Warning,
-        "INFO" => Severity::Informational,
-        "DEBUG" | "TRACE" => Severity::Debug,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -111,7 +90,7 @@ mod tests {
         for (level, number) in [("ERROR", 27), ("WARN", 28), ("INFO", 30), ("DEBUG", 31), ("TRACE", 31)] {
             let line = format!("2026-11-27T07:00:00Z {level:>5} a  b");
             assert_eq!(written(&line, Protocol::Syslog), format!("<{number}>opentracker[7]: a  b"));
-            assert!(!Message::of(&line).is_last_word);
+            assert!(!Message::of(&line).is_last_word());
         }
     }
 
@@ -119,7 +98,7 @@ mod tests {
     fn what_is_no_event_is_an_error() {
         for line in ["opentracker: cannot start", "", " ", "a INFOX b", "2026-11-27T07:00:00Z  INFO"] {
             assert_eq!(written(line, Protocol::Syslog), format!("<27>opentracker[7]: {line}"));
-            assert!(Message::of(line).is_last_word);
+            assert!(Message::of(line).is_last_word());
         }
     }
 
