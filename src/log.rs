@@ -19,12 +19,14 @@ mod complaints;
 mod completed;
 mod delivery;
 mod destination;
+mod journal_stream;
 mod parsed;
 
 pub use complaints::Complaints;
 pub use completed::{COMPLETED, completed};
 pub use delivery::{Delivery, line};
 pub use destination::{Describe, Described, Destination};
+pub use journal_stream::standard_error;
 pub use parsed::{Parsed, Severity};
 
 /// Bytes of lines that may wait; as many again may be with the thread, which writes them.

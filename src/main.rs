@@ -30,11 +30,11 @@ fn main() -> ExitCode {
     // Next: the configuration may come through a pipe.
     let interruptible = match Interruptible::begin() {
         Ok(interruptible) => interruptible,
-        Err(error) => return fail(io::stderr(), &error, CANNOT_START),
+        Err(error) => return fail(log::standard_error(), &error, CANNOT_START),
     };
     let invocation = match cli::parse(env::args_os(), &switches::ThisBuild::facts()) {
         Ok(invocation) => invocation,
-        Err(error) => return fail(io::stderr(), &error, CANNOT_UNDERSTAND),
+        Err(error) => return fail(log::standard_error(), &error, CANNOT_UNDERSTAND),
     };
     match invocation {
         Invocation::Help(text) => print(&text),
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Invocation::NewKey(path) => new_key(&path),
         Invocation::Health(target) => match health::check(&target) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(io::stderr(), &error, DOES_NOT_ANSWER),
+            Err(error) => fail(log::standard_error(), &error, DOES_NOT_ANSWER),
         },
         Invocation::Control { socket, words } => {
             // A build that does not say anything has no such invocation.
@@ -81,9 +81,9 @@ fn convert_config(path: &Path) -> ExitCode {
         Ok(Conversion { toml, left_out }) => {
             let code = print(&toml);
             // What a tracker would not start with is no success, though there is a text.
-            left_out.iter().fold(code, |_, error| fail(io::stderr(), error, CANNOT_UNDERSTAND))
+            left_out.iter().fold(code, |_, error| fail(log::standard_error(), error, CANNOT_UNDERSTAND))
         }
-        Err(error) => fail(io::stderr(), &error, CANNOT_UNDERSTAND),
+        Err(error) => fail(log::standard_error(), &error, CANNOT_UNDERSTAND),
     }
 }
 
@@ -93,7 +93,7 @@ fn new_key(path: &Path) -> ExitCode {
         Ok(()) => print(&format!("{} has a new key: what it holds is secret\n", path.display())),
         Err(error) => {
             let error = io::Error::new(error.kind(), format!("cannot make the key {}: {error}", path.display()));
-            fail(io::stderr(), &error, CANNOT_START)
+            fail(log::standard_error(), &error, CANNOT_START)
         }
     }
 }
@@ -138,9 +138,7 @@ fn start_log(levels: Option<LogLevels>, settings: &Settings) {
     };
     let opened = <switches::ThisBuild as ProcessFlavour>::LogDestination::open(settings);
     let describe = opened.as_ref().map(|opened| opened.describe);
-    if let Some(opened) = opened {
-        LOG.send_to(opened.destination);
-    }
+    LOG.send_to(opened.map_or_else(log::standard_error, |opened| opened.destination));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| &LOG)
         .with_ansi(describe.is_none() && io::stderr().is_terminal())

@@ -34,6 +34,11 @@ impl<W: Write> Delivery<W> {
         self.missing += self.write_counted(lines);
     }
 
+    #[cfg(test)]
+    pub(super) fn into_sink(self) -> W {
+        self.sink
+    }
+
     /// Says that these many lines are missing here.
     pub(super) fn miss(&mut self, lines: u64) {
         self.missing += lines;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use nix::fcntl::OFlag;
 use nix::libc::O_NONBLOCK;
@@ -28,6 +28,7 @@ tests![
     nothing_that_is_logged_begins_a_line_or_moves_the_cursor,
     completed_downloads_are_logged_one_by_one_where_that_is_asked_for,
     levels_of_targets_hold_for_these_alone,
+    the_journal_gets_priorities_and_no_times,
 ];
 
 /// A tracker whose log goes to a pipe.
@@ -248,4 +249,31 @@ fn levels_of_targets_hold_for_these_alone() {
     assert!(!confined.is_empty() && confined.lines().all(|line| line.contains("confined by Landlock")), "{confined}");
     let others = log("opentracker::server::confined=error");
     assert!(others.contains("features: ") && !others.contains("confined by Landlock"), "{others}");
+}
+
+/// Has it write its log to what the variable names, or to something else.
+fn with_journal_stream(start: Start, is_named: bool) -> Start {
+    let log = start.path("log");
+    let file = File::create(&log).unwrap().metadata().unwrap();
+    let inode = file.ino() + u64::from(!is_named);
+    start.env("JOURNAL_STREAM", format!("{}:{inode}", file.dev()))
+}
+
+fn the_journal_gets_priorities_and_no_times() {
+    let tracker = with_journal_stream(Start::loopback(), true).run();
+    let address = tracker.http();
+    let log = tracker.stop();
+    assert!(log.lines().any(|line| line == format!("<6>listening on tcp {address}")), "{log}");
+    let has_priority = |line: &str| ["<3>", "<4>", "<6>"].iter().any(|priority| line.starts_with(priority));
+    assert!(log.lines().all(has_priority), "{log}");
+    assert!(!log.contains("INFO"), "{log}");
+    // What a process ends with, before there is a log and when there is one.
+    for (args, code) in [(["-p", "http"], 2), (["-d", "/nowhere/at/all"], 1)] {
+        let exit = with_journal_stream(Start::loopback().args(args), true).finish();
+        assert_eq!(exit.code, Some(code));
+        assert!(exit.stderr.lines().all(has_priority) && exit.stderr.contains("<3>opentracker: "), "{exit:?}");
+    }
+    // The journal reads something else.
+    let log = with_journal_stream(Start::loopback(), false).run().stop();
+    assert!(!log.lines().any(has_priority) && log.contains(" INFO listening on"), "{log}");
 }
