@@ -200,8 +200,9 @@ const fn key_flag(short: char, long: &'static str, value: &'static str, key: &'s
     Flag { short: Some(short), long, value, action: FlagAction::Step(Step::Set(key)), help: None }
 }
 
-/// Returns the whole command line, as clap is told of it.
-fn command() -> Command {
+/// Returns the whole command line, as clap is told of it: the same in every build.
+#[must_use]
+pub fn command() -> Command {
     let plain = |id: &'static str, action, help: &'static str| Arg::new(id).long(id).action(action).help(help);
     let mut command = Command::new("opentracker")
         .version(env!("CARGO_PKG_VERSION"))

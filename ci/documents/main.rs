@@ -1,11 +1,31 @@
 //! Writes the documents that are made from the program's own tables, or compares them with what there is.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use clap_complete::Shell;
+use opentracker::{cli, config};
+
+mod man;
+
 /// Returns each document: its path from the project's root, and its text.
-fn documents() -> [(&'static str, String); 1] {
-    [("opentracker.conf.sample", opentracker::config::sample())]
+fn documents() -> [(&'static str, String); 6] {
+    [
+        ("opentracker.conf.sample", config::sample()),
+        ("ci/package/man/opentracker.8", man::program()),
+        ("ci/package/man/opentracker.conf.5", man::configuration()),
+        ("ci/package/completions/opentracker.bash", completions(Shell::Bash)),
+        ("ci/package/completions/_opentracker", completions(Shell::Zsh)),
+        ("ci/package/completions/opentracker.fish", completions(Shell::Fish)),
+    ]
+}
+
+/// Returns what completes the command line in this shell.
+fn completions(shell: Shell) -> String {
+    let mut written = Vec::new();
+    clap_complete::generate(shell, &mut cli::command(), "opentracker", &mut written);
+    String::from_utf8_lossy(&written).into_owned()
 }
 
 fn main() -> ExitCode {
@@ -29,7 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn write(path: &str, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|error| error.to_string())
+    let folder = Path::new(path).parent().map_or(Ok(()), fs::create_dir_all);
+    folder.and_then(|()| fs::write(path, text)).map_err(|error| error.to_string())
 }
 
 fn check(path: &str, text: &str) -> Result<(), String> {

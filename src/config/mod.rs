@@ -10,7 +10,7 @@
 //! - `steps`: the options of the command line, one after the other;
 //! - `user`: whom a tracker becomes, as it is written;
 //! - `paths`: the settings that are paths inside the root directory;
-//! - `sample`: the sample file, from the table of keys;
+//! - `sample`: the sample file, and what other documents say of keys, from their table;
 //! - `error`: what can be wrong, and the words for it.
 //!
 //! The grammar is the same in every build, and a key of an absent switch is an error, because a tracker that was meant
@@ -44,7 +44,7 @@ pub use convert::{Conversion, convert_file};
 pub use error::{ConfigError, Location, More, Problem};
 pub use file::{MAX_FILE_SIZE, apply_bytes, apply_file};
 pub use nats_server::{NatsHost, NatsServer};
-pub use sample::sample;
+pub use sample::{KeyText, SectionText, introduction, sample, sections};
 pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
     NatsSettings, RefusalOverUdp, Settings, SyncSettings, SyslogSocket, SystemCallRule,
