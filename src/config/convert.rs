@@ -1,14 +1,13 @@
 //! From the original's syntax to TOML, which means the same: for operators who move over.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use super::build::BuildFacts;
 use super::error::{ConfigError, Fault, Problem};
-use super::file::{self, read_file};
+use super::file::{self, key_of, read_file};
 use super::keys::{self, KeySpec, ValueType};
 use super::settings::Settings;
-use super::value::{Value, without_comment};
+use super::value::{Entry, without_comment};
 use super::{classic, toml};
 
 /// A file of the original, written as TOML.
@@ -71,19 +70,18 @@ pub(super) fn convert(bytes: &[u8], build: &BuildFacts<'_>) -> Result<(String, V
 fn pieces(text: &str) -> (Vec<Piece<'_>>, Vec<Fault>) {
     let (mut pieces, mut faults) = (Vec::new(), Vec::new());
     let mut above = Vec::new();
+    let mut entries = classic::entries(text).into_iter().peekable();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
-        if line.is_empty() {
-            above.push(String::new());
-            pieces.push(Piece::Between(std::mem::take(&mut above)));
-            continue;
-        }
-        if line.starts_with('#') {
+        let Some(entry) = entries.next_if(|entry| entry.line == number) else {
             above.push(comment(line));
+            if line.is_empty() {
+                pieces.push(Piece::Between(std::mem::take(&mut above)));
+            }
             continue;
-        }
-        let (keyword, value) = classic::split(line);
-        match read(keyword, value) {
+        };
+        let (_, value) = classic::split(line);
+        match read(&entry, value) {
             Ok((row, literal, behind)) => {
                 let given = Given { above: std::mem::take(&mut above), literal, behind, line };
                 add(&mut pieces, row, given);
@@ -91,7 +89,7 @@ fn pieces(text: &str) -> (Vec<Piece<'_>>, Vec<Fault>) {
             Err(problem) => {
                 above.push(comment(&format!("# Left out: {line}")));
                 pieces.push(Piece::Between(std::mem::take(&mut above)));
-                faults.push(Fault { line: Some(number), key: Some(keyword.to_owned()), problem });
+                faults.push(Fault { line: Some(number), key: Some(entry.key), problem });
             }
         }
     }
@@ -104,20 +102,19 @@ fn add<'a>(pieces: &mut Vec<Piece<'a>>, row: &'static KeySpec, given: Given<'a>)
     let is_same = |piece: &&mut Piece<'_>| matches!(piece, Piece::Key { row: other, .. } if other.name == row.name);
     match pieces.iter_mut().find(is_same) {
         Some(Piece::Key { values, .. }) if row.takes.is_list() => return values.push(given),
-        Some(before) => before.replace(),
+        Some(before) => before.become_comments(),
         None => {}
     }
     pieces.push(Piece::Key { row, values: vec![given] });
 }
 
-/// Returns the key, its value in TOML, and the comment behind it.
-fn read<'a>(keyword: &str, value: &'a str) -> Result<(&'static KeySpec, String, &'a str), Problem> {
-    let row = keys::find(keyword)?;
+/// Returns the key of an entry, its value in TOML, and the comment behind it.
+fn read<'a>(entry: &Entry<'_>, value: &'a str) -> Result<(&'static KeySpec, String, &'a str), Problem> {
+    let row = key_of(entry)?;
     let features: Vec<_> = keys::all().flat_map(|key| key.needs).copied().collect();
     // Whatever the build has: a value is what its key takes, or it is not.
     let any_build = BuildFacts { features: &features, ipv4: true, ipv6: true, check: |_| Ok(()) };
-    let entry = if value.is_empty() { Value::Nothing } else { Value::Bare(OsStr::new(value)) };
-    row.set(&mut Settings::default(), &entry, &any_build)?;
+    row.set(&mut Settings::default(), &entry.value, &any_build)?;
     let word = without_comment(value);
     let behind = value.strip_prefix(word).unwrap_or_default().trim();
     let as_number = || word.parse::<u64>().ok().map(|number| number.to_string());
@@ -138,8 +135,8 @@ fn read<'a>(keyword: &str, value: &'a str) -> Result<(&'static KeySpec, String, 
 }
 
 impl Piece<'_> {
-    /// A value further down counts.
-    fn replace(&mut self) {
+    /// Makes comments of it, as a value further down counts.
+    fn become_comments(&mut self) {
         let Self::Key { values, .. } = self else { return };
         let lines = std::mem::take(values).into_iter().flat_map(|given| {
             let replaced = comment(&format!("# Given again further down: {}", given.line));
@@ -261,8 +258,8 @@ tracker.redirect_url = \"https://example.org/#top\"
 
     #[test]
     fn what_has_no_counterpart_is_named_and_stays_as_a_comment() {
-        let old =
-            "tracker.user a\n# who\nbatchsync.cluster.admin_ip 192.0.2.1\nlisten.tcp here\nnonsense\ntracker.rootdir\n";
+        let old = "tracker.user a\n# who\nbatchsync.cluster.admin_ip 192.0.2.1\nlisten.tcp here\nnonsense\ntracker.rootdir\n\
+             tracker.rootdir = '/x'\n[tracker]\n";
         let (toml, faults) = converted(old, &[]);
         let expected = "tracker.user = \"a\"
 # who
@@ -270,13 +267,17 @@ tracker.redirect_url = \"https://example.org/#top\"
 # Left out: listen.tcp here
 # Left out: nonsense
 # Left out: tracker.rootdir
+# Left out: tracker.rootdir = '/x'
+# Left out: [tracker]
 ";
         assert_eq!(toml, expected);
-        let [batch, listen, nonsense, rootdir] = &*faults else { panic!("{faults:?}") };
+        let [batch, listen, nonsense, rootdir, toml, table] = &*faults else { panic!("{faults:?}") };
         assert!(batch.contains("batchsync.cluster.admin_ip (line 3) is known to this build, which does not offer it"));
         assert!(listen.contains("listen.tcp (line 4) takes an address"), "{listen}");
         assert!(nonsense.contains("nonsense (line 5) is not a key"), "{nonsense}");
         assert!(rootdir.contains("tracker.rootdir (line 6) has no value"), "{rootdir}");
+        assert!(toml.contains("tracker.rootdir (line 7) is written as in TOML"), "{toml}");
+        assert!(table.contains("[tracker] (line 8) is written as in TOML"), "{table}");
     }
 
     #[test]

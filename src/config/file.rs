@@ -7,6 +7,7 @@ use crate::input::{self, InputError};
 
 use super::build::BuildFacts;
 use super::error::{ConfigError, Fault, Problem};
+use super::keys::KeySpec;
 use super::settings::Settings;
 use super::value::{Entry, Value};
 use super::{classic, keys, toml};
@@ -78,13 +79,15 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+/// Returns the row of an entry's key.
+pub(super) fn key_of(entry: &Entry<'_>) -> Result<&'static KeySpec, Problem> {
+    if matches!(entry.value, Value::Toml) { Err(Problem::NotClassic) } else { keys::find(&entry.key) }
+}
+
 /// Puts one entry into the settings. A problem inside a list is told with the line of its item.
 fn apply(settings: &mut Settings, entry: &Entry<'_>, build: &BuildFacts<'_>) -> Result<(), Fault> {
     let at = |line| move |problem| Fault { line: Some(line), key: Some(entry.key.clone()), problem };
-    if matches!(entry.value, Value::Toml) {
-        return Err(at(entry.line)(Problem::NotClassic));
-    }
-    let key = keys::find(&entry.key).map_err(at(entry.line))?;
+    let key = key_of(entry).map_err(at(entry.line))?;
     match &entry.value {
         Value::List(items) if key.takes.is_list() => {
             build.require(key.needs).map_err(at(entry.line))?;
