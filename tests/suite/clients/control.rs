@@ -1,10 +1,22 @@
 //! A client of the socket by which a list is changed: a command a line, an answer a line.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
 use crate::wait::{MAX_WAIT, retry_interrupted};
+
+/// Returns whether nobody listens at a path. Waits for nobody, even where many connections wait to be accepted.
+pub(crate) fn is_refused(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    let connected = connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap());
+    matches!(connected, Err(Errno::ECONNREFUSED | Errno::ENOENT))
+}
 
 /// A connection.
 pub(crate) struct Control(BufReader<UnixStream>);

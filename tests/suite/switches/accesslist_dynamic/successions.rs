@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{User, chown};
 
 use super::{FEATURE, about, changeable, socket, wait_for_list, write};
-use crate::clients::control::Control;
+use crate::clients::control::{Control, is_refused};
 use crate::clients::handover::{PAUSE, READY, Speaker};
 use crate::flavour::{hex, info_hash, only_with};
 use crate::harness::tests;
@@ -99,8 +99,8 @@ fn a_socket_that_is_no_longer_configured_is_closed() {
     let manager = ServiceManager::new(512);
     manager.start(changeable_at(&place)).stop();
     let tracker = manager.start(listing(only_with_an_access_list(), "# nothing\n"));
-    // A program that another test starts may have it for a moment.
-    let refused = wait_until(|| UnixStream::connect(place.join("control")).is_err().then_some(()));
+    // The manager has another copy for a moment.
+    let refused = wait_until(|| is_refused(&place.join("control")).then_some(()));
     assert!(refused.is_some(), "it listens and nobody answers");
     assert!(!manager.kept().iter().any(|name| name.starts_with("unix/")), "{:?}", manager.kept());
     tracker.stop();
