@@ -107,10 +107,12 @@ impl TransportCounters {
         connected: Option<bool>,
         now: Instant,
     ) -> TransportStatus {
+        // First: whoever has sent what is counted was noted before that, and is among the members.
+        let counts = self.counts();
         let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let lag = now.saturating_duration_since(newest.unwrap_or(self.started));
         let members = self.members.count(now);
-        TransportStatus { name, title, counts: self.counts(), lag, members, connected }
+        TransportStatus { name, title, counts, lag, members, connected }
     }
 
     /// Returns what has been counted so far.
