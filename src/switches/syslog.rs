@@ -23,7 +23,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::fmt::format::Writer;
 
 use crate::config::{Settings, SyslogSocket};
-use crate::log::{Escaping, line};
+use crate::log::{Escaping, line, standard_error};
 use crate::server::{LogDestination, OpenedLog};
 
 use daemon::Daemon;
@@ -51,7 +51,7 @@ impl LogDestination for Syslog {
             Err(error) => {
                 // Said by hand: there is no log yet.
                 let said = line("WARN", &format!("the log goes to standard error: no socket can be made: {error}"));
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}\n").as_bytes());
+                let _ = standard_error().write_all(format!("{said}\n").as_bytes());
                 None
             }
         }

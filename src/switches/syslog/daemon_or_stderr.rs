@@ -1,17 +1,17 @@
 //! Lines of the log to a daemon, and to standard error for as long as there is none.
 
 use std::fmt::Debug;
-use std::io::{self, Stderr, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use crate::log::{Delivery, Destination, line};
+use crate::log::{Delivery, Destination, line, standard_error};
 
 use super::daemon::{AWHILE, Daemon, Wait};
 use super::message::Message;
 
 /// Sends lines to a daemon. What it does not take, and what the process ends with, goes to `fallback`.
 #[derive(Debug)]
-pub(super) struct DaemonOrStderr<W = Stderr> {
+pub(super) struct DaemonOrStderr<W = Box<dyn Destination>> {
     daemon: Daemon,
     fallback: Delivery<W>,
     /// Lines in a row that the daemon has not taken.
@@ -23,7 +23,7 @@ pub(super) struct DaemonOrStderr<W = Stderr> {
 
 impl DaemonOrStderr {
     pub(super) fn new(daemon: Daemon) -> Self {
-        Self::with_fallback(daemon, io::stderr())
+        Self::with_fallback(daemon, standard_error())
     }
 }
 

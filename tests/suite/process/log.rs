@@ -252,11 +252,16 @@ fn levels_of_targets_hold_for_these_alone() {
 }
 
 /// Has it write its log to what the variable names, or to something else.
-fn with_journal_stream(start: Start, is_named: bool) -> Start {
+pub(crate) fn with_journal_stream(start: Start, is_named: bool) -> Start {
     let log = start.path("log");
     let file = File::create(&log).unwrap().metadata().unwrap();
     let inode = file.ino() + u64::from(!is_named);
     start.env("JOURNAL_STREAM", format!("{}:{inode}", file.dev()))
+}
+
+/// Whether a line begins as the journal wants it.
+pub(crate) fn has_priority(line: &str) -> bool {
+    ["<3>", "<4>", "<6>"].iter().any(|priority| line.starts_with(priority))
 }
 
 fn the_journal_gets_priorities_and_no_times() {
@@ -264,7 +269,6 @@ fn the_journal_gets_priorities_and_no_times() {
     let address = tracker.http();
     let log = tracker.stop();
     assert!(log.lines().any(|line| line == format!("<6>listening on tcp {address}")), "{log}");
-    let has_priority = |line: &str| ["<3>", "<4>", "<6>"].iter().any(|priority| line.starts_with(priority));
     assert!(log.lines().all(has_priority), "{log}");
     assert!(!log.contains("INFO"), "{log}");
     // What a process ends with, before there is a log and when there is one.

@@ -12,7 +12,7 @@ use super::refuses_key;
 use crate::clients::udp::{Announce, COMPLETED, Client};
 use crate::flavour::{info_hash, only_with, only_without, upper_hex};
 use crate::harness::tests;
-use crate::process::log::complete_downloads;
+use crate::process::log::{complete_downloads, has_priority, with_journal_stream};
 use crate::programs::close_everywhere;
 use crate::tracker::{Start, Tracker, is_root};
 use crate::wait::{MAX_WAIT, retry_interrupted};
@@ -24,6 +24,7 @@ tests![
     syslog_gets_every_line,
     what_ends_a_start_is_said_both_ways,
     without_a_daemon_the_log_goes_to_standard_error,
+    what_goes_to_standard_error_has_priorities_where_the_journal_reads_that,
     a_daemon_that_is_gone_is_found_again_where_it_can_be_seen,
     a_daemon_that_reads_nothing_stops_neither_the_workers_nor_the_end,
     a_daemon_that_reads_nothing_holds_up_no_start,
@@ -164,6 +165,15 @@ fn without_a_daemon_the_log_goes_to_standard_error() {
     assert_eq!(log.matches("the log goes to").count(), 1, "{log}");
     assert!(log.lines().next().unwrap().contains(&why) && log.contains(" INFO listening on udp "), "{log}");
     assert!(!log.contains(|c: char| c.is_control() && c != '\n'), "{log}");
+}
+
+fn what_goes_to_standard_error_has_priorities_where_the_journal_reads_that() {
+    only_with("syslog");
+    let start = Start::loopback();
+    let config = format!("tracker.syslog {}\n", start.path("syslog").display());
+    let log = with_journal_stream(start.config(&config), true).run().stop();
+    assert!(log.lines().all(has_priority) && log.starts_with("<4>the log goes to standard error: "), "{log}");
+    assert!(log.contains("\n<6>listening on udp "), "{log}");
 }
 
 fn a_daemon_that_is_gone_is_found_again_where_it_can_be_seen() {
