@@ -8,7 +8,7 @@
 //! - `file`: a file becomes settings, in one of two syntaxes: `toml`, `classic`;
 //! - `convert`: a file of the original, written as TOML;
 //! - `steps`: the options of the command line, one after the other;
-//! - `user`: whom a tracker becomes, as it is written;
+//! - `user`: users and groups as they are written;
 //! - `paths`: the settings that are paths inside the root directory;
 //! - `sample`: the sample file, and what other documents say of keys, from their table;
 //! - `error`: what can be wrong, and the words for it.
@@ -49,6 +49,6 @@ pub use settings::{
     AccessSettings, DEFAULT_PORT, GeneralSettings, LIVESYNC_PORT, LimitSettings, ListenSettings, LivesyncSettings,
     NatsSettings, RefusalOverUdp, Settings, SyncSettings, SyslogSocket, SystemCallRule,
 };
-pub use user::user_ids;
+pub use user::{group_id, user_ids};
 
 pub(crate) use steps::{Step, Steps};

@@ -25,10 +25,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::unistd::Group;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group};
 use tokio::task::spawn_local;
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, group_id};
 use crate::server::{Beginning, Inheriting, Opening, Plug, StartError, Threads, new_runtime};
 use crate::tracker::Flavour;
 
@@ -101,7 +102,6 @@ impl Plug for Dynamic {
     fn open(opening: &mut Opening<'_>) -> Result<Opened, StartError> {
         let access = &opening.settings.access;
         let group = access.control_group.as_deref().map(find_group).transpose()?;
-        let group = group.map(|group| group.gid);
         let maker = fifo::Maker { user: opening.user, group, root: opening.settings.tracker.rootdir.as_deref() };
         let open = |key, path: &Option<_>| path.as_deref().map(|path| maker.open(key, path)).transpose();
         let (add, delete) = (open(ADD, &access.fifo_add)?, open(DELETE, &access.fifo_delete)?);
@@ -129,10 +129,17 @@ impl Plug for Dynamic {
     }
 }
 
-fn find_group(name: &str) -> Result<Group, StartError> {
+fn find_group(name: &str) -> Result<Gid, StartError> {
     let unusable = |reason: String| StartError::Unusable { key: GROUP, path: name.into(), reason };
-    let found = Group::from_name(name).map_err(|error| unusable(error.to_string()))?;
-    found.ok_or_else(|| unusable("there is no such group on this machine".into()))
+    if let Some(id) = group_id(name) {
+        return Ok(Gid::from_raw(id));
+    }
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid),
+        // The list itself is not there, as in a container that holds one program.
+        Ok(None) | Err(Errno::ENOENT) => Err(unusable("there is no such group on this machine".into())),
+        Err(error) => Err(unusable(error.to_string())),
+    }
 }
 
 fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use super::super::client_id::ClientId;
 use super::super::settings::{RefusalOverUdp, Settings};
+use super::super::user::is_group;
 use super::spec::{DefaultValue, KeySpec, Reload, Section};
 use super::value_type::{PathKind, SeenFrom, ValueType};
 
@@ -150,7 +151,7 @@ pub(super) static SECTION: Section = Section {
             name: "access.control_group",
             original: None,
             takes: ValueType::Text {
-                expects: "the name of a group",
+                expects: "the name of a group, or its GID",
                 accepts: is_group,
                 set: |s, name| s.access.control_group = Some(name.to_owned()),
             },
@@ -313,11 +314,6 @@ fn allowed_clients(settings: &mut Settings) -> &mut Vec<ClientId> {
 
 /// What a client id is, in words.
 const CLIENT_ID: &str = "1 to 20 bytes such as -XL: letters, digits and any of -._~ as they are, others as %XX";
-
-/// Returns whether the text can be the name of a group; whether there is one is looked up at the start.
-fn is_group(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace())
-}
 
 /// Returns whether a request can name the path, and it does not hide what the tracker is there for.
 fn is_stats_path(text: &str) -> bool {

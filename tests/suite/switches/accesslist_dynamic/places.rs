@@ -70,6 +70,10 @@ fn a_group_can_be_let_in() {
     assert_eq!(as_member("4", "65534", "--clear-groups"), Some(1));
     tracker.stop();
 
+    let tracker = changeable().config("access.control_group 3000001\n").run();
+    assert_eq!(fs::metadata(tracker.root().join("control")).unwrap().gid(), 3_000_001, "no list has it");
+    tracker.stop();
+
     let start = changeable().config("access.control_group no-such-group\n");
     start.finish().refuses(1, &["access.control_group", "no-such-group", "there is no such group"]);
 }
