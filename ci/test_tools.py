@@ -49,7 +49,9 @@ class Tools(unittest.TestCase):
 
     def test_a_new_enough_one_is_taken(self):
         for version in ["1.85.0", "1.85.1", "1.100.0", "2.0.0", "1.99.0-nightly"]:
-            self.assertNotIn("Rust", run(version).stderr, version)
+            ended = run(version)
+            self.assertNotIn("Rust", ended.stderr, version)
+            self.assertIn("== format", ended.stdout, version)
 
 
 if __name__ == "__main__":

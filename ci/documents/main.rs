@@ -10,22 +10,23 @@ use opentracker::{cli, config};
 mod man;
 
 /// Returns each document: its path from the project's root, and its text.
-fn documents() -> [(&'static str, String); 6] {
+fn documents() -> [(&'static str, String); 3] {
     [
         ("opentracker.conf.sample", config::sample()),
         ("ci/package/man/opentracker.8", man::program()),
         ("ci/package/man/opentracker.conf.5", man::configuration()),
-        ("ci/package/completions/opentracker.bash", completions(Shell::Bash)),
-        ("ci/package/completions/_opentracker", completions(Shell::Zsh)),
-        ("ci/package/completions/opentracker.fish", completions(Shell::Fish)),
     ]
 }
 
-/// Returns what completes the command line in this shell.
-fn completions(shell: Shell) -> String {
-    let mut written = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(), "opentracker", &mut written);
-    String::from_utf8_lossy(&written).into_owned()
+/// Writes what completes the command line in shells, under the names that these look for. It is a library's text and
+/// says nothing that the command line does not, so it is no document: packages have it written.
+fn write_completions(folder: &str) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut cli::command(), "opentracker", folder)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -33,6 +34,15 @@ fn main() -> ExitCode {
     let act_on = match arguments.as_slice() {
         [] => write,
         [argument] if argument == "--check" => check,
+        [argument, folder] if argument == "--completions" => {
+            return match write_completions(folder) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{folder}: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         _ => {
             eprintln!("unknown arguments {arguments:?}: see ci/documents/run --help");
             return ExitCode::from(2);

@@ -26,6 +26,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "Sockets that a service manager hands over. Without the feature handover they are closed.",
     ),
     ("FDSTORE", "How many descriptors a service manager keeps from one process to the next (systemd 254 and later)."),
+    ("SYSTEMD_EXEC_PID", "Shows an older systemd, which may keep some and does not say so."),
     ("JOURNAL_STREAM", "Lines of the log have a priority and no time where it names standard error."),
 ];
 
