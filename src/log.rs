@@ -20,14 +20,14 @@ mod completed;
 mod delivery;
 mod destination;
 mod journal_stream;
-mod parsed;
+mod parsed_line;
 
 pub use complaints::Complaints;
 pub use completed::{COMPLETED, completed};
 pub use delivery::{Delivery, line};
 pub use destination::{Describe, Described, Destination};
 pub use journal_stream::standard_error;
-pub use parsed::{Parsed, Severity};
+pub use parsed_line::{ParsedLine, Severity};
 
 /// Bytes of lines that may wait; as many again may be with the thread, which writes them.
 const MAX_WAITING: usize = 256 << 10;

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::delivery::Delivery;
 use super::destination::Destination;
-use super::parsed::Parsed;
+use super::parsed_line::ParsedLine;
 
 /// What systemd sets where standard output or standard error is a stream to the journal: the device and the inode of
 /// that (systemd.exec(5)). A child whose standard error goes elsewhere has it, too.
@@ -43,7 +43,7 @@ impl<W: Write> Write for JournalStream<W> {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let len = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
         let line = String::from_utf8_lossy(lines.get(..len).unwrap_or_default());
-        let Parsed { severity, text, .. } = Parsed::of(line.trim_end_matches('\n'));
+        let ParsedLine { severity, text, .. } = ParsedLine::of(line.trim_end_matches('\n'));
         self.0.write(format!("<{}>{text}\n", severity as u8).as_bytes());
         Ok(len)
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::log::Parsed;
+use crate::log::ParsedLine;
 
 /// Stands in front of what a line is described by, and behind each part of it. Escaped where it is in a text.
 pub(super) const MARK: char = '\u{1f}';
@@ -27,7 +27,7 @@ pub(super) struct Message<'a> {
     fields: &'a str,
     /// The line as standard error gets it.
     pub(super) line: &'a str,
-    said: Parsed<'a>,
+    said: ParsedLine<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -35,7 +35,7 @@ impl<'a> Message<'a> {
     pub(super) fn of(described: &'a str) -> Self {
         let (fields, line) =
             described.strip_prefix(MARK).and_then(|rest| rest.rsplit_once(MARK)).unwrap_or(("", described));
-        Self { fields, line, said: Parsed::of(line) }
+        Self { fields, line, said: ParsedLine::of(line) }
     }
 
     /// Returns whether it is no event but what the process ends with.

@@ -15,7 +15,7 @@ pub enum Severity {
 
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parsed<'a> {
+pub struct ParsedLine<'a> {
     /// By its level.
     pub severity: Severity,
     /// Without its time and its level.
@@ -24,7 +24,7 @@ pub struct Parsed<'a> {
     pub is_last_word: bool,
 }
 
-impl<'a> Parsed<'a> {
+impl<'a> ParsedLine<'a> {
     /// Takes a line apart, which has no line break.
     pub fn of(line: &'a str) -> Self {
         let event = line.split_once(' ').and_then(|(_time, rest)| {
